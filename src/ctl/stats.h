@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * stats.h - what an endpoint counts, in memory shared with penstockd
+ *
+ * penstockd makes one memfd for each endpoint, keeps it mapped, and passes it
+ * at start; the reactor writes its counters there and nowhere else, so that
+ * reading them costs the data path nothing and they outlive the endpoint.
+ * penstockd gives out the slots.  One writer; every counter is a whole
+ * 64-bit word, only ever growing.
+ */
+#ifndef CTL_STATS_H
+#define CTL_STATS_H
+
+#include <assert.h>
+#include <stdint.h>
+
+#include "base/histogram.h"
+#include "sla/keep.h"
+
+#define STATS_MAGIC		UINT64_C(0x31746174736e6570)	/* "penstat1" */
+#define STATS_PROCESSES		4096U
+#define STATS_DEVICES		64U
+
+struct stats_counters {
+	uint64_t requests, bytes, errors;
+};
+
+struct stats_process {
+	struct stats_counters direction[2];	/* SCHED_READ, SCHED_WRITE */
+	struct stats_counters other;		/* flush, discard, write-zeroes */
+	uint64_t queued, in_flight;		/* now */
+	uint64_t throttled;			/* requests that had to wait */
+	struct histogram latency[2];		/* ns, from ring to completion */
+	struct keep keep;
+};
+
+struct stats_device {
+	uint64_t in_flight, window, queued;
+	uint64_t capacity_milli, shortage_milli, shortages;
+	uint64_t errors, stalled_ns;		/* stalled: no completion for so long */
+};
+
+struct stats_segment {
+	uint64_t magic, size_bytes;		/* this struct's, as compiled */
+	uint64_t heartbeat_ns;			/* when the reactor last ran */
+	uint64_t asleep_ns, rounds, sleeps;	/* of the loop */
+	struct stats_device devices[STATS_DEVICES];
+	struct stats_process processes[STATS_PROCESSES];
+};
+
+#endif

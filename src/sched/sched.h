@@ -1,0 +1,144 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * sched.h - which request goes to the device next (E8, E9)
+ *
+ * One scheduler for each device.  Clients are processes; groups put a common
+ * limit over several clients (a VM).  For each client: reservation, limit
+ * with burst, weight and latency; on requests and on bytes; reads, writes
+ * and both together.  A request is either passed on at once (SCHED_GO: a few
+ * instructions when nothing binds) or queued and later given out by
+ * sched_next.
+ *
+ * Pure: reads no clock (callers pass CLOCK_MONOTONIC or invented time),
+ * does no I/O, does not log.  After a client is created nothing allocates.
+ * Threads: none; a scheduler belongs to one reactor.
+ */
+#ifndef SCHED_SCHED_H
+#define SCHED_SCHED_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/error.h"
+
+struct sched;
+struct sched_client;
+struct sched_group;
+
+enum sched_direction { SCHED_READ, SCHED_WRITE };
+
+/* An axis is (direction, unit): what a rate can be promised or limited on. */
+enum sched_axis {
+	SCHED_READ_IOPS, SCHED_WRITE_IOPS, SCHED_TOTAL_IOPS,
+	SCHED_READ_BYTES, SCHED_WRITE_BYTES, SCHED_TOTAL_BYTES,
+	SCHED_AXES
+};
+
+#define SCHED_RATE_MAX		(UINT64_C(1) << 42)	/* per second */
+#define SCHED_WEIGHT_DEFAULT	100U
+#define SCHED_WEIGHT_MAX	1000000U
+
+struct sched_params {
+	uint64_t reservation_per_s[SCHED_AXES];	/* 0: none */
+	uint64_t limit_per_s[SCHED_AXES];	/* 0: none */
+	uint64_t burst_ns;	/* how far work may run ahead of a limit */
+	uint32_t weight;	/* 1 .. SCHED_WEIGHT_MAX; 0: the default */
+	uint64_t latency_ns[2];	/* strictest promise by direction, 0: none */
+};
+
+struct sched_limits {		/* of a group */
+	uint64_t limit_per_s[SCHED_AXES];
+	uint64_t burst_ns;
+};
+
+enum sched_shortage_policy {
+	SCHED_SHORTAGE_PROPORTIONAL,	/* every reservation by the same factor */
+	SCHED_SHORTAGE_WEIGHT,		/* by weight */
+};
+
+/* How long the device is busy with a request, as calibrated; corrected all
+ * the time from completions. */
+struct sched_cost {
+	uint64_t request_ns[2];		/* by direction, at full depth */
+	uint64_t per_kib_ns[2];
+};
+
+struct sched_config {
+	struct sched_cost cost;
+	uint32_t window_min, window_max;	/* requests inside the device */
+	/* True: the device completes inside submit (memory, nullio), so there
+	 * is nothing to order inside it. */
+	bool immediate;
+	enum sched_shortage_policy shortage;
+};
+
+/* Embedded in the caller's request; the scheduler's from submit to complete. */
+struct sched_request {
+	struct sched_request *next;
+	struct sched_client *client;
+	uint64_t arrival_ns;
+	uint64_t start_ns;	/* when it was given out */
+	uint32_t bytes;		/* set by the caller; 0 for flush */
+	uint8_t direction;	/* set by the caller; enum sched_direction */
+};
+
+enum sched_verdict { SCHED_GO, SCHED_QUEUED };
+
+/* Returns 0, -EINVAL (with reason) or -ENOMEM. */
+int sched_create(const struct sched_config *config, struct sched **ret_sched,
+		 struct error *reterr);
+/* All clients and groups must be gone. */
+void sched_destroy(struct sched *sched);
+
+/* 'group' may be NULL.  Same errors. */
+int sched_group_create(struct sched *sched, const struct sched_limits *limits,
+		       struct sched_group **ret_group, struct error *reterr);
+int sched_group_update(struct sched_group *group,
+		       const struct sched_limits *limits, struct error *reterr);
+void sched_group_destroy(struct sched_group *group);	/* no clients left */
+
+int sched_client_create(struct sched *sched, struct sched_group *group,
+			const struct sched_params *params, uint64_t now_ns,
+			struct sched_client **ret_client, struct error *reterr);
+/* Takes effect at once, also for what is queued (E13). */
+int sched_client_update(struct sched_client *client,
+			const struct sched_params *params, uint64_t now_ns,
+			struct error *reterr);
+/* Takes every queued request off, in order, linked by 'next' (NULL: none);
+ * the caller ends them or submits them for another client. */
+struct sched_request *sched_client_drain(struct sched_client *client);
+/* Nothing queued; requests in flight may still complete (they are counted
+ * off the device, their client is no longer looked at). */
+void sched_client_destroy(struct sched_client *client);
+
+/* Off: every request passes and only in-flight counts are kept (the demo's
+ * "without enforcement"). */
+void sched_enforce(struct sched *sched, bool on, uint64_t now_ns);
+
+/* SCHED_GO: send it to the device now.  Otherwise it is queued. */
+enum sched_verdict sched_submit(struct sched *sched,
+				struct sched_client *client,
+				struct sched_request *request, uint64_t now_ns);
+/* The next request for the device, or NULL. */
+struct sched_request *sched_next(struct sched *sched, uint64_t now_ns);
+/* When sched_next may next give something out without a submit or a
+ * completion before; UINT64_MAX: never. */
+uint64_t sched_wake_ns(const struct sched *sched);
+/* The device has finished 'request' (given out before). */
+void sched_complete(struct sched *sched, struct sched_request *request,
+		    uint64_t now_ns);
+
+/* The earliest time at which one more request of this client could start, as
+ * things stand: its front need not be told of new requests before then.
+ * 0: now. */
+uint64_t sched_client_ready_ns(const struct sched_client *client);
+
+struct sched_report {
+	uint32_t in_flight, window, queued;
+	uint32_t capacity_milli;	/* measured capacity / calibrated, in 1/1000 */
+	uint32_t shortage_milli;	/* factor on reservations now; 1000: none */
+	uint64_t shortages;		/* times that a shortage began */
+};
+void sched_report(const struct sched *sched, struct sched_report *ret_report);
+
+#endif

@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * capacity.h - what a device was measured to sustain: rate against latency
+ *
+ * Plain data, filled by calibration (src/block), used by admission.
+ * Pure.
+ */
+#ifndef SLA_CAPACITY_H
+#define SLA_CAPACITY_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define CAPACITY_POINTS		12U
+
+struct capacity_point {		/* 4 KiB random at this depth */
+	uint32_t depth;
+	uint64_t iops;
+	uint64_t p95_ns, p99_ns;
+};
+
+struct capacity_curve {		/* rising depth */
+	struct capacity_point points[CAPACITY_POINTS];
+	unsigned int count;
+	uint64_t bytes_per_s;	/* 128 KiB sequential, deep */
+};
+
+struct capacity {
+	struct capacity_curve direction[2];	/* read, write */
+	bool is_short;		/* measured at first start, at most 1 s */
+	bool write_measured;	/* false: taken from reads */
+};
+
+/* Sustainable 4 KiB rate of a curve while the given percentile (tenths; 950
+ * and below: p95, above: p99) stays within 'latency_ns' (0: no bound):
+ * interpolated; 0 if not even depth 1 does. */
+uint64_t capacity_iops(const struct capacity_curve *curve, unsigned int tenths,
+		       uint64_t latency_ns);
+
+#endif

@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * sla.h - specifications and the SLA of a process (E4)
+ *
+ * Text: "[read|write] METRIC [pNN|max] REL VALUE [UNIT]", comma-separated.
+ * Values are integers in base units: iops and ops per second, bytes per
+ * second, bytes, ns; loss in parts per billion.
+ * Pure.
+ */
+#ifndef SLA_SLA_H
+#define SLA_SLA_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+
+enum sla_metric {
+	SLA_IOPS, SLA_BANDWIDTH, SLA_LATENCY, SLA_JITTER, SLA_LOSS,
+	SLA_CAPACITY, SLA_OPS,
+	SLA_METRICS
+};
+
+enum sla_direction { SLA_TOTAL, SLA_READ, SLA_WRITE, SLA_DIRECTIONS };
+
+enum sla_relation { SLA_AT_LEAST, SLA_AT_MOST };	/* ">=", "<=" */
+
+#define SLA_PERCENTILE_DEFAULT	990U	/* tenths of a percent: p99 */
+#define SLA_PERCENTILE_MAX	1000U	/* "max" */
+#define SLA_SPECS_MAX		16U	/* specifications of one SLA */
+#define SLA_TEXT_MAX		1024U
+
+struct sla_spec {
+	uint8_t metric;			/* enum sla_metric */
+	uint8_t direction;		/* enum sla_direction */
+	uint8_t relation;		/* enum sla_relation */
+	uint16_t percentile;		/* tenths; 0 where it has none */
+	uint64_t value;			/* base unit of the metric */
+};
+
+struct sla {
+	struct sla_spec specs[SLA_SPECS_MAX];
+	unsigned int count;
+};
+
+/* "iops >= 1.5k, read latency p99.9 <= 250 us".  Empty text, a repeated
+ * specification, a relation that makes no promise ("iops <= 5"), unknown
+ * words and missing units are refused.  Returns 0 or -EINVAL. */
+int sla_parse(const char *text, struct sla *ret_sla, struct error *reterr);
+/* One specification as configured: key "read iops", text ">= 500", to the end
+ * of '*sla'.  Returns 0 or -EINVAL. */
+int sla_parse_entry(const char *key, const char *text, struct sla *sla,
+		    struct error *reterr);
+/* The same words back; the percentile is always shown.  Writes at most 'size'
+ * bytes with a NUL (SLA_TEXT_MAX is always enough); returns 'buffer'. */
+char *sla_format(const struct sla *sla, char *buffer, size_t size);
+const char *sla_metric_name(enum sla_metric metric);
+/* "iops >= 1,234"-style single value with its unit, for messages. */
+char *sla_format_value(enum sla_metric metric, uint64_t value, char *buffer,
+		       size_t size);
+
+#endif

@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * vdev.h - a virtual device: processes with SLAs over an extent of a device
+ *
+ * A front (a virtqueue, later an NBD connection) finds the process, fills a
+ * request and submits it; the vdev checks its range, has the scheduler order
+ * it, sends it to the device, records it, and calls 'done' - exactly once for
+ * each submit, possibly before submit returns, always on the reactor.
+ *
+ * Threads: a vdev belongs to its reactor.
+ * Ownership: requests are the front's; nothing here is allocated per request.
+ */
+#ifndef VDEV_VDEV_H
+#define VDEV_VDEV_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "block/block.h"
+#include "sched/sched.h"
+#include "sla/sla.h"
+
+struct vdev;
+struct vdev_process;
+struct vdev_device;
+struct stats_process;
+struct stats_device;
+
+struct vdev_request {
+	struct block_request block;	/* op, flags, offset, length, iov: the front's */
+	struct sched_request sched;	/* the vdev's */
+	void (*done)(struct vdev_request *request);	/* the front's */
+	struct vdev_process *process;	/* the front's: vdev_find_process */
+	bool conforming;		/* the vdev's */
+};
+
+/* A device with its scheduler: what vdevs stand on. */
+int vdev_device_create(struct block_device *block,
+		       const struct sched_config *config,
+		       struct stats_device *stats, struct loop *loop,
+		       struct vdev_device **ret_device, struct error *reterr);
+void vdev_device_destroy(struct vdev_device *device);	/* no vdevs left */
+struct block_device *vdev_device_block(struct vdev_device *device);
+struct sched *vdev_device_sched(struct vdev_device *device);
+
+struct vdev_config {
+	const char *name;
+	struct vdev_device *device;
+	uint64_t offset_bytes;		/* where on the device */
+	uint64_t size_bytes;
+	bool read_only;
+	struct sched_limits limits;	/* the parent limit: all its processes */
+	struct stats_process *default_stats;	/* of the unpromised default */
+};
+
+int vdev_create(const struct vdev_config *config, struct vdev **ret_vdev,
+		struct error *reterr);
+/* -EBUSY while requests are in flight or queued. */
+int vdev_destroy(struct vdev *vdev);
+
+struct vdev_process_config {
+	uint32_t pasid;
+	bool has_match;			/* told apart by I/O priority */
+	bool own_socket;		/* never found by vdev_find_process */
+	uint16_t match_ioprio;		/* Linux: class << 13 | level */
+	struct sched_params sched;
+	struct sla sla;			/* for keeping */
+	struct stats_process *stats;	/* shared with penstockd */
+};
+
+int vdev_process_add(struct vdev *vdev,
+		     const struct vdev_process_config *config,
+		     struct vdev_process **ret_process, struct error *reterr);
+int vdev_process_update(struct vdev_process *process,
+			const struct vdev_process_config *config,
+			struct error *reterr);
+/* Its queued requests go on as the default process's; those in flight end as
+ * they would have. */
+void vdev_process_remove(struct vdev_process *process);
+
+/* The process of a request that came by the vdev's common way in, by the I/O
+ * priority word of its header: never NULL (E9, contract). */
+struct vdev_process *vdev_find_process(const struct vdev *vdev,
+				       uint32_t ioprio);
+/* The process that has a way in of its own, or NULL: not bound here. */
+struct vdev_process *vdev_process_by_pasid(const struct vdev *vdev,
+					   uint32_t pasid);
+
+/* Submit.  Requests out of range, unaligned or forbidden end at once with
+ * -EINVAL, -ENOSPC (write beyond the end) or -EROFS in block.result. */
+void vdev_submit(struct vdev *vdev, struct vdev_request *request,
+		 uint64_t now_ns);
+
+/* A common way in may go unwatched until then: every request that could come
+ * would have to wait anyway.  0: watch it. */
+uint64_t vdev_quiet_until_ns(const struct vdev *vdev);
+
+uint64_t vdev_size_bytes(const struct vdev *vdev);
+uint32_t vdev_block_size(const struct vdev *vdev);
+bool vdev_read_only(const struct vdev *vdev);
+/* Fronts are told of a new size. */
+int vdev_resize(struct vdev *vdev, uint64_t size_bytes);
+struct vdev_listener {
+	void (*resized)(struct vdev_listener *listener);
+	struct vdev_listener *next;
+};
+void vdev_listen(struct vdev *vdev, struct vdev_listener *listener);
+void vdev_unlisten(struct vdev *vdev, struct vdev_listener *listener);
+
+#endif
