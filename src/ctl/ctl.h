@@ -20,6 +20,7 @@
 
 #include "base/error.h"
 #include "sched/sched.h"
+#include "sla/capacity.h"
 #include "sla/sla.h"
 
 #define CTL_VERSION		1
@@ -43,5 +44,7 @@ json_t *ctl_from_sched_limits(const struct sched_limits *limits);
 int ctl_to_sched_limits(const json_t *json, struct sched_limits *ret_limits);
 json_t *ctl_from_sla(const struct sla *sla);
 int ctl_to_sla(const json_t *json, struct sla *ret_sla);
+json_t *ctl_from_capacity(const struct capacity *capacity);
+int ctl_to_capacity(const json_t *json, struct capacity *ret_capacity);
 
 #endif
