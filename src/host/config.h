@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * config.h - the configuration file as plain data
+ *
+ * architecture.md, "Contract: configuration".  The whole contract is parsed
+ * and checked; what this version can't serve is listed in 'notes' and
+ * otherwise left alone.  Every error reads "FILE:LINE: reason".
+ * Pure but for reading the file.  Threads: the caller's.
+ */
+#ifndef HOST_CONFIG_H
+#define HOST_CONFIG_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "block/block.h"
+#include "sched/sched.h"
+#include "sla/sla.h"
+
+#define CONFIG_FILE_MAX		(1024U * 1024U)
+#define CONFIG_DEPTH_MAX	16U
+#define CONFIG_ITEMS_MAX	4096U	/* of any list */
+#define CONFIG_NAME_MAX		63U
+#define CONFIG_ENDPOINTS_MAX	64U
+#define CONFIG_DEVICES_MAX	64U	/* of one endpoint; = STATS_DEVICES */
+#define CONFIG_PASID_MAX	((1U << 20) - 1U)
+#define CONFIG_QUEUES_DEFAULT	4U
+#define CONFIG_QUEUES_MAX	64U
+#define CONFIG_SIZE_EQUAL	UINT64_MAX	/* "size: equal" (E3) */
+#define CONFIG_SIZE_MAX		(UINT64_C(1) << 56)
+#define CONFIG_BURST_DEFAULT_NS	UINT64_C(10000000)
+
+struct config_device {
+	char *name;
+	char *kind;			/* "file", "memory", "nullio", ... */
+	char *path;			/* file; else NULL */
+	uint64_t size_bytes;		/* 0: take the file's own */
+	bool read_only;
+	bool served;			/* false: a kind of a later version */
+	struct block_model model;	/* nullio */
+	unsigned int line;
+};
+
+struct config_endpoint {
+	char *name;
+	int cpu;			/* -1: wherever */
+	int nice;			/* -20 .. 19, 0 */
+	bool has_spin;
+	uint64_t spin_ns;		/* poll budget */
+	struct config_device *devices;
+	unsigned int device_count;
+	unsigned int line;
+};
+
+struct config_pool_device {
+	char *host;			/* NULL: this one */
+	char *endpoint, *device;
+	unsigned int line;
+};
+
+struct config_pool {
+	char *name;
+	struct config_pool_device *devices;
+	unsigned int device_count;
+	char *from;			/* NULL, or the pool that it is split from */
+	uint64_t size_bytes;		/* with 'from' */
+	bool thin;
+	bool served;
+	unsigned int line;
+};
+
+struct config_vdev {
+	char *name;
+	char *endpoint;			/* NULL: its pool's */
+	char *pool;
+	uint64_t size_bytes;		/* or CONFIG_SIZE_EQUAL */
+	unsigned int queues;
+	bool read_only;
+	char *vhost_user;		/* path or NULL */
+	char *nbd, *tap, *crypto;	/* not served by this version */
+	unsigned int connections;	/* of nbd */
+	struct sched_limits limits;
+	bool served;
+	unsigned int line;
+};
+
+struct config_process {
+	uint32_t pasid;
+	char *name;			/* never NULL: "process-PASID" if not given */
+	char *vdev;			/* NULL: chosen by a policy */
+	char *policy;			/* "auto:POLICY", or NULL */
+	char *vhost_user;		/* a socket of its own, or NULL */
+	bool has_match;
+	uint16_t match_ioprio;
+	struct sla sla;
+	struct sched_limits limits;
+	uint32_t weight;		/* 0: the default */
+	bool best_effort;
+	bool served;
+	unsigned int line;
+};
+
+struct config_peer {			/* another host */
+	char *name;
+	char *api;
+	unsigned int line;
+};
+
+struct config_uplink {
+	char *name;
+	char *dev;
+	unsigned int queues;		/* 0: the device's own */
+	unsigned int line;
+};
+
+enum config_role { CONFIG_ROLE_NONE, CONFIG_ROLE_READ, CONFIG_ROLE_OPERATE,
+		   CONFIG_ROLE_ADMINISTER };
+
+/* Who may do what over the unix socket.  root and penstockd's own user always
+ * administer; with no roles given nobody else may do anything. */
+struct config_role_entry {
+	enum config_role role;
+	bool is_group;			/* "@GROUP" */
+	char *who;			/* a name, or a number as text */
+	unsigned int line;
+};
+
+struct config_api {
+	char *unix_path;
+	char *tcp;			/* not served by this version */
+	char *tls_cert, *tls_key, *tls_ca;
+	struct config_role_entry *roles;
+	unsigned int role_count;
+	unsigned int line;
+};
+
+struct config_note {			/* parsed, not served */
+	unsigned int line;
+	char *text;
+};
+
+struct config {
+	char *file;			/* as given */
+	char *host;
+	char *state;			/* directory */
+	uint32_t headroom_milli;	/* of capacity that admission keeps free */
+	struct config_api api;
+	struct config_endpoint *endpoints;
+	unsigned int endpoint_count;
+	struct config_pool *pools;
+	unsigned int pool_count;
+	struct config_vdev *vdevs;
+	unsigned int vdev_count;
+	struct config_process *processes;
+	unsigned int process_count;
+	struct config_peer *peers;
+	unsigned int peer_count;
+	struct config_uplink *uplinks;
+	unsigned int uplink_count;
+	struct config_note *notes;
+	unsigned int note_count;
+};
+
+/* Read and check 'file'.  Returns 0; -errno of reading; -EINVAL with
+ * "FILE:LINE: reason"; -ENOMEM. */
+int config_load(const char *file, struct config **ret_config,
+		struct error *reterr);
+/* The same from memory; 'file' is for the messages. */
+int config_parse(const char *file, const char *text, size_t length,
+		 struct config **ret_config, struct error *reterr);
+void config_free(struct config *config);	/* NULL is allowed */
+
+/* What the words of the file and of the API mean, in one place. */
+
+/* "iops 2000, write bandwidth 10 MB/s" ("<=" may stand between); "none" is no
+ * limit.  Leaves burst_ns alone. */
+int config_parse_limit(const char *text, struct sched_limits *limits,
+		       struct error *reterr);
+/* "be/4", "rt/0", "idle": as in virtio-blk's ioprio field. */
+int config_parse_ioprio(const char *text, uint16_t *ret_ioprio,
+			struct error *reterr);
+#define CONFIG_IOPRIO_TEXT_MAX	16U
+char *config_format_ioprio(uint16_t ioprio, char *buffer, size_t size);
+/* Letters, digits, '-', '_', '.'; starts with a letter or digit; at most
+ * CONFIG_NAME_MAX. */
+int config_check_name(const char *text, struct error *reterr);
+/* A path that fits into struct sockaddr_un. */
+int config_check_socket(const char *text, struct error *reterr);
+
+#endif

@@ -1,0 +1,208 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * host.h - penstockd's control side, as the REST server sees it
+ *
+ * A host is made from a configuration and a loop.  It starts or adopts the
+ * endpoints, binds vdevs and processes to them, admits and refuses, and
+ * remembers.  Questions are answered at once, as JSON; verbs complete through
+ * a callback, because an endpoint or the store has to be asked.
+ *
+ * JSON: base units in the names (_bytes, _bytes_per_s, _ns), "iops" and
+ * "ops" per second; a metric that nobody named is absent.  Every function
+ * that returns json_t gives a new reference, or NULL when there is no such
+ * thing (or no memory).
+ *
+ * Threads: everything here belongs to the control thread (the loop's).
+ */
+#ifndef HOST_HOST_H
+#define HOST_HOST_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/error.h"
+
+struct config;
+struct host;
+struct loop;
+
+/* --- Life --------------------------------------------------------------- */
+
+struct host_hooks {
+	/* Every endpoint serves what it can: READY=1.  May be NULL. */
+	void (*ready)(void *arg);
+	/* host_stop is done: the loop may end.  Required with host_stop. */
+	void (*stopped)(void *arg);
+	void *arg;
+};
+
+/* 'config' stays the caller's and must outlive the host; 'endpoint_program'
+ * is the path of penstock-endpoint.  Opens and locks the state directory.
+ * Returns 0 or -errno with a reason. */
+int host_create(struct loop *loop, const struct config *config,
+		const char *endpoint_program, const struct host_hooks *hooks,
+		struct host **ret_host, struct error *reterr);
+/* Endpoints that were not stopped go on serving: the next host adopts them. */
+void host_destroy(struct host *host);
+/* Start or adopt the endpoints. */
+int host_start(struct host *host, struct error *reterr);
+/* Drain and end every endpoint; 'stopped' is called when they are gone. */
+void host_stop(struct host *host);
+
+const struct config *host_config(const struct host *host);
+
+/* --- Questions ---------------------------------------------------------- */
+
+/* {"host", "pid", "uptime_s", "enforce",
+ *  "endpoints": [{"name", "state": "starting|running|restarting|stopping|
+ *     failed", "pid", "cpu", "adopted", "restarts", "busy_share" (of the last
+ *     10 s), "error"}],
+ *  "devices": as host_devices, "vdevs": as host_vdevs without processes,
+ *  "processes": {"bound", "pending", "refused", "kept", "broken", "unknown"},
+ *  "not_served": [{"where": "FILE:LINE", "what"}]} */
+json_t *host_status(struct host *host);
+
+/* [{"name" (unique, "ep0/d0"), "endpoint", "device", "kind", "path",
+ *   "size_bytes", "allocated_bytes", "read_only",
+ *   "state": "waiting|calibrating|ready|failed|stopped", "error",
+ *   "calibration": "none|short|full", "calibrated_at" (seconds, UTC),
+ *   "capacity": as in docs/control.md,
+ *   "capacity_milli" (as corrected while running), "shortage_milli",
+ *   "in_flight", "window", "queued", "errors", "stalled_ns",
+ *   "combined", "combined_text"}] */
+json_t *host_devices(struct host *host);
+json_t *host_device(struct host *host, const char *name);	/* "ep0/d0", or "d0" if unique */
+
+/* [{"name", "devices": ["ep0/d0"], "provisioning", "size_bytes",
+ *   "allocated_bytes", "free_bytes", "largest_free_bytes", "combined",
+ *   "combined_text", "vdevs": [NAME]}] */
+json_t *host_pools(struct host *host);
+json_t *host_pool(struct host *host, const char *name);
+
+/* [{"name", "endpoint", "pool", "device", "state": "pending|serving|failed",
+ *   "error", "size_bytes", "allocated_bytes", "queues", "vhost_user",
+ *   "read_only", "limit", "origin": "file|runtime",
+ *   "combined": {"iops", "read_iops", "bandwidth_bytes_per_s", "latency_ns"
+ *     (p99), "latency_p95_ns", "latency_p99_9_ns", "latency_max_ns",
+ *     "read_latency_ns", ...}, "combined_text",
+ *   "owner": {"endpoint", "generation", "phase"},
+ *   "sessions", "attached", "delivered" (all its requests, the unpromised
+ *   included), "processes": as host_processes}] */
+json_t *host_vdevs(struct host *host);
+json_t *host_vdev(struct host *host, const char *name);
+
+/* [{"pasid", "name", "vdev", "state": "bound|pending|refused", "reason",
+ *   "refusal" (as host_reply.value), "sla" (keys as in "combined"),
+ *   "sla_text", "limit": {"iops", ..., "burst_ns"}, "weight", "ioprio"
+ *   ("be/4"), "vhost_user", "session", "best_effort", "sessions",
+ *   "origin": "file|runtime",
+ *   "delivered": {"iops", "read_iops", "write_iops",
+ *     "bandwidth_bytes_per_s", "read_bandwidth_bytes_per_s",
+ *     "write_bandwidth_bytes_per_s", "latency_p50_ns", "latency_p99_ns"
+ *     (absent: no request in the window), "window_s"},
+ *   "kept": true|false|null, "window_s", "windows", "windows_broken",
+ *   "specs": [{"text", "kept", "conforming", "late"}],
+ *   "counters": {"read": {"requests", "bytes", "errors"}, "write", "other",
+ *     "throttled"}, "queued", "in_flight"}] */
+json_t *host_processes(struct host *host);
+json_t *host_process(struct host *host, uint32_t pasid);
+/* As host_process, with "latency": {"read": {"count", "p50_ns", "p90_ns",
+ * "p95_ns", "p99_ns", "p99_9_ns", "max_ns"}, "write"} of the last 10 s and
+ * "latency_total", the same since it was added. */
+json_t *host_process_stats(struct host *host, uint32_t pasid);
+
+/* --- Verbs -------------------------------------------------------------- */
+
+enum host_result {		/* = exit status of penstock */
+	HOST_DONE = 0,
+	HOST_FAILED = 1,
+	HOST_USAGE = 2,		/* what was asked makes no sense */
+	HOST_REFUSED = 3,	/* by admission */
+};
+
+struct host_reply {
+	enum host_result result;
+	const char *text;	/* one line; "" when done */
+	/* Done: the thing as its question shows it (NULL: it is gone).
+	 * Refused: {"metric", "requested", "available", "shortfall",
+	 * "device", "where": [names of devices that could]}.  Else NULL.
+	 * Borrowed: valid during the callback. */
+	json_t *value;
+};
+
+/* Embedded in the caller's request; untouched between the verb and 'done',
+ * which is called exactly once, perhaps before the verb returns. */
+struct host_call {
+	void (*done)(struct host_call *call, const struct host_reply *reply);
+	struct host_call *next;	/* the host's */
+};
+
+/* A process to add, or what to change of one: on update NULL and false mean
+ * "as it was".  Texts are copied. */
+struct host_process_request {
+	uint32_t pasid;			/* 1 .. 2^20 - 1 */
+	const char *name;
+	const char *vdev;		/* add only; required */
+	const char *sla;		/* "iops >= 500, ..."; "none": no promise */
+	const char *limit;		/* "iops 2000, write bandwidth 10 MB/s"; "none" */
+	const char *burst;		/* "100 ms" */
+	const char *ioprio;		/* "be/4"; "none" */
+	const char *vhost_user;		/* add only: a socket of its own */
+	uint32_t weight;		/* 0: as it was, or the default */
+	bool session;			/* add only: ends with its front */
+	bool best_effort;
+};
+void host_process_add(struct host *host,
+		      const struct host_process_request *request,
+		      struct host_call *call);
+void host_process_update(struct host *host,
+			 const struct host_process_request *request,
+			 struct host_call *call);
+void host_process_release(struct host *host, uint32_t pasid,
+			  struct host_call *call);
+
+struct host_vdev_request {
+	const char *name;
+	const char *pool;		/* create; may be NULL if there is one */
+	const char *size;		/* "4GiB" */
+	const char *vhost_user;		/* create: path of its socket */
+	const char *limit, *burst;	/* create */
+	uint32_t queues;		/* create; 0: the default */
+	bool read_only;			/* create */
+};
+void host_vdev_create(struct host *host,
+		      const struct host_vdev_request *request,
+		      struct host_call *call);
+void host_vdev_resize(struct host *host, const char *name, const char *size,
+		      struct host_call *call);
+/* Its data are gone.  Refused (HOST_FAILED) while it has processes added at
+ * run time or an attached front. */
+void host_vdev_delete(struct host *host, const char *name,
+		      struct host_call *call);
+
+/* Measure and from then on use the result.  'duration_ns' 0: the default. */
+void host_device_calibrate(struct host *host, const char *name,
+			   uint64_t duration_ns, struct host_call *call);
+/* Scheduling on all endpoints, on or off (off: for comparisons). */
+void host_enforce(struct host *host, bool on, struct host_call *call);
+
+/* --- Events ------------------------------------------------------------- */
+
+/* {"seq", "time" (seconds, UTC, with a fraction), "kind", "text", and of
+ *  "pasid", "vdev", "device", "endpoint" those that apply}.  Kinds:
+ *  sla-broken sla-restored refused admitted released updated
+ *  endpoint-started endpoint-died endpoint-restarted endpoint-adopted
+ *  shortage device-error stall session device-ready device-failed calibrated
+ *  vdev-created vdev-resized vdev-deleted enforce space not-served error. */
+struct host_listener {
+	/* 'event' is borrowed. */
+	void (*event)(struct host_listener *listener, json_t *event);
+	struct host_listener *next;	/* the host's */
+};
+void host_listen(struct host *host, struct host_listener *listener);
+void host_unlisten(struct host *host, struct host_listener *listener);
+/* Array of those still remembered (the last 1,000) with seq > 'after'. */
+json_t *host_events(struct host *host, uint64_t after);
+
+#endif
