@@ -151,7 +151,9 @@ struct vhost_user_inflight {		/* GET_/SET_INFLIGHT_FD */
 	uint64_t mmap_offset;
 	uint16_t queues;
 	uint16_t queue_size;
-} __attribute__((packed));
+	uint32_t padding;	/* QEMU sends and expects it, others don't */
+};
+#define VHOST_USER_INFLIGHT_SIZE_MIN	20U	/* without the padding */
 
 union vhost_user_payload {
 	uint64_t u64;
@@ -164,17 +166,12 @@ union vhost_user_payload {
 	struct vhost_user_inflight inflight;
 };
 
-struct vhost_user_message {
-	struct vhost_user_header header;
-	union vhost_user_payload payload;
-} __attribute__((packed, aligned(4)));
+/* On the wire the payload follows the header directly, so that its 64-bit
+ * fields are not aligned: send and receive the two as separate pieces. */
 
 static_assert(sizeof(struct vhost_user_header) == 12, "wire layout");
 static_assert(sizeof(struct vhost_user_memory) == 8 + 8 * 32, "wire layout");
-static_assert(sizeof(struct vhost_user_inflight) == 20, "wire layout");
-static_assert(sizeof(struct vhost_user_message) ==
-	      sizeof(struct vhost_user_header) +
-	      sizeof(union vhost_user_payload), "no gap behind the header");
+static_assert(sizeof(struct vhost_user_inflight) == 24, "wire layout");
 
 /* The region of INFLIGHT_SHMFD: one of these for each queue, each padded to
  * VHOST_USER_INFLIGHT_ALIGN, split rings. */
