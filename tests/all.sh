@@ -1,0 +1,173 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# Runs every test and counts.  Called by ./run test, as root, after the
+# builds.  The last line is always "N passed, N failed, N skipped".
+#
+# usage: all.sh quick|whole [SECONDS SPENT BUILDING]
+set -u
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+. tests/isolate.sh
+
+WHAT=$1
+STARTED=$((SECONDS - ${2:-0}))
+FUZZ_SECONDS=20
+SCRIPT_LIMIT_S=300
+# What "quick" runs of the scripts that start guests.
+QUICK_SCRIPTS="tests/e2e/guest-disk.sh tests/e2e/endpoint-killed.sh"
+
+PASSED=0
+FAILED=0
+SKIPPED=0
+RESULTS=$(mktemp -d "${TMPDIR:-/tmp}/penstock-results.XXXXXX")
+
+finish()
+{
+	trap - EXIT INT TERM
+	isolate_kill_all
+	rm -rf "$RESULTS"
+	printf '\n%s in %d min %d s\n' "$WHAT" \
+		$(((SECONDS - STARTED) / 60)) $(((SECONDS - STARTED) % 60))
+	echo "$PASSED passed, $FAILED failed, $SKIPPED skipped"
+	[ "$FAILED" = 0 ] && [ "$PASSED" -gt 0 ] && exit "${1:-0}"
+	exit 1
+}
+trap 'finish 1' EXIT INT TERM
+
+section()
+{
+	printf '\n== %s (%d s)\n' "$1" $((SECONDS - STARTED))
+}
+
+# result STATUS NAME SECONDS [LOG]: one line, and the log of a failure.
+result()
+{
+	local status=$1 name=$2 took=$3 log=${4:-}
+
+	case $status in
+	0)
+		PASSED=$((PASSED + 1))
+		printf '  ok    %-44s %3d s\n' "$name" "$took"
+		;;
+	77)
+		SKIPPED=$((SKIPPED + 1))
+		printf '  skip  %-44s %s\n' "$name" \
+			"$([ -z "$log" ] || tail -1 "$log")"
+		;;
+	*)
+		FAILED=$((FAILED + 1))
+		printf '  FAIL  %-44s %3d s (exit %d)\n' "$name" "$took" \
+			"$status"
+		[ -z "$log" ] || tail -40 "$log" | sed 's/^/        | /'
+		;;
+	esac
+}
+
+# meson_suite BUILD SUITE [OPTION...]: every test of a suite counts as one.
+meson_suite()
+{
+	local dir=$1 suite=$2 log="$1/meson-logs/testlog.json" line name status
+
+	shift 2
+	section "$suite tests, $dir"
+	rm -f "$log"
+	meson test -C "$dir" --no-rebuild --suite "$suite" "$@" \
+		>"$RESULTS/meson.log" 2>&1
+	if [ ! -s "$log" ]; then
+		grep -q 'No suitable tests\|No tests defined' "$RESULTS/meson.log" ||
+			result 1 "$suite in $dir" 0 "$RESULTS/meson.log"
+		return
+	fi
+	while IFS= read -r line; do
+		name=$(field name "$line")
+		case $(field result "$line") in
+		OK | EXPECTEDFAIL) status=0 ;;
+		SKIP) status=77 ;;
+		*) status=1 ;;
+		esac
+		# JSON's escapes are printf's.
+		field stdout "$line" | sed 's/%/%%/g; s/\\"/"/g' |
+			{ printf "$(cat)\n"; } >"$RESULTS/log" 2>/dev/null
+		result $status "$name" "$(field duration "$line")" \
+			"$RESULTS/log"
+	done <"$log"
+}
+
+# field NAME JSON-LINE: a string, or the whole part of a number.
+field()
+{
+	printf '%s\n' "$2" |
+		sed -nE "s/.*\"$1\": (\"(([^\"\\\\]|\\\\.)*)\"|([0-9]+)).*/\2\4/p"
+}
+
+# script FILE: a test of its own, in a world of its own.
+script()
+{
+	local file=$1 name started=$SECONDS status
+
+	name=${file#tests/}
+	isolate "$SCRIPT_LIMIT_S" "$file" >"$RESULTS/log" 2>&1
+	status=$?
+	result $status "${name%.sh}" $((SECONDS - started)) "$RESULTS/log"
+}
+
+# fuzz TARGET: in the background, two at a time; results at the end.
+fuzz()
+{
+	local target=$1 name corpus
+
+	name=$(basename "$target")
+	corpus="$RESULTS/$name.corpus"
+	mkdir "$corpus"
+	set -- "$corpus"
+	[ ! -d "tests/fuzz/corpus/${name#fuzz-}" ] ||
+		set -- "$@" "tests/fuzz/corpus/${name#fuzz-}"
+	"$target" -max_total_time=$FUZZ_SECONDS -rss_limit_mb=2048 -timeout=10 \
+		-artifact_prefix="$RESULTS/$name." -print_final_stats=1 "$@" \
+		>"$RESULTS/$name.log" 2>&1
+	echo $? >"$RESULTS/$name.status"
+}
+
+fuzz_all()
+{
+	local target running=0
+
+	section "fuzz targets, $FUZZ_SECONDS s each"
+	for target in build-fuzz/bin/fuzz-* build-fuzz/tests/fuzz/fuzz-*; do
+		[ -f "$target" ] && [ -x "$target" ] || continue
+		fuzz "$target" &
+		running=$((running + 1))
+		if [ $running = 2 ]; then
+			wait -n
+			running=1
+		fi
+	done
+	wait
+	for target in "$RESULTS"/fuzz-*.status; do
+		[ -f "$target" ] || continue
+		result "$(cat "$target")" "$(basename "$target" .status)" \
+			$FUZZ_SECONDS "${target%.status}.log"
+	done
+}
+
+isolate_clean_stale
+meson_suite build unit
+meson_suite build func
+meson_suite build-asan unit -t 4
+meson_suite build-asan func -t 4
+[ "$WHAT" = quick ] || fuzz_all
+section "end to end, with guests"
+for file in tests/e2e/*.sh; do
+	[ "$WHAT" = whole ] || case " $QUICK_SCRIPTS " in
+	*" $file "*) ;;
+	*) continue ;;
+	esac
+	[ -x "$file" ] && script "$file"
+done
+if [ "$WHAT" = whole ]; then
+	section "faults"
+	for file in tests/fault/*.sh; do
+		[ -x "$file" ] && script "$file"
+	done
+fi
+finish
