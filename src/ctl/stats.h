@@ -48,4 +48,20 @@ struct stats_segment {
 	struct stats_process processes[STATS_PROCESSES];
 };
 
+static inline void stats_set(uint64_t *counter, uint64_t value)
+{
+	__atomic_store_n(counter, value, __ATOMIC_RELAXED);
+}
+
+/* The reactor is the only writer: no read-modify-write is needed. */
+static inline void stats_add(uint64_t *counter, uint64_t value)
+{
+	stats_set(counter, *counter + value);
+}
+
+static inline uint64_t stats_get(const uint64_t *counter)
+{
+	return __atomic_load_n(counter, __ATOMIC_RELAXED);
+}
+
 #endif

@@ -133,6 +133,9 @@ void sched_complete(struct sched *sched, struct sched_request *request,
  * 0: now. */
 uint64_t sched_client_ready_ns(const struct sched_client *client);
 
+/* Requests of this client that wait here. */
+uint32_t sched_client_queued(const struct sched_client *client);
+
 struct sched_report {
 	uint32_t in_flight, window, queued;
 	uint32_t capacity_milli;	/* measured capacity / calibrated, in 1/1000 */

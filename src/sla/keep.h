@@ -39,6 +39,14 @@ bool keep_arrive(struct keep *keep, bool write, uint32_t bytes,
 /* It was completed without error. */
 void keep_done(struct keep *keep, bool write, uint32_t bytes, bool conforming,
 	       uint64_t latency_ns, uint64_t now_ns);
+/* 'count' requests of 'bytes' together, all of this latency, of which
+ * 'conforming' conformed (the endpoint times inline completions by rounds). */
+void keep_done_many(struct keep *keep, bool write, uint32_t count,
+		    uint64_t bytes, uint32_t conforming, uint64_t latency_ns,
+		    uint64_t now_ns);
+/* One that came has ended with an error, or was taken away (its process
+ * was released): it is no longer waiting, and was not delivered. */
+void keep_failed(struct keep *keep, bool write, uint64_t now_ns);
 
 enum keep_verdict { KEEP_UNKNOWN, KEEP_KEPT, KEEP_BROKEN };
 struct keep_judgement {
