@@ -19,15 +19,13 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "sla/keep-data.h"
 #include "sla/sla.h"
 
 #define KEEP_WINDOW_NS		UINT64_C(100000000)	/* 100 ms */
-#define KEEP_SECONDS		60U	/* as far back as it looks */
 #define KEEP_SECONDS_MIN	10U	/* what it judges if enough came */
 #define KEEP_CONFORMING_MIN	1000U
 
-/* Body and functions: see the bottom of this file. */
-#include "sla/keep-data.h"
 
 /* Forget everything and promise 'sla' from now on (NULL: nothing). */
 void keep_reset(struct keep *keep, const struct sla *sla, uint64_t now_ns);
@@ -45,8 +43,10 @@ void keep_done_many(struct keep *keep, bool write, uint32_t count,
 		    uint64_t bytes, uint32_t conforming, uint64_t latency_ns,
 		    uint64_t now_ns);
 /* One that came has ended with an error, or was taken away (its process
- * was released): it is no longer waiting, and was not delivered. */
-void keep_failed(struct keep *keep, bool write, uint64_t now_ns);
+ * was released): it is no longer waiting, and was not delivered.  'bytes' and
+ * 'conforming' as they were with keep_arrive. */
+void keep_failed(struct keep *keep, bool write, uint32_t bytes,
+		 bool conforming, uint64_t now_ns);
 
 enum keep_verdict { KEEP_UNKNOWN, KEEP_KEPT, KEEP_BROKEN };
 struct keep_judgement {
