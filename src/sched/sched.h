@@ -87,6 +87,9 @@ enum sched_verdict { SCHED_GO, SCHED_QUEUED };
 /* Returns 0, -EINVAL (with reason) or -ENOMEM. */
 int sched_create(const struct sched_config *config, struct sched **ret_sched,
 		 struct error *reterr);
+/* The device was measured anew: takes effect at once. */
+int sched_configure(struct sched *sched, const struct sched_config *config,
+		    struct error *reterr);
 /* All clients and groups must be gone. */
 void sched_destroy(struct sched *sched);
 
