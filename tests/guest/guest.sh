@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: Apache-2.0
+#
+# Sourced: QEMU guests, spoken to over FIFOs.  A guest runs tests/guest/init;
+# commands go in and answers come out as lines, "ID TEXT" and "ID = STATUS".
+# Needs $ROOT, $TEST_DIR, fail().
+
+GUEST_MEMORY_MB=${GUEST_MEMORY_MB:-128}
+declare -A GUEST_PID GUEST_IN GUEST_OUT GUEST_NEXT QMP_IN QMP_OUT
+
+# guest_start NAME [-n NICE] [-c CPUS] [-q QUEUES] SOCKET... [-- QEMU OPTION...]
+# Disks are vda, vdb, ... in the order of the sockets.  Does not wait.
+guest_start()
+{
+	local name=$1 queues=1 nice=0 cpus=1 dir disk=0 disks=() fifo fd
+
+	shift
+	while :; do
+		case ${1:-} in
+		-n) nice=$2; shift 2 ;;
+		-c) cpus=$2; shift 2 ;;
+		-q) queues=$2; shift 2 ;;
+		*) break ;;
+		esac
+	done
+	while [ $# -gt 0 ] && [ "$1" != -- ]; do
+		disks+=(-chardev "socket,id=vb$disk,path=$1,reconnect=1"
+			-device "vhost-user-blk-pci,id=disk$disk,chardev=vb$disk,num-queues=$queues")
+		disk=$((disk + 1))
+		shift
+	done
+	[ "${1:-}" != -- ] || shift
+	dir="$TEST_DIR/guest-$name"
+	mkdir -p "$dir"
+	for fifo in command.in command.out qmp.in qmp.out; do
+		rm -f "$dir/$fifo"
+		mkfifo "$dir/$fifo"
+	done
+	# Open for both directions: neither end waits for the other.
+	exec {fd}<>"$dir/command.in"; GUEST_IN[$name]=$fd
+	exec {fd}<>"$dir/command.out"; GUEST_OUT[$name]=$fd
+	exec {fd}<>"$dir/qmp.in"; QMP_IN[$name]=$fd
+	exec {fd}<>"$dir/qmp.out"; QMP_OUT[$name]=$fd
+	GUEST_NEXT[$name]=0
+	nice -n "$nice" qemu-system-x86_64 \
+		-nodefaults -no-user-config -display none -no-reboot \
+		-machine q35,accel=tcg,memory-backend=mem0 \
+		-m "$GUEST_MEMORY_MB" -smp "$cpus" -object \
+		"memory-backend-memfd,id=mem0,size=${GUEST_MEMORY_MB}M,share=on" \
+		-kernel "$ROOT/build/guest/vmlinuz" \
+		-initrd "$ROOT/build/guest/initramfs" -append \
+		"console=ttyS0 quiet panic=-1 mitigations=off tsc=reliable no_timer_check" \
+		-serial "file:$dir/console" \
+		-device virtio-serial-pci \
+		-chardev "pipe,id=command,path=$dir/command" \
+		-device virtserialport,chardev=command,name=command \
+		-chardev "pipe,id=qmp,path=$dir/qmp" -mon chardev=qmp,mode=control \
+		"${disks[@]}" "$@" >"$dir/qemu.log" 2>&1 &
+	GUEST_PID[$name]=$!
+}
+
+# guest_ready NAME [LIMIT_S]: until init runs.
+guest_ready()
+{
+	guest_wait "$1" 0 "${2:-60}" ready >/dev/null ||
+		fail "guest $1 did not start: $(tail -n 5 \
+			"$TEST_DIR/guest-$1/qemu.log" \
+			"$TEST_DIR/guest-$1/console")"
+}
+
+# guest_spawn NAME COMMAND: start it; its number is in $GUEST_ID.
+guest_spawn()
+{
+	local name=$1
+
+	shift
+	GUEST_NEXT[$name]=$((GUEST_NEXT[$name] + 1))
+	GUEST_ID=${GUEST_NEXT[$name]}
+	printf '%s %s\n' "$GUEST_ID" "$*" >&"${GUEST_IN[$name]}"
+}
+
+# guest_wait NAME ID LIMIT_S [WORD]: until command ID has ended (or has said a
+# line that begins with WORD; "" is any).  Prints what it said since the last
+# time; returns its status, 124 when it took too long, 125 when QEMU is gone.
+guest_wait()
+{
+	local name=$1 id=$2 end=$((SECONDS + $3)) word=${4-=} log id_got line
+
+	log="$TEST_DIR/guest-$name/log"
+	[ ! -f "$log.$id" ] || { cat "$log.$id"; : >"$log.$id"; }
+	if [ -f "$log.$id.status" ]; then
+		return "$(cat "$log.$id.status")"
+	fi
+	while [ $SECONDS -le $end ]; do
+		if ! IFS=' ' read -r -t 1 -u "${GUEST_OUT[$name]}" id_got line
+		then
+			kill -0 "${GUEST_PID[$name]}" 2>/dev/null || return 125
+			continue
+		fi
+		case $line in
+		'= '*) echo "${line#= }" >"$log.$id_got.status" ;;
+		*) printf '%s\n' "$line" >>"$log.$id_got" ;;
+		esac
+		[ "$id_got" = "$id" ] || continue
+		case $line in
+		"$word"*)
+			[ ! -f "$log.$id" ] || { cat "$log.$id"; : >"$log.$id"; }
+			[ "$word" = = ] && return "${line#= }"
+			return 0
+			;;
+		'= '*)
+			return "${line#= }"
+			;;
+		esac
+	done
+	return 124
+}
+
+# guest_run NAME LIMIT_S COMMAND: start, wait, print, status.
+guest_run()
+{
+	local name=$1 limit_s=$2
+
+	shift 2
+	guest_spawn "$name" "$*"
+	guest_wait "$name" "$GUEST_ID" "$limit_s"
+}
+
+# guest_stop NAME: power off, and wait for QEMU to end.
+guest_stop()
+{
+	guest_spawn "$1" 'sync; poweroff -f'
+	wait "${GUEST_PID[$1]}" || true
+}
+
+# qmp NAME COMMAND [ARGUMENTS JSON]: prints the reply; fails on an error.
+qmp()
+{
+	local name=$1 line
+
+	printf '{"execute": "%s"%s}\n' "$2" "${3:+, \"arguments\": $3}" \
+		>&"${QMP_IN[$name]}"
+	while IFS= read -r -t 30 -u "${QMP_OUT[$name]}" line; do
+		case $line in
+		*'"error":'*) printf '%s\n' "$line"; return 1 ;;
+		*'"return":'*) printf '%s\n' "$line"; return 0 ;;
+		*'"event":'*) printf '%s\n' "$line" \
+			>>"$TEST_DIR/guest-$name/events" ;;
+		esac
+	done
+	fail "qmp $2: guest $name does not answer"
+}
+
+# qmp_event NAME LIMIT_S PATTERN: until an event has come that matches.
+qmp_event()
+{
+	local name=$1 end=$((SECONDS + $2)) pattern=$3 line events
+
+	events="$TEST_DIR/guest-$name/events"
+	touch "$events"
+	until grep -q "$pattern" "$events"; do
+		[ $SECONDS -le $end ] || return 124
+		IFS= read -r -t 1 -u "${QMP_OUT[$name]}" line || continue
+		printf '%s\n' "$line" >>"$events"
+	done
+}

@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+#
+# Sourced by every script in tests/e2e and tests/fault, first thing.
+# A script passes with 0, is skipped with 77 and a reason on its last line,
+# fails with anything else.  It works in $TEST_DIR, and whatever it starts is
+# ended after it (tests/isolate.sh).  Nothing sleeps: wait for the event.
+set -eu
+ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+BIN="$ROOT/build/bin"
+
+if [ -z "${TEST_DIR:-}" ]; then
+	. "$ROOT/tests/isolate.sh"
+	isolate_clean_stale
+	status=0
+	isolate 600 "$0" "$@" || status=$?
+	exit $status
+fi
+cd "$TEST_DIR"
+
+. "$ROOT/tests/penstock.sh"
+. "$ROOT/tests/guest/guest.sh"
+
+fail()
+{
+	printf 'FAILED: %s\n' "$*"
+	exit 1
+}
+
+skip()
+{
+	printf '%s\n' "$*"
+	exit 77
+}
+
+note()
+{
+	printf '%s %s\n' "-- $SECONDS s:" "$*"
+}
+
+# expect STATUS COMMAND...: its exit status is this one.
+expect()
+{
+	local wanted=$1 status=0
+
+	shift
+	"$@" || status=$?
+	[ "$status" = "$wanted" ] ||
+		fail "exit status $status instead of $wanted: $*"
+}
+
+# equal WANTED HAVE WHAT
+equal()
+{
+	[ "$1" = "$2" ] || fail "$3: '$2' instead of '$1'"
+}
+
+# wait_for LIMIT_S COMMAND...: until it succeeds.  The one place that polls:
+# for conditions that nobody announces.
+mkfifo "$TEST_DIR/beat"
+exec {BEAT_FD}<>"$TEST_DIR/beat"
+wait_for()
+{
+	local end=$((SECONDS + $1)) nothing
+
+	shift
+	until "$@"; do
+		[ $SECONDS -le $end ] || return 1
+		read -r -t 0.02 -u "$BEAT_FD" nothing || true
+	done
+}
