@@ -80,6 +80,7 @@ meson_suite()
 	fi
 	while IFS= read -r line; do
 		name=$(field name "$line")
+		name=${name##* / }
 		case $(field result "$line") in
 		OK | EXPECTEDFAIL) status=0 ;;
 		SKIP) status=77 ;;

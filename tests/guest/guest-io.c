@@ -30,9 +30,9 @@
 
 #include <linux/fs.h>
 
-#define NS_PER_S  UINT64_C(1000000000)
+#define NS_PER_S UINT64_C(1000000000)
 #define DEPTH_MAX 256U
-#define MAGIC	  UINT64_C(0x6b6e6174736e6570)
+#define MAGIC	UINT64_C(0x6b6e6174736e6570)
 #define IOPRIO_BE 2U
 #define IOPRIO_RT 1U
 
@@ -49,8 +49,8 @@ struct options {
 /* What is known of a block's contents. */
 struct block {
 	uint32_t sequence;	/* of the last write; 0: none */
-	uint32_t done;		/* of the last that succeeded */
-	bool busy;		/* a request on it is in flight */
+	uint32_t done;	/* of the last that succeeded */
+	bool busy;	/* a request on it is in flight */
 };
 
 struct slot {
@@ -127,8 +127,8 @@ static void block_check(struct load *load, const struct slot *slot)
 	memcpy(words, slot->buffer, sizeof(words));
 	if (words[2] >= block->done && words[2] <= block->sequence) {
 		block_fill(load, expected, slot->block, words[2]);
-		if (memcmp(slot->buffer, expected,
-			   load->options.block_bytes) == 0)
+		if (memcmp(slot->buffer, expected, load->options.block_bytes) ==
+		    0)
 			return;
 	}
 	if (load->wrong++ < 10)
@@ -284,10 +284,11 @@ static void run_load(struct load *load)
 				due_ns = at_ns - NS_PER_S / 10;
 			reap(load, 0);
 		} else {
-			reap(load, load->free_count &&
-						due_ns < at_ns + NS_PER_S / 10 ?
-					due_ns :
-					at_ns + NS_PER_S / 10);
+			reap(load,
+			     load->free_count &&
+					     due_ns < at_ns + NS_PER_S / 10 ?
+				     due_ns :
+				     at_ns + NS_PER_S / 10);
 		}
 		at_ns = now_ns();
 		if (options->report_ms &&
@@ -326,7 +327,7 @@ static bool set_priority(const char *text)
 	static const char *const classes[] = {NULL, "rt/", "be/"};
 	unsigned int class, value = 0;
 
-	for (class = IOPRIO_RT; class <= IOPRIO_BE; class++)
+	for (class = IOPRIO_RT; class <= IOPRIO_BE; class ++)
 		if (strncmp(text, classes[class], 3) == 0 && text[3] >= '0' &&
 		    text[3] <= '7' && text[4] == 0)
 			value = class << 13 | (unsigned int)(text[3] - '0');
@@ -484,7 +485,6 @@ int main(int argc, char **argv)
 	       options->name, done, done * NS_PER_S / (took_ns + 1),
 	       histogram_percentile(&load.latency_before, 50) / 1000,
 	       histogram_percentile(&load.latency_before, 99) / 1000,
-	       load.longest_gap_ns / 1000000, load.errors, load.wrong,
-	       checked);
+	       load.longest_gap_ns / 1000000, load.errors, load.wrong, checked);
 	return load.errors || load.wrong ? 1 : 0;
 }
