@@ -1,0 +1,364 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * config-devices.c - the sections 'endpoints' and, inside them, 'devices'
+ */
+#include "host/config-read.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/units.h"
+
+/* The service model of nullio: what is not said. */
+#define MODEL_SERVERS_DEFAULT	8U
+#define MODEL_TIME_MAX_NS	UINT64_C(60000000000)
+
+static const struct { const char *word; bool served; } kinds[] = {
+	{ "file", true }, { "memory", true }, { "nullio", true },
+	{ "nbd", false }, { "vhost-user", false }, { "nic", false },
+	{ "crypto", false },
+};
+#define KINDS	(sizeof(kinds) / sizeof(kinds[0]))
+
+static int read_kind(struct reader *reader, const struct reader_key *key,
+		     yaml_node_t *node, void *object)
+{
+	struct config_device *device = object;
+	const char *text;
+	unsigned int i;
+	int ret;
+
+	ret = reader_text(reader, key->name, node, &text);
+	if (ret < 0)
+		return ret;
+	for (i = 0; i < KINDS; i++) {
+		if (strcmp(text, kinds[i].word))
+			continue;
+		device->served = kinds[i].served;
+		device->kind = strdup(text);
+		return device->kind ? 0 : -ENOMEM;
+	}
+	return reader_fail(reader, reader_line(node),
+			   "'%s' is not a kind of device: file, memory, nullio (later: nbd, vhost-user, nic, crypto)",
+			   text);
+}
+
+/* A time of the model, not beyond what makes sense. */
+static int read_model_time(struct reader *reader, const struct reader_key *key,
+			   yaml_node_t *node, void *field)
+{
+	uint64_t time_ns;
+	int ret;
+
+	ret = reader_duration(reader, key, node, &time_ns);
+	if (ret < 0)
+		return ret;
+	if (time_ns > MODEL_TIME_MAX_NS)
+		return reader_fail(reader, reader_line(node),
+				   "%s: more than a minute", key->name);
+	*(uint64_t *)field = time_ns;
+	return 0;
+}
+
+static int read_sigma(struct reader *reader, const struct reader_key *key,
+		      yaml_node_t *node, void *field)
+{
+	const char *text;
+	double sigma;
+	char *end;
+	int ret;
+
+	ret = reader_text(reader, key->name, node, &text);
+	if (ret < 0)
+		return ret;
+	sigma = strtod(text, &end);
+	if (*end || end == text || !(sigma >= 0.0 && sigma <= 4.0))
+		return reader_fail(reader, reader_line(node),
+				   "sigma must be from 0 to 4, not '%s'",
+				   text);
+	*(uint32_t *)field = (uint32_t)(sigma * 1000.0 + 0.5);
+	return 0;
+}
+
+static int read_servers(struct reader *reader, const struct reader_key *key,
+			yaml_node_t *node, void *field)
+{
+	long long value;
+	int ret;
+
+	ret = reader_number(reader, key->name, node, 1, 1024, &value);
+	if (ret == 0)
+		*(uint32_t *)field = (uint32_t)value;
+	return ret;
+}
+
+static int read_latency(struct reader *reader, const struct reader_key *key,
+			yaml_node_t *node, void *object)
+{
+	static const struct reader_key keys[] = {
+		{ "read", read_model_time,
+		  offsetof(struct block_model, read_median_ns), false },
+		{ "write", read_model_time,
+		  offsetof(struct block_model, write_median_ns), false },
+		{ "sigma", read_sigma,
+		  offsetof(struct block_model, sigma_milli), false },
+		{ "servers", read_servers,
+		  offsetof(struct block_model, servers), false },
+		{ "per-kib", read_model_time,
+		  offsetof(struct block_model, per_kib_ns), false },
+		{ NULL, NULL, 0, false },
+	};
+	struct block_model *model = object;
+	int ret;
+
+	model->servers = MODEL_SERVERS_DEFAULT;
+	if (node->type == YAML_SCALAR_NODE) {
+		ret = read_model_time(reader, key, node,
+				      &model->read_median_ns);
+		model->write_median_ns = model->read_median_ns;
+		return ret;
+	}
+	ret = reader_mapping(reader, node, "latency", keys, model);
+	if (ret < 0)
+		return ret;
+	if (!model->read_median_ns && !model->write_median_ns &&
+	    !model->per_kib_ns)
+		return reader_fail(reader, reader_line(node),
+				   "latency names no time (read, write, per-kib)");
+	return 0;
+}
+
+/* "10ppm" or "0.1%". */
+static int read_error_share(struct reader *reader, const struct reader_key *key,
+			    yaml_node_t *node, void *field)
+{
+	const char *text;
+	double value;
+	char *end;
+	int ret;
+
+	ret = reader_text(reader, key->name, node, &text);
+	if (ret < 0)
+		return ret;
+	value = strtod(text, &end);
+	while (end != text && *end == ' ')
+		end++;
+	if (strcmp(end, "%") == 0)
+		value *= 10000.0;
+	else if (strcmp(end, "ppm") != 0)
+		end = NULL;
+	if (!end || !(value >= 0.0 && value <= 1000000.0))
+		return reader_fail(reader, reader_line(node),
+				   "error must be a share such as '10ppm' or '0.1%%', not '%s'",
+				   text);
+	*(uint32_t *)field = (uint32_t)(value + 0.5);
+	return 0;
+}
+
+static int read_stall(struct reader *reader, const struct reader_key *key,
+		      yaml_node_t *node, void *object)
+{
+	static const struct reader_key keys[] = {
+		{ "every", read_model_time,
+		  offsetof(struct block_model, stall_every_ns), true },
+		{ "for", read_model_time,
+		  offsetof(struct block_model, stall_ns), true },
+		{ NULL, NULL, 0, false },
+	};
+	struct block_model *model = object;
+	int ret;
+
+	ret = reader_mapping(reader, node, key->name, keys, model);
+	if (ret < 0)
+		return ret;
+	if (model->stall_ns == 0 || model->stall_ns >= model->stall_every_ns)
+		return reader_fail(reader, reader_line(node),
+				   "stall: 'for' must be more than nothing and less than 'every'");
+	return 0;
+}
+
+static int read_seed(struct reader *reader, const struct reader_key *key,
+		     yaml_node_t *node, void *field)
+{
+	long long value;
+	int ret;
+
+	ret = reader_number(reader, key->name, node, 0, INT64_MAX, &value);
+	if (ret == 0)
+		*(uint64_t *)field = (uint64_t)value;
+	return ret;
+}
+
+static int read_model(struct reader *reader, const struct reader_key *key,
+		      yaml_node_t *node, void *field)
+{
+	static const struct reader_key keys[] = {
+		{ "latency", read_latency, 0, false },
+		{ "error", read_error_share,
+		  offsetof(struct block_model, error_ppm), false },
+		{ "stall", read_stall, 0, false },
+		{ "seed", read_seed, offsetof(struct block_model, seed),
+		  false },
+		{ NULL, NULL, 0, false },
+	};
+
+	return reader_mapping(reader, node, key->name, keys, field);
+}
+
+static int read_device(struct reader *reader, yaml_node_t *node, void *element)
+{
+	static const struct reader_key keys[] = {
+		{ "name", reader_name, offsetof(struct config_device, name),
+		  true },
+		{ "kind", read_kind, 0, true },
+		{ "path", reader_string, offsetof(struct config_device, path),
+		  false },
+		{ "size", reader_size,
+		  offsetof(struct config_device, size_bytes), false },
+		{ "read-only", reader_bool,
+		  offsetof(struct config_device, read_only), false },
+		{ "model", read_model, offsetof(struct config_device, model),
+		  false },
+		{ NULL, NULL, 0, false },
+	};
+	struct config_device *device = element;
+	unsigned int line = reader_line(node);
+	bool has_model;
+	int ret;
+
+	device->line = line;
+	ret = reader_mapping(reader, node, "device", keys, device);
+	if (ret < 0)
+		return ret;
+	has_model = device->model.servers || device->model.error_ppm ||
+		device->model.stall_ns || device->model.seed;
+	if (has_model && strcmp(device->kind, "nullio"))
+		return reader_fail(reader, line,
+				   "device '%s': only nullio has a model",
+				   device->name);
+	if (!device->served)
+		return reader_note(reader, line, "device '%s': kind '%s'",
+				   device->name, device->kind);
+	if (strcmp(device->kind, "file") == 0) {
+		if (!device->path)
+			return reader_fail(reader, line,
+					   "device '%s' of kind file has no 'path'",
+					   device->name);
+		if (device->path[0] != '/')
+			return reader_fail(reader, line,
+					   "device '%s': path '%s' is not absolute",
+					   device->name, device->path);
+		return 0;
+	}
+	if (device->path)
+		return reader_fail(reader, line,
+				   "device '%s': kind %s has no path",
+				   device->name, device->kind);
+	if (device->size_bytes == 0)
+		return reader_fail(reader, line,
+				   "device '%s' of kind %s has no 'size'",
+				   device->name, device->kind);
+	return 0;
+}
+
+static int read_devices(struct reader *reader, const struct reader_key *key,
+			yaml_node_t *node, void *object)
+{
+	static const struct reader_list list = {
+		.what = "devices", .most = CONFIG_DEVICES_MAX,
+		.element_size = sizeof(struct config_device),
+		.read = read_device,
+	};
+	struct config_endpoint *endpoint = object;
+	void *array = endpoint->devices;
+	int ret;
+
+	(void)key;
+	ret = reader_list(reader, node, &list, &array,
+			  &endpoint->device_count);
+	endpoint->devices = array;
+	return ret;
+}
+
+static int read_cpu(struct reader *reader, const struct reader_key *key,
+		    yaml_node_t *node, void *field)
+{
+	long long value;
+	int ret;
+
+	ret = reader_number(reader, key->name, node, 0, 4095, &value);
+	if (ret == 0)
+		*(int *)field = (int)value;
+	return ret;
+}
+
+static int read_nice(struct reader *reader, const struct reader_key *key,
+		     yaml_node_t *node, void *field)
+{
+	long long value;
+	int ret;
+
+	ret = reader_number(reader, key->name, node, -20, 19, &value);
+	if (ret == 0)
+		*(int *)field = (int)value;
+	return ret;
+}
+
+static int read_poll(struct reader *reader, const struct reader_key *key,
+		     yaml_node_t *node, void *object)
+{
+	struct config_endpoint *endpoint = object;
+	uint64_t spin_ns;
+	int ret;
+
+	ret = reader_duration(reader, key, node, &spin_ns);
+	if (ret < 0)
+		return ret;
+	if (spin_ns > UINT64_C(1000000000))
+		return reader_fail(reader, reader_line(node),
+				   "poll: more than a second");
+	endpoint->has_spin = true;
+	endpoint->spin_ns = spin_ns;
+	return 0;
+}
+
+static int read_endpoint(struct reader *reader, yaml_node_t *node,
+			 void *element)
+{
+	static const struct reader_key keys[] = {
+		{ "name", reader_name, offsetof(struct config_endpoint, name),
+		  true },
+		{ "cpu", read_cpu, offsetof(struct config_endpoint, cpu),
+		  false },
+		{ "nice", read_nice, offsetof(struct config_endpoint, nice),
+		  false },
+		{ "poll", read_poll, 0, false },
+		{ "devices", read_devices, 0, false },
+		{ NULL, NULL, 0, false },
+	};
+	struct config_endpoint *endpoint = element;
+
+	endpoint->line = reader_line(node);
+	endpoint->cpu = -1;
+	return reader_mapping(reader, node, "endpoint", keys, endpoint);
+}
+
+int config_read_endpoints(struct reader *reader, const struct reader_key *key,
+			  yaml_node_t *node, void *object)
+{
+	static const struct reader_list list = {
+		.what = "endpoints", .most = CONFIG_ENDPOINTS_MAX,
+		.element_size = sizeof(struct config_endpoint),
+		.read = read_endpoint,
+	};
+	struct config *config = object;
+	void *array = config->endpoints;
+	int ret;
+
+	(void)key;
+	ret = reader_list(reader, node, &list, &array,
+			  &config->endpoint_count);
+	config->endpoints = array;
+	return ret;
+}

@@ -1,0 +1,178 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * config-words.c - words that the file and the API share: names, socket
+ * paths, limits, I/O priorities
+ */
+#include "host/config.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/un.h>
+
+#include "base/units.h"
+
+#define LIMIT_TEXT_MAX	1024U
+
+int config_check_name(const char *text, struct error *reterr)
+{
+	size_t length = strlen(text);
+	size_t i;
+
+	if (length == 0 || length > CONFIG_NAME_MAX)
+		return error_set(reterr, -EINVAL,
+				 "a name has 1 to %u characters",
+				 CONFIG_NAME_MAX);
+	for (i = 0; i < length; i++) {
+		bool first = isalnum((unsigned char)text[i]);
+
+		if (first || (i > 0 && strchr("-_.", text[i])))
+			continue;
+		return error_set(reterr, -EINVAL,
+				 "'%s' is not a name (letters, digits, '-', '_', '.'; the first a letter or digit)",
+				 text);
+	}
+	return 0;
+}
+
+int config_check_socket(const char *text, struct error *reterr)
+{
+	const size_t most = sizeof(((struct sockaddr_un *)NULL)->sun_path) - 1;
+
+	if (text[0] != '/')
+		return error_set(reterr, -EINVAL,
+				 "'%s' is not an absolute path", text);
+	if (strlen(text) > most)
+		return error_set(reterr, -EINVAL,
+				 "the path of a socket has at most %zu characters, '%s' has %zu",
+				 most, text, strlen(text));
+	if (text[strlen(text) - 1] == '/')
+		return error_set(reterr, -EINVAL, "'%s' is a directory", text);
+	return 0;
+}
+
+/* Cut the next word off '*rest', or NULL. */
+static char *next_word(char **rest)
+{
+	char *word = *rest + strspn(*rest, " \t");
+	size_t length = strcspn(word, " \t");
+
+	if (length == 0)
+		return NULL;
+	*rest = word + length;
+	if (**rest)
+		*(*rest)++ = '\0';
+	return word;
+}
+
+/* One limit: "[read|write] iops|bandwidth [<=] VALUE". */
+static int parse_one_limit(char *text, struct sched_limits *limits,
+			   struct error *reterr)
+{
+	unsigned int axis = SCHED_TOTAL_IOPS;
+	bool bytes = false;
+	uint64_t value;
+	char *word;
+	int ret;
+
+	word = next_word(&text);
+	if (word && (strcmp(word, "read") == 0 || strcmp(word, "write") == 0)) {
+		axis = word[0] == 'r' ? SCHED_READ_IOPS : SCHED_WRITE_IOPS;
+		word = next_word(&text);
+	}
+	if (word && strcmp(word, "bandwidth") == 0)
+		bytes = true;
+	else if (!word || strcmp(word, "iops") != 0)
+		return error_set(reterr, -EINVAL,
+				 "a limit is '[read|write] iops|bandwidth VALUE', not '%s'",
+				 word ? word : "");
+	text += strspn(text, " \t");
+	if (strncmp(text, "<=", 2) == 0)
+		text += 2;
+	text += strspn(text, " \t");
+	ret = bytes ? units_parse_rate(text, &value, reterr)
+		    : units_parse_count(text, &value, reterr);
+	if (ret < 0)
+		return ret;
+	if (value == 0 || value > SCHED_RATE_MAX)
+		return error_set(reterr, -EINVAL,
+				 "a limit of '%s' cannot be kept; leave it out for none",
+				 text);
+	if (bytes)
+		axis += SCHED_READ_BYTES - SCHED_READ_IOPS;
+	if (limits->limit_per_s[axis])
+		return error_set(reterr, -EINVAL, "the same limit twice");
+	limits->limit_per_s[axis] = value;
+	return 0;
+}
+
+int config_parse_limit(const char *text, struct sched_limits *limits,
+		       struct error *reterr)
+{
+	struct sched_limits parsed = { .burst_ns = limits->burst_ns };
+	char copy[LIMIT_TEXT_MAX];
+	char *rest = copy;
+	char *one;
+	int ret;
+
+	if (strlen(text) >= sizeof(copy))
+		return error_set(reterr, -EINVAL, "the limit is too long");
+	strcpy(copy, text);
+	if (strcmp(text, "none") == 0) {
+		*limits = parsed;
+		return 0;
+	}
+	while ((one = strsep(&rest, ",")) != NULL) {
+		ret = parse_one_limit(one, &parsed, reterr);
+		if (ret < 0)
+			return ret;
+	}
+	*limits = parsed;
+	return 0;
+}
+
+/* As Linux has it: class << 13 | level. */
+static const struct { const char *word; uint16_t class; } ioprio_classes[] = {
+	{ "rt", 1 }, { "be", 2 },
+};
+
+int config_parse_ioprio(const char *text, uint16_t *ret_ioprio,
+			struct error *reterr)
+{
+	unsigned int i;
+
+	if (strcmp(text, "idle") == 0) {
+		*ret_ioprio = 3U << 13;
+		return 0;
+	}
+	for (i = 0; i < 2; i++) {
+		size_t length = strlen(ioprio_classes[i].word);
+
+		if (strncmp(text, ioprio_classes[i].word, length) == 0 &&
+		    text[length] == '/' && text[length + 1] >= '0' &&
+		    text[length + 1] <= '7' && text[length + 2] == '\0') {
+			*ret_ioprio = (uint16_t)(ioprio_classes[i].class << 13 |
+						 (text[length + 1] - '0'));
+			return 0;
+		}
+	}
+	return error_set(reterr, -EINVAL,
+			 "'%s' is not an I/O priority (be/0 to be/7, rt/0 to rt/7, idle)",
+			 text);
+}
+
+char *config_format_ioprio(uint16_t ioprio, char *buffer, size_t size)
+{
+	unsigned int class = ioprio >> 13;
+
+	if (class == 3)
+		snprintf(buffer, size, "idle");
+	else if (class == 1 || class == 2)
+		snprintf(buffer, size, "%s/%u", class == 1 ? "rt" : "be",
+			 ioprio & 7U);
+	else
+		snprintf(buffer, size, "none");
+	return buffer;
+}

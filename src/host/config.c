@@ -1,0 +1,503 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * config.c - the configuration file: reading, the top level, freeing
+ */
+#include "host/config.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "host/config-read.h"
+
+/* --- Small sections --------------------------------------------------------- */
+
+struct role_list {
+	enum config_role role;
+	struct config_api *api;
+};
+
+static int read_role(struct reader *reader, yaml_node_t *node, void *element)
+{
+	struct config_role_entry *entry = element;
+	struct error why;
+	const char *text;
+	int ret;
+
+	entry->line = reader_line(node);
+	ret = reader_text(reader, "a user or @group", node, &text);
+	if (ret < 0)
+		return ret;
+	entry->is_group = text[0] == '@';
+	text += entry->is_group;
+	if (text[0] != '_' && config_check_name(text, &why) < 0)
+		return reader_fail(reader, entry->line,
+				   "'%s' is not a user or @group", text);
+	entry->who = strdup(text);
+	return entry->who ? 0 : -ENOMEM;
+}
+
+static int read_role_list(struct reader *reader, const struct reader_key *key,
+			  yaml_node_t *node, void *object)
+{
+	static const struct reader_list list = {
+		.what = "users and groups", .most = CONFIG_ITEMS_MAX,
+		.element_size = sizeof(struct config_role_entry),
+		.read = read_role,
+	};
+	struct config_api *api = object;
+	enum config_role role = CONFIG_ROLE_READ;
+	unsigned int first = api->role_count;
+	void *array = api->roles;
+	int ret;
+
+	if (strcmp(key->name, "operate") == 0)
+		role = CONFIG_ROLE_OPERATE;
+	else if (strcmp(key->name, "administer") == 0)
+		role = CONFIG_ROLE_ADMINISTER;
+	ret = reader_list(reader, node, &list, &array, &api->role_count);
+	api->roles = array;
+	for (; first < api->role_count; first++)
+		api->roles[first].role = role;
+	return ret;
+}
+
+static int read_roles(struct reader *reader, const struct reader_key *key,
+		      yaml_node_t *node, void *object)
+{
+	static const struct reader_key keys[] = {
+		{ "read", read_role_list, 0, false },
+		{ "operate", read_role_list, 0, false },
+		{ "administer", read_role_list, 0, false },
+		{ NULL, NULL, 0, false },
+	};
+
+	return reader_mapping(reader, node, key->name, keys, object);
+}
+
+static int read_tls(struct reader *reader, const struct reader_key *key,
+		    yaml_node_t *node, void *object)
+{
+	static const struct reader_key keys[] = {
+		{ "cert", reader_string, offsetof(struct config_api, tls_cert),
+		  true },
+		{ "key", reader_string, offsetof(struct config_api, tls_key),
+		  true },
+		{ "ca", reader_string, offsetof(struct config_api, tls_ca),
+		  true },
+		{ NULL, NULL, 0, false },
+	};
+
+	return reader_mapping(reader, node, key->name, keys, object);
+}
+
+static int read_api(struct reader *reader, const struct reader_key *key,
+		    yaml_node_t *node, void *object)
+{
+	static const struct reader_key keys[] = {
+		{ "unix", reader_socket,
+		  offsetof(struct config_api, unix_path), false },
+		{ "tcp", reader_string, offsetof(struct config_api, tcp),
+		  false },
+		{ "tls", read_tls, 0, false },
+		{ "roles", read_roles, 0, false },
+		{ NULL, NULL, 0, false },
+	};
+	struct config_api *api = object;
+	int ret;
+
+	api->line = reader_line(node);
+	ret = reader_mapping(reader, node, key->name, keys, api);
+	if (ret < 0)
+		return ret;
+	if (api->tcp && !api->tls_cert)
+		return reader_fail(reader, api->line,
+				   "api: 'tcp' needs 'tls: {cert, key, ca}': both sides show a certificate");
+	if (api->tls_cert && !api->tcp)
+		return reader_fail(reader, api->line,
+				   "api: 'tls' without 'tcp'");
+	if (!api->tcp)
+		return 0;
+	return reader_note(reader, api->line, "api: tcp %s", api->tcp);
+}
+
+static int read_peer(struct reader *reader, yaml_node_t *node, void *element)
+{
+	static const struct reader_key keys[] = {
+		{ "name", reader_name, offsetof(struct config_peer, name),
+		  true },
+		{ "api", reader_string, offsetof(struct config_peer, api),
+		  true },
+		{ NULL, NULL, 0, false },
+	};
+	struct config_peer *peer = element;
+	const struct config_peer *other;
+	int ret;
+
+	peer->line = reader_line(node);
+	ret = reader_mapping(reader, node, "host", keys, peer);
+	if (ret < 0)
+		return ret;
+	for (other = reader->config->peers; other < peer; other++)
+		if (strcmp(other->name, peer->name) == 0)
+			return reader_fail(reader, peer->line,
+					   "host '%s' twice (first in line %u)",
+					   peer->name, other->line);
+	return reader_note(reader, peer->line, "host '%s'", peer->name);
+}
+
+static int read_peers(struct reader *reader, const struct reader_key *key,
+		      yaml_node_t *node, void *object)
+{
+	static const struct reader_list list = {
+		.what = "hosts", .most = CONFIG_ITEMS_MAX,
+		.element_size = sizeof(struct config_peer), .read = read_peer,
+	};
+	struct config *config = object;
+	int ret;
+
+	(void)key;
+	/* 'peers' moves while the list grows: read_peer looks at it. */
+	ret = reader_list(reader, node, &list, (void **)&config->peers,
+			  &config->peer_count);
+	return ret;
+}
+
+static int read_uplink_queues(struct reader *reader,
+			      const struct reader_key *key, yaml_node_t *node,
+			      void *field)
+{
+	long long value;
+	int ret;
+
+	ret = reader_number(reader, key->name, node, 1, 4096, &value);
+	if (ret == 0)
+		*(unsigned int *)field = (unsigned int)value;
+	return ret;
+}
+
+static int read_uplink(struct reader *reader, yaml_node_t *node, void *element)
+{
+	static const struct reader_key keys[] = {
+		{ "name", reader_name, offsetof(struct config_uplink, name),
+		  true },
+		{ "dev", reader_string, offsetof(struct config_uplink, dev),
+		  true },
+		{ "queues", read_uplink_queues,
+		  offsetof(struct config_uplink, queues), false },
+		{ NULL, NULL, 0, false },
+	};
+	struct config_uplink *uplink = element;
+	const struct config_uplink *other;
+	int ret;
+
+	uplink->line = reader_line(node);
+	ret = reader_mapping(reader, node, "uplink", keys, uplink);
+	if (ret < 0)
+		return ret;
+	for (other = reader->config->uplinks; other < uplink; other++)
+		if (strcmp(other->name, uplink->name) == 0)
+			return reader_fail(reader, uplink->line,
+					   "uplink '%s' twice (first in line %u)",
+					   uplink->name, other->line);
+	return reader_note(reader, uplink->line, "uplink '%s'", uplink->name);
+}
+
+static int read_uplinks(struct reader *reader, const struct reader_key *key,
+			yaml_node_t *node, void *object)
+{
+	static const struct reader_list list = {
+		.what = "uplinks", .most = CONFIG_ITEMS_MAX,
+		.element_size = sizeof(struct config_uplink),
+		.read = read_uplink,
+	};
+	struct config *config = object;
+
+	(void)key;
+	return reader_list(reader, node, &list, (void **)&config->uplinks,
+			   &config->uplink_count);
+}
+
+/* "10%": the share of each device's capacity that admission keeps free. */
+static int read_headroom(struct reader *reader, const struct reader_key *key,
+			 yaml_node_t *node, void *field)
+{
+	const char *text;
+	double percent;
+	char *end;
+	int ret;
+
+	ret = reader_text(reader, key->name, node, &text);
+	if (ret < 0)
+		return ret;
+	percent = strtod(text, &end);
+	while (end != text && *end == ' ')
+		end++;
+	if (strcmp(end, "%") || !(percent >= 0.0 && percent <= 90.0))
+		return reader_fail(reader, reader_line(node),
+				   "headroom must be from 0%% to 90%%, not '%s'",
+				   text);
+	*(uint32_t *)field = (uint32_t)(percent * 10.0 + 0.5);
+	return 0;
+}
+
+static int read_state(struct reader *reader, const struct reader_key *key,
+		      yaml_node_t *node, void *field)
+{
+	int ret;
+
+	ret = reader_string(reader, key, node, field);
+	if (ret < 0)
+		return ret;
+	if (**(char **)field != '/')
+		return reader_fail(reader, reader_line(node),
+				   "state: '%s' is not an absolute path",
+				   *(char **)field);
+	return 0;
+}
+
+/* --- The whole -------------------------------------------------------------- */
+
+static const struct reader_key top_keys[] = {
+	{ "host", reader_name, offsetof(struct config, host), true },
+	{ "state", read_state, offsetof(struct config, state), true },
+	{ "headroom", read_headroom, offsetof(struct config, headroom_milli),
+	  false },
+	{ "api", read_api, offsetof(struct config, api), false },
+	{ "endpoints", config_read_endpoints, 0, false },
+	{ "pools", config_read_pools, 0, false },
+	{ "vdevs", config_read_vdevs, 0, false },
+	{ "processes", config_read_processes, 0, false },
+	{ "hosts", read_peers, 0, false },
+	{ "uplinks", read_uplinks, 0, false },
+	{ NULL, NULL, 0, false },
+};
+
+static int compare_notes(const void *a, const void *b)
+{
+	const struct config_note *x = a, *y = b;
+
+	return (x->line > y->line) - (x->line < y->line);
+}
+
+static int read_document(struct reader *reader)
+{
+	yaml_node_t *root = yaml_document_get_root_node(reader->document);
+	struct config *config = reader->config;
+	int ret;
+
+	if (!root)
+		return reader_fail(reader, 1, "the file is empty");
+	ret = reader_mapping(reader, root, "the configuration", top_keys,
+			     config);
+	if (ret == 0)
+		ret = config_check(reader);
+	if (ret == 0 && config->note_count)
+		qsort(config->notes, config->note_count,
+		      sizeof(*config->notes), compare_notes);
+	return ret;
+}
+
+/* What libyaml says of a file that is not YAML. */
+static int fail_yaml(struct reader *reader, const yaml_parser_t *parser)
+{
+	if (parser->error == YAML_MEMORY_ERROR)
+		return error_set(reader->error, -ENOMEM, "%s: out of memory",
+				 reader->file);
+	return reader_fail(reader,
+			   (unsigned int)parser->problem_mark.line + 1U,
+			   "not YAML: %s%s%s",
+			   parser->problem ? parser->problem : "unreadable",
+			   parser->context ? " " : "",
+			   parser->context ? parser->context : "");
+}
+
+int config_parse(const char *file, const char *text, size_t length,
+		 struct config **ret_config, struct error *reterr)
+{
+	struct reader reader = { .file = file, .error = reterr };
+	yaml_document_t document, second;
+	yaml_parser_t parser;
+	int ret = -ENOMEM;
+
+	if (length > CONFIG_FILE_MAX)
+		return error_set(reterr, -EINVAL,
+				 "%s:1: larger than %u bytes", file,
+				 CONFIG_FILE_MAX);
+	reader.config = calloc(1, sizeof(*reader.config));
+	if (!reader.config)
+		return error_set(reterr, -ENOMEM, "%s: out of memory", file);
+	reader.config->file = strdup(file);
+	if (!reader.config->file || !yaml_parser_initialize(&parser)) {
+		config_free(reader.config);
+		return error_set(reterr, -ENOMEM, "%s: out of memory", file);
+	}
+	yaml_parser_set_input_string(&parser, (const unsigned char *)text,
+				     length);
+	if (!yaml_parser_load(&parser, &document)) {
+		ret = fail_yaml(&reader, &parser);
+		goto out_parser;
+	}
+	reader.document = &document;
+	error_set(reterr, -ENOMEM, "%s: out of memory", file);
+	ret = read_document(&reader);
+	yaml_document_delete(&document);
+	if (ret < 0)
+		goto out_parser;
+	if (!yaml_parser_load(&parser, &second)) {
+		ret = fail_yaml(&reader, &parser);
+		goto out_parser;
+	}
+	if (yaml_document_get_root_node(&second))
+		ret = reader_fail(&reader,
+				  (unsigned int)second.start_mark.line + 1U,
+				  "a second document begins here; only one is read");
+	yaml_document_delete(&second);
+out_parser:
+	yaml_parser_delete(&parser);
+	if (ret < 0) {
+		config_free(reader.config);
+		return ret;
+	}
+	*ret_config = reader.config;
+	return 0;
+}
+
+int config_load(const char *file, struct config **ret_config,
+		struct error *reterr)
+{
+	size_t length;
+	char *text;
+	FILE *stream;
+	int ret;
+
+	stream = fopen(file, "re");
+	if (!stream) {
+		ret = -errno;
+		return error_set(reterr, ret, "%s: %s", file, strerror(-ret));
+	}
+	text = malloc(CONFIG_FILE_MAX + 1U);
+	if (!text) {
+		fclose(stream);
+		return error_set(reterr, -ENOMEM, "%s: out of memory", file);
+	}
+	length = fread(text, 1, CONFIG_FILE_MAX + 1U, stream);
+	if (ferror(stream))
+		ret = error_set(reterr, -EIO, "%s: cannot be read: %s", file,
+				strerror(errno));
+	else
+		ret = config_parse(file, text, length, ret_config, reterr);
+	free(text);
+	fclose(stream);
+	return ret;
+}
+
+/* --- Freeing ---------------------------------------------------------------- */
+
+static void free_endpoints(struct config *config)
+{
+	unsigned int i, j;
+
+	for (i = 0; i < config->endpoint_count; i++) {
+		struct config_endpoint *endpoint = &config->endpoints[i];
+
+		for (j = 0; j < endpoint->device_count; j++) {
+			free(endpoint->devices[j].name);
+			free(endpoint->devices[j].kind);
+			free(endpoint->devices[j].path);
+		}
+		free(endpoint->devices);
+		free(endpoint->name);
+	}
+	free(config->endpoints);
+}
+
+static void free_pools(struct config *config)
+{
+	unsigned int i, j;
+
+	for (i = 0; i < config->pool_count; i++) {
+		struct config_pool *pool = &config->pools[i];
+
+		for (j = 0; j < pool->device_count; j++) {
+			free(pool->devices[j].host);
+			free(pool->devices[j].endpoint);
+			free(pool->devices[j].device);
+		}
+		free(pool->devices);
+		free(pool->name);
+		free(pool->from);
+	}
+	free(config->pools);
+}
+
+static void free_vdevs(struct config *config)
+{
+	unsigned int i;
+
+	for (i = 0; i < config->vdev_count; i++) {
+		struct config_vdev *vdev = &config->vdevs[i];
+
+		free(vdev->name);
+		free(vdev->endpoint);
+		free(vdev->pool);
+		free(vdev->vhost_user);
+		free(vdev->nbd);
+		free(vdev->tap);
+		free(vdev->crypto);
+	}
+	free(config->vdevs);
+	for (i = 0; i < config->process_count; i++) {
+		struct config_process *process = &config->processes[i];
+
+		free(process->name);
+		free(process->vdev);
+		free(process->policy);
+		free(process->vhost_user);
+	}
+	free(config->processes);
+}
+
+static void free_api(struct config_api *api)
+{
+	unsigned int i;
+
+	for (i = 0; i < api->role_count; i++)
+		free(api->roles[i].who);
+	free(api->roles);
+	free(api->unix_path);
+	free(api->tcp);
+	free(api->tls_cert);
+	free(api->tls_key);
+	free(api->tls_ca);
+}
+
+void config_free(struct config *config)
+{
+	unsigned int i;
+
+	if (!config)
+		return;
+	free_endpoints(config);
+	free_pools(config);
+	free_vdevs(config);
+	free_api(&config->api);
+	for (i = 0; i < config->peer_count; i++) {
+		free(config->peers[i].name);
+		free(config->peers[i].api);
+	}
+	free(config->peers);
+	for (i = 0; i < config->uplink_count; i++) {
+		free(config->uplinks[i].name);
+		free(config->uplinks[i].dev);
+	}
+	free(config->uplinks);
+	for (i = 0; i < config->note_count; i++)
+		free(config->notes[i].text);
+	free(config->notes);
+	free(config->file);
+	free(config->host);
+	free(config->state);
+	free(config);
+}
