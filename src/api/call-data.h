@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * call-data.h - the insides that server.c and stream.c share
+ */
+#ifndef API_CALL_DATA_H
+#define API_CALL_DATA_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "api/call.h"
+#include "api/listen.h"
+#include "api/role.h"
+#include "os/loop.h"
+
+struct MHD_Connection;
+struct MHD_Daemon;
+struct MHD_Response;
+
+#ifndef container_of
+#define container_of(pointer, type, member) \
+	((type *)(void *)((char *)(pointer) - offsetof(type, member)))
+#endif
+
+struct api_server {
+	struct loop *loop;
+	struct host *host;
+	struct MHD_Daemon *daemon;
+	struct api_listener listener;
+	struct loop_watch watch;	/* MHD's epoll descriptor */
+	struct loop_timer run_timer;	/* MHD's next time-out, or "soon" */
+	struct loop_timer beat_timer;	/* followers: a sign of life */
+	struct host_listener events;
+	struct api_call *calls;		/* all that MHD knows of */
+	unsigned int streams;
+	bool run_again;			/* somebody was resumed inside MHD_run */
+	enum api_role everyone;
+	struct api_grant *grants;
+	size_t grant_count;
+};
+
+struct api_call {
+	struct api_server *server;
+	struct MHD_Connection *connection;	/* NULL: the client's end is over */
+	struct api_call *next, **link;
+	const struct api_route *route;
+	struct api_params params;
+	struct api_body body;
+
+	char *text;			/* the body as it comes in */
+	size_t length, room;
+
+	struct host_call verb;
+	bool verb_pending;		/* the host still has 'verb' */
+	bool dispatched;		/* the handler was called */
+	bool answered;			/* 'response' was made (or failed) */
+	bool suspended;
+	unsigned int status;
+	struct MHD_Response *response;	/* until it is queued */
+
+	bool is_stream;			/* stream.c's from here on */
+	bool beat;			/* owes a sign of life */
+	uint64_t seq;			/* the last event that was told */
+	char *chunk;
+	size_t chunk_length, chunk_offset;
+};
+
+void api_call_suspend(struct api_call *call);
+/* Does nothing to a call that isn't suspended. */
+void api_call_resume(struct api_call *call);
+/* Answer with 'response' (taken over; NULL: cut the connection). */
+void api_call_respond(struct api_call *call, unsigned int status,
+		      const char *type, struct MHD_Response *response);
+
+#endif

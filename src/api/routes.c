@@ -1,0 +1,273 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * routes.c - what is served: the table, and a handler for each line
+ *
+ * Handlers are short: questions ask the host and answer with its JSON, verbs
+ * hand the checked body on.
+ */
+#include "api/route.h"
+
+#include <stdlib.h>
+
+#include "api/call.h"
+#include "api/metrics.h"
+
+#define F(field)	API_FIELD(API_##field)
+
+/* Empty text is "not said". */
+static const char *said(const char *text)
+{
+	return text[0] ? text : NULL;
+}
+
+static void answer_or_missing(struct api_call *call, json_t *value,
+			      const char *kind)
+{
+	if (value)
+		api_answer_json(call, value);
+	else
+		api_answer_error(call, API_NOT_FOUND, "there is no %s '%s'",
+				 kind, api_call_params(call)->name);
+}
+
+static void answer_process(struct api_call *call, json_t *value)
+{
+	if (value)
+		api_answer_json(call, value);
+	else
+		api_answer_error(call, API_NOT_FOUND,
+				 "there is no process with PASID %u",
+				 api_call_params(call)->pasid);
+}
+
+/* --- Questions ---------------------------------------------------------- */
+
+static void get_status(struct api_call *call)
+{
+	api_answer_json(call, host_status(api_call_host(call)));
+}
+
+static void get_devices(struct api_call *call)
+{
+	api_answer_json(call, host_devices(api_call_host(call)));
+}
+
+static void get_device(struct api_call *call)
+{
+	answer_or_missing(call, host_device(api_call_host(call),
+					    api_call_params(call)->name),
+			  "device");
+}
+
+static void get_pools(struct api_call *call)
+{
+	api_answer_json(call, host_pools(api_call_host(call)));
+}
+
+static void get_pool(struct api_call *call)
+{
+	answer_or_missing(call, host_pool(api_call_host(call),
+					  api_call_params(call)->name),
+			  "pool");
+}
+
+static void get_vdevs(struct api_call *call)
+{
+	api_answer_json(call, host_vdevs(api_call_host(call)));
+}
+
+static void get_vdev(struct api_call *call)
+{
+	answer_or_missing(call, host_vdev(api_call_host(call),
+					  api_call_params(call)->name),
+			  "vdev");
+}
+
+static void get_processes(struct api_call *call)
+{
+	api_answer_json(call, host_processes(api_call_host(call)));
+}
+
+static void get_process(struct api_call *call)
+{
+	answer_process(call, host_process(api_call_host(call),
+					  api_call_params(call)->pasid));
+}
+
+static void get_process_stats(struct api_call *call)
+{
+	answer_process(call, host_process_stats(api_call_host(call),
+						api_call_params(call)->pasid));
+}
+
+static void get_metrics(struct api_call *call)
+{
+	api_answer_text(call, METRICS_TYPE, metrics_write(api_call_host(call)));
+}
+
+/* The last event there is, for a follower who names none. */
+static uint64_t last_event(struct host *host)
+{
+	json_t *events = host_events(host, 0);
+	const size_t count = json_array_size(events);
+	json_int_t seq = 0;
+
+	if (count > 0)
+		seq = json_integer_value(json_object_get(
+			json_array_get(events, count - 1), "seq"));
+	json_decref(events);
+	return (uint64_t)seq;
+}
+
+static void get_events(struct api_call *call)
+{
+	const char *after = api_call_header(call, "Last-Event-ID");
+	unsigned long long seq;
+	char *end;
+
+	if (!after)
+		after = api_call_query(call, "after");
+	if (!after) {
+		api_answer_stream(call, last_event(api_call_host(call)));
+		return;
+	}
+	seq = strtoull(after, &end, 10);
+	if (after[0] < '0' || after[0] > '9' || *end != '\0') {
+		api_answer_error(call, API_USAGE,
+				 "the last event's id must be a number");
+		return;
+	}
+	api_answer_stream(call, seq);
+}
+
+/* --- Verbs -------------------------------------------------------------- */
+
+static void post_device_calibrate(struct api_call *call)
+{
+	host_device_calibrate(api_call_host(call), api_call_params(call)->name,
+			      api_call_body(call)->duration_ns,
+			      api_call_verb(call));
+}
+
+static void post_vdevs(struct api_call *call)
+{
+	const struct api_body *body = api_call_body(call);
+	const struct host_vdev_request request = {
+		.name = body->name,
+		.pool = said(body->pool),
+		.size = body->size,
+		.vhost_user = said(body->vhost_user),
+		.limit = said(body->limit),
+		.burst = said(body->burst),
+		.queues = body->queues,
+		.read_only = body->read_only,
+	};
+
+	host_vdev_create(api_call_host(call), &request, api_call_verb(call));
+}
+
+static void patch_vdev(struct api_call *call)
+{
+	host_vdev_resize(api_call_host(call), api_call_params(call)->name,
+			 api_call_body(call)->size, api_call_verb(call));
+}
+
+static void delete_vdev(struct api_call *call)
+{
+	host_vdev_delete(api_call_host(call), api_call_params(call)->name,
+			 api_call_verb(call));
+}
+
+static struct host_process_request
+process_request(const struct api_body *body, uint32_t pasid)
+{
+	return (struct host_process_request){
+		.pasid = pasid,
+		.name = said(body->name),
+		.vdev = said(body->vdev),
+		.sla = said(body->sla),
+		.limit = said(body->limit),
+		.burst = said(body->burst),
+		.ioprio = said(body->ioprio),
+		.vhost_user = said(body->vhost_user),
+		.weight = body->weight,
+		.session = body->session,
+		.best_effort = body->best_effort,
+	};
+}
+
+static void post_processes(struct api_call *call)
+{
+	const struct api_body *body = api_call_body(call);
+	const struct host_process_request request =
+		process_request(body, body->pasid);
+
+	host_process_add(api_call_host(call), &request, api_call_verb(call));
+}
+
+static void patch_process(struct api_call *call)
+{
+	const struct api_body *body = api_call_body(call);
+	const struct host_process_request request =
+		process_request(body, api_call_params(call)->pasid);
+
+	if (body->present == 0) {
+		api_answer_error(call, API_USAGE, "the body changes nothing: name sla, limit, burst, weight, match, name or best-effort");
+		return;
+	}
+	host_process_update(api_call_host(call), &request,
+			    api_call_verb(call));
+}
+
+static void delete_process(struct api_call *call)
+{
+	host_process_release(api_call_host(call), api_call_params(call)->pasid,
+			     api_call_verb(call));
+}
+
+static void post_enforce(struct api_call *call)
+{
+	host_enforce(api_call_host(call), api_call_body(call)->on,
+		     api_call_verb(call));
+}
+
+/* --- The table ---------------------------------------------------------- */
+
+#define PROCESS_FIELDS	(F(NAME) | F(SLA) | F(LIMIT) | F(BURST) | F(WEIGHT) | \
+			 F(MATCH) | F(BEST_EFFORT))
+#define PROCESS_ADD	(PROCESS_FIELDS | F(PASID) | F(VDEV) | \
+			 F(VHOST_USER) | F(SESSION))
+#define VDEV_FIELDS	(F(NAME) | F(SIZE) | F(POOL) | F(VHOST_USER) | \
+			 F(LIMIT) | F(BURST) | F(QUEUES) | F(READ_ONLY))
+
+const struct api_route api_routes[] = {
+	{ "GET", "/v1/status", API_ROLE_READ, 0, 0, get_status },
+	{ "GET", "/v1/devices", API_ROLE_READ, 0, 0, get_devices },
+	{ "GET", "/v1/devices/DEVICE", API_ROLE_READ, 0, 0, get_device },
+	{ "POST", "/v1/devices/DEVICE/calibrate", API_ROLE_ADMINISTER,
+	  F(DURATION), 0, post_device_calibrate },
+	{ "GET", "/v1/pools", API_ROLE_READ, 0, 0, get_pools },
+	{ "GET", "/v1/pools/NAME", API_ROLE_READ, 0, 0, get_pool },
+	{ "GET", "/v1/vdevs", API_ROLE_READ, 0, 0, get_vdevs },
+	{ "POST", "/v1/vdevs", API_ROLE_ADMINISTER,
+	  VDEV_FIELDS, F(NAME) | F(SIZE), post_vdevs },
+	{ "GET", "/v1/vdevs/NAME", API_ROLE_READ, 0, 0, get_vdev },
+	{ "PATCH", "/v1/vdevs/NAME", API_ROLE_ADMINISTER,
+	  F(SIZE), F(SIZE), patch_vdev },
+	{ "DELETE", "/v1/vdevs/NAME", API_ROLE_ADMINISTER, 0, 0, delete_vdev },
+	{ "GET", "/v1/processes", API_ROLE_READ, 0, 0, get_processes },
+	{ "POST", "/v1/processes", API_ROLE_OPERATE,
+	  PROCESS_ADD, F(PASID) | F(VDEV), post_processes },
+	{ "GET", "/v1/processes/PASID", API_ROLE_READ, 0, 0, get_process },
+	{ "PATCH", "/v1/processes/PASID", API_ROLE_OPERATE,
+	  PROCESS_FIELDS, 0, patch_process },
+	{ "DELETE", "/v1/processes/PASID", API_ROLE_OPERATE,
+	  0, 0, delete_process },
+	{ "GET", "/v1/processes/PASID/stats", API_ROLE_READ,
+	  0, 0, get_process_stats },
+	{ "POST", "/v1/enforce", API_ROLE_ADMINISTER,
+	  F(ON), F(ON), post_enforce },
+	{ "GET", "/v1/events", API_ROLE_READ, 0, 0, get_events },
+	{ "GET", "/metrics", API_ROLE_READ, 0, 0, get_metrics },
+};
+const size_t api_route_count = sizeof(api_routes) / sizeof(api_routes[0]);

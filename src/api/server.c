@@ -1,0 +1,555 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * server.c - libmicrohttpd inside the control thread's loop
+ *
+ * Theory of operation.  MHD runs without threads: its epoll descriptor is
+ * watched by the loop, MHD_run does what is ready, and its next time-out is a
+ * timer of the loop.  A call begins when MHD has a request's headers; its body
+ * is gathered up to API_BODY_MAX; then role, route and body are checked and
+ * the handler runs.  A handler that cannot answer at once leaves the
+ * connection suspended; its answer resumes it, and MHD asks again.  Followers
+ * of events are suspended whenever they have been told everything.
+ *
+ * MHD_run is never entered from inside itself: whatever resumes a connection
+ * only sets the timer to now.
+ */
+#include "api/server.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <microhttpd.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "api/call-data.h"
+#include "api/stream.h"
+
+static void run_soon(struct api_server *server)
+{
+	loop_timer_set(server->loop, &server->run_timer, loop_clock_ns());
+}
+
+static void run(struct api_server *server)
+{
+	MHD_UNSIGNED_LONG_LONG timeout_ms;
+
+	server->run_again = false;
+	MHD_run(server->daemon);
+	if (server->run_again)
+		run_soon(server);
+	else if (MHD_get_timeout(server->daemon, &timeout_ms) == MHD_YES)
+		loop_timer_set(server->loop, &server->run_timer,
+			       loop_clock_ns() + timeout_ms * 1000000U);
+	else
+		loop_timer_cancel(server->loop, &server->run_timer);
+}
+
+static void on_ready(struct loop_watch *watch)
+{
+	run(container_of(watch, struct api_server, watch));
+}
+
+static void on_timer(struct loop_timer *timer, uint64_t now_ns)
+{
+	(void)now_ns;
+	run(container_of(timer, struct api_server, run_timer));
+}
+
+/* --- Connections -------------------------------------------------------- */
+
+void api_call_suspend(struct api_call *call)
+{
+	assert(!call->suspended);
+	call->suspended = true;
+	MHD_suspend_connection(call->connection);
+}
+
+void api_call_resume(struct api_call *call)
+{
+	if (!call->suspended)
+		return;
+	call->suspended = false;
+	MHD_resume_connection(call->connection);
+	call->server->run_again = true;
+	run_soon(call->server);
+}
+
+/* --- Answers ------------------------------------------------------------ */
+
+static const struct {
+	const char *word;
+	unsigned int status;
+} codes[] = {
+	[API_USAGE] = { "usage", MHD_HTTP_BAD_REQUEST },
+	[API_FAILED] = { "failed", MHD_HTTP_INTERNAL_SERVER_ERROR },
+	[API_REFUSED] = { "refused", MHD_HTTP_CONFLICT },
+	[API_NOT_FOUND] = { "not-found", MHD_HTTP_NOT_FOUND },
+	[API_FORBIDDEN] = { "forbidden", MHD_HTTP_FORBIDDEN },
+	[API_NOT_SERVED] = { "not-served", MHD_HTTP_NOT_IMPLEMENTED },
+};
+
+void api_call_respond(struct api_call *call, unsigned int status,
+		      const char *type, struct MHD_Response *response)
+{
+	assert(!call->response);
+	if (response) {
+		MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE,
+					type);
+		MHD_add_response_header(response, MHD_HTTP_HEADER_CACHE_CONTROL,
+					"no-store");
+	}
+	call->answered = true;
+	call->status = status;
+	call->response = response;
+	api_call_resume(call);
+}
+
+/* 'text' from malloc, or NULL when there was no memory for it: the connection
+ * is then cut. */
+static void respond_text(struct api_call *call, unsigned int status,
+			 const char *type, char *text)
+{
+	struct MHD_Response *response = NULL;
+
+	if (text)
+		response = MHD_create_response_from_buffer(
+			strlen(text), text, MHD_RESPMEM_MUST_FREE);
+	if (!response)
+		free(text);
+	api_call_respond(call, status, type, response);
+}
+
+static void respond_json(struct api_call *call, unsigned int status,
+			 json_t *value)
+{
+	char *text = value ? json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY) :
+		NULL;
+	char *line = NULL;
+
+	json_decref(value);
+	if (text && asprintf(&line, "%s\n", text) < 0)
+		line = NULL;
+	free(text);
+	respond_text(call, status, "application/json", line);
+}
+
+static void respond_error(struct api_call *call, enum api_code code,
+			  unsigned int status, const char *text,
+			  json_t *details)
+{
+	json_t *value = json_pack("{s:s, s:s}", "error", text,
+				  "code", codes[code].word);
+
+	if (!value)	/* what a stranger sent was quoted and is not UTF-8 */
+		value = json_pack("{s:s, s:s}", "error", "bad text", "code",
+				  codes[code].word);
+	if (value && json_is_object(details))
+		json_object_update_missing(value, details);
+	respond_json(call, status, value);
+}
+
+void api_answer_json(struct api_call *call, json_t *value)
+{
+	if (value)
+		respond_json(call, MHD_HTTP_OK, value);
+	else
+		api_answer_error(call, API_FAILED, "out of memory");
+}
+
+void api_answer_text(struct api_call *call, const char *type, char *text)
+{
+	if (text)
+		respond_text(call, MHD_HTTP_OK, type, text);
+	else
+		api_answer_error(call, API_FAILED, "out of memory");
+}
+
+void api_answer_error(struct api_call *call, enum api_code code,
+		      const char *format, ...)
+{
+	struct error error;
+	va_list args;
+
+	va_start(args, format);
+	error_vset(&error, 0, format, args);
+	va_end(args);
+	respond_error(call, code, codes[code].status, error.text, NULL);
+}
+
+static void answer_reply(struct api_call *call, const struct host_reply *reply)
+{
+	switch (reply->result) {
+	case HOST_DONE:
+		respond_json(call, MHD_HTTP_OK, reply->value ?
+			     json_incref(reply->value) : json_object());
+		return;
+	case HOST_FAILED:
+		respond_error(call, API_FAILED, codes[API_FAILED].status,
+			      reply->text, NULL);
+		return;
+	case HOST_USAGE:
+		respond_error(call, API_USAGE, codes[API_USAGE].status,
+			      reply->text, NULL);
+		return;
+	case HOST_REFUSED:
+		respond_error(call, API_REFUSED, codes[API_REFUSED].status,
+			      reply->text, reply->value);
+		return;
+	}
+	abort();
+}
+
+static void on_verb_done(struct host_call *verb, const struct host_reply *reply)
+{
+	struct api_call *call = container_of(verb, struct api_call, verb);
+
+	assert(call->verb_pending);
+	call->verb_pending = false;
+	if (call->connection)
+		answer_reply(call, reply);
+	else
+		free(call);	/* nobody waits for it any more */
+}
+
+struct host_call *api_call_verb(struct api_call *call)
+{
+	assert(!call->verb_pending);
+	call->verb_pending = true;
+	call->verb.done = on_verb_done;
+	return &call->verb;
+}
+
+/* --- What a handler may ask --------------------------------------------- */
+
+struct host *api_call_host(const struct api_call *call)
+{
+	return call->server->host;
+}
+
+const struct api_params *api_call_params(const struct api_call *call)
+{
+	return &call->params;
+}
+
+const struct api_body *api_call_body(const struct api_call *call)
+{
+	return &call->body;
+}
+
+const char *api_call_header(const struct api_call *call, const char *name)
+{
+	return MHD_lookup_connection_value(call->connection, MHD_HEADER_KIND,
+					   name);
+}
+
+const char *api_call_query(const struct api_call *call, const char *name)
+{
+	return MHD_lookup_connection_value(call->connection,
+					   MHD_GET_ARGUMENT_KIND, name);
+}
+
+/* --- Requests ----------------------------------------------------------- */
+
+/* Who asks?  No credentials: no role. */
+static enum api_role role_of(const struct api_call *call)
+{
+	const struct api_server *server = call->server;
+	const union MHD_ConnectionInfo *info = MHD_get_connection_info(
+		call->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+	struct api_peer peer;
+
+	if (!info || api_peer_of(info->connect_fd, &peer) < 0)
+		return API_ROLE_NONE;
+	return api_role_of(&peer, (uint32_t)geteuid(), server->grants,
+			   server->grant_count, server->everyone);
+}
+
+/* Everything that can be said before the body is there. */
+static void check_head(struct api_call *call, const char *method,
+		       const char *path)
+{
+	const enum api_role role = role_of(call);
+	int error;
+
+	if (role == API_ROLE_NONE) {
+		api_answer_error(call, API_FORBIDDEN, "you have no role here: ask for one in the configuration under api: roles:");
+		return;
+	}
+	error = api_route_find(api_routes, api_route_count, method, path,
+			       &call->route, &call->params);
+	if (error == -EOPNOTSUPP)
+		respond_error(call, API_USAGE, MHD_HTTP_METHOD_NOT_ALLOWED,
+			      "this path does not take that method: see docs/api.md",
+			      NULL);
+	else if (error < 0)
+		api_answer_error(call, API_NOT_FOUND, "there is no %.200s: see docs/api.md for the paths",
+				 path);
+	else if (role < call->route->role)
+		api_answer_error(call, API_FORBIDDEN, "%s %s needs the role %s, and you have %s",
+				 call->route->method, call->route->pattern,
+				 api_role_name(call->route->role),
+				 api_role_name(role));
+}
+
+static struct api_call *begin(struct api_server *server,
+			      struct MHD_Connection *connection,
+			      const char *method, const char *path)
+{
+	struct api_call *call = calloc(1, sizeof(*call));
+
+	if (!call)
+		return NULL;
+	call->server = server;
+	call->connection = connection;
+	call->next = server->calls;
+	call->link = &server->calls;
+	if (call->next)
+		call->next->link = &call->next;
+	server->calls = call;
+	check_head(call, method, path);
+	return call;
+}
+
+/* True: the client says that it will send more than is taken. */
+static bool announces_too_much(const struct api_call *call)
+{
+	const char *length = api_call_header(call,
+					     MHD_HTTP_HEADER_CONTENT_LENGTH);
+
+	return length && strtoull(length, NULL, 10) > API_BODY_MAX;
+}
+
+static int gather(struct api_call *call, const char *data, size_t size)
+{
+	char *text;
+	size_t room = call->room;
+
+	if (call->answered)
+		return 0;
+	if (size > API_BODY_MAX - call->length)
+		return -EMSGSIZE;
+	while (room < call->length + size)
+		room = room ? room * 2 : 1024;
+	if (room != call->room) {
+		text = realloc(call->text, room);
+		if (!text)
+			return -ENOMEM;
+		call->text = text;
+		call->room = room;
+	}
+	memcpy(call->text + call->length, data, size);
+	call->length += size;
+	return 0;
+}
+
+static void dispatch(struct api_call *call)
+{
+	struct error error;
+	int result;
+
+	call->dispatched = true;
+	if (call->answered)
+		return;
+	result = api_body_parse(call->text, call->length, call->route->may,
+				call->route->must, &call->body, &error);
+	free(call->text);
+	call->text = NULL;
+	if (result == -EINVAL)
+		api_answer_error(call, API_USAGE, "%s", error.text);
+	else if (result < 0)
+		api_answer_error(call, API_FAILED, "out of memory");
+	else
+		call->route->handle(call);
+	/* A handler answers, or keeps a verb. */
+	assert(call->answered || call->verb_pending);
+}
+
+static enum MHD_Result finish(struct api_call *call)
+{
+	struct MHD_Response *response = call->response;
+	enum MHD_Result result;
+
+	if (!call->answered) {
+		api_call_suspend(call);
+		return MHD_YES;
+	}
+	if (!response)
+		return MHD_NO;
+	call->response = NULL;
+	result = MHD_queue_response(call->connection, call->status, response);
+	MHD_destroy_response(response);
+	return result;
+}
+
+static enum MHD_Result on_request(void *arg, struct MHD_Connection *connection,
+				  const char *url, const char *method,
+				  const char *version, const char *data,
+				  size_t *size, void **connection_arg)
+{
+	struct api_call *call = *connection_arg;
+
+	(void)version;
+	if (!call) {
+		call = begin(arg, connection, method, url);
+		if (!call)
+			return MHD_NO;
+		*connection_arg = call;
+		if (!announces_too_much(call))
+			return MHD_YES;
+		if (!call->answered)
+			respond_error(call, API_USAGE,
+				      MHD_HTTP_CONTENT_TOO_LARGE,
+				      "a body may have 1 MiB", NULL);
+		return finish(call);
+	}
+	if (*size > 0) {
+		if (gather(call, data, *size) < 0)
+			return MHD_NO;
+		*size = 0;
+		return MHD_YES;
+	}
+	if (!call->dispatched)
+		dispatch(call);
+	return finish(call);
+}
+
+static void on_completed(void *arg, struct MHD_Connection *connection,
+			 void **connection_arg,
+			 enum MHD_RequestTerminationCode why)
+{
+	struct api_call *call = *connection_arg;
+
+	(void)arg;
+	(void)connection;
+	(void)why;
+	if (!call)
+		return;
+	*connection_arg = NULL;
+	*call->link = call->next;
+	if (call->next)
+		call->next->link = call->link;
+	if (call->response)
+		MHD_destroy_response(call->response);
+	free(call->text);
+	api_stream_end(call);
+	if (call->verb_pending) {
+		call->connection = NULL;
+		call->server = NULL;
+		call->text = NULL;
+	} else {
+		free(call);
+	}
+}
+
+/* --- Life --------------------------------------------------------------- */
+
+static int copy_config(struct api_server *server,
+		       const struct api_server_config *config)
+{
+	server->everyone = config->everyone;
+	server->grant_count = config->grant_count;
+	server->grants = calloc(config->grant_count + 1,
+				sizeof(*server->grants));
+	if (!server->grants)
+		return -ENOMEM;
+	for (size_t i = 0; i < config->grant_count; i++)
+		server->grants[i] = config->grants[i];
+	return 0;
+}
+
+static int start_daemon(struct api_server *server)
+{
+	const union MHD_DaemonInfo *info;
+	/* MHD closes the one it is given. */
+	const int fd = fcntl(server->listener.fd, F_DUPFD_CLOEXEC, 3);
+
+	if (fd < 0)
+		return -errno;
+	errno = 0;
+	server->daemon = MHD_start_daemon(
+		MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL,
+		on_request, server,
+		MHD_OPTION_LISTEN_SOCKET, fd,
+		MHD_OPTION_CONNECTION_LIMIT, API_CONNECTIONS_MAX,
+		MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)API_HEADERS_MAX,
+		MHD_OPTION_CONNECTION_TIMEOUT, API_IDLE_S,
+		MHD_OPTION_NOTIFY_COMPLETED, on_completed, NULL,
+		MHD_OPTION_END);
+	if (!server->daemon)
+		return errno ? -errno : -ENOMEM;
+	info = MHD_get_daemon_info(server->daemon, MHD_DAEMON_INFO_EPOLL_FD);
+	if (!info)
+		return -ENOTSUP;
+	return loop_watch_add(server->loop, &server->watch, info->epoll_fd);
+}
+
+int api_server_create(const struct api_server_config *config,
+		      struct loop *loop, struct host *host,
+		      struct api_server **ret_server, struct error *reterr)
+{
+	struct api_server *server = calloc(1, sizeof(*server));
+	int error = -ENOMEM;
+
+	if (!server)
+		return error_set(reterr, -ENOMEM, "out of memory");
+	server->loop = loop;
+	server->host = host;
+	server->watch.ready = on_ready;
+	if (copy_config(server, config) < 0 ||
+	    loop_timer_init(loop, &server->run_timer, on_timer) < 0) {
+		error_set(reterr, error, "out of memory");
+		goto err_after_calloc;
+	}
+	error = api_streams_start(server);
+	if (error < 0) {
+		error_set(reterr, error, "out of memory");
+		goto err_after_timer;
+	}
+	error = api_listen(config->unix_path, config->mode ? config->mode : 0666,
+			   &server->listener, reterr);
+	if (error < 0)
+		goto err_after_streams;
+	error = start_daemon(server);
+	if (error < 0) {
+		error_set(reterr, error, "cannot serve at %s: %s",
+			  config->unix_path, strerror(-error));
+		goto err_after_listen;
+	}
+	api_listen_link(&server->listener);
+	*ret_server = server;
+	return 0;
+
+err_after_listen:
+	if (server->daemon)
+		MHD_stop_daemon(server->daemon);
+	api_unlisten(&server->listener);
+err_after_streams:
+	api_streams_stop(server);
+err_after_timer:
+	loop_timer_finish(loop, &server->run_timer);
+err_after_calloc:
+	free(server->grants);
+	free(server);
+	return error;
+}
+
+void api_server_destroy(struct api_server *server)
+{
+	if (!server)
+		return;
+	loop_watch_remove(server->loop, &server->watch);
+	api_streams_stop(server);
+	/* MHD_stop_daemon wants nobody suspended; what it then asks again finds
+	 * the connection shut down. */
+	for (struct api_call *call = server->calls; call; call = call->next)
+		api_call_resume(call);
+	MHD_stop_daemon(server->daemon);
+	api_unlisten(&server->listener);
+	loop_timer_finish(server->loop, &server->run_timer);
+	free(server->grants);
+	free(server);
+}
