@@ -1,0 +1,338 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * load-report.c - figures of the jobs, as text or as JSON
+ *
+ * Figures of windows come twice: of all, and of those during which the
+ * machine was not away.  Promises are judged as sla/keep.h says, by what the
+ * client itself saw: in 100 ms, delivered >= min(promised for the time in
+ * which something was waiting, waiting + offered) less one request; latency
+ * over the windows back to at least 1,000 requests.
+ */
+#include "bench/load.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include <jansson.h>
+
+#define CONFORMING_MIN	1000U
+
+/* Rates of windows of one length. */
+struct rates {
+	unsigned int count, away;
+	double min, max, within_2_percent, worst_percent;
+};
+
+struct kept {
+	unsigned int windows, kept;	/* in which something was owed */
+	unsigned int clean, clean_kept;	/* of these, machine not away */
+};
+
+static struct rates rates_of(const struct load_job *job, unsigned int span,
+			     bool clean)
+{
+	const double per_s = (double)LOAD_SECOND_NS /
+		(double)(LOAD_WINDOW_NS * span);
+	struct rates rates = { .min = INFINITY };
+	double target = (double)job->config.target_iops;
+	unsigned int i, k, within = 0;
+
+	if (target <= 0)
+		target = (double)job->requests * (double)LOAD_SECOND_NS /
+			((double)job->window_count * (double)LOAD_WINDOW_NS);
+	for (i = 0; i + span <= job->window_count; i += span) {
+		double done = 0, off;
+		bool away = false;
+
+		for (k = i; k < i + span; k++) {
+			done += job->windows[k].done;
+			away |= job->windows[k].away;
+		}
+		rates.away += away;
+		if (clean && away)
+			continue;
+		rates.count++;
+		done *= per_s;
+		rates.min = fmin(rates.min, done);
+		rates.max = fmax(rates.max, done);
+		off = target > 0 ? (done - target) * 100 / target : 0;
+		within += fabs(off) <= 2;
+		if (fabs(off) > fabs(rates.worst_percent))
+			rates.worst_percent = off;
+	}
+	rates.min = rates.count > 0 ? rates.min : 0;
+	rates.within_2_percent = rates.count > 0 ?
+		100.0 * within / rates.count : 0;
+	return rates;
+}
+
+static void count_kept(struct kept *kept, bool ok, bool away)
+{
+	kept->windows++;
+	kept->kept += ok;
+	if (!away) {
+		kept->clean++;
+		kept->clean_kept += ok;
+	}
+}
+
+static struct kept rate_kept(const struct load_job *job)
+{
+	struct kept kept = { .windows = 0 };
+	unsigned int i, k;
+
+	for (i = 0; i + LOAD_KEEP_WINDOWS <= job->window_count;
+	     i += LOAD_KEEP_WINDOWS) {
+		double done = 0, wanted = job->windows[i].waiting, busy_ns = 0;
+		double owed;
+		bool away = false;
+
+		for (k = i; k < i + LOAD_KEEP_WINDOWS; k++) {
+			done += job->windows[k].done;
+			wanted += job->windows[k].offered;
+			busy_ns += job->windows[k].busy_ns;
+			away |= job->windows[k].away;
+		}
+		owed = fmin((double)job->config.promise_iops * busy_ns /
+			    (double)LOAD_SECOND_NS, wanted);
+		if (owed >= 1)
+			count_kept(&kept, done >= floor(owed) - 1, away);
+	}
+	return kept;
+}
+
+static struct kept latency_kept(const struct load_job *job)
+{
+	const double share = 1 - job->config.promise_percent / 100;
+	struct kept kept = { .windows = 0 };
+	unsigned int i;
+
+	for (i = LOAD_KEEP_WINDOWS - 1; i < job->window_count;
+	     i += LOAD_KEEP_WINDOWS) {
+		double done = 0, late = 0;
+		bool away = false;
+		unsigned int k;
+
+		for (k = i + 1; k-- > 0 && (done < CONFORMING_MIN ||
+					    i - k < LOAD_KEEP_WINDOWS);) {
+			done += job->windows[k].done;
+			late += job->windows[k].late;
+			away |= job->windows[k].away;
+		}
+		if (done >= CONFORMING_MIN)
+			count_kept(&kept, late <= done * share, away);
+	}
+	return kept;
+}
+
+static json_t *rates_json(const struct load_job *job, unsigned int span)
+{
+	const struct rates all = rates_of(job, span, false);
+	const struct rates clean = rates_of(job, span, true);
+
+	return json_pack("{s:i, s:i, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f}",
+		"windows", (int)all.count, "away", (int)all.away,
+		"min_iops", all.min, "max_iops", all.max,
+		"within_2_percent", all.within_2_percent,
+		"worst_percent", all.worst_percent,
+		"clean_min_iops", clean.min, "clean_max_iops", clean.max,
+		"clean_within_2_percent", clean.within_2_percent,
+		"clean_worst_percent", clean.worst_percent);
+}
+
+static json_t *latency_json(const struct latency *latency)
+{
+	static const struct { const char *name; double percent; } table[] = {
+		{ "p50", 50 }, { "p95", 95 }, { "p99", 99 }, { "p99.9", 99.9 },
+	};
+	json_t *object = json_object();
+	size_t i;
+
+	json_object_set_new(object, "count",
+			    json_integer((json_int_t)latency->count));
+	json_object_set_new(object, "mean", json_real(latency->count > 0 ?
+		(double)latency->sum_ns / (double)latency->count : 0));
+	for (i = 0; i < sizeof(table) / sizeof(table[0]); i++)
+		json_object_set_new(object, table[i].name, json_integer(
+			(json_int_t)latency_percentile(latency,
+						       table[i].percent)));
+	json_object_set_new(object, "max",
+			    json_integer((json_int_t)latency->max_ns));
+	return object;
+}
+
+static json_t *kept_json(struct kept kept)
+{
+	return json_pack("{s:i, s:i, s:i, s:i}", "windows", (int)kept.windows,
+			 "kept", (int)kept.kept, "clean_windows",
+			 (int)kept.clean, "clean_kept", (int)kept.clean_kept);
+}
+
+static json_t *windows_json(const struct load_job *job)
+{
+	json_t *array = json_array();
+	unsigned int i;
+
+	for (i = 0; i < job->window_count; i++)
+		json_array_append_new(array, json_pack("[i, b]",
+			(int)job->windows[i].done, job->windows[i].away));
+	return array;
+}
+
+static json_t *job_json(const struct load_job *job,
+			const struct load_options *options,
+			const struct load_result *result)
+{
+	const double seconds = (double)result->measured_ns /
+		(double)LOAD_SECOND_NS;
+	struct latency *all = calloc(1, sizeof(*all));
+	json_t *object = json_object();
+
+	if (!all)
+		return object;
+	latency_merge(all, &job->latency);
+	latency_merge(all, &job->latency_away);
+	json_object_update_new(object, json_pack(
+		"{s:s, s:I, s:I, s:f, s:f, s:o, s:o, s:o, s:o}",
+		"name", job->config.name,
+		"requests", (json_int_t)job->requests,
+		"errors", (json_int_t)job->errors,
+		"iops", (double)job->requests / seconds,
+		"bytes_per_s", (double)job->bytes / seconds,
+		"latency_ns", latency_json(all),
+		"clean_latency_ns", latency_json(&job->latency),
+		"windows_10ms", rates_json(job, 1),
+		"windows_100ms", rates_json(job, LOAD_KEEP_WINDOWS)));
+	free(all);
+	if (job->config.promise_iops > 0)
+		json_object_set_new(object, "iops_kept",
+				    kept_json(rate_kept(job)));
+	if (job->config.promise_latency_ns > 0)
+		json_object_set_new(object, "latency_kept",
+				    kept_json(latency_kept(job)));
+	if (job->config.verify)
+		json_object_set_new(object, "verified", json_pack(
+			"{s:I, s:I}", "reads", (json_int_t)job->data.checked,
+			"mismatches", (json_int_t)job->data.mismatches));
+	if (options->per_window)
+		json_object_set_new(object, "every_10ms", windows_json(job));
+	return object;
+}
+
+static int report_json(const struct load_job *jobs, unsigned int job_count,
+		       const struct load_options *options,
+		       const struct load_result *result)
+{
+	json_t *array = json_array(), *root;
+	unsigned int i;
+	int status;
+
+	for (i = 0; i < job_count; i++)
+		json_array_append_new(array,
+				      job_json(&jobs[i], options, result));
+	root = json_pack("{s:o, s:f, s:{s:I, s:I, s:I}, s:i, s:I}",
+		"jobs", array,
+		"seconds", (double)result->measured_ns /
+			(double)LOAD_SECOND_NS,
+		"away", "times", (json_int_t)result->aways,
+		"ns", (json_int_t)result->away_ns,
+		"worst_ns", (json_int_t)result->away_worst_ns,
+		"reconnects", (int)result->reconnects,
+		"outage_worst_ns", (json_int_t)result->outage_worst_ns);
+	if (result->server_cpu_known)
+		json_object_set_new(root, "server_cpu_ns", json_integer(
+			(json_int_t)result->server_cpu_ns));
+	status = json_dumpf(root, stdout, JSON_COMPACT | JSON_REAL_PRECISION(9));
+	putchar('\n');
+	json_decref(root);
+	return status == 0 ? 0 : 1;
+}
+
+static void print_rates(const struct load_job *job, const char *name,
+			unsigned int span)
+{
+	const struct rates all = rates_of(job, span, false);
+	const struct rates clean = rates_of(job, span, true);
+
+	printf("  %s windows: %u, %.0f to %.0f IOPS, %.1f %% within 2 %%, worst %+.2f %%; machine away in %u, without these %.1f %%, worst %+.2f %%\n",
+	       name, all.count, all.min, all.max, all.within_2_percent,
+	       all.worst_percent, all.away, clean.within_2_percent,
+	       clean.worst_percent);
+}
+
+static void print_kept(const char *what, struct kept kept)
+{
+	printf("  %s kept in %u of %u windows of 100 ms (machine not away: %u of %u)\n",
+	       what, kept.kept, kept.windows, kept.clean_kept, kept.clean);
+}
+
+static void print_job(const struct load_job *job,
+		      const struct load_result *result)
+{
+	const double seconds = (double)result->measured_ns /
+		(double)LOAD_SECOND_NS;
+	const struct latency *latency = &job->latency;
+
+	printf("%s: %.0f IOPS, %.1f MB/s, %llu requests, %llu errors\n",
+	       job->config.name, (double)job->requests / seconds,
+	       (double)job->bytes / seconds / 1e6,
+	       (unsigned long long)job->requests,
+	       (unsigned long long)job->errors);
+	printf("  latency us: mean %.2f p50 %.2f p95 %.2f p99 %.2f p99.9 %.2f max %.1f (and %llu requests while the machine was away, max %.1f)\n",
+	       latency->count > 0 ? (double)latency->sum_ns / 1e3 /
+	       (double)latency->count : 0,
+	       (double)latency_percentile(latency, 50) / 1e3,
+	       (double)latency_percentile(latency, 95) / 1e3,
+	       (double)latency_percentile(latency, 99) / 1e3,
+	       (double)latency_percentile(latency, 99.9) / 1e3,
+	       (double)latency->max_ns / 1e3,
+	       (unsigned long long)job->latency_away.count,
+	       (double)job->latency_away.max_ns / 1e3);
+	print_rates(job, "10 ms", 1);
+	print_rates(job, "100 ms", LOAD_KEEP_WINDOWS);
+	if (job->config.promise_iops > 0)
+		print_kept("IOPS promise", rate_kept(job));
+	if (job->config.promise_latency_ns > 0)
+		print_kept("latency promise", latency_kept(job));
+	if (job->config.verify)
+		printf("  verified %llu reads, %llu wrong\n",
+		       (unsigned long long)job->data.checked,
+		       (unsigned long long)job->data.mismatches);
+}
+
+int load_report(const struct load_job *jobs, unsigned int job_count,
+		const struct load_options *options,
+		const struct load_result *result)
+{
+	uint64_t requests = 0;
+	unsigned int i;
+	int status = 0;
+
+	for (i = 0; i < job_count; i++) {
+		requests += jobs[i].requests;
+		if (jobs[i].data.mismatches > 0) {
+			fprintf(stderr, "bench-load: %s: wrong data: %s\n",
+				jobs[i].config.name,
+				jobs[i].data.first_mismatch);
+			status = 1;
+		}
+	}
+	if (options->json)
+		return report_json(jobs, job_count, options, result) || status;
+	for (i = 0; i < job_count; i++)
+		print_job(&jobs[i], result);
+	if (result->server_cpu_known && requests > 0)
+		printf("server: %.2f CPU seconds per million requests\n",
+		       (double)result->server_cpu_ns / 1e3 /
+		       (double)requests);
+	printf("machine away %llu times, %.1f ms in all, worst %.2f ms\n",
+	       (unsigned long long)result->aways,
+	       (double)result->away_ns / 1e6,
+	       (double)result->away_worst_ns / 1e6);
+	if (result->reconnects > 0)
+		printf("reconnected %u times, longest outage %.1f ms\n",
+		       result->reconnects,
+		       (double)result->outage_worst_ns / 1e6);
+	return status;
+}
