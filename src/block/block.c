@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* block.c - the kinds of block device; see block.h */
+#include "block/block.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stddef.h>
+#include <string.h>
+
+#include "block/kinds.h"
+
+#define SIZE_MAX_BYTES		(UINT64_C(1) << 62)
+
+static const struct {
+	const char *name;
+	int (*open)(const struct block_config *config, struct loop *loop,
+		    struct block_device **ret_device, struct error *reterr);
+} kinds[] = {
+	{ "memory", block_memory_open },
+	{ "nullio", block_nullio_open },
+};
+
+static const char *const kind_names[] = { "memory", "nullio", NULL };
+
+static_assert(sizeof(kind_names) / sizeof(kind_names[0]) ==
+	      sizeof(kinds) / sizeof(kinds[0]) + 1, "a name for each kind");
+
+const char *const *block_kinds(void)
+{
+	return kind_names;
+}
+
+int block_open(const struct block_config *config, struct loop *loop,
+	       struct block_device **ret_device, struct error *reterr)
+{
+	if (config->size_bytes > SIZE_MAX_BYTES ||
+	    config->size_bytes % BLOCK_SIZE_BYTES != 0)
+		return error_set(reterr, -EINVAL,
+				 "device size of %" PRIu64 " bytes: must be a multiple of %u and at most 2^62",
+				 config->size_bytes, BLOCK_SIZE_BYTES);
+	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
+		if (strcmp(config->kind, kinds[i].name) == 0)
+			return kinds[i].open(config, loop, ret_device, reterr);
+	return error_set(reterr, -EINVAL,
+			 "device kind '%.32s' is unknown: use memory, nullio or file",
+			 config->kind);
+}
+
+void block_close(struct block_device *device)
+{
+	if (device)
+		device->ops->destroy(device);
+}
