@@ -324,6 +324,8 @@ int main(int argc, char **argv)
 			strerror(errno));
 		return 1;
 	}
+	puts("listening");
+	fflush(stdout);
 	for (;;) {
 		struct echo echo = { .region_count = 0 };
 
