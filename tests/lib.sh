@@ -17,6 +17,7 @@ if [ -z "${TEST_DIR:-}" ]; then
 fi
 cd "$TEST_DIR"
 
+. "$ROOT/tests/wait.sh"
 . "$ROOT/tests/penstock.sh"
 . "$ROOT/tests/guest/guest.sh"
 
@@ -52,19 +53,4 @@ expect()
 equal()
 {
 	[ "$1" = "$2" ] || fail "$3: '$2' instead of '$1'"
-}
-
-# wait_for LIMIT_S COMMAND...: until it succeeds.  The one place that polls:
-# for conditions that nobody announces.
-mkfifo "$TEST_DIR/beat"
-exec {BEAT_FD}<>"$TEST_DIR/beat"
-wait_for()
-{
-	local end=$((SECONDS + $1)) nothing
-
-	shift
-	until "$@"; do
-		[ $SECONDS -le $end ] || return 1
-		read -r -t 0.02 -u "$BEAT_FD" nothing || true
-	done
 }

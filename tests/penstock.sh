@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+#
+# Sourced: penstockd and its command line, for scripts.  The configuration is
+# $TEST_DIR/alpha.yaml; everything else is beside it.  Needs $BIN, fail().
+
+export PENSTOCK_API="$TEST_DIR/api.sock"
+PENSTOCKD_PID=""
+
+# penstock_config TEXT: what follows "host", "state" and "api".
+penstock_config()
+{
+	cat >"$TEST_DIR/alpha.yaml" <<-EOF
+	host: alpha
+	state: $TEST_DIR/state
+	api: {unix: $TEST_DIR/api.sock}
+	$1
+	EOF
+}
+
+p()
+{
+	"$BIN/penstock" "$@"
+}
+
+# ask JQ-EXPRESSION COMMAND...: of its --json.
+ask()
+{
+	local expression=$1
+
+	shift
+	p "$@" --json | jq -r "$expression"
+}
+
+# holds JQ-EXPRESSION COMMAND...: it is true; for wait_for.
+holds()
+{
+	local expression=$1
+
+	shift
+	p "$@" --json 2>/dev/null | jq -e "$expression" >/dev/null 2>&1
+}
+
+# penstockd_start: until every vdev is served.
+penstockd_start()
+{
+	"$BIN/penstockd" --config "$TEST_DIR/alpha.yaml" \
+		>>"$TEST_DIR/penstockd.log" 2>&1 &
+	PENSTOCKD_PID=$!
+	if ! wait_for 30 penstockd_serves; then
+		p status || true
+		tail -n 20 "$TEST_DIR/penstockd.log"
+		fail "penstockd does not serve after 30 s"
+	fi
+}
+
+penstockd_serves()
+{
+	kill -0 "$PENSTOCKD_PID" 2>/dev/null || {
+		tail -n 20 "$TEST_DIR/penstockd.log"
+		fail "penstockd ended"
+	}
+	holds 'length > 0 and all(.state == "serving")' vdev list &&
+		holds 'all(.state == "ready" or .state == "failed")' device list
+}
+
+# penstockd_stop: in order; it says 0.
+penstockd_stop()
+{
+	local status=0
+
+	kill -TERM "$PENSTOCKD_PID"
+	wait "$PENSTOCKD_PID" || status=$?
+	[ $status = 0 ] || fail "penstockd ended with $status after SIGTERM"
+}
+
+endpoint_pid()
+{
+	ask ".endpoints[] | select(.name == \"${1:-ep0}\") | .pid" status
+}
+
+# process_field PASID EXPRESSION
+process_field()
+{
+	ask ".[] | select(.pasid == $1) | $2" process list
+}

@@ -163,3 +163,29 @@ qmp_event()
 		printf '%s\n' "$line" >>"$events"
 	done
 }
+
+# guest_moved FROM TO: the guest of QEMU FROM goes on in QEMU TO; its running
+# commands are waited for there.
+guest_moved()
+{
+	local file line id_got
+
+	# What it said before it moved.
+	while IFS=' ' read -r -t 0.1 -u "${GUEST_OUT[$1]}" id_got line; do
+		case $line in
+		'= '*) echo "${line#= }" >"$TEST_DIR/guest-$1/log.$id_got.status" ;;
+		*) printf '%s\n' "$line" >>"$TEST_DIR/guest-$1/log.$id_got" ;;
+		esac
+	done
+	for file in "$TEST_DIR/guest-$1"/log.*; do
+		[ ! -f "$file" ] || cp "$file" "$TEST_DIR/guest-$2/"
+	done
+	GUEST_NEXT[$2]=${GUEST_NEXT[$1]}
+}
+
+# guest_kill NAME: QEMU ends at once.
+guest_kill()
+{
+	kill -KILL "${GUEST_PID[$1]}"
+	wait "${GUEST_PID[$1]}" 2>/dev/null || true
+}

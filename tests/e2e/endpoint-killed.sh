@@ -1,0 +1,42 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# kill -9 of the endpoint under load, three times: it is restarted, the guest
+# reconnects, requests in flight are done once, the SLAs are as before.
+. "$(dirname "$0")/../lib.sh"
+
+truncate -s 256M disk.img
+penstock_config "
+endpoints:
+  - {name: ep0, devices: [{name: d0, kind: file, path: $TEST_DIR/disk.img, size: 256MiB}]}
+pools: [{name: main, devices: [ep0/d0]}]
+vdevs:
+  - {name: vd0, endpoint: ep0, pool: main, size: 128MiB, vhost-user: $TEST_DIR/vd0.sock}
+processes:
+  - {pasid: 1, name: db, vdev: vd0, sla: {iops: '>= 200', latency: '<= 50 ms'}}
+"
+penstockd_start
+p process add 2 --vdev vd0 --sla 'iops >= 100' --limit 'iops 5000'
+before=$(ask '[.[] | {pasid, sla, limit, weight}]' process list)
+guest_start a -c 2 -q 2 "$TEST_DIR/vd0.sock"
+guest_ready a
+guest_spawn a guest-io /dev/vda depth=16 read=30 report-ms=250
+load=$GUEST_ID
+guest_wait a "$load" 20 report >/dev/null
+
+for round in 1 2 3; do
+	victim=$(endpoint_pid)
+	kill -KILL "$victim"
+	wait_for 20 holds ".endpoints[0] | .state == \"running\" and .pid != $victim" \
+		status || fail "round $round: endpoint not restarted"
+	note "round $round: endpoint $victim killed, $(endpoint_pid) serves"
+	# The first report may still be of before.
+	guest_wait a "$load" 20 report >/dev/null || fail "no I/O: $?"
+	guest_wait a "$load" 20 report || fail "round $round: no I/O: $?"
+done
+equal 3 "$(ask '.endpoints[0].restarts' status)" "restarts"
+equal "$before" "$(ask '[.[] | {pasid, sla, limit, weight}]' process list)" \
+	"SLAs afterwards"
+guest_run a 10 killall guest-io
+guest_wait a "$load" 60 || fail "guest's data"
+guest_stop a
+penstockd_stop

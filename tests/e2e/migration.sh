@@ -1,0 +1,65 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# Live migration between two QEMUs on one vdev, under load, there and back:
+# the dirty log is complete (or memory would be stale), the target's session
+# acquires only at its ring start, nothing is lost, the source is fenced.
+. "$(dirname "$0")/../lib.sh"
+
+truncate -s 256M disk.img
+penstock_config "
+endpoints:
+  - {name: ep0, devices: [{name: d0, kind: file, path: $TEST_DIR/disk.img, size: 256MiB}]}
+pools: [{name: main, devices: [ep0/d0]}]
+vdevs:
+  - {name: vd0, endpoint: ep0, pool: main, size: 128MiB, vhost-user: $TEST_DIR/vd0.sock}
+processes:
+  - {pasid: 1, name: db, vdev: vd0, sla: {iops: '>= 200', latency: '<= 50 ms'}}
+"
+CAPABILITIES='{"capabilities": [{"capability": "events", "state": true},
+	{"capability": "pause-before-switchover", "state": true}]}'
+CAPABILITIES=$(printf '%s' "$CAPABILITIES" | tr -d '\n\t')
+
+# migrate FROM TO
+migrate()
+{
+	local from=$1 to=$2 uri="unix:$TEST_DIR/migrate-$2.sock"
+
+	guest_start "$to" -c 2 -q 2 "$TEST_DIR/vd0.sock" -- -incoming defer -S
+	qmp "$to" qmp_capabilities >/dev/null
+	qmp "$to" migrate-set-capabilities "$CAPABILITIES" >/dev/null
+	qmp "$to" migrate-incoming "{\"uri\": \"$uri\"}" >/dev/null
+	equal 2 "$(ask .sessions vdev show vd0)" "sessions while migrating"
+	qmp "$from" migrate-set-capabilities "$CAPABILITIES" >/dev/null
+	qmp "$from" migrate "{\"uri\": \"$uri\"}" >/dev/null
+	qmp_event "$from" 60 '"pre-switchover"' || {
+		qmp "$from" query-migrate
+		fail "no pre-switchover"
+	}
+	qmp "$from" migrate-continue '{"state": "pre-switchover"}' >/dev/null
+	qmp_event "$from" 30 '"completed"' || fail "not completed"
+	qmp "$to" cont >/dev/null
+	guest_moved "$from" "$to"
+	guest_kill "$from"
+}
+
+penstockd_start
+guest_start a -c 2 -q 2 "$TEST_DIR/vd0.sock"
+guest_ready a
+qmp a qmp_capabilities >/dev/null
+guest_spawn a guest-io /dev/vda depth=4 read=60 rate=800 report-ms=250
+load=$GUEST_ID
+guest_wait a "$load" 20 report
+source=a
+for target in b c; do
+	note "from $source to $target"
+	migrate $source $target
+	guest_wait $target "$load" 20 report >/dev/null || fail "no I/O: $?"
+	guest_wait $target "$load" 20 report || fail "no I/O: $?"
+	source=$target
+done
+guest_run c 10 killall guest-io
+guest_wait c "$load" 60 || fail "guest's data"
+guest_run c 60 guest-io /dev/vda depth=16 seconds=2 offset=64M ||
+	fail "load after migration"
+guest_stop c
+penstockd_stop

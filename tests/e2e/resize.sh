@@ -1,0 +1,35 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# Live resize: the guest sees the new size and can use it; the data stay.
+. "$(dirname "$0")/../lib.sh"
+
+truncate -s 256M disk.img
+penstock_config "
+endpoints:
+  - {name: ep0, devices: [{name: d0, kind: file, path: $TEST_DIR/disk.img, size: 256MiB}]}
+pools: [{name: main, devices: [ep0/d0]}]
+vdevs:
+  - {name: vd0, endpoint: ep0, pool: main, size: 64MiB, vhost-user: $TEST_DIR/vd0.sock}
+"
+penstockd_start
+guest_start a "$TEST_DIR/vd0.sock"
+guest_ready a
+equal 131072 "$(guest_run a 10 cat /sys/block/vda/size)" "size before"
+guest_spawn a guest-io /dev/vda depth=8 size=32M report-ms=250
+load=$GUEST_ID
+guest_wait a "$load" 20 report >/dev/null
+
+p vdev resize vd0 128MiB
+# The kernel says so in its log; the guest waits for the change by itself.
+guest_run a 20 'until [ "$(cat /sys/block/vda/size)" = 262144 ]; do :; done' ||
+	fail "guest does not see the new size"
+guest_run a 30 guest-io /dev/vda name=new offset=96M size=32M seconds=1 ||
+	fail "the new space cannot be used"
+guest_run a 10 killall guest-io
+guest_wait a "$load" 60 || fail "guest's data"
+
+note "more than there is"
+expect 3 p vdev resize vd0 10GiB || true
+equal 134217728 "$(ask .size_bytes vdev show vd0)" "size afterwards"
+guest_stop a
+penstockd_stop
