@@ -1,0 +1,287 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# The demo, about a minute: two QEMU guests and a program on this host share
+# one disk, each with a promise (the three of requirement E5); a fourth user
+# without one takes all it can get.  Then the same without enforcement.
+#
+# usage: demo.sh [DIRECTORY]    where the disk is; default /var/tmp
+# Called by ./run demo.  Everything it starts ends with it.
+set -eu
+ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+BIN="$ROOT/build/bin"
+
+if [ -z "${TEST_DIR:-}" ]; then
+	. "$ROOT/tests/isolate.sh"
+	ISOLATE_PREFIX="${1:-/var/tmp}/penstock-demo"
+	isolate_clean_stale
+	status=0
+	isolate 300 "$0" "$@" || status=$?
+	exit $status
+fi
+cd "$TEST_DIR"
+
+WEB_SLA="iops >= 500, latency <= 2 ms"
+DB_SLA="iops >= 400, latency <= 1 ms"
+LOG_SLA="iops >= 300, latency <= 3 ms, bandwidth >= 500 Mbps"
+BATCH_SLA="iops >= 100, latency <= 5 ms"
+TABLE_LINES=9
+if [ -t 1 ]; then
+	LIVE=yes BOLD=$'\033[1m' PLAIN=$'\033[0m' GREEN=$'\033[32m'
+	RED=$'\033[31m' DIM=$'\033[2m'
+else
+	LIVE="" BOLD="" PLAIN="" GREEN="" RED="" DIM=""
+fi
+
+fail()
+{
+	printf 'demo: %s\n' "$*" >&2
+	exit 1
+}
+
+. "$ROOT/tests/wait.sh"
+. "$ROOT/tests/penstock.sh"
+. "$ROOT/tests/guest/guest.sh"
+
+headline()
+{
+	printf '\n%s%3d s  %s%s\n' "$BOLD" $SECONDS "$*" "$PLAIN"
+}
+
+say()
+{
+	printf '       %s\n' "$*"
+}
+
+# run_p ARGUMENT...: show the command, do it.
+run_p()
+{
+	local text="" word
+
+	for word in "$@"; do
+		case $word in
+		*' '*) text="$text '$word'" ;;
+		*) text="$text $word" ;;
+		esac
+	done
+	say "${DIM}\$ penstock$text${PLAIN}"
+	p "$@" >out 2>&1 || {
+		status=$?
+		sed 's/^/       /' out
+		return $status
+	}
+}
+
+combined()
+{
+	p vdev list --json | jq -r '.[] | select(.combined_text != "" and
+		.combined_text != null) | "vdev \(.name): \(.combined_text)"' |
+		sed 's/^/         /'
+	p device list --json | jq -r '.[] |
+		"endpoint \(.endpoint), all together: \(.combined_text)"' |
+		sed 's/^/         /'
+}
+
+# One line for each process, and one for the neighbour, who is not one.
+table()
+{
+	local processes vdevs
+
+	processes=$(p process list --json)
+	vdevs=$(p vdev list --json)
+	printf '       %s%-10s %-57s %-21s %s%s\n' "$DIM" process promised \
+		delivered kept "$PLAIN"
+	jq -rn --argjson processes "$processes" --argjson vdevs "$vdevs" '
+		def ms: if . == null then "-" else "\(. / 10000 | round / 100) ms" end;
+		def got: "\(.iops // 0 | round) IOPS\t\(.latency_p99_ns | ms)";
+		($processes[] | "\(.pasid) \(.name)\t\(.sla_text)\t" +
+			"\(.delivered | got)\t\(.kept)"),
+		($vdevs[] | select(.name == "bulk") |
+			"- bulk\tnothing\t\(.delivered | got)\tnull"),
+		($vdevs[] | select(.processes | length > 1) |
+			"\tcombined for \(.name): \(.combined_text)")' |
+		while IFS=$'\t' read -r name promised iops p99 kept; do
+			case $kept in
+			true) kept="${GREEN}yes${PLAIN}" ;;
+			false) kept="${RED}NO${PLAIN}" ;;
+			*) kept="${DIM}-${PLAIN}" ;;
+			esac
+			[ -n "$name" ] || { name=$promised promised=""; }
+			printf '       %-10s %-57s %10s %10s %s\n' "$name" \
+				"$promised" "$iops" "${p99:+p99 }$p99" "$kept"
+		done
+}
+
+# watch SECONDS: the live table; piped, a table now and then.
+watch()
+{
+	local end=$((SECONDS + $1)) lines=0 last=0 text nothing
+
+	while [ $SECONDS -lt $end ]; do
+		text=$(table)
+		if [ -n "$LIVE" ]; then
+			[ $lines = 0 ] || printf '\033[%dA\033[J' $lines
+			printf '%s\n' "$text"
+			lines=$(printf '%s\n' "$text" | wc -l)
+		fi
+		read -r -t 1 -u "$BEAT_FD" nothing || true
+	done
+	[ -n "$LIVE" ] || printf '%s\n' "$text"
+}
+
+# neighbour SECONDS: 128 requests of 64 KiB at any time, half of them writes.
+neighbour()
+{
+	"$ROOT/build/bench/bench-load" --sleep --json --seed 9 --warmup 0 \
+		--duration "$1" \
+		"socket=$TEST_DIR/bulk.sock,name=bulk,depth=128,bs=65536,read=50" \
+		>"neighbour-$PHASE.json" 2>>neighbour.log &
+	NEIGHBOUR_PID=$!
+}
+
+# client SECONDS: the program on this host; 64 MB/s in pieces of 128 KiB.
+client()
+{
+	"$ROOT/build/bench/bench-load" --sleep --json --seed 7 --warmup 0 \
+		--duration "$1" \
+		"socket=$TEST_DIR/log.sock,name=log,depth=16,bs=131072,rate=500,read=50,span=67108864,verify" \
+		>"client-$PHASE.json" 2>>client.log &
+	CLIENT_PID=$!
+}
+
+# load GUEST RATE: until it is told to stop; checks what it reads.
+load()
+{
+	guest_spawn "$1" guest-io /dev/vda name="$1" depth=4 rate="$2" \
+		size=64M read=70 report-ms=10000
+	LOAD[$1]=$GUEST_ID
+}
+declare -A LOAD
+
+# remember PHASE: for the comparison at the end.
+remember()
+{
+	p process list --json >"processes-$1.json"
+	p vdev list --json >"vdevs-$1.json"
+}
+
+comparison()
+{
+	local phase
+
+	printf '       %s%-28s %22s %22s%s\n' "$DIM" "" "enforced" \
+		"not enforced" "$PLAIN"
+	jq -rn --slurpfile on processes-on.json --slurpfile off processes-off.json \
+		--slurpfile von vdevs-on.json --slurpfile voff vdevs-off.json '
+		def ms: if . == null then "-" else "\(. / 10000 | round / 100) ms" end;
+		def kept: if .windows > 0 then
+			"\((.windows - .windows_broken) * 1000 / .windows | floor / 10) %"
+			else "-" end;
+		($on[0][] | . as $a | ($off[0][] | select(.pasid == $a.pasid)) as $b |
+			"\(.pasid) \(.name): promise kept\t\($a.kept)\t\($b.kept)",
+			"   rate held, 100 ms windows\t\($a | kept)\t\($b | kept)",
+			"   latency p99\t\($a.delivered.latency_p99_ns | ms)\t\($b.delivered.latency_p99_ns | ms)"),
+		($von[0][] | select(.name == "bulk") | .delivered) as $a |
+		($voff[0][] | select(.name == "bulk") | .delivered) as $b |
+		"bulk: MB/s\t\($a.bandwidth_bytes_per_s / 1e6 | round)\t\($b.bandwidth_bytes_per_s / 1e6 | round)"' |
+		while IFS=$'\t' read -r what on off; do
+			on=${on/#true/yes} off=${off/#true/yes}
+			on=${on/#false/NO} off=${off/#false/NO}
+			on=${on/#null/too few to say} off=${off/#null/too few to say}
+			printf '       %-28s %22s %22s\n' "$what" "$on" "$off"
+		done
+}
+
+start()
+{
+	headline "a host with one disk, shared by four virtual disks"
+	truncate -s 1G disk.img
+	sed "s,@DIR@,$TEST_DIR,g" "$ROOT/examples/demo/demo.yaml" >alpha.yaml
+	penstockd_start
+	p device list --json | jq -r '.[] | .capacity as $c | ($c.read[-1] // {}) as $r |
+		"disk measured (\(.calibration)): reads " +
+		"\($r.iops // 0) IOPS at depth \($r.depth // 0), p99 \(($r.p99_ns // 0) / 1000 | round) us"' |
+		sed 's/^/       /'
+	guest_start web -n 10 "$TEST_DIR/web.sock"
+	guest_start db -n 10 "$TEST_DIR/db.sock"
+	say "two guests boot: Debian's cloud kernel, TCG"
+}
+
+promises()
+{
+	headline "three promises, one after the other; what they add up to"
+	run_p process add 1 --name web --vdev web --sla "$WEB_SLA"
+	run_p process add 2 --name db --vdev db --sla "$DB_SLA"
+	run_p process add 3 --name log --vdev log --sla "$LOG_SLA"
+	combined
+	headline "more than the disk can give is refused, and why is said"
+	if run_p process add 9 --vdev bulk --sla 'iops >= 5M, latency <= 1 ms'; then
+		fail "admission took five million IOPS"
+	else
+		[ $? = 3 ] || fail "the refusal ended with another status than 3"
+	fi
+}
+
+# The main part, the same for both: PHASE, and whether things come and go.
+pressure()
+{
+	PHASE=$1
+	client 17
+	neighbour 17
+	watch 7
+	if [ "$PHASE" = on ]; then
+		headline "a process comes to web's disk, and db's leaves"
+		run_p process add 4 --name batch --vdev web --ioprio be/7 \
+			--sla "$BATCH_SLA"
+		run_p process release 2
+		combined
+		run_p process release 4
+		run_p process add 2 --name db --vdev db --sla "$DB_SLA"
+		combined
+	fi
+	watch 10
+	remember "$PHASE"
+	wait $CLIENT_PID || CLIENT_FAILED="$CLIENT_FAILED $PHASE"
+	wait $NEIGHBOUR_PID || true
+}
+CLIENT_FAILED=""
+
+verify()
+{
+	local guest wrong=0
+
+	headline "every guest reads back all that it wrote, and compares"
+	for guest in web db; do
+		guest_run $guest 10 killall guest-io
+		guest_wait $guest "${LOAD[$guest]}" 60 >"$guest.txt" || wrong=1
+		sed -n "s/^result name=\([a-z]*\) done=\([0-9]*\).*errors=\([0-9]*\) wrong=\([0-9]*\) read_back=\([0-9]*\)/       guest \1: \2 requests, \5 blocks read back, \4 wrong, \3 errors/p" \
+			"$guest.txt"
+	done
+	for phase in on off; do
+		jq -r "\"       program on the host ($phase): \" +
+			\"\(.jobs[0].requests) requests, \" +
+			\"\(.jobs[0].mismatches // 0) wrong, \(.jobs[0].errors) errors\"" \
+			"client-$phase.json" || wrong=1
+	done
+	[ $wrong = 0 ] && [ -z "$CLIENT_FAILED" ] || fail "data are wrong"
+	guest_stop web
+	guest_stop db
+	penstockd_stop
+}
+
+start
+promises
+guest_ready web
+guest_ready db
+load web 500
+load db 400
+headline "all at work, and a neighbour without a promise at full depth"
+pressure on
+headline "the same with enforcement off"
+run_p enforce off
+pressure off
+run_p enforce on
+headline "side by side"
+comparison
+verify
+headline "done"
