@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * list.c - the listings that more than one verb shows
+ */
+#include "cli/list.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/ask.h"
+
+/* The rate that the device was measured to sustain at its deepest. */
+static void show_capacity(const json_t *thing, const char *key, char *cell,
+			  size_t size)
+{
+	const json_t *points = table_get(thing, key);
+	double best = 0;
+	const json_t *point;
+	size_t i;
+
+	json_array_foreach((json_t *)(uintptr_t)points, i, point) {
+		const double iops = json_number_value(
+			json_object_get(point, "iops"));
+
+		if (iops > best)
+			best = iops;
+	}
+	if (json_array_size(points))
+		snprintf(cell, size, "%.0f", best);
+	else
+		snprintf(cell, size, "-");
+}
+
+/* "bound", or the reason when it is not. */
+static void show_state(const json_t *thing, const char *key, char *cell,
+		       size_t size)
+{
+	const char *reason = json_string_value(
+		json_object_get(thing, key));
+
+	show_text(thing, "state", cell, size);
+	if (reason && reason[0]) {
+		const size_t length = strlen(cell);
+
+		snprintf(cell + length, size - length, ": %s", reason);
+	}
+}
+
+/* The promise, or why there is none. */
+static void show_promise(const json_t *thing, const char *key, char *cell,
+			 size_t size)
+{
+	const char *text = json_string_value(json_object_get(thing, key));
+
+	snprintf(cell, size, "%s", text && text[0] ? text : "(nothing)");
+}
+
+const struct table_column list_devices[] = {
+	{ "NAME", false, show_text, "name" },
+	{ "KIND", false, show_text, "kind" },
+	{ "SIZE", true, show_size, "size_bytes" },
+	{ "USED", true, show_size, "allocated_bytes" },
+	{ "CALIBRATED", false, show_text, "calibration" },
+	{ "READ-IOPS", true, show_capacity, "capacity.read" },
+	{ "WRITE-IOPS", true, show_capacity, "capacity.write" },
+	{ "NOW", true, show_milli, "capacity_milli" },
+	{ "PROMISED", false, show_promise, "combined_text" },
+	{ "STATE", false, show_state, "error" },
+	{ NULL, false, NULL, NULL },
+};
+
+const struct table_column list_pools[] = {
+	{ "NAME", false, show_text, "name" },
+	{ "DEVICES", false, show_list, "devices" },
+	{ "SIZE", true, show_size, "size_bytes" },
+	{ "USED", true, show_size, "allocated_bytes" },
+	{ "FREE", true, show_size, "free_bytes" },
+	{ "PROMISED", false, show_promise, "combined_text" },
+	{ NULL, false, NULL, NULL },
+};
+
+const struct table_column list_vdevs[] = {
+	{ "NAME", false, show_text, "name" },
+	{ "ENDPOINT", false, show_text, "endpoint" },
+	{ "POOL", false, show_text, "pool" },
+	{ "SIZE", true, show_size, "size_bytes" },
+	{ "USERS", true, show_number, "sessions" },
+	{ "IOPS", true, show_number, "delivered.iops" },
+	{ "PROMISED", false, show_promise, "combined_text" },
+	{ "STATE", false, show_state, "error" },
+	{ NULL, false, NULL, NULL },
+};
+
+const struct table_column list_processes[] = {
+	{ "PASID", true, show_number, "pasid" },
+	{ "NAME", false, show_text, "name" },
+	{ "VDEV", false, show_text, "vdev" },
+	{ "KEPT", false, show_kept, "kept" },
+	{ "IOPS", true, show_number, "delivered.iops" },
+	{ "BANDWIDTH", true, show_rate, "delivered.bandwidth_bytes_per_s" },
+	{ "P50", true, show_duration, "delivered.latency_p50_ns" },
+	{ "P99", true, show_duration, "delivered.latency_p99_ns" },
+	{ "PROMISED", false, show_promise, "sla_text" },
+	{ "STATE", false, show_text, "state" },
+	{ NULL, false, NULL, NULL },
+};
+
+int list_json(json_t *value)
+{
+	char *text = json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY);
+
+	json_decref(value);
+	if (!text)
+		return cli_error(CLI_FAILED, "out of memory");
+	printf("%s\n", text);
+	free(text);
+	return CLI_DONE;
+}
+
+int list_print(const struct cli *cli, const struct table_column *columns,
+	       json_t *value)
+{
+	int error;
+
+	if (cli->json)
+		return list_json(value);
+	error = table_print(columns, value);
+	json_decref(value);
+	if (error < 0)
+		return cli_error(CLI_FAILED, "out of memory");
+	return CLI_DONE;
+}
+
+int list_ask(struct cli *cli, const char *path,
+	     const struct table_column *columns)
+{
+	json_t *value;
+	const int status = cli_ask(cli, "GET", path, NULL, &value);
+
+	return status == CLI_DONE ? list_print(cli, columns, value) : status;
+}
+
+void list_fields(const struct list_field *fields, const json_t *thing)
+{
+	char cell[TABLE_CELL_MAX];
+
+	for (; fields->title; fields++) {
+		fields->show(thing, fields->key, cell, sizeof(cell));
+		if (strcmp(cell, "-") != 0)
+			printf("%-14s%s\n", fields->title, cell);
+	}
+}

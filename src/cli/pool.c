@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * pool.c - penstock pool list | show
+ */
+#include "cli/ask.h"
+#include "cli/list.h"
+
+static int pool_list(struct cli *cli, const struct cli_args *args)
+{
+	(void)args;
+	return list_ask(cli, "/v1/pools", list_pools);
+}
+
+static const struct list_field fields[] = {
+	{ "Pool", show_text, "name" },
+	{ "Devices", show_list, "devices" },
+	{ "Provisioning", show_text, "provisioning" },
+	{ "Size", show_size, "size_bytes" },
+	{ "Used", show_size, "allocated_bytes" },
+	{ "Free", show_size, "free_bytes" },
+	{ "Largest free", show_size, "largest_free_bytes" },
+	{ "Vdevs", show_list, "vdevs" },
+	{ "Promised", show_text, "combined_text" },
+	{ NULL, NULL, NULL },
+};
+
+static int pool_show(struct cli *cli, const struct cli_args *args)
+{
+	char path[CLI_PATH_MAX];
+	json_t *pool;
+	int status;
+
+	cli_path(path, "pools", args->operands[0], "");
+	status = cli_ask(cli, "GET", path, NULL, &pool);
+	if (status != CLI_DONE)
+		return status;
+	if (cli->json)
+		return list_json(pool);
+	list_fields(fields, pool);
+	json_decref(pool);
+	return CLI_DONE;
+}
+
+const struct cli_verb cli_pool_verbs[] = {
+	{ "pool", "list", NULL, 0, 0, NULL, pool_list, "pools and their space" },
+	{ "pool", "show", "NAME", 1, 1, NULL, pool_show, "one pool" },
+	{ NULL, NULL, NULL, 0, 0, NULL, NULL, NULL },
+};

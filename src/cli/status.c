@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * status.c - penstock status: everything that is promised, and whether it is
+ * kept
+ */
+#include "cli/ask.h"
+#include "cli/list.h"
+
+#include <string.h>
+
+static const struct table_column endpoint_columns[] = {
+	{ "ENDPOINT", false, show_text, "name" },
+	{ "STATE", false, show_text, "state" },
+	{ "PID", true, show_number, "pid" },
+	{ "RESTARTS", true, show_number, "restarts" },
+	{ "PROMISED", false, show_text, "combined_text" },
+	{ "ERROR", false, show_text, "error" },
+	{ NULL, false, NULL, NULL },
+};
+
+static void print_section(const struct table_column *columns,
+			  const json_t *things)
+{
+	if (json_array_size(things) == 0)
+		return;
+	printf("\n");
+	table_print(columns, things);
+}
+
+static json_int_t count(const json_t *status, const char *key)
+{
+	return json_integer_value(table_get(status, key));
+}
+
+static void print_head(const json_t *status)
+{
+	char host[128];
+
+	show_text(status, "host", host, sizeof(host));
+	printf("%s: %lld promises kept, %lld broken, %lld with too few requests to say; %lld refused, %lld pending\n",
+	       host, (long long)count(status, "processes.kept"),
+	       (long long)count(status, "processes.broken"),
+	       (long long)count(status, "processes.unknown"),
+	       (long long)count(status, "processes.refused"),
+	       (long long)count(status, "processes.pending"));
+	if (json_is_false(json_object_get(status, "enforce")))
+		printf("Promises are NOT enforced: 'penstock enforce on' turns enforcement on.\n");
+}
+
+/* What is wrong or only half right, a line each. */
+static void print_notes(const json_t *status, const json_t *processes)
+{
+	const json_t *thing;
+	size_t i;
+
+	json_array_foreach((json_t *)(uintptr_t)processes, i, thing) {
+		const char *state = json_string_value(
+			json_object_get(thing, "state"));
+		const char *reason = json_string_value(
+			json_object_get(thing, "reason"));
+
+		if (!state || strcmp(state, "bound") == 0)
+			continue;
+		printf("Process %lld is %s: %s\n",
+		       (long long)count(thing, "pasid"), state,
+		       reason && reason[0] ? reason : "no reason is known");
+	}
+	json_array_foreach(json_object_get(status, "devices"), i, thing) {
+		const char *name = json_string_value(
+			json_object_get(thing, "name"));
+		const char *calibration = json_string_value(
+			json_object_get(thing, "calibration"));
+
+		if (name && calibration && strcmp(calibration, "short") == 0)
+			printf("Device %s was measured for a second only: 'penstock device calibrate %s' measures it well.\n",
+			       name, name);
+	}
+	json_array_foreach(json_object_get(status, "not_served"), i, thing) {
+		char where[256], what[512];
+
+		show_text(thing, "where", where, sizeof(where));
+		show_text(thing, "what", what, sizeof(what));
+		printf("Not served by this version: %s: %s\n", where, what);
+	}
+}
+
+static int status_verb(struct cli *cli, const struct cli_args *args)
+{
+	json_t *status, *processes;
+	int result = cli_ask(cli, "GET", "/v1/status", NULL, &status);
+
+	(void)args;
+	if (result != CLI_DONE)
+		return result;
+	result = cli_ask(cli, "GET", "/v1/processes", NULL, &processes);
+	if (result != CLI_DONE) {
+		json_decref(status);
+		return result;
+	}
+	if (cli->json) {
+		/* The summary keeps its name beside the list. */
+		json_t *summary = json_incref(
+			json_object_get(status, "processes"));
+
+		json_object_set_new(status, "summary", summary);
+		json_object_set_new(status, "processes", processes);
+		return list_json(status);
+	}
+	print_head(status);
+	print_section(endpoint_columns, json_object_get(status, "endpoints"));
+	print_section(list_vdevs, json_object_get(status, "vdevs"));
+	print_section(list_processes, processes);
+	printf("\n");
+	print_notes(status, processes);
+	json_decref(status);
+	json_decref(processes);
+	return CLI_DONE;
+}
+
+const struct cli_verb cli_status_verbs[] = {
+	{ NULL, "status", NULL, 0, 0, NULL, status_verb,
+	  "everything that is promised, and whether it is kept" },
+	{ NULL, NULL, NULL, 0, 0, NULL, NULL, NULL },
+};

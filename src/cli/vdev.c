@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * vdev.c - penstock vdev list | show | create | resize | delete
+ */
+#include "cli/args.h"
+#include "cli/ask.h"
+#include "cli/list.h"
+
+#include "base/units.h"
+
+static int vdev_list(struct cli *cli, const struct cli_args *args)
+{
+	(void)args;
+	return list_ask(cli, "/v1/vdevs", list_vdevs);
+}
+
+static const struct list_field fields[] = {
+	{ "Vdev", show_text, "name" },
+	{ "State", show_text, "state" },
+	{ "Error", show_text, "error" },
+	{ "Endpoint", show_text, "endpoint" },
+	{ "Pool", show_text, "pool" },
+	{ "Device", show_text, "device" },
+	{ "Size", show_size, "size_bytes" },
+	{ "Allocated", show_size, "allocated_bytes" },
+	{ "Queues", show_number, "queues" },
+	{ "vhost-user", show_text, "vhost_user" },
+	{ "Owner", show_text, "owner.endpoint" },
+	{ "Generation", show_number, "owner.generation" },
+	{ "Phase", show_text, "owner.phase" },
+	{ "Front-ends", show_number, "sessions" },
+	{ "Promised", show_text, "combined_text" },
+	{ "IOPS", show_number, "delivered.iops" },
+	{ "Bandwidth", show_rate, "delivered.bandwidth_bytes_per_s" },
+	{ "p50", show_duration, "delivered.latency_p50_ns" },
+	{ "p99", show_duration, "delivered.latency_p99_ns" },
+	{ NULL, NULL, NULL },
+};
+
+/* One vdev, however it was asked for; released. */
+static int print_vdev(const struct cli *cli, json_t *vdev)
+{
+	const json_t *processes = json_object_get(vdev, "processes");
+
+	if (cli->json)
+		return list_json(vdev);
+	list_fields(fields, vdev);
+	if (json_array_size(processes) > 0) {
+		printf("\n");
+		table_print(list_processes, processes);
+	}
+	json_decref(vdev);
+	return CLI_DONE;
+}
+
+static int vdev_show(struct cli *cli, const struct cli_args *args)
+{
+	char path[CLI_PATH_MAX];
+	json_t *vdev;
+	int status;
+
+	cli_path(path, "vdevs", args->operands[0], "");
+	status = cli_ask(cli, "GET", path, NULL, &vdev);
+	return status == CLI_DONE ? print_vdev(cli, vdev) : status;
+}
+
+/* Options of "create"; "resize" has the first only. */
+enum { SIZE, POOL, VHOST_USER, QUEUES, LIMIT, BURST, READ_ONLY };
+static const struct cli_option create_options[] = {
+	[SIZE] = { "size", "SIZE", "as \"4GiB\"; needed" },
+	[POOL] = { "pool", "NAME", "where its space comes from; may be left out if there is one" },
+	[VHOST_USER] = { "vhost-user", "PATH", "socket for virtual machines" },
+	[QUEUES] = { "queues", "N", "most queues of one front-end" },
+	[LIMIT] = { "limit", "LIMITS", "of all its processes, as \"iops 2000, write bandwidth 10 MB/s\"" },
+	[BURST] = { "burst", "TIME", "how far work may run ahead of a limit" },
+	[READ_ONLY] = { "read-only", NULL, "refuse writes" },
+	{ NULL, NULL, NULL },
+};
+static const struct cli_option resize_options[] = {
+	[SIZE] = { "size", "SIZE", "as \"4GiB\"; needed" },
+	{ NULL, NULL, NULL },
+};
+
+/* A size that is given and makes sense, or an exit status. */
+static int check_size(const char *verb, const char *size)
+{
+	struct error error;
+	uint64_t bytes;
+
+	if (!size)
+		return cli_error(CLI_USAGE, "--size is missing: see 'penstock vdev %s --help'",
+				 verb);
+	if (units_parse_size(size, &bytes, &error) < 0)
+		return cli_error(CLI_USAGE, "--size: %s", error.text);
+	return CLI_DONE;
+}
+
+static int vdev_create(struct cli *cli, const struct cli_args *args)
+{
+	const char *const *options = args->options;
+	json_t *body, *vdev;
+	struct error error;
+	uint64_t queues = 0;
+	int status = check_size("create", options[SIZE]);
+
+	if (status != CLI_DONE)
+		return status;
+	if (options[QUEUES] && cli_parse_number("--queues", options[QUEUES], 1,
+						64, &queues, &error) < 0)
+		return cli_error(CLI_USAGE, "%s", error.text);
+	body = json_object();
+	cli_set_text(body, "name", args->operands[0]);
+	cli_set_text(body, "size", options[SIZE]);
+	cli_set_text(body, "pool", options[POOL]);
+	cli_set_text(body, "vhost-user", options[VHOST_USER]);
+	cli_set_text(body, "limit", options[LIMIT]);
+	cli_set_text(body, "burst", options[BURST]);
+	if (queues)
+		json_object_set_new(body, "queues",
+				    json_integer((json_int_t)queues));
+	if (options[READ_ONLY])
+		json_object_set_new(body, "read-only", json_true());
+	status = cli_ask(cli, "POST", "/v1/vdevs", body, &vdev);
+	return status == CLI_DONE ? print_vdev(cli, vdev) : status;
+}
+
+static int vdev_resize(struct cli *cli, const struct cli_args *args)
+{
+	char path[CLI_PATH_MAX];
+	json_t *vdev;
+	int status = check_size("resize", args->options[SIZE]);
+
+	if (status != CLI_DONE)
+		return status;
+	cli_path(path, "vdevs", args->operands[0], "");
+	status = cli_ask(cli, "PATCH", path,
+			 json_pack("{s:s}", "size", args->options[SIZE]),
+			 &vdev);
+	return status == CLI_DONE ? print_vdev(cli, vdev) : status;
+}
+
+static int vdev_delete(struct cli *cli, const struct cli_args *args)
+{
+	char path[CLI_PATH_MAX];
+	json_t *answer;
+	int status;
+
+	cli_path(path, "vdevs", args->operands[0], "");
+	status = cli_ask(cli, "DELETE", path, NULL, &answer);
+	if (status != CLI_DONE)
+		return status;
+	if (cli->json)
+		return list_json(answer);
+	json_decref(answer);
+	printf("vdev %s is deleted, and its data\n", args->operands[0]);
+	return CLI_DONE;
+}
+
+const struct cli_verb cli_vdev_verbs[] = {
+	{ "vdev", "list", NULL, 0, 0, NULL, vdev_list,
+	  "virtual devices and what is promised on them" },
+	{ "vdev", "show", "NAME", 1, 1, NULL, vdev_show,
+	  "one of them, with its processes" },
+	{ "vdev", "create", "NAME", 1, 1, create_options, vdev_create,
+	  "make one" },
+	{ "vdev", "resize", "NAME", 1, 1, resize_options, vdev_resize,
+	  "change its size while it is used" },
+	{ "vdev", "delete", "NAME", 1, 1, NULL, vdev_delete,
+	  "delete one and its data" },
+	{ NULL, NULL, NULL, 0, 0, NULL, NULL, NULL },
+};
