@@ -61,11 +61,11 @@ struct keep_amount {
 struct keep {
 	/* Counted whatever is promised: what came and is not completed. */
 	struct keep_amount waiting[2];
-	uint64_t window_end_ns;
 	uint32_t version;		/* odd while windows are closed */
-	uint8_t meters_count, bounds_count;
 	uint8_t is_promised;		/* 0: nothing below is looked at */
+	uint8_t meters_count, bounds_count;
 	uint8_t second_index;		/* of the second that runs */
+	uint64_t window_end_ns;
 	struct keep_amount done[2], failed[2];	/* in this window */
 	uint64_t burst[2];		/* GCRA tolerance, 1/65536 ns */
 	uint32_t largest_bytes[2];	/* request of this minute */

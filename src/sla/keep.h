@@ -2,15 +2,26 @@
 /*
  * keep.h - whether what was promised to one process was delivered
  *
- * As architecture.md defines "kept".  Rates: in every 100 ms window,
- * delivered >= min(promised, offered) less one request, where "offered" is
- * what was waiting at its start plus what came, and where a promise is owed
- * only for the time in which something was waiting.  Latency: over at least
- * KEEP_CONFORMING_MIN requests that conform to the promised rate and burst,
- * the share of late ones is within the percentile.
+ * Rates: in every 100 ms window, delivered >= owed less one request (of
+ * bytes: the largest seen).  Owed is what a server of exactly the promised
+ * rate would have delivered in that window, given what was waiting at its
+ * start and when the rest came: so never more than the promised rate, than
+ * what was offered, or than the promised rate for the time in which something
+ * waited, and nothing for a burst that came too late.  A window in which what
+ * waited was not touched at all has no request less.  Where the promise is
+ * less than two requests for a window, windows are judged together until it
+ * is (at most 10 s).
+ * Latency: over at least KEEP_CONFORMING_MIN requests that conform to the
+ * promised rates, the share of late ones is within the percentile.  A request
+ * conforms if it comes no further ahead of every promised rate of its
+ * direction than half of the strictest latency promised for it: the other
+ * half is for serving it.  Where no rate is promised every request conforms.
  *
  * 'struct keep' is plain data with no pointers: it lives in memory shared
- * with penstockd.  One writer (the reactor); readers take a copy and look.
+ * with penstockd.  One writer (the reactor); keep_judge may look at it any
+ * time from another process, and believes nothing in it.
+ * Windows begin at multiples of 100 ms of the caller's clock.  Idle processes
+ * cost nothing: windows are closed by the next call, or by who judges.
  * Pure.
  */
 #ifndef SLA_KEEP_H
@@ -27,40 +38,104 @@
 #define KEEP_CONFORMING_MIN	1000U
 
 
-/* Forget everything and promise 'sla' from now on (NULL: nothing). */
+/* Forget everything, and promise 'sla' from now on (NULL: nothing).  The
+ * struct may hold anything before. */
 void keep_reset(struct keep *keep, const struct sla *sla, uint64_t now_ns);
+/* The SLA changes while requests are waiting: forget all but those; if it is
+ * the same SLA, forget nothing. */
+void keep_update(struct keep *keep, const struct sla *sla, uint64_t now_ns);
 
-/* A request came.  Returns true if it conforms to the promised rate and
- * burst; the caller hands that back to keep_done. */
-bool keep_arrive(struct keep *keep, bool write, uint32_t bytes,
-		 uint64_t now_ns);
-/* It was completed without error. */
-void keep_done(struct keep *keep, bool write, uint32_t bytes, bool conforming,
-	       uint64_t latency_ns, uint64_t now_ns);
+/* What the functions below do where something is promised. */
+bool keep_arrive_promised(struct keep *keep, bool write, uint32_t bytes,
+			  uint64_t now_ns);
+void keep_done_promised(struct keep *keep, bool write, uint32_t count,
+			uint64_t bytes, uint32_t conforming,
+			uint64_t latency_ns, uint64_t now_ns);
+void keep_failed_promised(struct keep *keep, bool write, uint32_t bytes,
+			  bool conforming, uint64_t now_ns);
+
+static inline void keep_leave(struct keep *keep, bool write, uint64_t count,
+			      uint64_t bytes)
+{
+	struct keep_amount *waiting = &keep->waiting[write];
+
+	/* Less may be waiting than ends: it was reset in between. */
+	waiting->requests -= count < waiting->requests ?
+		count : waiting->requests;
+	waiting->bytes -= bytes < waiting->bytes ? bytes : waiting->bytes;
+}
+
+/* A request came.  Returns true if it conforms to the promised rates (or no
+ * latency is promised); the caller hands that back when it ends. */
+static inline bool keep_arrive(struct keep *keep, bool write, uint32_t bytes,
+			       uint64_t now_ns)
+{
+	if (keep->is_promised)
+		return keep_arrive_promised(keep, write, bytes, now_ns);
+	keep->waiting[write].requests++;
+	keep->waiting[write].bytes += bytes;
+	return true;
+}
+
 /* 'count' requests of 'bytes' together, all of this latency, of which
- * 'conforming' conformed (the endpoint times inline completions by rounds). */
-void keep_done_many(struct keep *keep, bool write, uint32_t count,
-		    uint64_t bytes, uint32_t conforming, uint64_t latency_ns,
-		    uint64_t now_ns);
+ * 'conforming' conformed, were completed without error (the endpoint times
+ * inline completions by rounds). */
+static inline void keep_done_many(struct keep *keep, bool write,
+				  uint32_t count, uint64_t bytes,
+				  uint32_t conforming, uint64_t latency_ns,
+				  uint64_t now_ns)
+{
+	if (keep->is_promised)
+		keep_done_promised(keep, write, count, bytes, conforming,
+				   latency_ns, now_ns);
+	else
+		keep_leave(keep, write, count, bytes);
+}
+
+static inline void keep_done(struct keep *keep, bool write, uint32_t bytes,
+			     bool conforming, uint64_t latency_ns,
+			     uint64_t now_ns)
+{
+	keep_done_many(keep, write, 1, bytes, conforming, latency_ns, now_ns);
+}
+
 /* One that came has ended with an error, or was taken away (its process
  * was released): it is no longer waiting, and was not delivered.  'bytes' and
  * 'conforming' as they were with keep_arrive. */
-void keep_failed(struct keep *keep, bool write, uint32_t bytes,
-		 bool conforming, uint64_t now_ns);
+static inline void keep_failed(struct keep *keep, bool write, uint32_t bytes,
+			       bool conforming, uint64_t now_ns)
+{
+	if (keep->is_promised)
+		keep_failed_promised(keep, write, bytes, conforming, now_ns);
+	else
+		keep_leave(keep, write, 1, bytes);
+}
+
+/* Close all windows that have ended by 'now_ns'.  The others call it; it need
+ * not be called while nothing happens. */
+void keep_close_windows(struct keep *keep, uint64_t now_ns);
 
 enum keep_verdict { KEEP_UNKNOWN, KEEP_KEPT, KEEP_BROKEN };
+
 struct keep_judgement {
+	/* Broken if one specification is; kept if at least one is, none is
+	 * broken, and none had requests but too few to say. */
 	enum keep_verdict verdict;
 	uint32_t window_s;	/* what was looked at */
-	uint32_t windows;	/* 100 ms windows in it in which something was owed */
+	uint32_t windows;	/* in it, in which something was owed */
 	uint32_t windows_broken;
-	/* for each specification of the SLA */
+	/* For each specification of the SLA, in its order.  Capacity, jitter
+	 * and loss are not judged here: unknown. */
 	struct {
 		enum keep_verdict verdict;
-		uint64_t conforming, late;	/* latency */
+		uint64_t conforming, late;	/* latency: requests */
+		uint32_t windows, windows_broken;	/* rates */
 	} specs[SLA_SPECS_MAX];
 };
-/* Judge a copy of 'keep' as of 'now_ns'. */
+
+/* Judge 'keep' as of 'now_ns': it may be shared with its writer.  Windows that
+ * its writer has not closed are closed here once they are 100 ms past, on a
+ * copy. */
 void keep_judge(const struct keep *keep, uint64_t now_ns,
 		struct keep_judgement *ret_judgement);
 
