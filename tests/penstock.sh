@@ -37,7 +37,8 @@ holds()
 	local expression=$1
 
 	shift
-	p "$@" --json 2>/dev/null | jq -e "$expression" >/dev/null 2>&1
+	# jq -e takes no input for a yes.
+	[ "$(p "$@" --json 2>/dev/null | jq "$expression" 2>/dev/null)" = true ]
 }
 
 # penstockd_start: until every vdev is served.
@@ -82,4 +83,14 @@ endpoint_pid()
 process_field()
 {
 	ask ".[] | select(.pasid == $1) | $2" process list
+}
+
+# wait_event LIMIT_S JQ-CONDITION [AFTER]: until an event (after number AFTER,
+# or any that is remembered) is such, '.kind == "stall"'.
+wait_event()
+{
+	local condition=$2 limit_s=$1 after=${3:-0}
+
+	grep -q -m1 true < <(timeout "$limit_s" "$BIN/penstock" events --json \
+		--after "$after" | jq --unbuffered "$condition")
 }

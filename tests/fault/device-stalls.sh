@@ -27,6 +27,6 @@ gap=$(sed -n 's/^result.*longest_gap_ms=\([0-9]*\).*/\1/p' out)
 good_gap=$(sed -n 's/^result.*longest_gap_ms=\([0-9]*\).*/\1/p' out-good)
 [ "$gap" -ge 500 ] || fail "the device did not stall: $gap ms"
 [ "$good_gap" -lt "$gap" ] || fail "the other guest stood still for $good_gap ms"
-wait_for 10 event_seen stall || fail "no event tells of the stall"
+wait_event 10 '.kind == "stall"' || fail "no event tells of the stall"
 guest_stop a
 penstockd_stop
