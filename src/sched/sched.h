@@ -37,6 +37,16 @@ enum sched_axis {
 #define SCHED_RATE_MAX		(UINT64_C(1) << 42)	/* per second */
 #define SCHED_WEIGHT_DEFAULT	100U
 #define SCHED_WEIGHT_MAX	1000000U
+#define SCHED_CLIENTS_MAX	131072U		/* of one scheduler */
+#define SCHED_GROUPS_MAX	4096U
+/* A limit whose requests come or are fetched late, as callers that sleep do,
+ * makes up for as much, also where burst_ns is less: in any time t it passes
+ * at most 1 + rate * (t + max(burst_ns, SCHED_LATE_NS)), and with callers in
+ * time and a client that has not paused 1 + rate * (t + burst_ns). */
+#define SCHED_LATE_NS		UINT64_C(2000000)
+/* sched_client_ready_ns says this much less than it knows, so that a front
+ * has time to wake up. */
+#define SCHED_LEAD_NS		UINT64_C(50000)
 
 struct sched_params {
 	uint64_t reservation_per_s[SCHED_AXES];	/* 0: none */

@@ -1,0 +1,304 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* sched.c - see sched.h */
+#include "sched/sched.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+
+#include "sched/lane.h"
+#include "sched/shortage.h"
+#include "sched/state.h"
+#include "sched/window.h"
+
+#define COST_FIGURE_MAX	(UINT64_C(1) << 40)
+#define TIMER_SHIFT	10U	/* 1 us */
+#define VTIME_SHIFT	12U
+
+static int check_config(const struct sched_config *config,
+			struct error *reterr)
+{
+	for (unsigned int d = 0; d < 2; d++)
+		if (config->cost.request_ns[d] > COST_FIGURE_MAX ||
+		    config->cost.per_kib_ns[d] > COST_FIGURE_MAX)
+			return error_set(reterr, -EINVAL,
+					 "cost of a request is beyond %" PRIu64
+					 " ns", COST_FIGURE_MAX);
+	if (!config->immediate &&
+	    (config->window_min == 0 ||
+	     config->window_max < config->window_min))
+		return error_set(reterr, -EINVAL,
+				 "window of %u to %u requests: give a least of 1 and a greatest not below it",
+				 config->window_min, config->window_max);
+	return 0;
+}
+
+static void apply_config(struct sched *sched,
+			 const struct sched_config *config)
+{
+	sched->config = *config;
+	sched->immediate = config->immediate;
+	for (unsigned int d = 0; d < 2; d++) {
+		sched->request_ns[d] = config->cost.request_ns[d];
+		if (sched->request_ns[d] == 0)
+			sched->request_ns[d] = 1;
+		sched->byte_slope[d] = config->cost.per_kib_ns[d] << 22;
+	}
+	window_configure(sched);
+}
+
+int sched_create(const struct sched_config *config, struct sched **ret_sched,
+		 struct error *reterr)
+{
+	struct sched *sched;
+	const int result = check_config(config, reterr);
+
+	if (result < 0)
+		return result;
+	sched = aligned_alloc(64, (sizeof(*sched) + 63) / 64 * 64);
+	if (!sched)
+		return error_set(reterr, -ENOMEM, "no memory for a scheduler");
+	*sched = (struct sched){ .enforcing = true, .timers_ns = UINT64_MAX };
+	sched->due.place = calloc(IDS, sizeof(uint32_t));
+	sched->group_places = calloc(IDS, sizeof(uint32_t));
+	if (!sched->due.place || !sched->group_places ||
+	    heap_reserve(&sched->due, IDS) < 0 ||
+	    wheel_init(&sched->spare, IDS, VTIME_SHIFT) < 0 ||
+	    wheel_init(&sched->timers, IDS, TIMER_SHIFT) < 0 ||
+	    window_init(sched) < 0) {
+		sched_destroy(sched);
+		return error_set(reterr, -ENOMEM, "no memory for a scheduler");
+	}
+	sched->shortage.milli = 1000;
+	apply_config(sched, config);
+	*ret_sched = sched;
+	return 0;
+}
+
+int sched_configure(struct sched *sched, const struct sched_config *config,
+		    struct error *reterr)
+{
+	const int result = check_config(config, reterr);
+
+	if (result < 0)
+		return result;
+	lane_remove_all(sched);
+	apply_config(sched, config);
+	client_apply_all(sched);
+	lane_place_all(sched, sched->now_ns);
+	return 0;
+}
+
+void sched_destroy(struct sched *sched)
+{
+	if (!sched)
+		return;
+	assert(sched->clients == 0 && sched->groups == 0);
+	for (uint32_t i = 0; i < CHUNKS; i++)
+		free(sched->chunks[i]);
+	window_finish(sched);
+	wheel_finish(&sched->timers);
+	wheel_finish(&sched->spare);
+	heap_finish(&sched->due);
+	free(sched->due.place);
+	free(sched->group_places);
+	free(sched);
+}
+
+/* Charge a request that starts at once, without having waited. */
+static inline void charge_direct(struct sched *sched,
+				 struct sched_client *client,
+				 unsigned int direction, uint32_t bytes,
+				 uint64_t now_ns)
+{
+	const uint32_t bytes_mask = client->flags & CLIENT_BYTES;
+	const uint32_t reserved = client->reservations[direction];
+
+	meter_charge_limits(client->meters, client->limits[direction],
+			    bytes_mask, bytes, now_ns,
+			    late_allowed_ns(client->burst_ns), now_ns);
+	if (reserved) {
+		const uint64_t clock_ns = sched_clock_ns(sched, now_ns);
+
+		if (meter_earliest(client->meters, reserved) <= clock_ns)
+			meter_charge_reservations(client->meters, reserved,
+						  bytes_mask, bytes, clock_ns,
+						  clock_ns > CREDIT_NS ?
+							  clock_ns - CREDIT_NS :
+							  0);
+	}
+}
+
+/* Something is not as usual: timers have run out, the client is in a group
+ * with a limit, or the request has to wait. */
+static __attribute__((noinline)) enum sched_verdict
+submit_slowly(struct sched *sched, struct sched_client *client,
+	      struct sched_request *request, uint64_t now_ns)
+{
+	const unsigned int direction = request->direction;
+	struct lane *lane = &client->lanes[direction];
+	struct sched_group *group =
+		client->flags & CLIENT_GROUPED ? client->group : NULL;
+
+	if (!sched->enforcing) {
+		sched->in_flight++;
+		return SCHED_GO;
+	}
+	sched->now_ns = now_ns;
+	if (now_ns >= sched->timers_ns)
+		lane_timers(sched, now_ns);
+	if (!lane->head && !sched_has_ready(sched) &&
+	    sched->in_flight < sched->window &&
+	    client_limit_ns(client, direction) <= now_ns &&
+	    (!group || group_limit_ns(group, direction) <= now_ns)) {
+		charge_direct(sched, client, direction, request->bytes, now_ns);
+		if (group)
+			meter_charge_limits(group->meters,
+					    group->limits[direction],
+					    group->bytes_mask, request->bytes,
+					    now_ns,
+					    late_allowed_ns(group->burst_ns),
+					    now_ns);
+		sched->in_flight++;
+		return SCHED_GO;
+	}
+	request->next = NULL;
+	client->queued++;
+	client->queued_bytes += request->bytes;
+	sched->queued++;
+	if (lane->head) {
+		lane->tail->next = request;
+		lane->tail = request;
+		return SCHED_QUEUED;
+	}
+	lane->head = request;
+	lane->tail = request;
+	lane_place(sched, client, direction, CREDIT_NS, now_ns);
+	return SCHED_QUEUED;
+}
+
+enum sched_verdict sched_submit(struct sched *sched,
+				struct sched_client *client,
+				struct sched_request *request, uint64_t now_ns)
+{
+	const unsigned int direction = request->direction;
+
+	request->client = client;
+	request->arrival_ns = now_ns;
+	request->start_ns = now_ns;
+	if (now_ns >= sched->timers_ns || sched->in_flight >= sched->window ||
+	    sched_has_ready(sched) || client->lanes[direction].head ||
+	    client->flags & CLIENT_GROUPED || !sched->enforcing ||
+	    meter_latest(client->meters, client->limits[direction]) >
+		    now_ns + client->burst_ns)
+		return submit_slowly(sched, client, request, now_ns);
+	charge_direct(sched, client, direction, request->bytes, now_ns);
+	sched->in_flight++;
+	return SCHED_GO;
+}
+
+struct sched_request *sched_next(struct sched *sched, uint64_t now_ns)
+{
+	struct sched_request *request;
+
+	if (sched->queued == 0)
+		return NULL;
+	sched->now_ns = now_ns;
+	if (now_ns >= sched->timers_ns)
+		lane_timers(sched, now_ns);
+	if (sched->in_flight >= sched->window)
+		return NULL;
+	request = lane_next(sched, now_ns);
+	if (request)
+		sched->in_flight++;
+	return request;
+}
+
+uint64_t sched_wake_ns(const struct sched *sched)
+{
+	if (sched->queued == 0 || sched->in_flight >= sched->window)
+		return UINT64_MAX;
+	return sched_has_ready(sched) ? 0 : sched->timers_ns;
+}
+
+void sched_complete(struct sched *sched, struct sched_request *request,
+		    uint64_t now_ns)
+{
+	assert(sched->in_flight > 0);
+	sched->in_flight--;
+	if (sched->watching || sched->shortage.watching ||
+	    (!sched->immediate && sched_has_ready(sched)))
+		window_measure(sched, request, now_ns);
+}
+
+/* When one more request could start, if this set of limits were all. */
+static uint64_t meters_ready_ns(const struct meter *meters, uint32_t mask,
+				uint32_t bytes_mask, uint64_t burst_ns,
+				uint64_t requests, uint64_t bytes)
+{
+	uint64_t ready_ns = 0;
+
+	for (; mask; mask &= mask - 1) {
+		const uint32_t i = (uint32_t)__builtin_ctz(mask);
+		const uint64_t units = bytes_mask >> i & 1 ? bytes : requests;
+		unsigned __int128 tag_ns = meters[i].tag_ns;
+
+		tag_ns += (unsigned __int128)meters[i].slope * units >> 32;
+		if (tag_ns > UINT64_MAX)
+			tag_ns = UINT64_MAX;
+		if ((uint64_t)tag_ns > ready_ns)
+			ready_ns = (uint64_t)tag_ns;
+	}
+	return ready_ns > burst_ns ? ready_ns - burst_ns : 0;
+}
+
+uint64_t sched_client_ready_ns(const struct sched_client *client)
+{
+	const struct sched_group *group =
+		client->flags & CLIENT_GROUPED ? client->group : NULL;
+	uint64_t ready_ns = UINT64_MAX;
+
+	if (!client->sched->enforcing)
+		return 0;
+	for (unsigned int d = 0; d < 2; d++) {
+		/* Requests of the other direction may not count here; if there
+		 * are any, be cautious. */
+		const bool alone = !client->lanes[!d].head;
+		const uint64_t requests = alone ? client->queued :
+						  client->lanes[d].head != NULL;
+		const uint64_t bytes = alone ? client->queued_bytes : 0;
+		uint64_t lane_ns = meters_ready_ns(
+			client->meters, client->limits[d],
+			client->flags & CLIENT_BYTES, client->burst_ns,
+			requests, bytes);
+
+		if (group) {
+			const uint64_t group_ns = meters_ready_ns(
+				group->meters, group->limits[d],
+				group->bytes_mask, group->burst_ns, requests,
+				bytes);
+
+			lane_ns = group_ns > lane_ns ? group_ns : lane_ns;
+		}
+		ready_ns = lane_ns < ready_ns ? lane_ns : ready_ns;
+	}
+	return ready_ns > SCHED_LEAD_NS ? ready_ns - SCHED_LEAD_NS : 0;
+}
+
+uint32_t sched_client_queued(const struct sched_client *client)
+{
+	return client->queued;
+}
+
+void sched_report(const struct sched *sched, struct sched_report *ret_report)
+{
+	*ret_report = (struct sched_report){
+		.in_flight = sched->in_flight,
+		.window = sched->immediate ? 0 : sched->measured.depth,
+		.queued = sched->queued,
+		.capacity_milli = sched->measured.capacity_milli,
+		.shortage_milli = sched->shortage.milli,
+		.shortages = sched->shortage.times,
+	};
+}

@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * shortage.h - more is reserved than the device can do; internal to src/sched
+ */
+#ifndef SCHED_SHORTAGE_H
+#define SCHED_SHORTAGE_H
+
+#include "sched/state.h"
+
+/* A due request of this lane is about to be charged: is it too late? */
+void shortage_check(struct sched *sched, const struct sched_client *client,
+		    unsigned int direction, uint64_t now_ns);
+/* Called now and then while a shortage is active. */
+void shortage_round(struct sched *sched, uint64_t now_ns);
+
+#endif

@@ -1,0 +1,225 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * state.h - what the scheduler is made of; internal to src/sched
+ *
+ * A lane is one direction of a client: a FIFO queue.  Lanes of clients whose
+ * group has a limit hang below that group's lane of the same direction, all
+ * others at the root.  A lane with requests is in exactly one state:
+ *
+ *   LANE_WAITING  over a limit           in 'timers', until the limit allows
+ *   LANE_DUE      reservation is owed    in a 'due' heap, by deadline
+ *   LANE_SPARE    may have spare time    in a 'spare' queue, by virtual time,
+ *                                        and in 'timers' until it is due
+ *
+ * Ids: a client's lanes are 2 index + direction; groups' lanes lie behind
+ * those of all clients.
+ */
+#ifndef SCHED_STATE_H
+#define SCHED_STATE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/heap.h"
+#include "base/wheel.h"
+#include "sched/meter.h"
+#include "sched/sched.h"
+
+#define CHUNK_BITS	8U	/* clients are allocated by the 256 */
+#define CHUNK_CLIENTS	(1U << CHUNK_BITS)
+#define CHUNKS		(SCHED_CLIENTS_MAX / CHUNK_CLIENTS)
+#define GROUP_IDS	(2U * SCHED_CLIENTS_MAX)	/* where they begin */
+#define IDS		(GROUP_IDS + 2U * SCHED_GROUPS_MAX)
+
+/* Reservations: how much may be made up for after having been late, and how
+ * much may be saved up by having been idle. */
+#define DEBT_NS		UINT64_C(20000000)
+#define CREDIT_NS	UINT64_C(10000000)
+/* Reservations are served 1/32 faster than promised: what starts at an exact
+ * pace does not end at one, and it is the end that is judged. */
+#define RESERVE_MARGIN	32U
+/* A reservation without a latency is served within its own period, but no
+ * later than this after it is due. */
+#define BOUND_MAX_NS	UINT64_C(5000000)
+/* Reserved service may put a client's virtual time this much device time
+ * ahead of the others, not more. */
+#define AHEAD_MAX_NS	UINT64_C(100000000)
+#define COST_MAX_NS	(UINT64_C(1) << 31)	/* of one request */
+#define BURST_MAX_NS	(UINT64_C(1) << 60)
+#define LATENCY_MAX_NS	UINT64_C(4000000000)	/* later is as good as never */
+/* Virtual time is 2^20 device-ns divided by weight; counted anew beyond: */
+#define VTIME_MAX	(UINT64_C(1) << 62)
+
+enum lane_state { LANE_IDLE, LANE_WAITING, LANE_DUE, LANE_SPARE };
+
+struct lane {
+	struct sched_request *head, *tail;
+};
+
+#define METERS_MAX	(2U * SCHED_AXES)
+#define CLIENT_GROUPED	0x8000U	/* in 'flags': the group has a limit */
+#define CLIENT_BYTES	0x0fffU	/* in 'flags': meters that count bytes */
+
+/* The first two cache lines are all that a request of a client with one limit
+ * and one reservation touches. */
+struct sched_client {
+	struct lane lanes[2];
+	uint64_t vtime;		/* start of the next request by weight */
+	uint64_t burst_ns;
+	uint16_t limits[2];	/* masks into 'meters', by direction */
+	uint16_t reservations[2];
+	uint16_t flags;
+	uint8_t state[2];	/* enum lane_state */
+	uint32_t index;
+
+	uint32_t inverse_weight;	/* 2^32 / weight */
+	uint32_t bound_ns[2];	/* deadline after arrival or due time */
+	uint32_t queued;
+	struct meter meters[METERS_MAX];	/* limits first; two in this line */
+
+	struct sched_group *group;
+	struct sched_client *next_of_group, **link_of_group;
+	struct sched *sched;
+	struct sched_params params;
+	uint64_t queued_bytes;	/* kept if a limit counts bytes */
+	uint32_t meter_count;
+	uint32_t next_free;
+} __attribute__((aligned(64)));
+
+struct group_lane {
+	struct heap due, spare;
+};
+
+struct sched_group {
+	struct meter meters[SCHED_AXES];
+	uint16_t limits[2];
+	uint16_t bytes_mask;
+	bool limited;
+	uint32_t index;
+	uint64_t burst_ns;
+	struct group_lane lanes[2];
+	uint32_t members, meter_count;
+	struct sched_client *clients;
+	struct sched *sched;
+};
+
+/* Measuring the device: see window.c. */
+struct window {
+	uint64_t target_ns[2];	/* of the time inside the device; 0: none */
+	uint64_t began_ns;	/* of this round */
+	uint64_t busy_ns;	/* since when the device has been saturated */
+	uint64_t busy_cost_ns;	/* calibrated cost of what it did since */
+	uint32_t busy_count;
+	uint32_t samples, late;
+	bool saturated;		/* all through this round */
+	bool limiting;		/* the window was full in this round */
+	uint64_t round_cost_ns;
+	uint64_t best_milli;	/* throughput before shrinking */
+	uint32_t best_depth;
+	uint32_t depth;		/* the window */
+	uint32_t skip;		/* completions not to be measured */
+	uint32_t floor;
+	uint64_t floor_until_ns;
+	uint32_t capacity_milli;
+	struct heap bounds[2];	/* clients by latency promised */
+	uint32_t *bound_places[2];
+};
+
+struct shortage {
+	bool watching;		/* somebody was late not long ago */
+	bool active;		/* the promise itself is not kept */
+	bool by_weight;		/* due lanes are in weight order now */
+	uint64_t began_ns;	/* of this round */
+	uint64_t short_ns;	/* when it was last seen to be short */
+	uint64_t held_ns;	/* lost in this round: clock, or see below */
+	uint64_t served, lost;	/* by weight: requests of this round */
+	uint32_t milli;
+	uint64_t times;
+};
+
+struct sched {
+	/* read by every request */
+	uint64_t timers_ns;	/* nothing in 'timers' is before this */
+	uint32_t in_flight, window;
+	bool enforcing, immediate;
+	bool watching;		/* some latency is promised */
+	uint32_t queued;
+	uint64_t now_ns;	/* of the last call that had something to do */
+	uint64_t behind_ns;	/* the reservation clock is now - this */
+	uint64_t vtime;
+	uint64_t request_ns[2];
+	uint64_t byte_slope[2];	/* device-ns per byte in 2^-32 */
+
+	struct heap due;
+	struct wheel spare, timers;
+	uint32_t *group_places;	/* of lanes in their group's 'spare' */
+
+	struct window measured;
+	struct shortage shortage;
+	struct sched_config config;
+
+	struct sched_client *chunks[CHUNKS];
+	uint32_t clients, clients_made, client_free;	/* free: index + 1 */
+	uint32_t groups;
+	struct sched_group *group_table[SCHED_GROUPS_MAX];
+};
+
+static inline struct sched_client *client_at(const struct sched *sched,
+					     uint32_t index)
+{
+	return &sched->chunks[index >> CHUNK_BITS][index & (CHUNK_CLIENTS - 1)];
+}
+
+/* When the limits let the next request of this direction start. */
+static inline uint64_t client_limit_ns(const struct sched_client *client,
+				       unsigned int direction)
+{
+	const uint64_t latest_ns = meter_latest(client->meters,
+						client->limits[direction]);
+
+	return latest_ns > client->burst_ns ? latest_ns - client->burst_ns : 0;
+}
+
+static inline uint64_t group_limit_ns(const struct sched_group *group,
+				      unsigned int direction)
+{
+	const uint64_t latest_ns = meter_latest(group->meters,
+						group->limits[direction]);
+
+	return latest_ns > group->burst_ns ? latest_ns - group->burst_ns : 0;
+}
+
+static inline uint64_t late_allowed_ns(uint64_t burst_ns)
+{
+	return burst_ns < SCHED_LATE_NS ? SCHED_LATE_NS - burst_ns : 0;
+}
+
+/* Reservation clock: real time, less what a shortage has held it up. */
+static inline uint64_t sched_clock_ns(const struct sched *sched,
+				      uint64_t now_ns)
+{
+	return now_ns > sched->behind_ns ? now_ns - sched->behind_ns : 0;
+}
+
+static inline bool sched_has_ready(const struct sched *sched)
+{
+	return (sched->due.count | sched->spare.near.count |
+		sched->spare.far_count) != 0;
+}
+
+/* How long the device is busy with a request, as calibrated. */
+static inline uint64_t sched_cost_ns(const struct sched *sched,
+				     unsigned int direction, uint32_t bytes)
+{
+	const uint64_t cost_ns = sched->request_ns[direction] +
+		(uint64_t)((unsigned __int128)sched->byte_slope[direction] *
+			   bytes >> 32);
+
+	return cost_ns < COST_MAX_NS ? cost_ns : COST_MAX_NS;
+}
+
+/* Every client's figures anew, the device's having changed; client.c. */
+void client_apply_all(struct sched *sched);
+
+#endif

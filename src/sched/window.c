@@ -1,0 +1,255 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * window.c - how many requests may be inside the device
+ *
+ * Once a request is inside the device nothing can be put before it, so what
+ * latency a promise can have is decided by how many are inside.  Counted in
+ * rounds of some hundred completions:
+ *
+ *   time inside device
+ *   ^            .  .            '.'  one completion
+ *   |----------.---.---.-----    target: 3/4 of the strictest promise (the
+ *   |     . .    .   .  . .      rest is for waiting in front of the device)
+ *   |  .  . .. . .  ..  . .
+ *   +--------------------------> share beyond the target
+ *          > 1/256:  shrink the window, by more if it is much
+ *          < 1/512:  grow it by 1/16, if it was what held requests back
+ *
+ * Shrinking must not cost throughput: below some depth the device has idle
+ * parts, and the tail of the service time itself remains.  If a smaller
+ * window did less (9/10) than the larger one before, both saturated, the
+ * larger one is the floor for a while.  So a promise that no window can keep
+ * does not make everybody slow.
+ *
+ * Without any promise the window is as large as it may be.
+ *
+ * The same completions tell what the device can do: while something waited
+ * all the time, calibrated cost done by time passed is its capacity.
+ */
+#include "sched/window.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "sched/shortage.h"
+
+#define ROUND_SAMPLES	512U
+#define ROUND_LATE	8U		/* enough to act before that */
+#define FLOOR_NS	UINT64_C(4000000000)
+#define BUSY_NS		UINT64_C(20000000)
+#define BUSY_COUNT	64U
+
+int window_init(struct sched *sched)
+{
+	struct window *window = &sched->measured;
+
+	for (unsigned int d = 0; d < 2; d++) {
+		window->bound_places[d] = calloc(SCHED_CLIENTS_MAX,
+						 sizeof(uint32_t));
+		window->bounds[d].place = window->bound_places[d];
+		if (!window->bound_places[d] ||
+		    heap_reserve(&window->bounds[d], SCHED_CLIENTS_MAX) < 0)
+			return -ENOMEM;
+	}
+	window->capacity_milli = 1000;
+	return 0;
+}
+
+void window_finish(struct sched *sched)
+{
+	struct window *window = &sched->measured;
+
+	for (unsigned int d = 0; d < 2; d++) {
+		heap_finish(&window->bounds[d]);
+		free(window->bound_places[d]);
+	}
+}
+
+void window_set_gate(struct sched *sched)
+{
+	const struct window *window = &sched->measured;
+	const bool open = sched->immediate || !sched->enforcing;
+
+	sched->window = open ? UINT32_MAX : window->depth;
+	sched->watching = !open &&
+		(window->target_ns[0] | window->target_ns[1]) != 0;
+}
+
+static void set_depth(struct sched *sched, uint32_t depth)
+{
+	struct window *window = &sched->measured;
+
+	if (depth < sched->config.window_min)
+		depth = sched->config.window_min;
+	if (depth > sched->config.window_max)
+		depth = sched->config.window_max;
+	/* Those that are inside now came in under the old depth. */
+	if (depth < window->depth)
+		window->skip = sched->in_flight;
+	window->depth = depth;
+	window_set_gate(sched);
+}
+
+static void begin_round(struct sched *sched, uint64_t now_ns)
+{
+	struct window *window = &sched->measured;
+
+	window->began_ns = now_ns;
+	window->samples = 0;
+	window->late = 0;
+	window->round_cost_ns = 0;
+	window->saturated = true;
+	window->limiting = false;
+}
+
+/* Where to begin, from the calibrated figures: a request that finds the
+ * device full waits for about depth * request_ns. */
+static uint32_t depth_guess(const struct sched *sched)
+{
+	uint64_t depth = sched->config.window_max;
+
+	for (unsigned int d = 0; d < 2; d++) {
+		const uint64_t target_ns = sched->measured.target_ns[d];
+		uint64_t fit;
+
+		if (target_ns == 0)
+			continue;
+		fit = target_ns / (2 * sched->request_ns[d]);
+		depth = fit < depth ? fit : depth;
+	}
+	return (uint32_t)depth;
+}
+
+void window_configure(struct sched *sched)
+{
+	sched->measured.floor = 0;
+	sched->measured.best_milli = 0;
+	set_depth(sched, depth_guess(sched));
+	begin_round(sched, 0);
+}
+
+void window_promise(struct sched *sched, uint32_t index,
+		    unsigned int direction, uint64_t latency_ns)
+{
+	struct window *window = &sched->measured;
+	struct heap *bounds = &window->bounds[direction];
+	const uint64_t before_ns = window->target_ns[direction];
+	uint64_t target_ns;
+
+	if (heap_contains(bounds, index))
+		heap_remove(bounds, index);
+	if (latency_ns > 0)
+		heap_insert(bounds, index, latency_ns < LATENCY_MAX_NS ?
+						   latency_ns : LATENCY_MAX_NS);
+	target_ns = bounds->count ? heap_key(bounds) / 4 * 3 : 0;
+	if (bounds->count && target_ns == 0)
+		target_ns = 1;
+	if (target_ns == before_ns)
+		return;
+	window->target_ns[direction] = target_ns;
+	window->floor = 0;
+	window->best_milli = 0;
+	if (before_ns == 0 || (target_ns != 0 && target_ns < before_ns)) {
+		const uint32_t guess = depth_guess(sched);
+
+		set_depth(sched, guess < window->depth ? guess : window->depth);
+	} else {
+		set_depth(sched, depth_guess(sched));
+	}
+}
+
+static void learn_capacity(struct window *window, uint64_t now_ns)
+{
+	const uint64_t elapsed_ns = now_ns - window->busy_ns;
+	uint64_t milli;
+
+	if (window->busy_count < BUSY_COUNT || elapsed_ns < BUSY_NS)
+		return;
+	milli = (uint64_t)((unsigned __int128)window->busy_cost_ns * 1000 /
+			   elapsed_ns);
+	if (milli > 1000000)
+		milli = 1000000;
+	window->capacity_milli = (uint32_t)((3 * (uint64_t)window->capacity_milli +
+					     milli + 2) / 4);
+	window->busy_ns = now_ns;
+	window->busy_cost_ns = 0;
+	window->busy_count = 0;
+}
+
+static void adjust(struct sched *sched, uint64_t now_ns)
+{
+	struct window *window = &sched->measured;
+	const uint64_t elapsed_ns = now_ns - window->began_ns;
+	const uint64_t milli = window->saturated && elapsed_ns > 0 ?
+		(uint64_t)((unsigned __int128)window->round_cost_ns * 1000 /
+			   elapsed_ns) : 0;
+	const uint32_t depth = window->depth;
+
+	if (window->floor && now_ns >= window->floor_until_ns) {
+		window->floor = 0;
+		window->best_milli = 0;
+	}
+	if (milli > 0 && window->best_milli > 0 && depth < window->best_depth &&
+	    milli * 10 < window->best_milli * 9) {
+		window->floor = window->best_depth;
+		window->floor_until_ns = now_ns + FLOOR_NS;
+		window->best_milli = 0;
+		set_depth(sched, window->floor);
+		return;
+	}
+	if (window->late * 256 > window->samples) {
+		uint32_t smaller = window->late * 4 > window->samples ?
+			depth / 2 : depth - (depth + 3) / 4;
+
+		if (smaller < window->floor)
+			smaller = window->floor;
+		if (smaller < depth && milli > window->best_milli) {
+			window->best_milli = milli;
+			window->best_depth = depth;
+		}
+		if (smaller < depth)
+			set_depth(sched, smaller);
+	} else if (window->late * 512 <= window->samples && window->limiting) {
+		set_depth(sched, depth + (depth + 15) / 16);
+	}
+}
+
+void window_measure(struct sched *sched, const struct sched_request *request,
+		    uint64_t now_ns)
+{
+	struct window *window = &sched->measured;
+	const uint64_t target_ns = window->target_ns[request->direction];
+	const bool busy = sched_has_ready(sched);
+	const uint64_t cost_ns = sched_cost_ns(sched, request->direction,
+					       request->bytes);
+
+	if (sched->shortage.watching)
+		shortage_round(sched, now_ns);
+	if (busy) {
+		window->busy_cost_ns += cost_ns;
+		window->busy_count++;
+		learn_capacity(window, now_ns);
+	} else {
+		window->saturated = false;
+		window->busy_ns = now_ns;
+		window->busy_cost_ns = 0;
+		window->busy_count = 0;
+	}
+	if (!sched->watching)
+		return;
+	if (window->skip > 0) {
+		if (--window->skip == 0)
+			begin_round(sched, now_ns);
+		return;
+	}
+	window->round_cost_ns += cost_ns;
+	window->samples++;
+	if (busy)
+		window->limiting = true;
+	if (target_ns > 0 && now_ns - request->start_ns > target_ns)
+		window->late++;
+	if (window->samples < ROUND_SAMPLES && window->late < ROUND_LATE)
+		return;
+	adjust(sched, now_ns);
+	begin_round(sched, now_ns);
+}
