@@ -43,6 +43,11 @@ int vdev_device_create(struct block_device *block,
 void vdev_device_destroy(struct vdev_device *device);	/* no vdevs left */
 struct block_device *vdev_device_block(struct vdev_device *device);
 struct sched *vdev_device_sched(struct vdev_device *device);
+uint64_t vdev_device_in_flight(const struct vdev_device *device);
+uint64_t vdev_device_completions(const struct vdev_device *device);
+int vdev_device_last_error(const struct vdev_device *device);	/* errno or 0 */
+/* Bring the shared statistics of the device up to date. */
+void vdev_device_report(struct vdev_device *device);
 
 struct vdev_config {
 	const char *name;
@@ -95,6 +100,14 @@ void vdev_submit(struct vdev *vdev, struct vdev_request *request,
 /* A common way in may go unwatched until then: every request that could come
  * would have to wait anyway.  0: watch it. */
 uint64_t vdev_quiet_until_ns(const struct vdev *vdev);
+/* The same for a way in of a process's own. */
+uint64_t vdev_process_quiet_until_ns(const struct vdev_process *process);
+
+/* Bring the shared statistics of its processes up to date. */
+void vdev_report(struct vdev *vdev);
+/* Change the parent limit. */
+int vdev_limits(struct vdev *vdev, const struct sched_limits *limits,
+		struct error *reterr);
 
 uint64_t vdev_size_bytes(const struct vdev *vdev);
 uint32_t vdev_block_size(const struct vdev *vdev);

@@ -1,0 +1,272 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * device.c - a device with its scheduler, and the way of a request through it
+ *
+ * A request that the scheduler lets pass goes to the device at once, inside
+ * vdev_submit; one that has to wait is given out later by this poller.  A
+ * device that completes inside submit (memory, nullio) does so thousands of
+ * times between two looks at the clock: such completions are counted in a
+ * tally per process and direction and timed together at the start of the
+ * next round, which is also when the guest has seen them.
+ */
+#include "vdev/device.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "ctl/stats.h"
+
+/* Given out in one round at most, so that rings get their turn. */
+#define DISPATCH_MAX	64U
+
+static void tally_settle(struct vdev_process *process, unsigned int direction,
+			 uint64_t now_ns)
+{
+	struct vdev_tally *tally = &process->tally[direction];
+	struct stats_process *stats = process->stats;
+	struct stats_counters *counters = &stats->direction[direction];
+	const uint64_t latency_ns = now_ns - tally->arrival_ns;
+
+	stats_add(&counters->requests, tally->count);
+	stats_add(&counters->bytes, tally->bytes);
+	histogram_add(&stats->latency[direction], latency_ns, tally->count);
+	keep_done_many(&stats->keep, direction == SCHED_WRITE, tally->count,
+		       tally->bytes, tally->conforming, latency_ns, now_ns);
+	tally->count = 0;
+	tally->conforming = 0;
+	tally->bytes = 0;
+}
+
+/* Completed without error, inside submit. */
+static void tally_add(struct vdev_device *device, struct vdev_request *request)
+{
+	struct vdev_process *process = request->process;
+	const unsigned int direction = request->sched.direction;
+	struct vdev_tally *tally = &process->tally[direction];
+
+	if (tally->arrival_ns != request->sched.arrival_ns) {
+		if (tally->count)
+			tally_settle(process, direction, loop_clock_ns());
+		tally->arrival_ns = request->sched.arrival_ns;
+	}
+	tally->count++;
+	tally->conforming += request->conforming;
+	tally->bytes += request->sched.bytes;
+	if (!process->tallied) {
+		process->tallied = true;
+		process->next_tallied = device->tallied;
+		device->tallied = process;
+	}
+}
+
+static void settle_all(struct vdev_device *device, uint64_t now_ns)
+{
+	struct vdev_process *process = device->tallied;
+
+	device->tallied = NULL;
+	while (process) {
+		struct vdev_process *next = process->next_tallied;
+
+		process->tallied = false;
+		for (unsigned int d = 0; d < 2; d++)
+			if (process->tally[d].count)
+				tally_settle(process, d, now_ns);
+		process = next;
+	}
+}
+
+void vdev_device_bury(struct vdev_device *device, struct vdev_process *process)
+{
+	process->vdev->buried++;
+	process->next = device->buried;
+	device->buried = process;
+}
+
+static void free_buried(struct vdev_device *device)
+{
+	struct vdev_process **link = &device->buried;
+
+	while (*link) {
+		struct vdev_process *process = *link;
+
+		if (process->outstanding || process->tallied) {
+			link = &process->next;
+			continue;
+		}
+		*link = process->next;
+		process->vdev->buried--;
+		vdev_process_free(process);
+	}
+}
+
+void vdev_device_settle(struct vdev_device *device)
+{
+	settle_all(device, loop_clock_ns());
+	free_buried(device);
+}
+
+/* Completed later, or with an error. */
+static void record(struct vdev_device *device, struct vdev_request *request,
+		   uint64_t now_ns)
+{
+	struct stats_process *stats = request->process->stats;
+	const unsigned int direction = request->sched.direction;
+	const uint64_t latency_ns = now_ns - request->sched.arrival_ns;
+	const bool transfer = request->block.op <= BLOCK_WRITE;
+	struct stats_counters *counters =
+		transfer ? &stats->direction[direction] : &stats->other;
+
+	if (request->block.result < 0) {
+		stats_add(&counters->errors, 1);
+		stats_add(&device->stats->errors, 1);
+		device->last_error = -request->block.result;
+		/* It was answered: no longer offered, but not delivered. */
+		keep_failed(&stats->keep, direction == SCHED_WRITE,
+			    request->sched.bytes, request->conforming, now_ns);
+		return;
+	}
+	stats_add(&counters->requests, 1);
+	stats_add(&counters->bytes, request->sched.bytes);
+	if (transfer)
+		histogram_add(&stats->latency[direction], latency_ns, 1);
+	keep_done(&stats->keep, direction == SCHED_WRITE, request->sched.bytes,
+		  request->conforming, latency_ns, now_ns);
+}
+
+static void block_done(struct block_request *block)
+{
+	struct vdev_request *request = vdev_request_of(block);
+	struct vdev_process *process = request->process;
+	struct vdev_device *device = process->vdev->device;
+	const bool inside = device->submitting;
+	const uint64_t now_ns = inside ? request->sched.start_ns :
+					 loop_clock_ns();
+
+	sched_complete(device->sched, &request->sched, now_ns);
+	if (inside && block->result == 0 && block->op <= BLOCK_WRITE)
+		tally_add(device, request);
+	else
+		record(device, request, loop_clock_ns());
+	device->in_flight--;
+	device->completions++;
+	process->outstanding--;
+	request->done(request);
+}
+
+void vdev_device_issue(struct vdev_device *device,
+		       struct vdev_request *request)
+{
+	request->block.done = block_done;
+	device->in_flight++;
+	device->submitting = true;
+	block_submit(device->block, &request->block);
+	device->submitting = false;
+}
+
+static unsigned int device_poll(struct loop_poller *poller, uint64_t now_ns)
+{
+	struct vdev_device *device =
+		(struct vdev_device *)((char *)poller -
+				       offsetof(struct vdev_device, poller));
+	struct sched_request *next;
+	unsigned int work = 0;
+
+	if (device->tallied)
+		settle_all(device, now_ns);
+	if (device->buried)
+		free_buried(device);
+	while (work < DISPATCH_MAX &&
+	       (next = sched_next(device->sched, now_ns)) != NULL) {
+		vdev_device_issue(device, vdev_request_of_sched(next));
+		work++;
+	}
+	return work;
+}
+
+void vdev_device_report(struct vdev_device *device)
+{
+	struct stats_device *stats = device->stats;
+	struct sched_report report;
+
+	sched_report(device->sched, &report);
+	stats_set(&stats->in_flight, device->in_flight);
+	stats_set(&stats->window, report.window);
+	stats_set(&stats->queued, report.queued);
+	stats_set(&stats->capacity_milli, report.capacity_milli);
+	stats_set(&stats->shortage_milli, report.shortage_milli);
+	stats_set(&stats->shortages, report.shortages);
+}
+
+static uint64_t device_arm(struct loop_poller *poller, uint64_t now_ns)
+{
+	struct vdev_device *device =
+		(struct vdev_device *)((char *)poller -
+				       offsetof(struct vdev_device, poller));
+	uint64_t wake_ns;
+
+	if (device->tallied)
+		settle_all(device, now_ns);
+	wake_ns = sched_wake_ns(device->sched);
+	return wake_ns <= now_ns ? 0 : wake_ns;
+}
+
+int vdev_device_create(struct block_device *block,
+		       const struct sched_config *config,
+		       struct stats_device *stats, struct loop *loop,
+		       struct vdev_device **ret_device, struct error *reterr)
+{
+	struct vdev_device *device = calloc(1, sizeof(*device));
+	int result;
+
+	if (!device)
+		return error_set(reterr, -ENOMEM, "no memory for a device");
+	result = sched_create(config, &device->sched, reterr);
+	if (result < 0) {
+		free(device);
+		return result;
+	}
+	device->block = block;
+	device->stats = stats;
+	device->loop = loop;
+	device->poller.poll = device_poll;
+	device->poller.arm = device_arm;
+	loop_poller_add(loop, &device->poller);
+	vdev_device_report(device);
+	*ret_device = device;
+	return 0;
+}
+
+void vdev_device_destroy(struct vdev_device *device)
+{
+	if (!device)
+		return;
+	loop_poller_remove(device->loop, &device->poller);
+	vdev_device_settle(device);
+	sched_destroy(device->sched);
+	free(device);
+}
+
+struct block_device *vdev_device_block(struct vdev_device *device)
+{
+	return device->block;
+}
+
+struct sched *vdev_device_sched(struct vdev_device *device)
+{
+	return device->sched;
+}
+
+uint64_t vdev_device_in_flight(const struct vdev_device *device)
+{
+	return device->in_flight;
+}
+
+uint64_t vdev_device_completions(const struct vdev_device *device)
+{
+	return device->completions;
+}
+
+int vdev_device_last_error(const struct vdev_device *device)
+{
+	return device->last_error;
+}

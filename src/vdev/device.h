@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * device.h - the insides that device.c and vdev.c share
+ *
+ * Threads: the reactor's.
+ */
+#ifndef VDEV_DEVICE_H
+#define VDEV_DEVICE_H
+
+#include <stddef.h>
+
+#include "vdev/vdev.h"
+
+struct vdev_device {
+	struct loop_poller poller;
+	struct block_device *block;
+	struct sched *sched;
+	struct stats_device *stats;
+	struct loop *loop;
+	struct vdev_process *tallied;	/* with completions not yet timed */
+	struct vdev_process *buried;	/* removed, with requests in flight */
+	uint64_t in_flight, completions;
+	int last_error;			/* errno */
+	bool submitting;		/* inside block_submit */
+};
+
+/* Completions of one round that are timed together. */
+struct vdev_tally {
+	uint64_t arrival_ns;
+	uint64_t bytes;
+	uint32_t count, conforming;
+};
+
+struct vdev_process {
+	struct vdev *vdev;
+	struct sched_client *client;
+	struct stats_process *stats;
+	uint32_t outstanding;		/* submitted and not done */
+	bool tallied;
+	struct vdev_process *next_tallied;
+	struct vdev_tally tally[2];
+	struct vdev_process *next;	/* of the vdev in order of adding, or buried */
+	struct vdev_process_config config;
+};
+
+struct vdev {
+	struct vdev_device *device;
+	uint64_t offset_bytes, size_bytes;
+	uint32_t block_mask;		/* block size - 1 */
+	bool read_only;
+	struct vdev_process *by_ioprio[4][8];
+	struct vdev_process *processes;
+	struct vdev_process *unpromised;	/* the default; never NULL */
+	struct sched_group *group;
+	struct vdev_listener *listeners;
+	unsigned int buried;		/* removed processes not yet freed */
+	char *name;
+};
+
+static inline struct vdev_request *vdev_request_of(struct block_request *block)
+{
+	return (struct vdev_request *)((char *)block -
+				       offsetof(struct vdev_request, block));
+}
+
+static inline struct vdev_request *
+vdev_request_of_sched(struct sched_request *sched)
+{
+	return (struct vdev_request *)((char *)sched -
+				       offsetof(struct vdev_request, sched));
+}
+
+/* To the device, now. */
+void vdev_device_issue(struct vdev_device *device,
+		       struct vdev_request *request);
+/* Time what was completed inside submit, and free what was buried and has
+ * nothing outstanding any more. */
+void vdev_device_settle(struct vdev_device *device);
+/* Free 'process' when nothing of it is outstanding. */
+void vdev_device_bury(struct vdev_device *device, struct vdev_process *process);
+void vdev_process_free(struct vdev_process *process);
+
+#endif

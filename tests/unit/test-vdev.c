@@ -1,0 +1,399 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* test-vdev.c - binding, checking, recording and releasing of processes
+ * (E6, E9, E12, E13), over a device that the test completes by hand */
+#include "vdev/vdev.h"
+
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "ctl/stats.h"
+
+#define MIB		UINT64_C(1048576)
+#define BE(level)	(2U << 13 | (level))
+
+struct fake {
+	struct block_device block;
+	struct block_request *held;	/* newest first */
+	unsigned int submitted;
+	bool hold;
+	int result;
+	uint64_t offset_bytes;		/* of the last request */
+};
+
+static void fake_submit(struct block_device *block,
+			struct block_request *request)
+{
+	struct fake *fake = (struct fake *)block;
+
+	fake->submitted++;
+	fake->offset_bytes = request->offset_bytes;
+	if (fake->hold) {
+		request->next = fake->held;
+		fake->held = request;
+		return;
+	}
+	request->result = fake->result;
+	request->done(request);
+}
+
+static void fake_release(struct fake *fake)
+{
+	struct block_request *held = fake->held;
+
+	fake->held = NULL;
+	fake->hold = false;
+	while (held) {
+		struct block_request *next = held->next;
+
+		held->result = fake->result;
+		held->done(held);
+		held = next;
+	}
+}
+
+static const struct block_device_ops fake_ops = {
+	.kind = "fake",
+	.submit = fake_submit,
+};
+
+struct bench {
+	struct loop *loop;
+	struct fake fake;
+	struct stats_segment *stats;
+	struct vdev_device *device;
+	struct vdev *vdev;
+	unsigned int done;
+	int result;
+};
+
+struct request {
+	struct vdev_request vdev;
+	struct bench *bench;
+};
+
+static void request_done(struct vdev_request *vdev)
+{
+	struct request *request = (struct request *)vdev;
+
+	request->bench->done++;
+	request->bench->result = vdev->block.result;
+}
+
+static int setup(void **state)
+{
+	static const struct loop_config config = {.entries = 8};
+	const struct sched_config sched = {
+		.window_min = 64,
+		.window_max = 64,
+	};
+	struct bench *bench = calloc(1, sizeof(*bench));
+
+	assert_int_equal(loop_create(&config, &bench->loop, NULL), 0);
+	bench->stats = calloc(1, sizeof(*bench->stats));
+	bench->fake.block = (struct block_device){
+		.ops = &fake_ops,
+		.size_bytes = 64 * MIB,
+		.block_size = 512,
+	};
+	assert_int_equal(vdev_device_create(&bench->fake.block, &sched,
+					    &bench->stats->devices[0],
+					    bench->loop, &bench->device, NULL),
+			 0);
+	const struct vdev_config vdev = {
+		.name = "vd0",
+		.device = bench->device,
+		.offset_bytes = 16 * MIB,
+		.size_bytes = 8 * MIB,
+		.default_stats = &bench->stats->processes[0],
+	};
+	assert_int_equal(vdev_create(&vdev, &bench->vdev, NULL), 0);
+	*state = bench;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	struct bench *bench = *state;
+
+	assert_int_equal(vdev_destroy(bench->vdev), 0);
+	vdev_device_destroy(bench->device);
+	loop_destroy(bench->loop);
+	free(bench->stats);
+	free(bench);
+	return 0;
+}
+
+static void submit(struct bench *bench, struct request *request,
+		   struct vdev_process *process, enum block_op op,
+		   uint64_t offset_bytes, uint64_t length_bytes)
+{
+	memset(request, 0, sizeof(*request));
+	request->bench = bench;
+	request->vdev.block.op = (uint8_t)op;
+	request->vdev.block.offset_bytes = offset_bytes;
+	request->vdev.block.length_bytes = length_bytes;
+	request->vdev.process = process;
+	request->vdev.done = request_done;
+	vdev_submit(bench->vdev, &request->vdev, loop_clock_ns());
+}
+
+static struct vdev_process *add(struct bench *bench, uint32_t pasid,
+				int ioprio, bool own_socket)
+{
+	const struct vdev_process_config config = {
+		.pasid = pasid,
+		.has_match = ioprio >= 0,
+		.match_ioprio = (uint16_t)ioprio,
+		.own_socket = own_socket,
+		.stats = &bench->stats->processes[pasid],
+	};
+	struct vdev_process *process;
+
+	assert_int_equal(vdev_process_add(bench->vdev, &config, &process, NULL),
+			 0);
+	return process;
+}
+
+static void test_vdev_requests_are_moved_to_its_place_on_the_device(void **state)
+{
+	struct bench *bench = *state;
+	struct request request;
+
+	submit(bench, &request, vdev_find_process(bench->vdev, 0), BLOCK_READ,
+	       4096, 4096);
+	assert_int_equal(bench->done, 1);
+	assert_int_equal(bench->result, 0);
+	assert_int_equal(bench->fake.offset_bytes, 16 * MIB + 4096);
+}
+
+static void test_vdev_refuses_what_is_out_of_range(void **state)
+{
+	static const struct {
+		enum block_op op;
+		uint64_t offset_bytes, length_bytes;
+		int result;
+	} cases[] = {
+		{BLOCK_READ, 8 * MIB, 512, -EINVAL},
+		{BLOCK_READ, 8 * MIB - 512, 1024, -EINVAL},
+		{BLOCK_WRITE, 8 * MIB, 512, -ENOSPC},
+		{BLOCK_READ, UINT64_MAX - 511, 1024, -EINVAL},
+		{BLOCK_READ, 1, 512, -EINVAL},
+		{BLOCK_READ, 0, 513, -EINVAL},
+		{BLOCK_DISCARD, 8 * MIB, 512, -EINVAL},
+	};
+	struct bench *bench = *state;
+	struct request request;
+
+	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+		submit(bench, &request, vdev_find_process(bench->vdev, 0),
+		       cases[i].op, cases[i].offset_bytes,
+		       cases[i].length_bytes);
+		assert_int_equal(bench->done, i + 1);
+		assert_int_equal(bench->result, cases[i].result);
+	}
+	assert_int_equal(bench->fake.submitted, 0);
+}
+
+static void test_vdev_read_only_refuses_changes(void **state)
+{
+	struct bench *bench = *state;
+	const struct vdev_config config = {
+		.name = "ro",
+		.device = bench->device,
+		.size_bytes = MIB,
+		.read_only = true,
+		.default_stats = &bench->stats->processes[9],
+	};
+	struct vdev *writable = bench->vdev;
+	struct request request;
+
+	assert_int_equal(vdev_create(&config, &bench->vdev, NULL), 0);
+	submit(bench, &request, vdev_find_process(bench->vdev, 0), BLOCK_WRITE,
+	       0, 512);
+	assert_int_equal(bench->result, -EROFS);
+	submit(bench, &request, vdev_find_process(bench->vdev, 0),
+	       BLOCK_WRITE_ZEROES, 0, 512);
+	assert_int_equal(bench->result, -EROFS);
+	submit(bench, &request, vdev_find_process(bench->vdev, 0), BLOCK_READ, 0,
+	       512);
+	assert_int_equal(bench->result, 0);
+	assert_int_equal(vdev_destroy(bench->vdev), 0);
+	bench->vdev = writable;
+}
+
+/* E9 and the contract: marks first, then the first process without one, then
+ * the unpromised default. */
+static void test_vdev_binds_by_io_priority(void **state)
+{
+	struct bench *bench = *state;
+	struct vdev_process *unpromised = vdev_find_process(bench->vdev, 0);
+	struct vdev_process *own = add(bench, 1, -1, true);
+	struct vdev_process *be4, *first;
+
+	assert_ptr_equal(vdev_find_process(bench->vdev, 0), unpromised);
+	be4 = add(bench, 2, BE(4), false);
+	assert_ptr_equal(vdev_find_process(bench->vdev, BE(4)), be4);
+	assert_ptr_equal(vdev_find_process(bench->vdev, BE(5)), unpromised);
+	first = add(bench, 3, -1, false);
+	add(bench, 4, -1, false);
+	assert_ptr_equal(vdev_find_process(bench->vdev, 0), first);
+	assert_ptr_equal(vdev_find_process(bench->vdev, BE(5)), first);
+	assert_ptr_equal(vdev_find_process(bench->vdev, BE(4)), be4);
+	assert_ptr_equal(vdev_process_by_pasid(bench->vdev, 1), own);
+	assert_null(vdev_process_by_pasid(bench->vdev, 77));
+
+	vdev_process_remove(first);
+	assert_ptr_equal(vdev_find_process(bench->vdev, 0),
+			 vdev_process_by_pasid(bench->vdev, 4));
+}
+
+static void test_vdev_refuses_a_second_process_with_the_same_mark(void **state)
+{
+	struct bench *bench = *state;
+	struct vdev_process_config config = {
+		.pasid = 2,
+		.has_match = true,
+		.match_ioprio = BE(4),
+		.stats = &bench->stats->processes[2],
+	};
+	struct vdev_process *process;
+
+	add(bench, 1, BE(4), false);
+	assert_int_equal(vdev_process_add(bench->vdev, &config, &process, NULL),
+			 -EEXIST);
+	config.match_ioprio = BE(5);
+	config.pasid = 1;
+	assert_int_equal(vdev_process_add(bench->vdev, &config, &process, NULL),
+			 -EEXIST);
+}
+
+static void test_vdev_counts_by_process_and_direction(void **state)
+{
+	struct bench *bench = *state;
+	struct vdev_process *process = add(bench, 1, -1, false);
+	const struct stats_process *stats = &bench->stats->processes[1];
+	struct request request;
+
+	submit(bench, &request, process, BLOCK_READ, 0, 4096);
+	submit(bench, &request, process, BLOCK_WRITE, 0, 8192);
+	submit(bench, &request, process, BLOCK_WRITE, 0, 8192);
+	submit(bench, &request, process, BLOCK_FLUSH, 0, 0);
+	bench->fake.result = -EIO;
+	submit(bench, &request, process, BLOCK_READ, 0, 4096);
+	assert_int_equal(bench->result, -EIO);
+	loop_run_once(bench->loop, 0);
+
+	assert_int_equal(stats->direction[SCHED_READ].requests, 1);
+	assert_int_equal(stats->direction[SCHED_READ].bytes, 4096);
+	assert_int_equal(stats->direction[SCHED_READ].errors, 1);
+	assert_int_equal(stats->direction[SCHED_WRITE].requests, 2);
+	assert_int_equal(stats->direction[SCHED_WRITE].bytes, 16384);
+	assert_int_equal(stats->other.requests, 1);
+	assert_int_equal(histogram_count(&stats->latency[SCHED_WRITE]), 2);
+	assert_int_equal(bench->stats->devices[0].errors, 1);
+	assert_int_equal(vdev_device_last_error(bench->device), EIO);
+}
+
+/* E12: release while requests are queued and in flight; each still ends
+ * exactly once, those that waited as the default process's. */
+static void test_vdev_release_loses_no_request(void **state)
+{
+	struct bench *bench = *state;
+	struct vdev_process_config config = {
+		.pasid = 1,
+		.stats = &bench->stats->processes[1],
+	};
+	struct request requests[8];
+	struct vdev_process *process;
+
+	config.sched.limit_per_s[SCHED_TOTAL_IOPS] = 1;
+	assert_int_equal(vdev_process_add(bench->vdev, &config, &process, NULL),
+			 0);
+	bench->fake.hold = true;
+	for (unsigned int i = 0; i < 8; i++)
+		submit(bench, &requests[i], process, BLOCK_READ, 0, 512);
+	assert_in_range(bench->fake.submitted, 1, 2);
+	vdev_process_remove(process);
+	while (bench->fake.submitted < 8)
+		loop_run_once(bench->loop, 0);
+	assert_int_equal(vdev_destroy(bench->vdev), -EBUSY);
+	fake_release(&bench->fake);
+	assert_int_equal(bench->done, 8);
+	loop_run_once(bench->loop, 0);
+	assert_in_range(bench->stats->processes[0].direction[0].requests, 6, 7);
+}
+
+/* E13: a limit that is lifted lets go at once what waited for it. */
+static void test_vdev_update_takes_effect_at_once(void **state)
+{
+	struct bench *bench = *state;
+	struct vdev_process_config config = {
+		.pasid = 1,
+		.stats = &bench->stats->processes[1],
+	};
+	struct request requests[8];
+	struct vdev_process *process;
+
+	config.sched.limit_per_s[SCHED_TOTAL_IOPS] = 1;
+	assert_int_equal(vdev_process_add(bench->vdev, &config, &process, NULL),
+			 0);
+	for (unsigned int i = 0; i < 8; i++)
+		submit(bench, &requests[i], process, BLOCK_READ, 0, 512);
+	assert_in_range(bench->done, 1, 2);
+	assert_true(vdev_quiet_until_ns(bench->vdev) > 0);
+	config.sched.limit_per_s[SCHED_TOTAL_IOPS] = 0;
+	assert_int_equal(vdev_process_update(process, &config, NULL), 0);
+	while (bench->done < 8)
+		loop_run_once(bench->loop, 0);
+	assert_int_equal(vdev_quiet_until_ns(bench->vdev), 0);
+}
+
+struct resized {
+	struct vdev_listener listener;
+	unsigned int times;
+};
+
+static void on_resized(struct vdev_listener *listener)
+{
+	((struct resized *)listener)->times++;
+}
+
+static void test_vdev_resize_tells_its_fronts(void **state)
+{
+	struct bench *bench = *state;
+	struct resized resized = {.listener = {.resized = on_resized}};
+
+	vdev_listen(bench->vdev, &resized.listener);
+	assert_int_equal(vdev_resize(bench->vdev, 12 * MIB), 0);
+	assert_int_equal(vdev_size_bytes(bench->vdev), 12 * MIB);
+	assert_int_equal(vdev_resize(bench->vdev, 49 * MIB), -ENOSPC);
+	assert_int_equal(vdev_resize(bench->vdev, MIB + 1), -EINVAL);
+	assert_int_equal(resized.times, 1);
+	vdev_unlisten(bench->vdev, &resized.listener);
+	assert_int_equal(vdev_resize(bench->vdev, 8 * MIB), 0);
+	assert_int_equal(resized.times, 1);
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+	const struct CMUnitTest tests[] = {
+		TEST(test_vdev_requests_are_moved_to_its_place_on_the_device),
+		TEST(test_vdev_refuses_what_is_out_of_range),
+		TEST(test_vdev_read_only_refuses_changes),
+		TEST(test_vdev_binds_by_io_priority),
+		TEST(test_vdev_refuses_a_second_process_with_the_same_mark),
+		TEST(test_vdev_counts_by_process_and_direction),
+		TEST(test_vdev_release_loses_no_request),
+		TEST(test_vdev_update_takes_effect_at_once),
+		TEST(test_vdev_resize_tells_its_fronts),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
