@@ -203,7 +203,8 @@ check_analysis()
 		xargs -P 2 -n 4 clang-tidy -p build --quiet \
 			--extra-arg=-Wno-unknown-warning-option >"$WORK/tidy" 2>/dev/null ||
 		true
-	sed 's,^\.\./,,' "$WORK/tidy" | grep -E '(warning|error):' | sort -u >"$WORK/tidy.sorted" ||
+	sed -E 's,^(.*/)?\.\./src/,src/,' "$WORK/tidy" | grep -E '^src/.*(warning|error):' |
+		sort -u >"$WORK/tidy.sorted" ||
 		true
 	sed "s,^$PWD/,," "$WORK/tidy.sorted"
 	FAILURES=$((FAILURES + $(wc -l <"$WORK/tidy.sorted")))
