@@ -17,11 +17,12 @@ static const struct {
 	int (*open)(const struct block_config *config, struct loop *loop,
 		    struct block_device **ret_device, struct error *reterr);
 } kinds[] = {
+	{ "file", block_file_open },
 	{ "memory", block_memory_open },
 	{ "nullio", block_nullio_open },
 };
 
-static const char *const kind_names[] = { "memory", "nullio", NULL };
+static const char *const kind_names[] = { "file", "memory", "nullio", NULL };
 
 static_assert(sizeof(kind_names) / sizeof(kind_names[0]) ==
 	      sizeof(kinds) / sizeof(kinds[0]) + 1, "a name for each kind");
@@ -43,7 +44,7 @@ int block_open(const struct block_config *config, struct loop *loop,
 		if (strcmp(config->kind, kinds[i].name) == 0)
 			return kinds[i].open(config, loop, ret_device, reterr);
 	return error_set(reterr, -EINVAL,
-			 "device kind '%.32s' is unknown: use memory, nullio or file",
+			 "device kind '%.32s' is unknown: use file, memory or nullio",
 			 config->kind);
 }
 

@@ -43,12 +43,12 @@ struct block_request {
 	uint8_t flags;
 	int result;			/* 0 or -errno, valid in 'done' */
 	struct block_device *device;	/* the device's, while submitted */
+	struct block_request *next;	/* the device's, while submitted */
 	union {				/* the device's, while submitted */
-		struct block_request *next;
+		uint64_t due_ns;
 		uint64_t done_bytes;
 	};
-	uint64_t due_ns;		/* the device's, while submitted */
-	struct iovec single;		/* the device's: the rest of a short transfer */
+	struct iovec single;		/* the device's, while submitted */
 };
 
 struct block_device {

@@ -120,7 +120,7 @@ static void test_block_open_refuses_what_it_cannot(void **state)
 					     .stall_ns = 5 };
 	assert_int_equal(block_open(&config, loop, &device, &error), -EINVAL);
 	assert_null(device);
-	assert_string_equal(block_kinds()[0], "memory");
+	assert_string_equal(block_kinds()[0], "file");
 	block_close(NULL);
 	loop_destroy(loop);
 }
