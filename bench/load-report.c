@@ -4,9 +4,10 @@
  *
  * Figures of windows come twice: of all, and of those during which the
  * machine was not away.  Promises are judged as sla/keep.h says, by what the
- * client itself saw: in 100 ms, delivered >= min(promised for the time in
- * which something was waiting, waiting + offered) less one request; latency
- * over the windows back to at least 1,000 requests.
+ * client itself saw: in 100 ms, delivered >= what a server of exactly the
+ * promised rate would have delivered, less one request (where a latency is
+ * promised too, a request that is not late yet is not missing); latency over
+ * the windows back to at least 1,000 requests that conform to the rate.
  */
 #include "bench/load.h"
 
@@ -79,25 +80,25 @@ static void count_kept(struct kept *kept, bool ok, bool away)
 
 static struct kept rate_kept(const struct load_job *job)
 {
+	const double rate = (double)job->config.promise_iops;
 	struct kept kept = { .windows = 0 };
 	unsigned int i, k;
 
 	for (i = 0; i + LOAD_KEEP_WINDOWS <= job->window_count;
 	     i += LOAD_KEEP_WINDOWS) {
-		double done = 0, wanted = job->windows[i].waiting, busy_ns = 0;
-		double owed;
+		double done = job->windows[i + LOAD_KEEP_WINDOWS - 1].young;
+		double owed = 0;
 		bool away = false;
 
 		for (k = i; k < i + LOAD_KEEP_WINDOWS; k++) {
 			done += job->windows[k].done;
-			wanted += job->windows[k].offered;
-			busy_ns += job->windows[k].busy_ns;
+			owed += (double)LOAD_WINDOW_NS -
+				(double)job->windows[k].owed_idle_ns;
 			away |= job->windows[k].away;
 		}
-		owed = fmin((double)job->config.promise_iops * busy_ns /
-			    (double)LOAD_SECOND_NS, wanted);
+		owed = floor(owed * rate / (double)LOAD_SECOND_NS);
 		if (owed >= 1)
-			count_kept(&kept, done >= floor(owed) - 1, away);
+			count_kept(&kept, done >= owed - 1, away);
 	}
 	return kept;
 }
@@ -116,7 +117,7 @@ static struct kept latency_kept(const struct load_job *job)
 
 		for (k = i + 1; k-- > 0 && (done < CONFORMING_MIN ||
 					    i - k < LOAD_KEEP_WINDOWS);) {
-			done += job->windows[k].done;
+			done += job->windows[k].conforming;
 			late += job->windows[k].late;
 			away |= job->windows[k].away;
 		}

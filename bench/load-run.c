@@ -64,30 +64,66 @@ static uint64_t random_below(struct load_job *job, uint64_t bound)
 	return (uint64_t)(((unsigned __int128)next_random(job) * bound) >> 64);
 }
 
+/* A server of exactly the promised rate had nothing to do up to 'now_ns'. */
+static void owe_nothing_until(struct load_job *job, uint64_t now_ns)
+{
+	const uint64_t begin_ns = job->window_end_ns - LOAD_WINDOW_NS;
+
+	if (job->owed_until_ns >= now_ns)
+		return;
+	if (job->owed_until_ns < begin_ns)
+		job->owed_until_ns = begin_ns;
+	job->windows[job->window].owed_idle_ns +=
+		(uint32_t)(now_ns - job->owed_until_ns);
+	job->owed_until_ns = now_ns;
+}
+
+static uint32_t count_young(const struct load_job *job)
+{
+	uint32_t young = 0;
+	unsigned int i;
+
+	for (i = 0; i < job->config.depth; i++)
+		if (job->ops[i].in_flight && job->ops[i].start_ns +
+		    job->config.promise_latency_ns > job->window_end_ns)
+			young++;
+	return young;
+}
+
 /* Close windows that ended before 'now_ns'. */
 static void roll_windows(struct load_job *job, uint64_t now_ns)
 {
 	while (now_ns >= job->window_end_ns &&
 	       job->window < job->window_count) {
-		struct load_window *window = &job->windows[job->window];
-		uint64_t waiting = outstanding(job);
-
-		if (waiting > 0) {
-			window->busy_ns += (uint32_t)(job->window_end_ns -
-						      job->busy_since_ns);
-			job->busy_since_ns = job->window_end_ns;
-		}
-		if (job->config.rate_iops == 0 && !job->trace)
-			waiting = UINT32_MAX;	/* always wants more */
-		else if (job->gap_ns > 0 && job->due_ns < now_ns)
-			waiting += (now_ns - job->due_ns) / job->gap_ns;
+		if (job->config.promise_iops > 0)
+			owe_nothing_until(job, job->window_end_ns);
+		if (job->config.promise_latency_ns > 0)
+			job->windows[job->window].young = count_young(job);
 		job->window++;
 		job->window_end_ns += LOAD_WINDOW_NS;
-		if (job->window < job->window_count)
-			job->windows[job->window].waiting = (uint32_t)waiting;
 	}
 	if (job->window >= job->window_count)
 		job->measuring = false;
+}
+
+/* 'op' comes now: what is promised of it, as sla/keep.h says. */
+static void promise(struct load_job *job, struct load_op *op)
+{
+	const uint64_t rate = job->config.promise_iops;
+	const uint64_t ahead_ns = job->config.promise_latency_ns / 2;
+
+	op->conforming = job->config.promise_latency_ns > 0 &&
+		(rate == 0 || job->conform_until_ns <= op->start_ns + ahead_ns);
+	if (rate == 0)
+		return;
+	if (op->conforming) {
+		if (job->conform_until_ns < op->start_ns)
+			job->conform_until_ns = op->start_ns;
+		job->conform_until_ns += LOAD_SECOND_NS / rate;
+	}
+	if (job->measuring)
+		owe_nothing_until(job, op->start_ns);
+	job->owed_until_ns += LOAD_SECOND_NS / rate;
 }
 
 static uint64_t block_of(const struct load_job *job, const struct load_op *op)
@@ -103,6 +139,7 @@ static void finish_op(const struct run *run, struct load_job *job,
 		now_ns - op->start_ns : 0;
 
 	job->idle[job->idle_count++] = op;
+	op->in_flight = false;
 	if (job->config.verify)
 		load_data_done(&job->data, block_of(job, op), op);
 	if (!job->measuring)
@@ -114,8 +151,11 @@ static void finish_op(const struct run *run, struct load_job *job,
 	latency_add(op->start_ns < run->away_end_ns ? &job->latency_away :
 		    &job->latency, latency_ns);
 	job->windows[job->window].done++;
-	if (latency_ns > job->config.promise_latency_ns)
-		job->windows[job->window].late++;
+	if (op->conforming) {
+		job->windows[job->window].conforming++;
+		if (latency_ns > job->config.promise_latency_ns)
+			job->windows[job->window].late++;
+	}
 }
 
 /* Fill in where 'op' goes; false: not now. */
@@ -211,11 +251,10 @@ static int submit(struct load_job *job, uint64_t now_ns)
 		result = vhost_client_add(job->queue, &op->request);
 		if (result < 0)
 			return result;
-		if (outstanding(job) == 0)
-			job->busy_since_ns = now_ns;
+		op->in_flight = true;
+		if (job->promised)
+			promise(job, op);
 		job->idle_count--;
-		if (job->measuring)
-			job->windows[job->window].offered++;
 		if (open)
 			advance(job);
 		count++;
@@ -234,9 +273,9 @@ static int reap(const struct run *run, struct load_job *job, uint64_t now_ns)
 	count = vhost_client_reap(job->queue, done, BATCH);
 	for (i = 0; i < count; i++)
 		finish_op(run, job, (struct load_op *)done[i], now_ns);
-	if (count > 0 && outstanding(job) == 0 && job->measuring)
-		job->windows[job->window].busy_ns +=
-			(uint32_t)(now_ns - job->busy_since_ns);
+	/* Nothing waits any more: what was done early is not owed. */
+	if (count > 0 && outstanding(job) == 0 && job->owed_until_ns > now_ns)
+		job->owed_until_ns = now_ns;
 	return count;
 }
 
@@ -433,9 +472,6 @@ static int begin_measuring(struct load_job *job, uint64_t duration_ns,
 		return -ENOMEM;
 	job->window = 0;
 	job->window_end_ns = now_ns + LOAD_WINDOW_NS;
-	job->busy_since_ns = now_ns;
-	job->windows[0].waiting = open_loop(job) ? outstanding(job) :
-		UINT32_MAX;
 	job->measuring = true;
 	return 0;
 }

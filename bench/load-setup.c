@@ -169,6 +169,8 @@ int load_setup(struct load_arena *arena, struct load_job *jobs,
 		return error_set(reterr, result, "no memory for buffers: %s",
 				 strerror(-result));
 	for (i = 0; i < job_count; i++) {
+		jobs[i].promised = jobs[i].config.promise_iops > 0 ||
+			jobs[i].config.promise_latency_ns > 0;
 		jobs[i].random = seed + i * UINT64_C(7919) + 1;
 		if (!jobs[i].client)
 			result = connect_socket(arena, jobs, job_count, i,

@@ -32,7 +32,7 @@ static const char usage[] =
 "  indirect          same\n"
 "  verify            write patterns, check what is read\n"
 "  target=IOPS       compare windows with it\n"
-"  promise=IOPS      count 100 ms windows in which it was kept\n"
+"  promise=IOPS      judge 100 ms windows by it\n"
 "  promise-latency=NS[/PERCENT]  same for a latency (99)\n"
 "  replay[=SECOND]   requests of the trace, beginning there\n"
 "OPTION:\n"

@@ -61,9 +61,10 @@ struct load_job_config {
 
 /* What happened in 10 ms. */
 struct load_window {
-	uint32_t done, offered, late;
-	uint32_t waiting;		/* at its start */
-	uint32_t busy_ns;		/* how long something was waiting */
+	uint32_t done;
+	uint32_t conforming, late;	/* of what ended; late: of these */
+	uint32_t owed_idle_ns;		/* see owed_until_ns */
+	uint32_t young;			/* in flight at its end, not late yet */
 	bool away;
 };
 
@@ -72,6 +73,7 @@ struct load_op {
 	struct iovec iov;
 	uint64_t start_ns;		/* when it should have started */
 	uint32_t generation;		/* verifying: of the block's content */
+	bool conforming, in_flight;
 };
 
 /* Contents of the working set, as written. */
@@ -102,8 +104,11 @@ struct load_job {
 	uint64_t requests, bytes, errors;
 	struct load_window *windows;
 	unsigned int window_count, window;
-	uint64_t window_end_ns, busy_since_ns;
-	bool measuring;
+	uint64_t window_end_ns;
+	/* When a server of exactly the promised rate would be through with
+	 * all that came, and until when arrivals have used up the promise. */
+	uint64_t owed_until_ns, conform_until_ns;
+	bool measuring, promised;
 };
 
 struct load_options {

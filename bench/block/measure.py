@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Running bench-load, and what is made of several rounds of it."""
+import json
+import statistics
+import subprocess
+
+from servers import Missing, program
+
+CLIENT_CORE = "1"
+
+
+def load(server, jobs, seconds, warmup=0.3, options=()):
+    """Run 'jobs' (text, socket= included) for so long; returns its JSON."""
+    command = ["taskset", "-c", CLIENT_CORE, program("bench/bench-load"),
+               "--json", "--duration", str(seconds), "--warmup", str(warmup)]
+    if server is not None:
+        command += ["--server", str(server.pid)]
+        server.unpark()
+    done = subprocess.run(command + list(options) + list(jobs),
+                          capture_output=True, text=True, check=False,
+                          timeout=seconds + warmup + 60)
+    if server is not None:
+        server.park()
+    if done.returncode != 0:
+        raise Missing(done.stderr.strip() or "bench-load failed")
+    return json.loads(done.stdout)
+
+
+def job_of(result, name=None):
+    """The job of that name, or the only one."""
+    for job in result["jobs"]:
+        if name is None or job["name"] == name:
+            return job
+    raise KeyError(name)
+
+
+def iops(result, name=None):
+    return job_of(result, name)["iops"]
+
+
+def seconds_per_million(result):
+    """CPU seconds of the server for a million requests."""
+    requests = sum(job["requests"] for job in result["jobs"])
+    if not requests or "server_cpu_ns" not in result:
+        return None
+    return result["server_cpu_ns"] / 1000 / requests
+
+
+class Series:
+    """Values of the same thing in several rounds."""
+
+    def __init__(self, values):
+        self.values = [value for value in values if value is not None]
+
+    @property
+    def median(self):
+        return statistics.median(self.values) if self.values else None
+
+    def text(self, form):
+        """'median (min to max)', each by 'form'."""
+        if not self.values:
+            return "-"
+        if len(self.values) == 1:
+            return form(self.values[0])
+        return (f"{form(self.median)} ({form(min(self.values))} to "
+                f"{form(max(self.values))})")
+
+
+def count(value):
+    """A rate for people: 2.73 M, 302 k, 54."""
+    if value >= 999500:
+        return f"{value / 1e6:.2f} M"
+    if value >= 9995:
+        return f"{value / 1e3:.0f} k"
+    if value >= 1000:
+        return f"{value / 1e3:.1f} k"
+    return f"{value:.0f}"
+
+
+def micro(nanoseconds):
+    value = nanoseconds / 1000
+    return f"{value:.2f} µs" if value < 10 else f"{value:.0f} µs"
+
+
+def times(ratio):
+    return f"{ratio:.2f} ×"
+
+
+def percent(value):
+    return f"{value:.1f} %"

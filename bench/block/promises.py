@@ -1,0 +1,252 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rows about limits and promises, judged window by window by the client."""
+import os
+
+from measure import (Series, count, iops, job_of, load, micro,
+                     seconds_per_million)
+from rows import NULLIO, ONE_VDEV, Row, fill
+from servers import Missing, Penstock, Qsd
+
+
+# A disk of its own kind: 8 at a time, 250 µs each, some much longer.
+MODEL = ("{latency: {read: 250us, write: 300us, sigma: 0.3, servers: 8}, "
+         "seed: 7}")
+
+
+def worst(results, key):
+    """The furthest that any window was off, machine not away, in percent."""
+    values = [job_of(r)[key]["clean_worst_percent"] for r in results]
+    return max(values, key=abs)
+
+
+def limit_row(context, limit, worst_bar, results, theirs):
+    row = Row(f"limit of {limit:,} IOPS, QD 32",
+              f"worst 100 ms window {worst_bar} %, 99 % of 10 ms windows "
+              "within 2 %, p50 within 1 % of ideal, 5 s/M")
+    ideal = 32 / limit * 1e9
+
+    def within(some):
+        # By the target, not by the mean: target= was given.
+        windows = sum(job_of(r)["windows_10ms"]["windows"] -
+                      job_of(r)["windows_10ms"]["away"] for r in some)
+        inside = sum(job_of(r)["windows_10ms"]["clean_within_2_percent"] *
+                     (job_of(r)["windows_10ms"]["windows"] -
+                      job_of(r)["windows_10ms"]["away"]) for r in some)
+        return inside / windows if windows else 0
+
+    def p50(some):
+        return Series([job_of(r)["clean_latency_ns"]["p50"] for r in some])
+
+    def cpu(some):
+        return Series(map(seconds_per_million, some)).median or 0
+
+    def text(some):
+        off = (p50(some).median / ideal - 1) * 100
+        return (f"{count(Series(map(iops, some)).median)}; worst 100 ms "
+                f"{worst(some, 'windows_100ms'):+.2f} %, 10 ms "
+                f"{worst(some, 'windows_10ms'):+.1f} %; "
+                f"{within(some):.1f} % of 10 ms within 2 %; p50 "
+                f"{micro(p50(some).median)} ({off:+.2f} %); "
+                f"{cpu(some):.2f} s/M")
+    row.ours = text(results)
+    row.peer = "qemu-storage-daemon " + text(theirs)
+    row.met = (abs(worst(results, "windows_100ms")) <= worst_bar and
+               within(results) >= 99 and
+               abs(p50(results).median / ideal - 1) <= 0.01 and
+               cpu(results) <= 5)
+    away = sum(job_of(r)["windows_100ms"]["away"] for r in results)
+    total = sum(job_of(r)["windows_100ms"]["windows"] for r in results)
+    row.note = f"machine away in {away} of {total} windows of 100 ms"
+    row.numbers = {"limit": limit, "ours": job_of(results[-1])["every_10ms"],
+                   "peer": job_of(theirs[-1])["every_10ms"]}
+    return row
+
+
+def limits(context):
+    """Row 6: how well a limit is kept, and what keeping it costs."""
+    rows = []
+    seconds = 1.5 if context.quick else 3
+    for limit, worst_bar in ((20000, 0.2), (200000, 1)):
+        processes = (f"[{{pasid: 1, name: bench, vdev: vd0, "
+                     f"limit: {{iops: {limit}}}}}]")
+        results, theirs = [], []
+        with context.directory() as directory, \
+                Penstock(directory, NULLIO, ONE_VDEV, processes) as ours, \
+                Qsd(directory, [{"driver": "null-co",
+                                 "limit": limit}]) as qsd:
+            for _ in range(max(context.rounds - 2, 2)):
+                for server, some in ((ours, results), (qsd, theirs)):
+                    some.append(load(server, [
+                        f"socket={server.socket},depth=32,target={limit}"],
+                        seconds, 0.5, ["--windows"]))
+        rows.append(limit_row(context, limit, worst_bar, results, theirs))
+    return rows
+
+
+def kept(results, name, key):
+    """Share of windows in which it was kept, machine not away; and of all."""
+    some = [job_of(r, name)[key] for r in results]
+    clean = sum(k["clean_windows"] for k in some)
+    windows = sum(k["windows"] for k in some)
+    return (100 * sum(k["clean_kept"] for k in some) / clean
+            if clean else None,
+            100 * sum(k["kept"] for k in some) / windows if windows else None)
+
+
+def kept_text(shares):
+    if shares[1] is None:
+        return "nothing to judge"
+    clean = "-" if shares[0] is None else f"{shares[0]:.2f} %"
+    return f"{clean} ({shares[1]:.1f} % with machine away)"
+
+
+def is_kept(shares):
+    """In 99 of 100 windows; None: none to judge."""
+    return None if shares[0] is None else shares[0] >= 99
+
+
+def promise_rows(results, alone, names, what):
+    """Rows for promises to 'names' beside the neighbour."""
+    rows = []
+    for name, keys in names:
+        for key, promise in keys:
+            row = Row(f"{what}: {promise}", "kept in 99 % of 100 ms windows")
+            shares = kept(results, name, key)
+            row.ours = (kept_text(shares) + "; " + count(Series(
+                [iops(r, name) for r in results]).median) + " IOPS, p99 " +
+                micro(Series([job_of(r, name)["clean_latency_ns"]["p99"]
+                              for r in results]).median))
+            row.peer = "nobody has it"
+            row.met = is_kept(shares)
+            rows.append(row)
+    row = Row(f"{what}: the neighbour, QD 256", "80 % of the rest")
+    capacity = Series([sum(j["iops"] for j in r["jobs"]) for r in alone])
+    promised = Series([sum(iops(r, name) for name, _ in names)
+                       for r in results])
+    rest = capacity.median - promised.median
+    got = Series([iops(r, "neighbour") for r in results])
+    row.ours = (got.text(count) + f", {got.median / rest * 100:.0f} % of "
+                f"{count(rest)}" if rest > 0 else got.text(count))
+    row.peer = f"alone {capacity.text(count)}"
+    row.met = rest > 0 and got.median >= 0.8 * rest
+    rows.append(row)
+    return rows
+
+
+def promised_vdevs(device, size):
+    return [{"name": name, "device": device, "size": size}
+            for name in ("rate", "quick", "other")]
+
+
+def run_promises(context, ours, rate, latency_ns, seconds):
+    """Both promises beside the neighbour, and the neighbour alone."""
+    neighbour = f"name=neighbour,socket={ours.sockets['other']},depth=256"
+    jobs = [f"name=rate,socket={ours.sockets['rate']},depth=32,"
+            f"promise={rate},promise-latency={latency_ns}",
+            f"name=quick,socket={ours.sockets['quick']},depth=64,"
+            f"rate={rate},promise={rate},promise-latency={latency_ns}",
+            neighbour]
+    alone, results = [], []
+    for _ in range(2 if context.quick else 3):
+        alone.append(load(ours, [neighbour], context.seconds))
+        results.append(load(ours, jobs, seconds, 1))
+    return results, alone
+
+
+def modelled(context):
+    """Row 8: promises on a device with a seeded service model."""
+    # 8 servers of 260 µs in the mean: about 30,000 IOPS.
+    rate, latency_ns = 6000, 5000000
+    sla = f'{{iops: ">= {rate}", latency: "<= 5 ms"}}'
+    processes = (f"[{{pasid: 1, name: rate, vdev: rate, "
+                 f'sla: {{iops: ">= {rate}"}}}}, '
+                 f"{{pasid: 2, name: quick, vdev: quick, sla: {sla}}}]")
+    with context.directory() as directory, \
+            Penstock(directory, "[{name: n0, kind: nullio, size: 64GiB, "
+                     f"model: {MODEL}}}]", promised_vdevs("n0", "8GiB"),
+                     processes) as ours:
+        results, alone = run_promises(context, ours, rate, latency_ns,
+                                      2 if context.quick else 5)
+    return promise_rows(results, alone, [
+        ("rate", [("iops_kept", f"iops >= {rate}, QD 32")]),
+        ("quick", [("iops_kept", f"iops >= {rate}, open loop"),
+                   ("latency_kept", "latency p99 <= 5 ms, same process")]),
+    ], "disk model")
+
+
+def capacity_of(ours, name):
+    """Reads a second that the calibration found, at full depth."""
+    for device in ours.devices_now():
+        if device.get("device") == name or device["name"] == f"ep0/{name}":
+            return max(point["iops"] for point in device["capacity"]["read"])
+    raise Missing(f"no device {name}")
+
+
+def real_file(context):
+    """Row 9: promises on a real file, up to 60 % of calibrated."""
+    with context.directory("/var/tmp") as directory:
+        path = os.path.join(directory, "disk.img")
+        fill(path, 1 << 30)
+        device = f"[{{name: f0, kind: file, path: {path}, size: 1GiB}}]"
+        vdevs = promised_vdevs("f0", "300MiB")
+        with Penstock(directory, device, vdevs) as ours:
+            ours.ask("device", "calibrate", "ep0/f0")
+            capacity = capacity_of(ours, "f0")
+            rate = int(capacity * 0.3)
+            sla = f"iops >= {rate}"
+            for pasid, name in ((1, "rate"), (2, "quick")):
+                ours.ask("process", "add", str(pasid), "--vdev", name,
+                         "--name", name, "--sla", sla)
+            results, alone = run_promises(context, ours, rate, 10**9,
+                                          2 if context.quick else 4)
+    return promise_rows(results, alone, [
+        ("rate", [("iops_kept",
+                   f"iops >= 30 % of calibrated {count(capacity)}, QD 32")]),
+        ("quick", [("iops_kept", "same, open loop at the promised rate")]),
+    ], "real file")
+
+
+VMS = (  # name, what it is promised, p99 in ns, where in the trace it begins
+    ("gold", "iops >= 3000, latency <= 2 ms", 3000, 2000000, 0),
+    ("silver", "iops >= 1500, latency <= 5 ms", 1500, 5000000, 900),
+    ("bronze", "iops >= 500, latency <= 10 ms", 500, 10000000, 1800),
+)
+
+
+def replay(context):
+    """The trace of a real VM, by several VMs with different SLAs."""
+    if not os.access(context.trace, os.R_OK):
+        raise Missing(f"{context.trace} is not there")
+    seconds, speed = (5, 60) if context.quick else (30, 60)
+    vdevs = [{"name": name, "device": "n0", "size": "8GiB"}
+             for name in [vm[0] for vm in VMS] + ["noisy"]]
+    processes = ", ".join(
+        f"{{pasid: {i + 1}, name: {vm[0]}, vdev: {vm[0]}, sla: \"{vm[1]}\"}}"
+        for i, vm in enumerate(VMS))
+    with context.directory() as directory, \
+            Penstock(directory, "[{name: n0, kind: nullio, size: 64GiB, "
+                     f"model: {MODEL}}}]", vdevs, f"[{processes}]") as ours:
+        jobs = [f"name={name},socket={ours.sockets[name]},depth=128,"
+                f"replay={shift},promise={rate},promise-latency={bound}"
+                for name, _, rate, bound, shift in VMS]
+        jobs.append(f"name=noisy,socket={ours.sockets['noisy']},depth=256")
+        result = load(ours, jobs, seconds, 0.5,
+                      ["--replay", context.trace, "--speed", str(speed)])
+    rows = []
+    for name, promised, _, _, _ in VMS:
+        job = job_of(result, name)
+        rates, lates = (kept([result], name, key)
+                        for key in ("iops_kept", "latency_kept"))
+        row = Row(f"{name}: {promised}", "kept in 99 % of 100 ms windows",
+                  note=f"{job['requests']:,} requests")
+        row.ours = (f"{count(job['iops'])} IOPS asked and got, p99 "
+                    f"{micro(job['clean_latency_ns']['p99'])}; rate kept "
+                    f"{kept_text(rates)}, latency kept {kept_text(lates)}")
+        judged = [is_kept(s) for s in (rates, lates) if s[0] is not None]
+        row.met = all(judged) if judged else None
+        rows.append(row)
+    job = job_of(result, "noisy")
+    rows.append(Row("noisy: nothing promised, QD 256", "-",
+                    f"{count(job['iops'])} IOPS, p99 "
+                    f"{micro(job['clean_latency_ns']['p99'])}"))
+    return rows

@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The table: on the terminal, in docs/benchmarks.md, and the plots."""
+import datetime
+import os
+import platform
+import subprocess
+
+import plot
+from measure import count
+
+DOCUMENT = "docs/benchmarks.md"
+BEGIN, END = "<!-- block: begin -->", "<!-- block: end -->"
+HEADING = ["figure", "penstock", "other, same run", "bar", "met"]
+
+
+def met_text(row):
+    return {True: "yes", False: "no", None: "-"}[row.met]
+
+
+def cells(row):
+    ours = row.ours + (f" ({row.note})" if row.note else "")
+    return [row.figure, ours, row.peer, row.bar, met_text(row)]
+
+
+def print_rows(rows):
+    for row in rows:
+        figure, ours, peer, bar, met = cells(row)
+        print(f"{figure}\n    penstock  {ours}\n    other     {peer}\n"
+              f"    bar       {bar}\n    met       {met}", flush=True)
+
+
+def table(rows):
+    lines = ["| " + " | ".join(HEADING) + " |",
+             "| " + " | ".join("---" for _ in HEADING) + " |"]
+    lines += ["| " + " | ".join(c.replace("|", "\\|") for c in cells(row)) +
+              " |" for row in rows]
+    return "\n".join(lines)
+
+
+def first_line(command):
+    try:
+        done = subprocess.run(command, capture_output=True, text=True,
+                              check=False)
+    except OSError:
+        return "absent"
+    return (done.stdout.splitlines() or ["?"])[0]
+
+
+def machine():
+    model = "unknown processor"
+    with open("/proc/cpuinfo") as file:
+        for line in file:
+            if line.startswith("model name"):
+                model = line.split(":", 1)[1].strip()
+                break
+    system = "unknown system"
+    with open("/etc/os-release") as file:
+        for line in file:
+            if line.startswith("PRETTY_NAME="):
+                system = line.split("=", 1)[1].strip().strip('"')
+    return (f"{os.cpu_count()} × {model}, {system}, kernel "
+            f"{platform.release()}, {first_line(['qemu-storage-daemon', '--version'])}")
+
+
+def plots(found):
+    """Write the plots that there are figures for; returns Markdown."""
+    lines = []
+    rates = [(row.figure, [sorted(row.numbers[k])[len(row.numbers[k]) // 2]
+                           for k in ("ours", "peer")])
+             for rows in (found.get("nullio"), found.get("memory"),
+                          found.get("tmpfs")) for row in rows or []
+             if row.numbers]
+    if rates:
+        with open("docs/bench-block-rates.svg", "w") as file:
+            file.write(plot.bars(
+                "4 KiB requests a second, QD 32, one core",
+                ("Penstock", "qemu-storage-daemon; bare memcpy for memory"),
+                rates, count))
+        lines.append("![rates](bench-block-rates.svg)")
+    for row in found.get("limits") or []:
+        limit = row.numbers.get("limit")
+        if not limit:
+            continue
+        name = f"bench-block-limit-{limit}.svg"
+        series = [[done * 100 for done, away in row.numbers[key] if not away]
+                  for key in ("ours", "peer")]
+        with open(f"docs/{name}", "w") as file:
+            file.write(plot.windows(
+                f"IOPS in each 10 ms under a limit of {limit:,} IOPS, QD 32",
+                ("Penstock", "qemu-storage-daemon"), series, limit, count))
+        lines.append(f"![limit of {limit:,} IOPS]({name})")
+    return lines
+
+
+def write(found, skipped, command, order):
+    """Put everything between the markers of docs/benchmarks.md."""
+    today = datetime.datetime.now(datetime.timezone.utc)
+    replay = found.get("replay")
+    rows = [row for name in order if name != "replay"
+            for row in found.get(name, [])]
+    lines = [BEGIN, "",
+             f"Measured {today:%Y-%m-%d} with `{command}` on {machine()}. "
+             "Server alone on core 0, the polling client (`bench-load`) on "
+             "core 1; interleaved rounds, median (lowest to highest). s/M: "
+             "CPU seconds of the server for a million requests. Windows "
+             "during which the client saw the machine itself away for more "
+             "than 50 µs are left out where it says so.", "", table(rows)]
+    if replay:
+        lines += ["", "An hour of one virtual machine's block requests "
+                  "(`../shared/data/vm-block-trace.csv`) replayed by three "
+                  "virtual machines with different SLAs, beginning at "
+                  "different times, beside a neighbour at QD 256, on nullio "
+                  "with a seeded disk model:", "", table(replay)]
+    if skipped:
+        lines += ["", "Not measured: " + "; ".join(
+            f"{name} ({why})" for name, why in skipped.items()) + "."]
+    lines += [""] + plots(found) + ["", END]
+    try:
+        with open(DOCUMENT) as file:
+            text = file.read()
+    except FileNotFoundError:
+        text = "# Benchmarks\n"
+    if BEGIN in text and END in text:
+        before, rest = text.split(BEGIN, 1)
+        text = before + "\n".join(lines) + rest.split(END, 1)[1]
+    else:
+        text += ("\n## The block service (`./run bench block`)\n\n" +
+                 "\n".join(lines) + "\n")
+    with open(DOCUMENT, "w") as file:
+        file.write(text)

@@ -1,0 +1,280 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The rows of the table: each measures, compares with its bar, and says so.
+
+A row that can't be measured here says why; that isn't a failure of the bench.
+"""
+import contextlib
+import os
+import shutil
+import subprocess
+import json
+import tempfile
+import time
+from dataclasses import dataclass, field
+
+from measure import (Series, count, iops, job_of, load, micro, percent,
+                     seconds_per_million, times)
+from servers import Echo, Missing, Penstock, Qsd, cpu_ns, program
+
+# A limit that never binds.
+FREE = 2000000000
+# Binds nobody either, and is all that a promise does on an idle device.
+LOOSE_SLA = '{iops: ">= 1000", latency: "<= 50 ms"}'
+NULLIO = "[{name: n0, kind: nullio, size: 64GiB}]"
+ONE_VDEV = [{"name": "vd0", "device": "n0", "size": "8GiB"}]
+LOOSE = f"[{{pasid: 1, name: bench, vdev: vd0, sla: {LOOSE_SLA}}}]"
+
+
+@dataclass
+class Row:
+    figure: str
+    bar: str
+    ours: str = "-"
+    peer: str = "-"
+    met: bool | None = None
+    note: str = ""
+    numbers: dict = field(default_factory=dict)
+
+
+class Context:
+    """How long and how often, and a directory for each row."""
+
+    def __init__(self, quick, trace=None):
+        self.quick = quick
+        self.trace = trace
+        self.rounds = 2 if quick else 5
+        self.seconds = 0.5 if quick else 1.0
+
+    @contextlib.contextmanager
+    def directory(self, parent=None):
+        path = tempfile.mkdtemp(prefix="penstock-bench-", dir=parent)
+        try:
+            yield path
+        finally:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def pairs(context, first, second, jobs_first, jobs_second, rounds=None,
+          options=()):
+    """Rounds of both in turn, the order changing; two lists of results."""
+    ours, theirs = [], []
+    for i in range(rounds or context.rounds):
+        turn = [(first, jobs_first, ours), (second, jobs_second, theirs)]
+        for server, jobs, results in turn if i % 2 == 0 else turn[::-1]:
+            results.append(load(server, jobs, context.seconds,
+                                options=options))
+    return ours, theirs
+
+
+def cpu_text(results):
+    values = Series(map(seconds_per_million, results))
+    return "" if values.median is None else f", {values.median:.2f} s/M"
+
+
+def rate_row(row, ours, theirs, wanted):
+    """Compare rates of pairs with 'wanted' times the peer's."""
+    ratio = Series([iops(a) / iops(b) for a, b in zip(ours, theirs)])
+    row.ours = Series(map(iops, ours)).text(count) + cpu_text(ours)
+    row.peer = (Series(map(iops, theirs)).text(count) + cpu_text(theirs) +
+                f"; ratio {ratio.text(times)}")
+    row.met = ratio.median >= wanted
+    row.numbers = {"ours": [iops(r) for r in ours],
+                   "peer": [iops(r) for r in theirs], "wanted": wanted}
+    return row
+
+
+def nullio(context):
+    """Row 1: the ring's rate with an SLA enforced."""
+    row = Row("nullio, 4 KiB random read, QD 32, SLA enforced",
+              "2.6 × qemu-storage-daemon with a throttle group")
+    with context.directory() as directory, \
+            Penstock(directory, NULLIO, ONE_VDEV, LOOSE) as ours, \
+            Qsd(directory, [{"driver": "null-co", "limit": FREE}]) as qsd:
+        results = pairs(context, ours, qsd,
+                        [f"socket={ours.socket},depth=32"],
+                        [f"socket={qsd.socket},depth=32"])
+    return [rate_row(row, *results, 2.6)]
+
+
+def single(context):
+    """Row 2: QD 1 while polled, and what it costs to be idle."""
+    row = Row("nullio, QD 1 p50 while polled", "bench-echo + 0.4 µs")
+    idle = Row("idle CPU of the endpoint, a client attached",
+               "under 1 % of a core")
+    with context.directory() as directory, \
+            Penstock(directory, NULLIO, ONE_VDEV, LOOSE) as ours:
+        with Echo(directory) as echo:
+            echo.park()
+            jobs = [f"socket={ours.socket}"], [f"socket={echo.socket}"]
+            mine, echos = pairs(context, ours, echo, *jobs)
+        seconds = 2 if context.quick else 5
+        with open(os.devnull, "w") as null:
+            client = subprocess.Popen(
+                [program("bench/bench-load"), "--sleep", "--warmup", "0",
+                 "--duration", str(seconds + 2),
+                 f"socket={ours.socket},rate=1"], stdout=null, stderr=null)
+        time.sleep(1)
+        before = cpu_ns(ours.pid), cpu_ns(ours.daemon_pid)
+        time.sleep(seconds)
+        used = [(after - first) / seconds / 1e7 for after, first in
+                zip((cpu_ns(ours.pid), cpu_ns(ours.daemon_pid)), before)]
+        client.wait()
+    with context.directory() as directory, \
+            Qsd(directory, [{"driver": "null-co"}]) as qsd:
+        theirs = [load(qsd, [f"socket={qsd.socket}"], context.seconds)
+                  for _ in range(2)]
+
+    def p50(result):
+        return job_of(result)["clean_latency_ns"]["p50"]
+    over = Series([p50(a) - p50(b) for a, b in zip(mine, echos)])
+    row.ours = (Series(map(p50, mine)).text(micro) +
+                f"; over echo {over.median / 1000:+.2f} µs")
+    row.peer = ("echo " + Series(map(p50, echos)).text(micro) +
+                "; qemu-storage-daemon " + Series(map(p50, theirs)).text(micro))
+    row.met = over.median <= 400
+    row.numbers = {"ours": [p50(r) for r in mine],
+                   "peer": [p50(r) for r in theirs],
+                   "echo": [p50(r) for r in echos]}
+    idle.ours = f"{used[0]:.2f} % (penstockd {used[1]:.2f} %)"
+    idle.peer = "SPDK: 100 %"
+    idle.met = used[0] < 1
+    return [row, idle]
+
+
+def bare_copy(write, seconds):
+    command = ["taskset", "-c", "0", program("bench/bench-memcpy"), "--json",
+               "--rounds", "1", "--duration", str(seconds)]
+    done = subprocess.run(command + (["--write"] if write else []),
+                          capture_output=True, text=True, check=True)
+    return json.loads(done.stdout)["copies_per_s"]
+
+
+def memory(context):
+    """Row 3: a memory device against the copying it must do."""
+    rows = []
+    with context.directory() as directory, \
+            Penstock(directory, "[{name: m0, kind: memory, size: 1GiB}]",
+                     [{"name": "vd0", "device": "m0", "size": "600MiB"}],
+                     LOOSE) as ours:
+        span = 512 << 20
+        load(ours, [f"socket={ours.socket},depth=8,bs=131072,read=0,"
+                    f"sequential,span={span}"], 1.0)
+        for write, wanted in ((False, 0.62), (True, 0.70)):
+            name = "write" if write else "read"
+            row = Row(f"memory, 4 KiB random {name}, QD 32, 512 MiB",
+                      f"{wanted:.0%} of bare memcpy")
+            rates, copies, results = [], [], []
+            for _ in range(context.rounds):
+                copies.append(bare_copy(write, context.seconds))
+                results.append(load(ours, [
+                    f"socket={ours.socket},depth=32,span={span},"
+                    f"read={0 if write else 100}"], context.seconds))
+                rates.append(iops(results[-1]))
+            share = Series([a / b * 100 for a, b in zip(rates, copies)])
+            row.ours = Series(rates).text(count) + cpu_text(results)
+            row.peer = ("memcpy " + Series(copies).text(count) +
+                        f"; share {share.text(percent)}")
+            row.met = share.median >= wanted * 100
+            row.numbers = {"ours": rates, "peer": copies, "wanted": wanted}
+            rows.append(row)
+    return rows
+
+
+def fill(path, size):
+    """A file with every block written, so that reads find data."""
+    block = os.urandom(1 << 20)
+    with open(path, "wb") as file:
+        for _ in range(size >> 20):
+            file.write(block)
+
+
+def tmpfs(context):
+    """Row 4: a file on tmpfs."""
+    row = Row("file on tmpfs, 4 KiB random read, QD 32",
+              "1.5 × qemu-storage-daemon, io_uring")
+    if not os.path.ismount("/dev/shm"):
+        raise Missing("/dev/shm is no tmpfs")
+    with context.directory("/dev/shm") as directory:
+        mine, theirs = directory + "/ours.img", directory + "/theirs.img"
+        fill(mine, 640 << 20)
+        fill(theirs, 640 << 20)
+        device = (f"[{{name: f0, kind: file, path: {mine}, size: 640MiB}}]")
+        with Penstock(directory, device, [
+                {"name": "vd0", "device": "f0", "size": "560MiB"}],
+                LOOSE) as ours, \
+                Qsd(directory, [{"driver": "file", "path": theirs}]) as qsd:
+            job = "depth=32,span=536870912"
+            results = pairs(context, ours, qsd,
+                            [f"socket={ours.socket},{job}"],
+                            [f"socket={qsd.socket},{job}"])
+    return [rate_row(row, *results, 1.5)]
+
+
+def enforcement(context):
+    """Row 5: what promises cost where none of them binds."""
+    row = Row("cost of enforcement where nothing binds",
+              "at most 5 % over 20 interleaved pairs")
+    processes = ('[{pasid: 1, name: bound, vdev: vd0, '
+                 f'sla: {LOOSE_SLA}, limit: {{iops: {FREE}}}}}]')
+    vdevs = ONE_VDEV + [{"name": "vd1", "device": "n0", "size": "8GiB"}]
+    rounds = 6 if context.quick else 20
+    short = Context(context.quick)
+    short.seconds = 0.4
+    with context.directory() as directory, \
+            Penstock(directory, NULLIO, vdevs, processes) as ours:
+        bound, free = pairs(short, ours, ours,
+                            [f"socket={ours.sockets['vd0']},depth=32"],
+                            [f"socket={ours.sockets['vd1']},depth=32"],
+                            rounds)
+    with context.directory() as directory, Qsd(directory, [
+            {"driver": "null-co", "limit": FREE},
+            {"driver": "null-co"}]) as qsd:
+        qsd_bound, qsd_free = pairs(
+            short, qsd, qsd, [f"socket={qsd.sockets[0]},depth=32"],
+            [f"socket={qsd.sockets[1]},depth=32"], max(rounds // 4, 2))
+
+    def cost(with_it, without):
+        return Series([(1 - iops(a) / iops(b)) * 100
+                       for a, b in zip(with_it, without)])
+    mine = cost(bound, free)
+    row.ours = mine.text(percent)
+    row.peer = ("qemu-storage-daemon " +
+                cost(qsd_bound, qsd_free).text(percent))
+    row.met = mine.median <= 5
+    row.note = (f"{rounds} pairs; {count(Series(map(iops, bound)).median)} "
+                f"and {count(Series(map(iops, free)).median)} IOPS")
+    row.numbers = {"ours": mine.values}
+    return [row]
+
+
+def neighbours(context):
+    """Row 7: a victim at QD 1 beside a neighbour at QD 128, no promises."""
+    row = Row("victim QD 1 beside a QD 128 neighbour: victim's p99",
+              "under 50 µs beyond the time to wake a thread")
+    vdevs = ONE_VDEV + [{"name": "vd1", "device": "n0", "size": "8GiB"}]
+
+    def jobs(victim, neighbour):
+        return [f"name=victim,socket={victim},depth=1",
+                f"name=neighbour,socket={neighbour},depth=128"]
+    with context.directory() as directory, \
+            Penstock(directory, NULLIO, vdevs) as ours, \
+            Qsd(directory, [{"driver": "null-co"},
+                            {"driver": "null-co"}]) as qsd:
+        mine, theirs = pairs(context, ours, qsd,
+                             jobs(ours.sockets["vd0"], ours.sockets["vd1"]),
+                             jobs(*qsd.sockets), max(context.rounds - 2, 2))
+
+    def p99(result):
+        return job_of(result, "victim")["clean_latency_ns"]["p99"]
+
+    def text(results):
+        return (Series(map(p99, results)).text(micro) + "; victim " +
+                count(Series([iops(r, "victim") for r in results]).median) +
+                ", neighbour " +
+                count(Series([iops(r, "neighbour") for r in results]).median) +
+                " IOPS")
+    row.ours, row.peer = text(mine), "qemu-storage-daemon " + text(theirs)
+    row.met = Series(map(p99, mine)).median < 50000
+    row.numbers = {"ours": [p99(r) for r in mine],
+                   "peer": [p99(r) for r in theirs]}
+    return [row]
