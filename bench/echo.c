@@ -79,8 +79,9 @@ static void *translate_user(const struct echo *echo, uint64_t address)
 		const struct vhost_user_region *at = &echo->regions[i].at;
 
 		if (address - at->user_addr < at->size)
-			return translate(echo, at->guest_addr +
-					 (address - at->user_addr));
+			return translate(echo,
+					 at->guest_addr +
+						 (address - at->user_addr));
 	}
 	return translate(echo, UINT64_MAX);
 }
@@ -89,8 +90,8 @@ static void *translate_user(const struct echo *echo, uint64_t address)
 static unsigned int serve(const struct echo *echo, struct queue *queue)
 {
 	const uint16_t mask = (uint16_t)(queue->size - 1);
-	const uint16_t until = __atomic_load_n(&queue->avail->idx,
-					       __ATOMIC_ACQUIRE);
+	const uint16_t until =
+		__atomic_load_n(&queue->avail->idx, __ATOMIC_ACQUIRE);
 	const unsigned int count = (uint16_t)(until - queue->next);
 
 	if (count == 0)
@@ -103,7 +104,7 @@ static unsigned int serve(const struct echo *echo, struct queue *queue)
 			desc = &queue->desc[desc->next];
 		*(uint8_t *)translate(echo, desc->addr) = VIRTIO_BLK_S_OK;
 		queue->used->ring[queue->next & mask] =
-			(struct vring_used_elem){ head, 1 };
+			(struct vring_used_elem){head, 1};
 		queue->next++;
 	}
 	__atomic_store_n(&queue->used->idx, queue->next, __ATOMIC_RELEASE);
@@ -133,8 +134,7 @@ static int map_regions(struct echo *echo,
 
 		region->at = memory->regions[i];
 		region->bytes = region->at.size + region->at.mmap_offset;
-		region->base = mmap(NULL, region->bytes,
-				    PROT_READ | PROT_WRITE,
+		region->base = mmap(NULL, region->bytes, PROT_READ | PROT_WRITE,
 				    MAP_SHARED | MAP_POPULATE, fds[i], 0);
 		if (region->base == MAP_FAILED)
 			return -errno;
@@ -147,13 +147,14 @@ static int map_regions(struct echo *echo,
 static int receive(int fd, struct vhost_user_header *header,
 		   union vhost_user_payload *payload, int *fds)
 {
-	struct iovec iov = { header, sizeof(*header) };
+	struct iovec iov = {header, sizeof(*header)};
 	union {
 		struct cmsghdr align;
 		char bytes[CMSG_SPACE(sizeof(int) * VHOST_USER_FDS_MAX)];
 	} control;
 	struct msghdr message = {
-		.msg_iov = &iov, .msg_iovlen = 1,
+		.msg_iov = &iov,
+		.msg_iovlen = 1,
 		.msg_control = control.bytes,
 		.msg_controllen = sizeof(control.bytes),
 	};
@@ -166,20 +167,21 @@ static int receive(int fd, struct vhost_user_header *header,
 	cmsg = CMSG_FIRSTHDR(&message);
 	if (cmsg && cmsg->cmsg_type == SCM_RIGHTS)
 		memcpy(fds, CMSG_DATA(cmsg), cmsg->cmsg_len - CMSG_LEN(0));
-	if (header->size > 0 && recv(fd, payload, header->size, MSG_WAITALL) !=
-	    (ssize_t)header->size)
+	if (header->size > 0 &&
+	    recv(fd, payload, header->size, MSG_WAITALL) !=
+		    (ssize_t)header->size)
 		return -ECONNRESET;
 	return 0;
 }
 
-static int reply(int fd, struct vhost_user_header header,
-		 const void *payload, uint32_t size)
+static int reply(int fd, struct vhost_user_header header, const void *payload,
+		 uint32_t size)
 {
 	struct iovec iov[2] = {
-		{ &header, sizeof(header) },
-		{ (void *)(uintptr_t)payload, size },
+		{&header, sizeof(header)},
+		{(void *)(uintptr_t)payload, size},
 	};
-	const struct msghdr message = { .msg_iov = iov, .msg_iovlen = 2 };
+	const struct msghdr message = {.msg_iov = iov, .msg_iovlen = 2};
 
 	header.flags = VHOST_USER_VERSION | VHOST_USER_FLAG_REPLY;
 	header.size = size;
@@ -196,7 +198,8 @@ static int reply_config(int fd, const struct vhost_user_header *header,
 			struct vhost_user_config *config)
 {
 	const struct virtio_blk_config blk = {
-		.capacity = SIZE_BYTES / 512, .blk_size = 512,
+		.capacity = SIZE_BYTES / 512,
+		.blk_size = 512,
 		.num_queues = QUEUES,
 	};
 
@@ -231,15 +234,17 @@ static int handle(struct echo *echo)
 	queue = &echo->queues[payload.u64 % QUEUES];
 	switch (header.request) {
 	case VHOST_USER_GET_FEATURES:
-		return reply_u64(echo->fd, &header,
+		return reply_u64(
+			echo->fd, &header,
 			VHOST_FEATURE(VIRTIO_F_VERSION_1) |
-			VHOST_FEATURE(VHOST_USER_F_PROTOCOL_FEATURES) |
-			VHOST_FEATURE(VIRTIO_BLK_F_FLUSH) |
-			VHOST_FEATURE(VIRTIO_BLK_F_MQ));
+				VHOST_FEATURE(VHOST_USER_F_PROTOCOL_FEATURES) |
+				VHOST_FEATURE(VIRTIO_BLK_F_FLUSH) |
+				VHOST_FEATURE(VIRTIO_BLK_F_MQ));
 	case VHOST_USER_GET_PROTOCOL_FEATURES:
-		return reply_u64(echo->fd, &header,
+		return reply_u64(
+			echo->fd, &header,
 			VHOST_FEATURE(VHOST_USER_PROTOCOL_F_MQ) |
-			VHOST_FEATURE(VHOST_USER_PROTOCOL_F_CONFIG));
+				VHOST_FEATURE(VHOST_USER_PROTOCOL_F_CONFIG));
 	case VHOST_USER_GET_QUEUE_NUM:
 		return reply_u64(echo->fd, &header, QUEUES);
 	case VHOST_USER_GET_CONFIG:
@@ -254,8 +259,8 @@ static int handle(struct echo *echo)
 		return 0;
 	case VHOST_USER_SET_VRING_ADDR:
 		queue->desc = translate_user(echo, payload.addr.desc_user_addr);
-		queue->avail = translate_user(echo,
-					      payload.addr.avail_user_addr);
+		queue->avail =
+			translate_user(echo, payload.addr.avail_user_addr);
 		queue->used = translate_user(echo, payload.addr.used_user_addr);
 		return 0;
 	case VHOST_USER_SET_VRING_CALL:
@@ -278,7 +283,7 @@ static void converse(struct echo *echo)
 	unsigned int idle = 0, i;
 
 	for (;;) {
-		struct pollfd pollfd = { .fd = echo->fd, .events = POLLIN };
+		struct pollfd pollfd = {.fd = echo->fd, .events = POLLIN};
 		bool started = false;
 		unsigned int did = 0;
 
@@ -307,7 +312,7 @@ static void converse(struct echo *echo)
 
 int main(int argc, char **argv)
 {
-	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
 	int listen_fd;
 
 	if (argc != 2 || argv[1][0] == '-' ||
@@ -318,8 +323,9 @@ int main(int argc, char **argv)
 	strcpy(address.sun_path, argv[1]);
 	unlink(argv[1]);
 	listen_fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	if (listen_fd < 0 || bind(listen_fd, (struct sockaddr *)&address,
-				  sizeof(address)) || listen(listen_fd, 4)) {
+	if (listen_fd < 0 ||
+	    bind(listen_fd, (struct sockaddr *)&address, sizeof(address)) ||
+	    listen(listen_fd, 4)) {
 		fprintf(stderr, "bench-echo: %s: %s\n", argv[1],
 			strerror(errno));
 		return 1;
@@ -327,7 +333,7 @@ int main(int argc, char **argv)
 	puts("listening");
 	fflush(stdout);
 	for (;;) {
-		struct echo echo = { .region_count = 0 };
+		struct echo echo = {.region_count = 0};
 
 		echo.fd = accept4(listen_fd, NULL, NULL, SOCK_CLOEXEC);
 		if (echo.fd < 0) {

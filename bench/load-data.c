@@ -43,8 +43,7 @@ static uint64_t word_at(uint64_t block, uint32_t generation, size_t index)
 	return x * UINT64_C(0xbf58476d1ce4e5b9);
 }
 
-void load_data_write(struct load_data *data, uint64_t block,
-		     struct load_op *op)
+void load_data_write(struct load_data *data, uint64_t block, struct load_op *op)
 {
 	uint64_t *words = op->iov.iov_base;
 	size_t i;
@@ -54,8 +53,7 @@ void load_data_write(struct load_data *data, uint64_t block,
 		words[i] = word_at(block, op->generation, i);
 }
 
-void load_data_read(struct load_data *data, uint64_t block,
-		    struct load_op *op)
+void load_data_read(struct load_data *data, uint64_t block, struct load_op *op)
 {
 	uint64_t *words = op->iov.iov_base;
 
@@ -64,8 +62,7 @@ void load_data_read(struct load_data *data, uint64_t block,
 	words[0] = words[op->iov.iov_len / sizeof(*words) - 1] = 0;
 }
 
-void load_data_done(struct load_data *data, uint64_t block,
-		    struct load_op *op)
+void load_data_done(struct load_data *data, uint64_t block, struct load_op *op)
 {
 	const uint64_t *words = op->iov.iov_base;
 	size_t i;
@@ -86,9 +83,10 @@ void load_data_done(struct load_data *data, uint64_t block,
 	if (i == op->iov.iov_len / sizeof(*words))
 		return;
 	if (data->mismatches++ == 0)
-		snprintf(data->first_mismatch, sizeof(data->first_mismatch),
-			 "block %llu, byte %zu: found %016llx, generation %u needs %016llx",
-			 (unsigned long long)block, i * sizeof(*words),
-			 (unsigned long long)words[i], op->generation,
-			 (unsigned long long)word_at(block, op->generation, i));
+		snprintf(
+			data->first_mismatch, sizeof(data->first_mismatch),
+			"block %llu, byte %zu: found %016llx, generation %u needs %016llx",
+			(unsigned long long)block, i * sizeof(*words),
+			(unsigned long long)words[i], op->generation,
+			(unsigned long long)word_at(block, op->generation, i));
 }

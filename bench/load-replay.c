@@ -19,8 +19,8 @@ static int add(struct load_trace *trace, size_t *room,
 {
 	if (trace->count == *room) {
 		const size_t more = *room ? *room * 2 : 4096;
-		struct load_record *records = reallocarray(trace->records,
-			more, sizeof(*records));
+		struct load_record *records =
+			reallocarray(trace->records, more, sizeof(*records));
 
 		if (!records)
 			return -ENOMEM;
@@ -39,11 +39,12 @@ static void spread(struct load_record *records, size_t count)
 
 	for (; first < count; first = next) {
 		for (next = first; next < count &&
-		     records[next].at_ns == records[first].at_ns; next++)
+		     records[next].at_ns == records[first].at_ns;
+		     next++)
 			;
 		for (i = next; i-- > first;)
-			records[i].at_ns += LOAD_SECOND_NS * (i - first) /
-				(next - first);
+			records[i].at_ns +=
+				LOAD_SECOND_NS * (i - first) / (next - first);
 	}
 }
 
@@ -55,7 +56,8 @@ static int parse(const char *line, struct load_record *ret_record)
 	int end = 0;
 
 	if (sscanf(line, "%llu,%c,%u,%llu %n", &second, &op, &size, &block,
-		   &end) != 4 || line[end] != '\0')
+		   &end) != 4 ||
+	    line[end] != '\0')
 		return -EINVAL;
 	if ((op != 'r' && op != 'w') || size == 0 || size % 512 ||
 	    size > SIZE_MAX_BYTES || second > 1000000 ||
@@ -73,7 +75,7 @@ static int parse(const char *line, struct load_record *ret_record)
 int load_trace_read(const char *path, struct load_trace *ret_trace,
 		    struct error *reterr)
 {
-	struct load_trace trace = { .count = 0 };
+	struct load_trace trace = {.count = 0};
 	unsigned int line_number = 0;
 	size_t room = 0;
 	char line[128];
@@ -90,16 +92,18 @@ int load_trace_read(const char *path, struct load_trace *ret_trace,
 		if (++line_number == 1)
 			continue;	/* names of the columns */
 		result = parse(line, &record);
-		if (result == 0 && (trace.count == RECORDS_MAX ||
-		    (trace.count > 0 && record.at_ns <
-		     trace.records[trace.count - 1].at_ns)))
+		if (result == 0 &&
+		    (trace.count == RECORDS_MAX ||
+		     (trace.count > 0 &&
+		      record.at_ns < trace.records[trace.count - 1].at_ns)))
 			result = -EINVAL;
 		if (result == 0)
 			result = add(&trace, &room, &record);
 		if (result < 0)
-			error_set(reterr, result,
-				  "%s:%u: not 'second,r|w,bytes,block' in order of time: %s",
-				  path, line_number, strerror(-result));
+			error_set(
+				reterr, result,
+				"%s:%u: not 'second,r|w,bytes,block' in order of time: %s",
+				path, line_number, strerror(-result));
 	}
 	fclose(file);
 	if (result == 0 && trace.count == 0)
@@ -109,8 +113,7 @@ int load_trace_read(const char *path, struct load_trace *ret_trace,
 		load_trace_finish(&trace);
 		return result;
 	}
-	trace.length_ns = trace.records[trace.count - 1].at_ns +
-		LOAD_SECOND_NS;
+	trace.length_ns = trace.records[trace.count - 1].at_ns + LOAD_SECOND_NS;
 	spread(trace.records, trace.count);
 	*ret_trace = trace;
 	return 0;

@@ -33,9 +33,9 @@ struct kept {
 static struct rates rates_of(const struct load_job *job, unsigned int span,
 			     bool clean)
 {
-	const double per_s = (double)LOAD_SECOND_NS /
-		(double)(LOAD_WINDOW_NS * span);
-	struct rates rates = { .min = INFINITY };
+	const double per_s =
+		(double)LOAD_SECOND_NS / (double)(LOAD_WINDOW_NS * span);
+	struct rates rates = {.min = INFINITY};
 	double target = (double)job->config.target_iops;
 	unsigned int i, k, within = 0;
 
@@ -63,8 +63,8 @@ static struct rates rates_of(const struct load_job *job, unsigned int span,
 			rates.worst_percent = off;
 	}
 	rates.min = rates.count > 0 ? rates.min : 0;
-	rates.within_2_percent = rates.count > 0 ?
-		100.0 * within / rates.count : 0;
+	rates.within_2_percent =
+		rates.count > 0 ? 100.0 * within / rates.count : 0;
 	return rates;
 }
 
@@ -81,7 +81,7 @@ static void count_kept(struct kept *kept, bool ok, bool away)
 static struct kept rate_kept(const struct load_job *job)
 {
 	const double rate = (double)job->config.promise_iops;
-	struct kept kept = { .windows = 0 };
+	struct kept kept = {.windows = 0};
 	unsigned int i, k;
 
 	for (i = 0; i + LOAD_KEEP_WINDOWS <= job->window_count;
@@ -106,7 +106,7 @@ static struct kept rate_kept(const struct load_job *job)
 static struct kept latency_kept(const struct load_job *job)
 {
 	const double share = 1 - job->config.promise_percent / 100;
-	struct kept kept = { .windows = 0 };
+	struct kept kept = {.windows = 0};
 	unsigned int i;
 
 	for (i = LOAD_KEEP_WINDOWS - 1; i < job->window_count;
@@ -115,8 +115,8 @@ static struct kept latency_kept(const struct load_job *job)
 		bool away = false;
 		unsigned int k;
 
-		for (k = i + 1; k-- > 0 && (done < CONFORMING_MIN ||
-					    i - k < LOAD_KEEP_WINDOWS);) {
+		for (k = i + 1; k-- > 0 &&
+		     (done < CONFORMING_MIN || i - k < LOAD_KEEP_WINDOWS);) {
 			done += job->windows[k].conforming;
 			late += job->windows[k].late;
 			away |= job->windows[k].away;
@@ -133,31 +133,40 @@ static json_t *rates_json(const struct load_job *job, unsigned int span)
 	const struct rates clean = rates_of(job, span, true);
 
 	return json_pack("{s:i, s:i, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f}",
-		"windows", (int)all.count, "away", (int)all.away,
-		"min_iops", all.min, "max_iops", all.max,
-		"within_2_percent", all.within_2_percent,
-		"worst_percent", all.worst_percent,
-		"clean_min_iops", clean.min, "clean_max_iops", clean.max,
-		"clean_within_2_percent", clean.within_2_percent,
-		"clean_worst_percent", clean.worst_percent);
+			 "windows", (int)all.count, "away", (int)all.away,
+			 "min_iops", all.min, "max_iops", all.max,
+			 "within_2_percent", all.within_2_percent,
+			 "worst_percent", all.worst_percent, "clean_min_iops",
+			 clean.min, "clean_max_iops", clean.max,
+			 "clean_within_2_percent", clean.within_2_percent,
+			 "clean_worst_percent", clean.worst_percent);
 }
 
 static json_t *latency_json(const struct latency *latency)
 {
-	static const struct { const char *name; double percent; } table[] = {
-		{ "p50", 50 }, { "p95", 95 }, { "p99", 99 }, { "p99.9", 99.9 },
+	static const struct {
+		const char *name;
+		double percent;
+	} table[] = {
+		{"p50", 50},
+		{"p95", 95},
+		{"p99", 99},
+		{"p99.9", 99.9},
 	};
 	json_t *object = json_object();
 	size_t i;
 
 	json_object_set_new(object, "count",
 			    json_integer((json_int_t)latency->count));
-	json_object_set_new(object, "mean", json_real(latency->count > 0 ?
-		(double)latency->sum_ns / (double)latency->count : 0));
+	json_object_set_new(object, "mean",
+			    json_real(latency->count > 0 ?
+					      (double)latency->sum_ns /
+						      (double)latency->count :
+					      0));
 	for (i = 0; i < sizeof(table) / sizeof(table[0]); i++)
-		json_object_set_new(object, table[i].name, json_integer(
-			(json_int_t)latency_percentile(latency,
-						       table[i].percent)));
+		json_object_set_new(object, table[i].name,
+				    json_integer((json_int_t)latency_percentile(
+					    latency, table[i].percent)));
 	json_object_set_new(object, "max",
 			    json_integer((json_int_t)latency->max_ns));
 	return object;
@@ -176,8 +185,10 @@ static json_t *windows_json(const struct load_job *job)
 	unsigned int i;
 
 	for (i = 0; i < job->window_count; i++)
-		json_array_append_new(array, json_pack("[i, b]",
-			(int)job->windows[i].done, job->windows[i].away));
+		json_array_append_new(array,
+				      json_pack("[i, b]",
+						(int)job->windows[i].done,
+						job->windows[i].away));
 	return array;
 }
 
@@ -185,8 +196,8 @@ static json_t *job_json(const struct load_job *job,
 			const struct load_options *options,
 			const struct load_result *result)
 {
-	const double seconds = (double)result->measured_ns /
-		(double)LOAD_SECOND_NS;
+	const double seconds =
+		(double)result->measured_ns / (double)LOAD_SECOND_NS;
 	struct latency *all = calloc(1, sizeof(*all));
 	json_t *object = json_object();
 
@@ -194,17 +205,18 @@ static json_t *job_json(const struct load_job *job,
 		return object;
 	latency_merge(all, &job->latency);
 	latency_merge(all, &job->latency_away);
-	json_object_update_new(object, json_pack(
-		"{s:s, s:I, s:I, s:f, s:f, s:o, s:o, s:o, s:o}",
-		"name", job->config.name,
-		"requests", (json_int_t)job->requests,
-		"errors", (json_int_t)job->errors,
-		"iops", (double)job->requests / seconds,
-		"bytes_per_s", (double)job->bytes / seconds,
-		"latency_ns", latency_json(all),
-		"clean_latency_ns", latency_json(&job->latency),
-		"windows_10ms", rates_json(job, 1),
-		"windows_100ms", rates_json(job, LOAD_KEEP_WINDOWS)));
+	json_object_update_new(
+		object,
+		json_pack("{s:s, s:I, s:I, s:f, s:f, s:o, s:o, s:o, s:o}",
+			  "name", job->config.name, "requests",
+			  (json_int_t)job->requests, "errors",
+			  (json_int_t)job->errors, "iops",
+			  (double)job->requests / seconds, "bytes_per_s",
+			  (double)job->bytes / seconds, "latency_ns",
+			  latency_json(all), "clean_latency_ns",
+			  latency_json(&job->latency), "windows_10ms",
+			  rates_json(job, 1), "windows_100ms",
+			  rates_json(job, LOAD_KEEP_WINDOWS)));
 	free(all);
 	if (job->config.promise_iops > 0)
 		json_object_set_new(object, "iops_kept",
@@ -213,9 +225,11 @@ static json_t *job_json(const struct load_job *job,
 		json_object_set_new(object, "latency_kept",
 				    kept_json(latency_kept(job)));
 	if (job->config.verify)
-		json_object_set_new(object, "verified", json_pack(
-			"{s:I, s:I}", "reads", (json_int_t)job->data.checked,
-			"mismatches", (json_int_t)job->data.mismatches));
+		json_object_set_new(
+			object, "verified",
+			json_pack("{s:I, s:I}", "reads",
+				  (json_int_t)job->data.checked, "mismatches",
+				  (json_int_t)job->data.mismatches));
 	if (options->per_window)
 		json_object_set_new(object, "every_10ms", windows_json(job));
 	return object;
@@ -232,19 +246,20 @@ static int report_json(const struct load_job *jobs, unsigned int job_count,
 	for (i = 0; i < job_count; i++)
 		json_array_append_new(array,
 				      job_json(&jobs[i], options, result));
-	root = json_pack("{s:o, s:f, s:{s:I, s:I, s:I}, s:i, s:I}",
-		"jobs", array,
-		"seconds", (double)result->measured_ns /
-			(double)LOAD_SECOND_NS,
-		"away", "times", (json_int_t)result->aways,
-		"ns", (json_int_t)result->away_ns,
-		"worst_ns", (json_int_t)result->away_worst_ns,
-		"reconnects", (int)result->reconnects,
-		"outage_worst_ns", (json_int_t)result->outage_worst_ns);
+	root = json_pack("{s:o, s:f, s:{s:I, s:I, s:I}, s:i, s:I}", "jobs",
+			 array, "seconds",
+			 (double)result->measured_ns / (double)LOAD_SECOND_NS,
+			 "away", "times", (json_int_t)result->aways, "ns",
+			 (json_int_t)result->away_ns, "worst_ns",
+			 (json_int_t)result->away_worst_ns, "reconnects",
+			 (int)result->reconnects, "outage_worst_ns",
+			 (json_int_t)result->outage_worst_ns);
 	if (result->server_cpu_known)
-		json_object_set_new(root, "server_cpu_ns", json_integer(
-			(json_int_t)result->server_cpu_ns));
-	status = json_dumpf(root, stdout, JSON_COMPACT | JSON_REAL_PRECISION(9));
+		json_object_set_new(
+			root, "server_cpu_ns",
+			json_integer((json_int_t)result->server_cpu_ns));
+	status =
+		json_dumpf(root, stdout, JSON_COMPACT | JSON_REAL_PRECISION(9));
 	putchar('\n');
 	json_decref(root);
 	return status == 0 ? 0 : 1;
@@ -271,8 +286,8 @@ static void print_kept(const char *what, struct kept kept)
 static void print_job(const struct load_job *job,
 		      const struct load_result *result)
 {
-	const double seconds = (double)result->measured_ns /
-		(double)LOAD_SECOND_NS;
+	const double seconds =
+		(double)result->measured_ns / (double)LOAD_SECOND_NS;
 	const struct latency *latency = &job->latency;
 
 	printf("%s: %.0f IOPS, %.1f MB/s, %llu requests, %llu errors\n",
@@ -281,8 +296,9 @@ static void print_job(const struct load_job *job,
 	       (unsigned long long)job->requests,
 	       (unsigned long long)job->errors);
 	printf("  latency us: mean %.2f p50 %.2f p95 %.2f p99 %.2f p99.9 %.2f max %.1f (and %llu requests while the machine was away, max %.1f)\n",
-	       latency->count > 0 ? (double)latency->sum_ns / 1e3 /
-	       (double)latency->count : 0,
+	       latency->count > 0 ?
+		       (double)latency->sum_ns / 1e3 / (double)latency->count :
+		       0,
 	       (double)latency_percentile(latency, 50) / 1e3,
 	       (double)latency_percentile(latency, 95) / 1e3,
 	       (double)latency_percentile(latency, 99) / 1e3,
@@ -325,11 +341,9 @@ int load_report(const struct load_job *jobs, unsigned int job_count,
 		print_job(&jobs[i], result);
 	if (result->server_cpu_known && requests > 0)
 		printf("server: %.2f CPU seconds per million requests\n",
-		       (double)result->server_cpu_ns / 1e3 /
-		       (double)requests);
+		       (double)result->server_cpu_ns / 1e3 / (double)requests);
 	printf("machine away %llu times, %.1f ms in all, worst %.2f ms\n",
-	       (unsigned long long)result->aways,
-	       (double)result->away_ns / 1e6,
+	       (unsigned long long)result->aways, (double)result->away_ns / 1e6,
 	       (double)result->away_worst_ns / 1e6);
 	if (result->reconnects > 0)
 		printf("reconnected %u times, longest outage %.1f ms\n",

@@ -84,8 +84,9 @@ static uint32_t count_young(const struct load_job *job)
 	unsigned int i;
 
 	for (i = 0; i < job->config.depth; i++)
-		if (job->ops[i].in_flight && job->ops[i].start_ns +
-		    job->config.promise_latency_ns > job->window_end_ns)
+		if (job->ops[i].in_flight &&
+		    job->ops[i].start_ns + job->config.promise_latency_ns >
+			    job->window_end_ns)
 			young++;
 	return young;
 }
@@ -135,8 +136,8 @@ static uint64_t block_of(const struct load_job *job, const struct load_op *op)
 static void finish_op(const struct run *run, struct load_job *job,
 		      struct load_op *op, uint64_t now_ns)
 {
-	const uint64_t latency_ns = now_ns > op->start_ns ?
-		now_ns - op->start_ns : 0;
+	const uint64_t latency_ns =
+		now_ns > op->start_ns ? now_ns - op->start_ns : 0;
 
 	job->idle[job->idle_count++] = op;
 	op->in_flight = false;
@@ -149,7 +150,8 @@ static void finish_op(const struct run *run, struct load_job *job,
 	if (op->request.result != 0)
 		job->errors++;
 	latency_add(op->start_ns < run->away_end_ns ? &job->latency_away :
-		    &job->latency, latency_ns);
+						      &job->latency,
+		    latency_ns);
 	job->windows[job->window].done++;
 	if (op->conforming) {
 		job->windows[job->window].conforming++;
@@ -176,9 +178,10 @@ static bool aim(struct load_job *job, struct load_op *op)
 		request->op = VHOST_CLIENT_READ;
 	else
 		request->op = random_below(job, 100) < reads ?
-			VHOST_CLIENT_READ : VHOST_CLIENT_WRITE;
-	request->offset_bytes = job->config.offset_bytes +
-		block * job->config.block_bytes;
+			VHOST_CLIENT_READ :
+			VHOST_CLIENT_WRITE;
+	request->offset_bytes =
+		job->config.offset_bytes + block * job->config.block_bytes;
 	if (!job->config.verify)
 		return true;
 	if (!load_data_take(&job->data, block))
@@ -196,8 +199,7 @@ static void aim_record(struct load_job *job, struct load_op *op)
 	const struct load_record *record = &job->trace->records[job->record];
 	const uint64_t room = job->config.span_bytes - record->size_bytes;
 
-	op->request.op = record->write ? VHOST_CLIENT_WRITE :
-		VHOST_CLIENT_READ;
+	op->request.op = record->write ? VHOST_CLIENT_WRITE : VHOST_CLIENT_READ;
 	op->request.offset_bytes = job->config.offset_bytes +
 		record->offset_bytes % (room - room % 512 + 512);
 	op->iov.iov_len = record->size_bytes;
@@ -205,8 +207,9 @@ static void aim_record(struct load_job *job, struct load_op *op)
 
 static uint64_t record_due_ns(const struct load_job *job)
 {
-	return job->record_base_ns + (uint64_t)
-		((double)job->trace->records[job->record].at_ns / job->speed);
+	return job->record_base_ns +
+		(uint64_t)((double)job->trace->records[job->record].at_ns /
+			   job->speed);
 }
 
 static void advance(struct load_job *job)
@@ -214,8 +217,9 @@ static void advance(struct load_job *job)
 	if (job->trace) {
 		if (++job->record == job->trace->count) {
 			job->record = 0;
-			job->record_base_ns += (uint64_t)
-				((double)job->trace->length_ns / job->speed);
+			job->record_base_ns +=
+				(uint64_t)((double)job->trace->length_ns /
+					   job->speed);
 		}
 		job->due_ns = record_due_ns(job);
 		return;
@@ -288,8 +292,8 @@ static int serve(const struct run *run, struct load_job *job, uint64_t now_ns)
 	done = reap(run, job, now_ns);
 	if (done < 0)
 		return done;
-	if (run->submitting && (done > 0 || open_loop(job) ||
-				job->idle_count > 0))
+	if (run->submitting &&
+	    (done > 0 || open_loop(job) || job->idle_count > 0))
 		sent = submit(job, now_ns);
 	return sent < 0 ? sent : done + sent;
 }
@@ -327,8 +331,9 @@ static int reconnect(struct run *run, struct vhost_client *client)
 		       reap(run, &run->jobs[i], since_ns) > 0)
 			;
 	if (!run->options->reconnect)
-		return error_set(run->reterr, -ECONNRESET,
-				 "the server closed the connection: see why it ended, or use --reconnect");
+		return error_set(
+			run->reterr, -ECONNRESET,
+			"the server closed the connection: see why it ended, or use --reconnect");
 	for (;;) {
 		uint64_t took_ns;
 
@@ -384,10 +389,9 @@ static void wait_for_work(struct run *run, uint64_t until_ns)
 	now_ns = clock_ns();
 	if (quiet && until_ns > now_ns) {
 		const struct timespec timeout = {
-			.tv_sec = (time_t)((until_ns - now_ns) /
-					   LOAD_SECOND_NS),
-			.tv_nsec = (long)((until_ns - now_ns) %
-					  LOAD_SECOND_NS),
+			.tv_sec =
+				(time_t)((until_ns - now_ns) / LOAD_SECOND_NS),
+			.tv_nsec = (long)((until_ns - now_ns) % LOAD_SECOND_NS),
 		};
 
 		(void)ppoll(fds, run->job_count, &timeout, NULL);
@@ -415,10 +419,11 @@ static int drive(struct run *run, uint64_t end_ns)
 			int result = serve(run, &run->jobs[i], now_ns);
 
 			if (result < 0)
-				return error_set(run->reterr, result,
-						 "%s: %s: the server broke the ring's rules or can't take such requests",
-						 run->jobs[i].config.socket,
-						 strerror(-result));
+				return error_set(
+					run->reterr, result,
+					"%s: %s: the server broke the ring's rules or can't take such requests",
+					run->jobs[i].config.socket,
+					strerror(-result));
 			left += outstanding(&run->jobs[i]);
 			did += result;
 			if (result > 0)
@@ -434,8 +439,9 @@ static int drive(struct run *run, uint64_t end_ns)
 			previous_ns = clock_ns();
 			run->check_ns = previous_ns + CHECK_NS;
 		} else if (run->options->sleep && did == 0) {
-			wait_for_work(run, run->check_ns < end_ns ?
-				      run->check_ns : end_ns);
+			wait_for_work(run,
+				      run->check_ns < end_ns ? run->check_ns :
+							       end_ns);
 			previous_ns = clock_ns();
 		}
 	}
@@ -451,14 +457,14 @@ static void begin_schedule(struct load_job *job, uint64_t now_ns)
 		job->gap_rest = LOAD_SECOND_NS % rate;
 	}
 	if (job->trace) {
-		const uint64_t shift_ns = job->config.replay_shift_ns %
-			job->trace->length_ns;
+		const uint64_t shift_ns =
+			job->config.replay_shift_ns % job->trace->length_ns;
 
 		while (job->record + 1 < job->trace->count &&
 		       job->trace->records[job->record].at_ns < shift_ns)
 			job->record++;
-		job->record_base_ns = now_ns -
-			(uint64_t)((double)shift_ns / job->speed);
+		job->record_base_ns =
+			now_ns - (uint64_t)((double)shift_ns / job->speed);
 		job->due_ns = record_due_ns(job);
 	}
 }
@@ -496,8 +502,9 @@ static int measure(struct run *run)
 		result = begin_measuring(&run->jobs[i], options->duration_ns,
 					 begin_ns);
 		if (result < 0)
-			return error_set(run->reterr, result,
-					 "no memory for windows: choose a shorter --duration");
+			return error_set(
+				run->reterr, result,
+				"no memory for windows: choose a shorter --duration");
 	}
 	result = drive(run, begin_ns + options->duration_ns);
 	if (result < 0)
@@ -515,7 +522,8 @@ static int measure(struct run *run)
 	result = drive(run, clock_ns() + DRAIN_NS);
 	for (i = 0; result == 0 && i < run->job_count; i++)
 		if (outstanding(&run->jobs[i]) > 0)
-			result = error_set(run->reterr, -ETIMEDOUT,
+			result = error_set(
+				run->reterr, -ETIMEDOUT,
 				"%s: %u requests did not end within 5 s",
 				run->jobs[i].config.socket,
 				outstanding(&run->jobs[i]));
@@ -523,12 +531,15 @@ static int measure(struct run *run)
 }
 
 int load_run(struct load_job *jobs, unsigned int job_count,
-	     const struct load_options *options,
-	     struct load_result *ret_result, struct error *reterr)
+	     const struct load_options *options, struct load_result *ret_result,
+	     struct error *reterr)
 {
 	struct run run = {
-		.jobs = jobs, .job_count = job_count, .options = options,
-		.result = ret_result, .reterr = reterr,
+		.jobs = jobs,
+		.job_count = job_count,
+		.options = options,
+		.result = ret_result,
+		.reterr = reterr,
 	};
 	struct load_arena arena;
 	int result;

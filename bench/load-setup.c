@@ -56,11 +56,10 @@ static int make_arena(struct load_arena *arena, struct load_job *jobs,
 			(size_t)jobs[i].config.block_bytes;
 	arena->bytes = (arena->bytes + 4095) & ~(size_t)4095;
 	arena->fd = memfd_create("bench-load", MFD_CLOEXEC);
-	if (arena->fd < 0 ||
-	    ftruncate(arena->fd, (off_t)arena->bytes))
+	if (arena->fd < 0 || ftruncate(arena->fd, (off_t)arena->bytes))
 		return -errno;
 	arena->memory = mmap(NULL, arena->bytes, PROT_READ | PROT_WRITE,
-			  MAP_SHARED | MAP_POPULATE, arena->fd, 0);
+			     MAP_SHARED | MAP_POPULATE, arena->fd, 0);
 	if (arena->memory == MAP_FAILED) {
 		arena->memory = NULL;
 		return -errno;
@@ -88,9 +87,9 @@ static int make_arena(struct load_arena *arena, struct load_job *jobs,
 }
 
 /* Jobs on the same socket are queues of one client. */
-static int connect_socket(const struct load_arena *arena,
-			  struct load_job *jobs, unsigned int job_count,
-			  unsigned int first, struct error *reterr)
+static int connect_socket(const struct load_arena *arena, struct load_job *jobs,
+			  unsigned int job_count, unsigned int first,
+			  struct error *reterr)
 {
 	const char *socket = jobs[first].config.socket;
 	const struct vhost_client_region region = {
@@ -126,33 +125,36 @@ static int connect_socket(const struct load_arena *arena,
 			continue;
 		job->client = client;
 		if (queue >= info.queues)
-			return error_set(reterr, -EINVAL,
-					 "%s: only %u queues for its jobs: use fewer jobs on it",
-					 socket, info.queues);
+			return error_set(
+				reterr, -EINVAL,
+				"%s: only %u queues for its jobs: use fewer jobs on it",
+				socket, info.queues);
 		job->queue = vhost_client_queue(client, queue++);
 		if (job->config.depth > info.slots)
-			return error_set(reterr, -EINVAL,
-					 "%s: depth %u needs a larger ring than %u: say ring=",
-					 socket, job->config.depth,
-					 job->config.ring);
+			return error_set(
+				reterr, -EINVAL,
+				"%s: depth %u needs a larger ring than %u: say ring=",
+				socket, job->config.depth, job->config.ring);
 		if (job->config.span_bytes == 0)
 			job->config.span_bytes = info.size_bytes -
 				(info.size_bytes < job->config.offset_bytes ?
-				 info.size_bytes : job->config.offset_bytes);
+					 info.size_bytes :
+					 job->config.offset_bytes);
 		if (job->config.offset_bytes + job->config.span_bytes >
-		    info.size_bytes ||
+			    info.size_bytes ||
 		    job->config.span_bytes < job->config.block_bytes)
-			return error_set(reterr, -EINVAL,
-					 "%s: the working set of job %s doesn't fit a device of %llu bytes",
-					 socket, job->config.name,
-					 (unsigned long long)info.size_bytes);
-		job->blocks = job->config.span_bytes /
-			job->config.block_bytes;
+			return error_set(
+				reterr, -EINVAL,
+				"%s: the working set of job %s doesn't fit a device of %llu bytes",
+				socket, job->config.name,
+				(unsigned long long)info.size_bytes);
+		job->blocks = job->config.span_bytes / job->config.block_bytes;
 		if (job->config.verify &&
 		    load_data_init(&job->data, job->blocks) < 0)
-			return error_set(reterr, -ENOMEM,
-					 "no memory to verify %llu blocks: choose a smaller span",
-					 (unsigned long long)job->blocks);
+			return error_set(
+				reterr, -ENOMEM,
+				"no memory to verify %llu blocks: choose a smaller span",
+				(unsigned long long)job->blocks);
 	}
 	return 0;
 }
@@ -163,7 +165,7 @@ int load_setup(struct load_arena *arena, struct load_job *jobs,
 	unsigned int i;
 	int result;
 
-	*arena = (struct load_arena){ .fd = -1 };
+	*arena = (struct load_arena){.fd = -1};
 	result = make_arena(arena, jobs, job_count);
 	if (result < 0)
 		return error_set(reterr, result, "no memory for buffers: %s",

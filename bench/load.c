@@ -16,41 +16,41 @@
 #include <linux/ioprio.h>
 
 static const char usage[] =
-"usage: bench-load [OPTION...] JOB...\n"
-"JOB is KEY=VALUE,...:\n"
-"  socket=PATH       the server's vhost-user-blk socket (required)\n"
-"  name=TEXT         how it is called in the results\n"
-"  depth=N           requests in flight (1)\n"
-"  bs=BYTES          request size (4096)\n"
-"  read=PERCENT      share of reads, the rest are writes (100)\n"
-"  sequential        instead of random\n"
-"  offset=, span=    the working set, bytes (the whole device)\n"
-"  rate=IOPS         open loop: so many a second, whatever the server does\n"
-"  ioprio=CLASS/LEVEL  I/O priority word: rt/N, be/N, idle/0 or a number\n"
-"  ring=N            descriptors of the ring (256, or what the depth needs)\n"
-"  event-index       use it if the server can\n"
-"  indirect          same\n"
-"  verify            write patterns, check what is read\n"
-"  target=IOPS       compare windows with it\n"
-"  promise=IOPS      judge 100 ms windows by it\n"
-"  promise-latency=NS[/PERCENT]  same for a latency (99)\n"
-"  replay[=SECOND]   requests of the trace, beginning there\n"
-"OPTION:\n"
-"  --duration SECONDS  measured time (5)\n"
-"  --warmup SECONDS    before it (0.5)\n"
-"  --sleep             wait for the server's interrupt instead of polling\n"
-"  --reconnect         go on when the server ends and another starts\n"
-"  --server PID        CPU time of that process\n"
-"  --replay FILE       the trace: second,r|w,bytes,512-byte block\n"
-"  --speed FACTOR      how much faster than it was recorded (1)\n"
-"  --seed N            of offsets and directions (1)\n"
-"  --windows           with --json: every 10 ms window\n"
-"  --json              one line of JSON\n";
+	"usage: bench-load [OPTION...] JOB...\n"
+	"JOB is KEY=VALUE,...:\n"
+	"  socket=PATH       the server's vhost-user-blk socket (required)\n"
+	"  name=TEXT         how it is called in the results\n"
+	"  depth=N           requests in flight (1)\n"
+	"  bs=BYTES          request size (4096)\n"
+	"  read=PERCENT      share of reads, the rest are writes (100)\n"
+	"  sequential        instead of random\n"
+	"  offset=, span=    the working set, bytes (the whole device)\n"
+	"  rate=IOPS         open loop: so many a second, whatever the server does\n"
+	"  ioprio=CLASS/LEVEL  I/O priority word: rt/N, be/N, idle/0 or a number\n"
+	"  ring=N            descriptors of the ring (256, or what the depth needs)\n"
+	"  event-index       use it if the server can\n"
+	"  indirect          same\n"
+	"  verify            write patterns, check what is read\n"
+	"  target=IOPS       compare windows with it\n"
+	"  promise=IOPS      judge 100 ms windows by it\n"
+	"  promise-latency=NS[/PERCENT]  same for a latency (99)\n"
+	"  replay[=SECOND]   requests of the trace, beginning there\n"
+	"OPTION:\n"
+	"  --duration SECONDS  measured time (5)\n"
+	"  --warmup SECONDS    before it (0.5)\n"
+	"  --sleep             wait for the server's interrupt instead of polling\n"
+	"  --reconnect         go on when the server ends and another starts\n"
+	"  --server PID        CPU time of that process\n"
+	"  --replay FILE       the trace: second,r|w,bytes,512-byte block\n"
+	"  --speed FACTOR      how much faster than it was recorded (1)\n"
+	"  --seed N            of offsets and directions (1)\n"
+	"  --windows           with --json: every 10 ms window\n"
+	"  --json              one line of JSON\n";
 
 static int bad(const char *what, const char *value)
 {
-	fprintf(stderr, "bench-load: %s: '%s' is not valid: see --help\n",
-		what, value);
+	fprintf(stderr, "bench-load: %s: '%s' is not valid: see --help\n", what,
+		value);
 	return -EINVAL;
 }
 
@@ -62,15 +62,14 @@ static int parse_u64(const char *key, const char *value, uint64_t most,
 
 	errno = 0;
 	number = strtoull(value, &end, 10);
-	if (errno || !isdigit((unsigned char)value[0]) || *end ||
-	    number > most)
+	if (errno || !isdigit((unsigned char)value[0]) || *end || number > most)
 		return bad(key, value);
 	*ret_number = number;
 	return 0;
 }
 
-static int parse_unsigned(const char *key, const char *value,
-			  unsigned int most, unsigned int *ret_number)
+static int parse_unsigned(const char *key, const char *value, unsigned int most,
+			  unsigned int *ret_number)
 {
 	uint64_t number;
 
@@ -80,8 +79,7 @@ static int parse_unsigned(const char *key, const char *value,
 	return 0;
 }
 
-static int parse_seconds(const char *key, const char *value,
-			 uint64_t *ret_ns)
+static int parse_seconds(const char *key, const char *value, uint64_t *ret_ns)
 {
 	double seconds;
 	char *end;
@@ -95,9 +93,13 @@ static int parse_seconds(const char *key, const char *value,
 
 static int parse_ioprio(const char *value, uint32_t *ret_ioprio)
 {
-	static const struct { const char *name; unsigned int class; } table[] = {
-		{ "rt", IOPRIO_CLASS_RT }, { "be", IOPRIO_CLASS_BE },
-		{ "idle", IOPRIO_CLASS_IDLE },
+	static const struct {
+		const char *name;
+		unsigned int class;
+	} table[] = {
+		{"rt", IOPRIO_CLASS_RT},
+		{"be", IOPRIO_CLASS_BE},
+		{"idle", IOPRIO_CLASS_IDLE},
 	};
 	const char *slash = strchr(value, '/');
 	unsigned int level;
@@ -110,8 +112,8 @@ static int parse_ioprio(const char *value, uint32_t *ret_ioprio)
 	for (i = 0; i < sizeof(table) / sizeof(table[0]); i++)
 		if (strlen(table[i].name) == (size_t)(slash - value) &&
 		    strncmp(table[i].name, value, strlen(table[i].name)) == 0) {
-			*ret_ioprio = table[i].class << IOPRIO_CLASS_SHIFT |
-				level;
+			*ret_ioprio =
+				table[i].class << IOPRIO_CLASS_SHIFT | level;
 			return 0;
 		}
 	return bad("ioprio", value);
@@ -135,10 +137,15 @@ static int parse_latency(char *value, struct load_job_config *job)
 /* Keys that stand alone. */
 static bool *find_switch(struct load_job_config *job, const char *key)
 {
-	const struct { const char *key; bool *value; } table[] = {
-		{ "sequential", &job->sequential }, { "verify", &job->verify },
-		{ "event-index", &job->event_index },
-		{ "indirect", &job->indirect }, { "replay", &job->replay },
+	const struct {
+		const char *key;
+		bool *value;
+	} table[] = {
+		{"sequential", &job->sequential},
+		{"verify", &job->verify},
+		{"event-index", &job->event_index},
+		{"indirect", &job->indirect},
+		{"replay", &job->replay},
 	};
 	size_t i;
 
@@ -148,13 +155,15 @@ static bool *find_switch(struct load_job_config *job, const char *key)
 	return NULL;
 }
 
-static int parse_pair(struct load_job_config *job, const char *key,
-		      char *value)
+static int parse_pair(struct load_job_config *job, const char *key, char *value)
 {
-	const struct { const char *key; uint64_t *number; } table[] = {
-		{ "offset", &job->offset_bytes }, { "span", &job->span_bytes },
-		{ "rate", &job->rate_iops }, { "target", &job->target_iops },
-		{ "promise", &job->promise_iops },
+	const struct {
+		const char *key;
+		uint64_t *number;
+	} table[] = {
+		{"offset", &job->offset_bytes},	 {"span", &job->span_bytes},
+		{"rate", &job->rate_iops},	 {"target", &job->target_iops},
+		{"promise", &job->promise_iops},
 	};
 	size_t i;
 
@@ -194,7 +203,9 @@ static int parse_job(char *text, unsigned int index,
 	char *item, *rest = text;
 
 	*job = (struct load_job_config){
-		.depth = 1, .block_bytes = 4096, .read_percent = 100,
+		.depth = 1,
+		.block_bytes = 4096,
+		.read_percent = 100,
 		.promise_percent = 99,
 	};
 	snprintf(job->name, sizeof(job->name), "job%u", index);
@@ -221,33 +232,43 @@ static int parse_job(char *text, unsigned int index,
 	if (job->verify && job->replay)
 		return bad("job", "verify with replay");
 	if (job->ring == 0) {
-		const unsigned int need = job->depth *
-			(job->indirect ? 1 : 3);
+		const unsigned int need = job->depth * (job->indirect ? 1 : 3);
 
 		for (job->ring = 256; job->ring < need &&
-		     job->ring < VHOST_CLIENT_QUEUE_SIZE_MAX; job->ring *= 2)
+		     job->ring < VHOST_CLIENT_QUEUE_SIZE_MAX;
+		     job->ring *= 2)
 			;
 	}
 	return 0;
 }
 
-enum { OPTION_DURATION = 256, OPTION_WARMUP, OPTION_SLEEP, OPTION_RECONNECT,
-       OPTION_SERVER, OPTION_REPLAY, OPTION_SPEED, OPTION_SEED,
-       OPTION_WINDOWS, OPTION_JSON, OPTION_HELP };
+enum {
+	OPTION_DURATION = 256,
+	OPTION_WARMUP,
+	OPTION_SLEEP,
+	OPTION_RECONNECT,
+	OPTION_SERVER,
+	OPTION_REPLAY,
+	OPTION_SPEED,
+	OPTION_SEED,
+	OPTION_WINDOWS,
+	OPTION_JSON,
+	OPTION_HELP
+};
 
 static const struct option options_table[] = {
-	{ "duration", required_argument, NULL, OPTION_DURATION },
-	{ "warmup", required_argument, NULL, OPTION_WARMUP },
-	{ "sleep", no_argument, NULL, OPTION_SLEEP },
-	{ "reconnect", no_argument, NULL, OPTION_RECONNECT },
-	{ "server", required_argument, NULL, OPTION_SERVER },
-	{ "replay", required_argument, NULL, OPTION_REPLAY },
-	{ "speed", required_argument, NULL, OPTION_SPEED },
-	{ "seed", required_argument, NULL, OPTION_SEED },
-	{ "windows", no_argument, NULL, OPTION_WINDOWS },
-	{ "json", no_argument, NULL, OPTION_JSON },
-	{ "help", no_argument, NULL, OPTION_HELP },
-	{ NULL, 0, NULL, 0 },
+	{"duration", required_argument, NULL, OPTION_DURATION},
+	{"warmup", required_argument, NULL, OPTION_WARMUP},
+	{"sleep", no_argument, NULL, OPTION_SLEEP},
+	{"reconnect", no_argument, NULL, OPTION_RECONNECT},
+	{"server", required_argument, NULL, OPTION_SERVER},
+	{"replay", required_argument, NULL, OPTION_REPLAY},
+	{"speed", required_argument, NULL, OPTION_SPEED},
+	{"seed", required_argument, NULL, OPTION_SEED},
+	{"windows", no_argument, NULL, OPTION_WINDOWS},
+	{"json", no_argument, NULL, OPTION_JSON},
+	{"help", no_argument, NULL, OPTION_HELP},
+	{NULL, 0, NULL, 0},
 };
 
 static int take_option(int option, struct load_options *options)
@@ -268,17 +289,21 @@ static int take_option(int option, struct load_options *options)
 	case OPTION_SERVER:
 		options->server_pid = (int)strtol(optarg, &end, 10);
 		return *end || options->server_pid <= 0 ?
-			bad("server", optarg) : 0;
+			bad("server", optarg) :
+			0;
 	case OPTION_REPLAY:
 		options->trace_path = optarg;
 		return 0;
 	case OPTION_SPEED:
 		options->speed = strtod(optarg, &end);
 		return *end || !(options->speed >= 0.001) ||
-			options->speed > 1e6 ? bad("speed", optarg) : 0;
+				options->speed > 1e6 ?
+			bad("speed", optarg) :
+			0;
 	case OPTION_SEED:
-		return parse_u64("seed", optarg, UINT64_MAX - LOAD_JOBS_MAX *
-				 7919 - 1, &options->seed);
+		return parse_u64("seed", optarg,
+				 UINT64_MAX - LOAD_JOBS_MAX * 7919 - 1,
+				 &options->seed);
 	case OPTION_WINDOWS:
 		options->per_window = true;
 		return 0;
@@ -322,11 +347,12 @@ int main(int argc, char **argv)
 	struct load_options options = {
 		.duration_ns = 5 * LOAD_SECOND_NS,
 		.warmup_ns = LOAD_SECOND_NS / 2,
-		.seed = 1, .speed = 1,
+		.seed = 1,
+		.speed = 1,
 	};
-	struct load_result result = { .measured_ns = 0 };
-	struct load_trace trace = { .records = NULL };
-	struct error error = { .text = "" };
+	struct load_result result = {.measured_ns = 0};
+	struct load_trace trace = {.records = NULL};
+	struct error error = {.text = ""};
 	struct load_job *jobs;
 	unsigned int job_count = 0;
 	int option, status;
@@ -351,8 +377,8 @@ int main(int argc, char **argv)
 			      &jobs[job_count].config) < 0)
 			return 2;
 	status = give_trace(jobs, job_count, &options, &trace);
-	if (status == 0 && load_run(jobs, job_count, &options, &result,
-				    &error) < 0) {
+	if (status == 0 &&
+	    load_run(jobs, job_count, &options, &result, &error) < 0) {
 		fprintf(stderr, "bench-load: %s\n", error.text);
 		status = 1;
 	}

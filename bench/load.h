@@ -4,8 +4,8 @@
  *
  * One thread drives all jobs; a job is one queue of one server with its own
  * depth, pattern, rate, priority and promise.  load.c reads the command line,
- * load-setup.c connects, load-run.c drives, load-data.c makes and checks contents, load-replay.c
- * reads a trace, load-report.c counts up and prints.
+ * load-setup.c connects, load-run.c drives, load-data.c makes and checks
+ * contents, load-replay.c reads a trace, load-report.c counts up and prints.
  */
 #ifndef BENCH_LOAD_H
 #define BENCH_LOAD_H
@@ -146,8 +146,8 @@ uint64_t load_setup_cpu_ns(int pid);
 
 /* load-run.c: 0 or -errno with the reason. */
 int load_run(struct load_job *jobs, unsigned int job_count,
-	     const struct load_options *options,
-	     struct load_result *ret_result, struct error *reterr);
+	     const struct load_options *options, struct load_result *ret_result,
+	     struct error *reterr);
 
 /* load-data.c */
 int load_data_init(struct load_data *data, uint64_t blocks);
@@ -156,11 +156,9 @@ void load_data_finish(struct load_data *data);
 bool load_data_take(struct load_data *data, uint64_t block);
 void load_data_write(struct load_data *data, uint64_t block,
 		     struct load_op *op);
-void load_data_read(struct load_data *data, uint64_t block,
-		    struct load_op *op);
+void load_data_read(struct load_data *data, uint64_t block, struct load_op *op);
 /* 'op' ended: check what was read. */
-void load_data_done(struct load_data *data, uint64_t block,
-		    struct load_op *op);
+void load_data_done(struct load_data *data, uint64_t block, struct load_op *op);
 
 /* load-replay.c */
 int load_trace_read(const char *path, struct load_trace *ret_trace,

@@ -73,10 +73,11 @@ static double run_round(const struct plan *plan, char *set, char *buffers,
 			x ^= x >> 7;
 			x ^= x << 17;
 			*random = x;
-			at = set + (size_t)(((unsigned __int128)x * blocks) >>
-					    64) * plan->block;
-			buffer = buffers + copies % plan->buffers *
-				plan->block;
+			at = set +
+				(size_t)(((unsigned __int128)x * blocks) >>
+					 64) *
+					plan->block;
+			buffer = buffers + copies % plan->buffers * plan->block;
 			if (plan->write)
 				memcpy(at, buffer, plan->block);
 			else
@@ -86,8 +87,7 @@ static double run_round(const struct plan *plan, char *set, char *buffers,
 		}
 		now_ns = clock_ns();
 	} while (now_ns - begin_ns < plan->round_ns);
-	return (double)copies * (double)SECOND_NS /
-		(double)(now_ns - begin_ns);
+	return (double)copies * (double)SECOND_NS / (double)(now_ns - begin_ns);
 }
 
 static int by_value(const void *left, const void *right)
@@ -100,22 +100,28 @@ static int by_value(const void *left, const void *right)
 static bool parse(int argc, char **argv, struct plan *plan)
 {
 	static const struct option table[] = {
-		{ "bs", required_argument, NULL, 'b' },
-		{ "span", required_argument, NULL, 's' },
-		{ "buffers", required_argument, NULL, 'n' },
-		{ "rounds", required_argument, NULL, 'r' },
-		{ "duration", required_argument, NULL, 'd' },
-		{ "write", no_argument, NULL, 'w' },
-		{ "json", no_argument, NULL, 'j' },
-		{ NULL, 0, NULL, 0 },
+		{"bs", required_argument, NULL, 'b'},
+		{"span", required_argument, NULL, 's'},
+		{"buffers", required_argument, NULL, 'n'},
+		{"rounds", required_argument, NULL, 'r'},
+		{"duration", required_argument, NULL, 'd'},
+		{"write", no_argument, NULL, 'w'},
+		{"json", no_argument, NULL, 'j'},
+		{NULL, 0, NULL, 0},
 	};
 	int option;
 
 	while ((option = getopt_long(argc, argv, "", table, NULL)) != -1) {
 		switch (option) {
-		case 'b': plan->block = strtoul(optarg, NULL, 10); break;
-		case 's': plan->span = strtoul(optarg, NULL, 10); break;
-		case 'n': plan->buffers = strtoul(optarg, NULL, 10); break;
+		case 'b':
+			plan->block = strtoul(optarg, NULL, 10);
+			break;
+		case 's':
+			plan->span = strtoul(optarg, NULL, 10);
+			break;
+		case 'n':
+			plan->buffers = strtoul(optarg, NULL, 10);
+			break;
 		case 'r':
 			plan->rounds = (unsigned int)strtoul(optarg, NULL, 10);
 			break;
@@ -123,9 +129,14 @@ static bool parse(int argc, char **argv, struct plan *plan)
 			plan->round_ns = (uint64_t)(strtod(optarg, NULL) *
 						    (double)SECOND_NS);
 			break;
-		case 'w': plan->write = true; break;
-		case 'j': plan->json = true; break;
-		default: return false;
+		case 'w':
+			plan->write = true;
+			break;
+		case 'j':
+			plan->json = true;
+			break;
+		default:
+			return false;
 		}
 	}
 	return optind == argc && plan->block > 0 && plan->buffers > 0 &&
@@ -136,8 +147,11 @@ static bool parse(int argc, char **argv, struct plan *plan)
 int main(int argc, char **argv)
 {
 	struct plan plan = {
-		.block = 4096, .span = 512U << 20, .buffers = 32,
-		.round_ns = SECOND_NS / 2, .rounds = 5,
+		.block = 4096,
+		.span = 512U << 20,
+		.buffers = 32,
+		.round_ns = SECOND_NS / 2,
+		.rounds = 5,
 	};
 	double rates[ROUNDS_MAX], middle;
 	uint64_t random = UINT64_C(0x9e3779b97f4a7c15);
@@ -152,7 +166,8 @@ int main(int argc, char **argv)
 	set = map("bench-set", plan.span);
 	buffers = map("bench-buffers", plan.buffers * plan.block);
 	if (!set || !buffers) {
-		fprintf(stderr, "bench-memcpy: no memory: %s: choose a smaller --span\n",
+		fprintf(stderr,
+			"bench-memcpy: no memory: %s: choose a smaller --span\n",
 			strerror(errno));
 		return 1;
 	}
@@ -161,8 +176,8 @@ int main(int argc, char **argv)
 	qsort(rates, plan.rounds, sizeof(rates[0]), by_value);
 	middle = rates[plan.rounds / 2];
 	printf(plan.json ?
-	       "{\"copies_per_s\":%.0f,\"min\":%.0f,\"max\":%.0f,\"bytes_per_s\":%.0f}\n" :
-	       "%.0f copies a second (%.0f to %.0f), %.0f bytes a second\n",
+		       "{\"copies_per_s\":%.0f,\"min\":%.0f,\"max\":%.0f,\"bytes_per_s\":%.0f}\n" :
+		       "%.0f copies a second (%.0f to %.0f), %.0f bytes a second\n",
 	       middle, rates[0], rates[plan.rounds - 1],
 	       middle * (double)plan.block);
 	return 0;

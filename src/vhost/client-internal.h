@@ -96,8 +96,8 @@ int client_wire_set(const struct client_wire *wire, uint32_t request,
 /* Sends, then waits for a reply of 'min' to 'max' bytes into 'payload'.
  * 'ret_fd' may be NULL: a descriptor is then closed; else -1 if none. */
 int client_wire_get(const struct client_wire *wire, uint32_t request,
-		    const void *question, uint32_t question_size,
-		    void *payload, uint32_t min, uint32_t max, int *ret_fd);
+		    const void *question, uint32_t question_size, void *payload,
+		    uint32_t min, uint32_t max, int *ret_fd);
 /* Take whatever one message the back-end channel holds: its number or
  * -EAGAIN; '*ret_answer' if it wants an answer. */
 int client_wire_event(int fd, bool *ret_answer);

@@ -58,8 +58,8 @@ static size_t lines_bytes(unsigned int size, bool indirect)
 
 size_t client_queue_bytes(unsigned int size, bool indirect)
 {
-	size_t bytes = desc_bytes(size) + avail_bytes(size) +
-		used_bytes(size) + lines_bytes(size, indirect);
+	size_t bytes = desc_bytes(size) + avail_bytes(size) + used_bytes(size) +
+		lines_bytes(size, indirect);
 
 	if (indirect)
 		bytes += round_up(size * CLIENT_TABLE *
@@ -152,7 +152,8 @@ static void build(struct vhost_client_queue *queue, unsigned int index,
 	struct client_line *line = &queue->lines[index];
 	unsigned int first = queue->indirect ? 0 : index * CLIENT_CHAIN;
 	struct vring_desc *desc = queue->indirect ?
-		&queue->tables[index * CLIENT_TABLE] : &queue->desc[first];
+		&queue->tables[index * CLIENT_TABLE] :
+		&queue->desc[first];
 	unsigned int count = 0, i;
 
 	desc[count] = describe(&line->header, sizeof(line->header),
@@ -211,8 +212,8 @@ static int classify(const struct vhost_client_queue *queue,
 		    const struct vhost_client_request *request,
 		    uint32_t *ret_type)
 {
-	const unsigned int most = queue->indirect ?
-		VHOST_CLIENT_SEGMENTS_MAX : 1;
+	const unsigned int most =
+		queue->indirect ? VHOST_CLIENT_SEGMENTS_MAX : 1;
 
 	if (request->offset_bytes % 512)
 		return -EINVAL;
@@ -236,7 +237,8 @@ static int classify(const struct vhost_client_queue *queue,
 		    request->length_bytes / 512 > UINT32_MAX)
 			return -EINVAL;
 		*ret_type = request->op == VHOST_CLIENT_DISCARD ?
-			VIRTIO_BLK_T_DISCARD : VIRTIO_BLK_T_WRITE_ZEROES;
+			VIRTIO_BLK_T_DISCARD :
+			VIRTIO_BLK_T_WRITE_ZEROES;
 		return CLIENT_SHAPE_RANGE;
 	}
 	return -EINVAL;
@@ -244,8 +246,8 @@ static int classify(const struct vhost_client_queue *queue,
 
 static void show_slot(struct vhost_client_queue *queue, unsigned int index)
 {
-	const unsigned int head = queue->indirect ? index :
-		index * CLIENT_CHAIN;
+	const unsigned int head =
+		queue->indirect ? index : index * CLIENT_CHAIN;
 
 	queue->avail->ring[queue->avail_next & (queue->size - 1U)] =
 		(uint16_t)head;
@@ -275,17 +277,19 @@ int vhost_client_add(struct vhost_client_queue *queue,
 	build_if_changed(queue, index, request, (enum client_shape)shape);
 	line->header.type = type;
 	line->header.ioprio = request->ioprio;
-	line->header.sector = shape == CLIENT_SHAPE_FLUSH ||
-		shape == CLIENT_SHAPE_RANGE ? 0 : request->offset_bytes / 512;
+	line->header.sector =
+		shape == CLIENT_SHAPE_FLUSH || shape == CLIENT_SHAPE_RANGE ?
+		0 :
+		request->offset_bytes / 512;
 	line->status = CLIENT_STATUS_NONE;
 	if (shape == CLIENT_SHAPE_RANGE) {
 		line->range.sector = request->offset_bytes / 512;
 		line->range.num_sectors =
 			(uint32_t)(request->length_bytes / 512);
-		line->range.flags =
-			request->op == VHOST_CLIENT_WRITE_ZEROES &&
-			request->flags & VHOST_CLIENT_FLAG_UNMAP ?
-			VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP : 0;
+		line->range.flags = request->op == VHOST_CLIENT_WRITE_ZEROES &&
+				request->flags & VHOST_CLIENT_FLAG_UNMAP ?
+			VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP :
+			0;
 	}
 	slot->owner = request;
 	slot->order = queue->added++;
@@ -297,9 +301,9 @@ int vhost_client_add(struct vhost_client_queue *queue,
 static bool wants_kick(const struct vhost_client_queue *queue, uint16_t from)
 {
 	if (queue->event_index)
-		return vring_need_event(__atomic_load_n(queue->avail_event,
-							__ATOMIC_RELAXED),
-					queue->avail_shown, from);
+		return vring_need_event(
+			__atomic_load_n(queue->avail_event, __ATOMIC_RELAXED),
+			queue->avail_shown, from);
 	return !(__atomic_load_n(&queue->used->flags, __ATOMIC_RELAXED) &
 		 VRING_USED_F_NO_NOTIFY);
 }
@@ -360,10 +364,11 @@ int vhost_client_reap(struct vhost_client_queue *queue,
 	if (ready > max)
 		ready = max;
 	for (i = 0; i < ready; i++) {
-		const struct vring_used_elem *elem = &queue->used->ring[
-			queue->used_next & (queue->size - 1U)];
-		struct client_slot *slot = slot_of(queue,
-			__atomic_load_n(&elem->id, __ATOMIC_RELAXED));
+		const struct vring_used_elem *elem =
+			&queue->used
+				 ->ring[queue->used_next & (queue->size - 1U)];
+		struct client_slot *slot = slot_of(
+			queue, __atomic_load_n(&elem->id, __ATOMIC_RELAXED));
 		unsigned int index;
 
 		if (!slot) {
@@ -392,8 +397,7 @@ int vhost_client_queue_fd(const struct vhost_client_queue *queue)
 
 bool vhost_client_arm(struct vhost_client_queue *queue)
 {
-	__atomic_store_n(queue->used_event, queue->used_next,
-			 __ATOMIC_RELAXED);
+	__atomic_store_n(queue->used_event, queue->used_next, __ATOMIC_RELAXED);
 	__atomic_store_n(&queue->avail->flags, 0, __ATOMIC_RELAXED);
 	/* The wish before the index; the server does the reverse. */
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
@@ -429,7 +433,7 @@ void client_queue_refill(struct vhost_client_queue *queue)
 	for (i = 0; i < queue->slot_count; i++)
 		if (queue->slots[i].owner)
 			waiting[count++] = &queue->slots[i];
-	qsort(waiting, count, sizeof(*waiting), by_order);
+	qsort(waiting, count, sizeof(waiting[0]), by_order);
 
 	memset(queue->used, 0, used_bytes(queue->size));
 	queue->used_next = queue->avail_next = queue->avail_shown = 0;

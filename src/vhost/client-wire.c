@@ -28,7 +28,7 @@ static uint64_t now_ns(void)
 static int wait_for(int fd, short events, uint64_t until_ns)
 {
 	for (;;) {
-		struct pollfd pollfd = { .fd = fd, .events = events };
+		struct pollfd pollfd = {.fd = fd, .events = events};
 		const uint64_t now = now_ns();
 		int n;
 
@@ -45,7 +45,7 @@ static int wait_for(int fd, short events, uint64_t until_ns)
 
 int client_wire_connect(const char *path, uint64_t timeout_ns, int *ret_fd)
 {
-	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
 	const struct timeval limit = {
 		.tv_sec = (time_t)(timeout_ns / 1000000000),
 		.tv_usec = (suseconds_t)(timeout_ns % 1000000000 / 1000),
@@ -87,12 +87,12 @@ static int send_message(int fd, uint32_t request, uint32_t flags,
 		.size = size,
 	};
 	union vhost_user_payload copy;
-	struct iovec iov[2] = { { &header, sizeof(header) }, { &copy, size } };
+	struct iovec iov[2] = {{&header, sizeof(header)}, {&copy, size}};
 	union {
 		struct cmsghdr align;
 		char bytes[CMSG_SPACE(sizeof(int) * VHOST_USER_FDS_MAX)];
 	} control;
-	struct msghdr message = { .msg_iov = iov, .msg_iovlen = 2 };
+	struct msghdr message = {.msg_iov = iov, .msg_iovlen = 2};
 	ssize_t sent;
 
 	assert(size <= sizeof(copy) && fd_count <= VHOST_USER_FDS_MAX);
@@ -145,13 +145,13 @@ static void take_descriptors(struct msghdr *message, int *fd)
 }
 
 /* Exactly 'size' bytes; a descriptor that comes with them goes to '*fd'. */
-static int receive(int socket_fd, void *buffer, size_t size,
-		   uint64_t until_ns, int *fd)
+static int receive(int socket_fd, void *buffer, size_t size, uint64_t until_ns,
+		   int *fd)
 {
 	size_t got = 0;
 
 	while (got < size) {
-		struct iovec iov = { (char *)buffer + got, size - got };
+		struct iovec iov = {(char *)buffer + got, size - got};
 		union {
 			struct cmsghdr align;
 			char bytes[CMSG_SPACE(sizeof(int) *
@@ -196,8 +196,8 @@ static int receive_reply(const struct client_wire *wire, uint32_t request,
 		return result;
 	if (header.request != request ||
 	    (header.flags & VHOST_USER_VERSION_MASK) != VHOST_USER_VERSION ||
-	    !(header.flags & VHOST_USER_FLAG_REPLY) ||
-	    header.size < min || header.size > max)
+	    !(header.flags & VHOST_USER_FLAG_REPLY) || header.size < min ||
+	    header.size > max)
 		return -EPROTO;
 	return receive(wire->fd, payload, header.size, until, fd);
 }
@@ -224,8 +224,8 @@ int client_wire_set(const struct client_wire *wire, uint32_t request,
 }
 
 int client_wire_get(const struct client_wire *wire, uint32_t request,
-		    const void *question, uint32_t question_size,
-		    void *payload, uint32_t min, uint32_t max, int *ret_fd)
+		    const void *question, uint32_t question_size, void *payload,
+		    uint32_t min, uint32_t max, int *ret_fd)
 {
 	int result, fd = -1;
 

@@ -11,7 +11,7 @@
  * used->idx; it finishes what was taken, then goes on.  Without, the rings are
  * laid out anew with everything that is in flight.
  */
-#include "vhost/client-internal.h"
+#include "vhost/client.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -21,6 +21,8 @@
 
 #include <sys/mman.h>
 #include <sys/socket.h>
+
+#include "vhost/client-internal.h"
 
 struct vhost_client {
 	struct vhost_client_config config;
@@ -38,8 +40,7 @@ struct vhost_client {
 	unsigned int queue_count;
 };
 
-#define CONFIG_BYTES \
-	((uint32_t)offsetof(struct virtio_blk_config, unused1) + 3)
+#define CONFIG_BYTES ((uint32_t)offsetof(struct virtio_blk_config, unused1) + 3)
 
 static const uint64_t protocol_wanted =
 	VHOST_FEATURE(VHOST_USER_PROTOCOL_F_MQ) |
@@ -48,12 +49,10 @@ static const uint64_t protocol_wanted =
 	VHOST_FEATURE(VHOST_USER_PROTOCOL_F_CONFIG) |
 	VHOST_FEATURE(VHOST_USER_PROTOCOL_F_INFLIGHT_SHMFD);
 
-static const uint64_t features_wanted =
-	VHOST_FEATURE(VIRTIO_F_VERSION_1) |
+static const uint64_t features_wanted = VHOST_FEATURE(VIRTIO_F_VERSION_1) |
 	VHOST_FEATURE(VHOST_USER_F_PROTOCOL_FEATURES) |
 	VHOST_FEATURE(VIRTIO_BLK_F_BLK_SIZE) |
-	VHOST_FEATURE(VIRTIO_BLK_F_FLUSH) |
-	VHOST_FEATURE(VIRTIO_BLK_F_RO) |
+	VHOST_FEATURE(VIRTIO_BLK_F_FLUSH) | VHOST_FEATURE(VIRTIO_BLK_F_RO) |
 	VHOST_FEATURE(VIRTIO_BLK_F_DISCARD) |
 	VHOST_FEATURE(VIRTIO_BLK_F_WRITE_ZEROES) |
 	VHOST_FEATURE(VIRTIO_BLK_F_MQ);
@@ -73,16 +72,16 @@ static int check_config(const struct vhost_client_config *config,
 	if (config->queue_size < 4 ||
 	    config->queue_size > VHOST_CLIENT_QUEUE_SIZE_MAX ||
 	    config->queue_size & (config->queue_size - 1))
-		return error_set(reterr, -EINVAL,
-				 "vhost-user client: queue size %u: choose a power of two from 4 to %u",
-				 config->queue_size,
-				 VHOST_CLIENT_QUEUE_SIZE_MAX);
+		return error_set(
+			reterr, -EINVAL,
+			"vhost-user client: queue size %u: choose a power of two from 4 to %u",
+			config->queue_size, VHOST_CLIENT_QUEUE_SIZE_MAX);
 	if (config->region_count == 0 ||
 	    config->region_count > VHOST_CLIENT_REGIONS_MAX)
-		return error_set(reterr, -EINVAL,
-				 "vhost-user client: %u memory regions: pass 1 to %u",
-				 config->region_count,
-				 VHOST_CLIENT_REGIONS_MAX);
+		return error_set(
+			reterr, -EINVAL,
+			"vhost-user client: %u memory regions: pass 1 to %u",
+			config->region_count, VHOST_CLIENT_REGIONS_MAX);
 	return 0;
 }
 
@@ -90,23 +89,23 @@ static int check_config(const struct vhost_client_config *config,
 static int get_u64(struct vhost_client *client, uint32_t request,
 		   const char *what, uint64_t *ret_value, struct error *reterr)
 {
-	int result = client_wire_get(&client->wire, request, NULL, 0,
-				     ret_value, sizeof(*ret_value),
-				     sizeof(*ret_value), NULL);
+	int result =
+		client_wire_get(&client->wire, request, NULL, 0, ret_value,
+				sizeof(*ret_value), sizeof(*ret_value), NULL);
 
 	if (result < 0)
-		return error_set(reterr, result,
-				 "%s: %s: no proper reply (%s): is this a vhost-user-blk server?",
-				 client->path, what, strerror(-result));
+		return error_set(
+			reterr, result,
+			"%s: %s: no proper reply (%s): is this a vhost-user-blk server?",
+			client->path, what, strerror(-result));
 	return 0;
 }
 
-static int set(struct vhost_client *client, uint32_t request,
-	       const char *what, const void *payload, uint32_t size, int fd,
-	       struct error *reterr)
+static int set(struct vhost_client *client, uint32_t request, const char *what,
+	       const void *payload, uint32_t size, int fd, struct error *reterr)
 {
-	int result = client_wire_set(&client->wire, request, payload, size,
-				     &fd, fd >= 0 ? 1 : 0);
+	int result = client_wire_set(&client->wire, request, payload, size, &fd,
+				     fd >= 0 ? 1 : 0);
 
 	if (result < 0)
 		return error_set(reterr, result, "%s: %s refused: %s",
@@ -140,31 +139,34 @@ static int negotiate(struct vhost_client *client, struct error *reterr)
 		return result;
 	if (!has(offered, VIRTIO_F_VERSION_1) ||
 	    !has(offered, VHOST_USER_F_PROTOCOL_FEATURES))
-		return error_set(reterr, -EPROTO,
-				 "%s: the server lacks VERSION_1 or protocol features: use a newer one",
-				 client->path);
+		return error_set(
+			reterr, -EPROTO,
+			"%s: the server lacks VERSION_1 or protocol features: use a newer one",
+			client->path);
 	result = get_u64(client, VHOST_USER_GET_PROTOCOL_FEATURES,
 			 "GET_PROTOCOL_FEATURES", &protocol, reterr);
 	if (result < 0)
 		return result;
 	if (client->queues && (client->features & ~offered))
-		return error_set(reterr, -EPROTO,
-				 "%s: the new server lacks features %#llx that were in use",
-				 client->path, (unsigned long long)
-				 (client->features & ~offered));
+		return error_set(
+			reterr, -EPROTO,
+			"%s: the new server lacks features %#llx that were in use",
+			client->path,
+			(unsigned long long)(client->features & ~offered));
 	if (!client->queues)
 		client->features = offered & wanted;
 	client->protocol = protocol & protocol_wanted;
 	if (!has(client->protocol, VHOST_USER_PROTOCOL_F_CONFIG))
-		return error_set(reterr, -EPROTO,
-				 "%s: the server can't tell its configuration: is it a block device?",
-				 client->path);
+		return error_set(
+			reterr, -EPROTO,
+			"%s: the server can't tell its configuration: is it a block device?",
+			client->path);
 	result = set_u64(client, VHOST_USER_SET_PROTOCOL_FEATURES,
 			 "SET_PROTOCOL_FEATURES", client->protocol, -1, reterr);
 	if (result < 0)
 		return result;
-	client->wire.reply_ack = has(client->protocol,
-				     VHOST_USER_PROTOCOL_F_REPLY_ACK);
+	client->wire.reply_ack =
+		has(client->protocol, VHOST_USER_PROTOCOL_F_REPLY_ACK);
 	result = set(client, VHOST_USER_SET_OWNER, "SET_OWNER", NULL, 0, -1,
 		     reterr);
 	if (result < 0)
@@ -182,8 +184,9 @@ static int open_events(struct vhost_client *client, struct error *reterr)
 	if (!has(client->protocol, VHOST_USER_PROTOCOL_F_BACKEND_REQ))
 		return 0;
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair))
-		return error_set(reterr, -errno, "%s: no channel for events: %s",
-				 client->path, strerror(errno));
+		return error_set(reterr, -errno,
+				 "%s: no channel for events: %s", client->path,
+				 strerror(errno));
 	result = set(client, VHOST_USER_SET_BACKEND_REQ_FD,
 		     "SET_BACKEND_REQ_FD", NULL, 0, pair[1], reterr);
 	close(pair[1]);
@@ -202,14 +205,14 @@ static uint64_t sectors(bool present, uint32_t count)
 
 static int read_config(struct vhost_client *client, struct error *reterr)
 {
-	struct vhost_user_config message = { .size = CONFIG_BYTES };
+	struct vhost_user_config message = {.size = CONFIG_BYTES};
 	struct vhost_client_info *info = &client->info;
 	struct virtio_blk_config config;
 	const uint32_t size = VHOST_USER_CONFIG_HEADER + CONFIG_BYTES;
 	int result;
 
-	result = client_wire_get(&client->wire, VHOST_USER_GET_CONFIG,
-				 &message, size, &message, size, size, NULL);
+	result = client_wire_get(&client->wire, VHOST_USER_GET_CONFIG, &message,
+				 size, &message, size, size, NULL);
 	if (result < 0)
 		return error_set(reterr, result,
 				 "%s: GET_CONFIG: no proper reply (%s)",
@@ -222,7 +225,9 @@ static int read_config(struct vhost_client *client, struct error *reterr)
 				 client->path);
 	info->size_bytes = config.capacity * 512;
 	info->block_size = has(client->features, VIRTIO_BLK_F_BLK_SIZE) &&
-		config.blk_size >= 512 ? config.blk_size : 512;
+			config.blk_size >= 512 ?
+		config.blk_size :
+		512;
 	info->read_only = has(client->features, VIRTIO_BLK_F_RO);
 	info->flush = has(client->features, VIRTIO_BLK_F_FLUSH);
 	info->event_index = has(client->features, VIRTIO_RING_F_EVENT_IDX);
@@ -254,12 +259,14 @@ static int count_queues(struct vhost_client *client, struct error *reterr)
 		return error_set(reterr, -EPROTO, "%s: the server has no queue",
 				 client->path);
 	if (client->queues && count < client->queue_count)
-		return error_set(reterr, -EPROTO,
-				 "%s: the new server has fewer queues than are in use",
-				 client->path);
+		return error_set(
+			reterr, -EPROTO,
+			"%s: the new server has fewer queues than are in use",
+			client->path);
 	if (!client->queues)
 		client->queue_count = count < client->config.queues ?
-			(unsigned int)count : client->config.queues;
+			(unsigned int)count :
+			client->config.queues;
 	client->info.queues = client->queue_count;
 	return 0;
 }
@@ -278,9 +285,9 @@ static int make_queues(struct vhost_client *client, struct error *reterr)
 	    ftruncate(client->memory_fd, (off_t)client->memory_bytes))
 		return error_set(reterr, -errno, "%s: no memory for rings: %s",
 				 client->path, strerror(errno));
-	client->memory = mmap(NULL, client->memory_bytes,
-			      PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE,
-			      client->memory_fd, 0);
+	client->memory =
+		mmap(NULL, client->memory_bytes, PROT_READ | PROT_WRITE,
+		     MAP_SHARED | MAP_POPULATE, client->memory_fd, 0);
 	if (client->memory == MAP_FAILED) {
 		client->memory = NULL;
 		return error_set(reterr, -errno, "%s: no memory for rings: %s",
@@ -313,7 +320,7 @@ static int set_memory(struct vhost_client *client, struct error *reterr)
 	struct vhost_user_memory table = {
 		.regions_count = client->config.region_count + 1,
 	};
-	int fds[VHOST_USER_TABLE_REGIONS] = { client->memory_fd };
+	int fds[VHOST_USER_TABLE_REGIONS] = {client->memory_fd};
 	unsigned int i;
 	int result;
 
@@ -334,14 +341,14 @@ static int set_memory(struct vhost_client *client, struct error *reterr)
 			.mmap_offset = region->fd_offset_bytes,
 		};
 	}
-	result = client_wire_set(&client->wire, VHOST_USER_SET_MEM_TABLE,
-				 &table, (uint32_t)(8 + 32 *
-				 table.regions_count), fds,
-				 table.regions_count);
+	result =
+		client_wire_set(&client->wire, VHOST_USER_SET_MEM_TABLE, &table,
+				(uint32_t)(8 + 32 * table.regions_count), fds,
+				table.regions_count);
 	if (result < 0)
 		return error_set(reterr, result,
-				 "%s: SET_MEM_TABLE refused: %s",
-				 client->path, strerror(-result));
+				 "%s: SET_MEM_TABLE refused: %s", client->path,
+				 strerror(-result));
 	return 0;
 }
 
@@ -356,25 +363,24 @@ static int set_inflight(struct vhost_client *client, bool *ret_kept,
 	};
 	int result;
 
-	client->info.inflight = has(client->protocol,
-				    VHOST_USER_PROTOCOL_F_INFLIGHT_SHMFD);
+	client->info.inflight =
+		has(client->protocol, VHOST_USER_PROTOCOL_F_INFLIGHT_SHMFD);
 	*ret_kept = client->info.inflight && client->inflight_fd >= 0;
 	if (!client->info.inflight)
 		return 0;
 	if (client->inflight_fd < 0) {
-		result = client_wire_get(&client->wire,
-					 VHOST_USER_GET_INFLIGHT_FD,
-					 &question, sizeof(question),
-					 &client->inflight,
-					 VHOST_USER_INFLIGHT_SIZE_MIN,
-					 sizeof(client->inflight),
-					 &client->inflight_fd);
+		result = client_wire_get(
+			&client->wire, VHOST_USER_GET_INFLIGHT_FD, &question,
+			sizeof(question), &client->inflight,
+			VHOST_USER_INFLIGHT_SIZE_MIN, sizeof(client->inflight),
+			&client->inflight_fd);
 		if (result == 0 && client->inflight_fd < 0)
 			result = -EPROTO;
 		if (result < 0)
-			return error_set(reterr, result,
-					 "%s: GET_INFLIGHT_FD: no proper reply (%s)",
-					 client->path, strerror(-result));
+			return error_set(
+				reterr, result,
+				"%s: GET_INFLIGHT_FD: no proper reply (%s)",
+				client->path, strerror(-result));
 		client->inflight.queues = question.queues;
 		client->inflight.queue_size = question.queue_size;
 	}
@@ -387,7 +393,7 @@ static int start_queue(struct vhost_client *client, unsigned int index,
 		       struct error *reterr)
 {
 	struct vhost_client_queue *queue = &client->queues[index];
-	struct vhost_user_vring_state state = { index, queue->size };
+	struct vhost_user_vring_state state = {index, queue->size};
 	const struct vhost_user_vring_addr addr = {
 		.index = index,
 		.desc_user_addr = (uint64_t)(uintptr_t)queue->desc,
@@ -396,8 +402,8 @@ static int start_queue(struct vhost_client *client, unsigned int index,
 	};
 	int result;
 
-	result = set(client, VHOST_USER_SET_VRING_NUM, "SET_VRING_NUM",
-		     &state, sizeof(state), -1, reterr);
+	result = set(client, VHOST_USER_SET_VRING_NUM, "SET_VRING_NUM", &state,
+		     sizeof(state), -1, reterr);
 	if (result < 0)
 		return result;
 	state.num = queue->used_next;
@@ -405,8 +411,8 @@ static int start_queue(struct vhost_client *client, unsigned int index,
 		     &state, sizeof(state), -1, reterr);
 	if (result < 0)
 		return result;
-	result = set(client, VHOST_USER_SET_VRING_ADDR, "SET_VRING_ADDR",
-		     &addr, sizeof(addr), -1, reterr);
+	result = set(client, VHOST_USER_SET_VRING_ADDR, "SET_VRING_ADDR", &addr,
+		     sizeof(addr), -1, reterr);
 	if (result < 0)
 		return result;
 	result = set_u64(client, VHOST_USER_SET_VRING_CALL, "SET_VRING_CALL",
@@ -441,9 +447,10 @@ static int attach(struct vhost_client *client, struct error *reterr)
 	result = client_wire_connect(client->path, client->config.timeout_ns,
 				     &client->wire.fd);
 	if (result < 0)
-		return error_set(reterr, result,
-				 "%s: can't connect: %s: is the server running?",
-				 client->path, strerror(-result));
+		return error_set(
+			reterr, result,
+			"%s: can't connect: %s: is the server running?",
+			client->path, strerror(-result));
 	result = negotiate(client, reterr);
 	if (result == 0)
 		result = count_queues(client, reterr);
@@ -457,6 +464,7 @@ static int attach(struct vhost_client *client, struct error *reterr)
 		result = set_inflight(client, &kept, reterr);
 	if (result == 0)
 		result = set_memory(client, reterr);
+	assert(result < 0 || client->queues);
 	for (i = 0; result == 0 && i < client->queue_count; i++) {
 		if (!kept)
 			client_queue_refill(&client->queues[i]);
@@ -520,7 +528,7 @@ void vhost_client_destroy(struct vhost_client *client)
 	if (!client)
 		return;
 	for (i = 0; client->wire.fd >= 0 && i < client->queue_count; i++) {
-		struct vhost_user_vring_state state = { .index = i };
+		struct vhost_user_vring_state state = {.index = i};
 
 		if (client_wire_get(&client->wire, VHOST_USER_GET_VRING_BASE,
 				    &state, sizeof(state), &state,
@@ -564,8 +572,8 @@ static unsigned int take_events(struct vhost_client *client)
 	while ((request = client_wire_event(client->event_fd, &answer)) >= 0) {
 		if (request == VHOST_USER_BACKEND_CONFIG_CHANGE_MSG)
 			sizes++;
-		if (answer && client_wire_answer(client->event_fd,
-						 (uint32_t)request) < 0)
+		if (answer &&
+		    client_wire_answer(client->event_fd, (uint32_t)request) < 0)
 			break;
 	}
 	return sizes;
@@ -574,7 +582,8 @@ static unsigned int take_events(struct vhost_client *client)
 int vhost_client_check(struct vhost_client *client, bool *ret_resized)
 {
 	struct pollfd pollfd = {
-		.fd = client->wire.fd, .events = POLLIN | POLLRDHUP,
+		.fd = client->wire.fd,
+		.events = POLLIN | POLLRDHUP,
 	};
 	bool resized = false;
 
@@ -597,8 +606,7 @@ int vhost_client_check(struct vhost_client *client, bool *ret_resized)
 	return 0;
 }
 
-void vhost_client_descriptors(const struct vhost_client *client,
-			      int ret_fds[2])
+void vhost_client_descriptors(const struct vhost_client *client, int ret_fds[2])
 {
 	ret_fds[0] = client->wire.fd;
 	ret_fds[1] = client->event_fd;
@@ -611,9 +619,10 @@ int vhost_client_reconnect(struct vhost_client *client, struct error *reterr)
 
 	for (i = 0; i < client->queue_count; i++) {
 		if (client_queue_unreaped(&client->queues[i]))
-			return error_set(reterr, -EBUSY,
-					 "%s: reap what has finished before reconnecting",
-					 client->path);
+			return error_set(
+				reterr, -EBUSY,
+				"%s: reap what has finished before reconnecting",
+				client->path);
 		broken |= client->queues[i].broken;
 	}
 	disconnect(client);

@@ -55,7 +55,7 @@ struct vhost_client_request {
 	/* Read, write: buffers inside the regions. */
 	const struct iovec *iov;
 	uint32_t iov_count;
-	uint32_t ioprio;	/* I/O priority word: Linux class << 13 | level */
+	uint32_t ioprio;	/* Linux: class << 13 | level */
 	uint64_t offset_bytes;	/* multiple of 512 */
 	uint64_t length_bytes;	/* discard, write-zeroes; multiple of 512 */
 	uint8_t op;		/* enum vhost_client_op */
@@ -89,7 +89,7 @@ struct vhost_client_info {
 	uint32_t block_size;
 	unsigned int queues;		/* at most what was asked for */
 	unsigned int slots;		/* requests in flight on each queue */
-	unsigned int segments_max;	/* of one read or write; 1 without
+	unsigned int segments_max; /* of one read or write; 1 without
 					 * indirect descriptors */
 	uint64_t discard_max_bytes;	/* 0: can't */
 	uint64_t write_zeroes_max_bytes; /* 0: can't */
@@ -102,8 +102,7 @@ struct vhost_client_info {
  * -EPROTO (the server broke the protocol or lacks what is needed),
  * -ETIMEDOUT, or what connect(2) says. */
 int vhost_client_create(const struct vhost_client_config *config,
-			struct vhost_client **ret_client,
-			struct error *reterr);
+			struct vhost_client **ret_client, struct error *reterr);
 /* Stops the queues first (GET_VRING_BASE: the server drains); requests that
  * were not reaped are forgotten.  NULL is allowed. */
 void vhost_client_destroy(struct vhost_client *client);

@@ -66,14 +66,19 @@ static void stop_server(struct fixture *f)
 static void connect_client(struct fixture *f, unsigned int queues)
 {
 	const struct vhost_client_region region = {
-		.fd = f->memory_fd, .address = f->memory,
+		.fd = f->memory_fd,
+		.address = f->memory,
 		.size_bytes = DEPTH * BLOCK,
 	};
 	const struct vhost_client_config config = {
-		.path = f->path, .queues = queues, .queue_size = 64,
-		.event_index = true, .indirect = true,
+		.path = f->path,
+		.queues = queues,
+		.queue_size = 64,
+		.event_index = true,
+		.indirect = true,
 		.timeout_ns = UINT64_C(10000000000),
-		.regions = &region, .region_count = 1,
+		.regions = &region,
+		.region_count = 1,
 	};
 	struct error error;
 
@@ -96,10 +101,12 @@ static int set_up(void **state)
 			 MAP_SHARED, f->memory_fd, 0);
 	assert_ptr_not_equal(f->memory, MAP_FAILED);
 	for (i = 0; i < DEPTH; i++) {
-		f->iov[i] = (struct iovec){ f->memory + i * BLOCK, BLOCK };
+		f->iov[i] = (struct iovec){f->memory + i * BLOCK, BLOCK};
 		f->requests[i] = (struct vhost_client_request){
-			.iov = &f->iov[i], .iov_count = 1,
-			.offset_bytes = i * BLOCK, .op = VHOST_CLIENT_READ,
+			.iov = &f->iov[i],
+			.iov_count = 1,
+			.offset_bytes = i * BLOCK,
+			.op = VHOST_CLIENT_READ,
 			.result = 1,
 		};
 	}
@@ -207,7 +214,7 @@ static void test_vhost_client_replays_after_kill(void **state)
 	assert_int_equal(vhost_client_check(f->client, NULL), 0);
 	vhost_client_descriptors(f->client, fds);
 	stop_server(f);
-	assert_int_equal(poll(&(struct pollfd){ fds[0], POLLIN, 0 }, 1, 10000),
+	assert_int_equal(poll(&(struct pollfd){fds[0], POLLIN, 0}, 1, 10000),
 			 1);
 	assert_int_equal(vhost_client_check(f->client, NULL), -ECONNRESET);
 	assert_int_equal(vhost_client_reconnect(f->client, &error),
@@ -229,8 +236,10 @@ static void test_vhost_client_reconnect_wants_all_reaped(void **state)
 	queue = vhost_client_queue(f->client, 0);
 	add_all(f, queue);
 	if (vhost_client_arm(queue))
-		assert_int_equal(poll(&(struct pollfd){
-			vhost_client_queue_fd(queue), POLLIN, 0 }, 1, 10000),
+		assert_int_equal(
+			poll(&(struct pollfd){vhost_client_queue_fd(queue),
+					      POLLIN, 0},
+			     1, 10000),
 			1);
 	assert_int_equal(vhost_client_reconnect(f->client, &error), -EBUSY);
 	reap_all(f, queue);
@@ -241,13 +250,17 @@ static void test_vhost_client_silent_server_times_out(void **state)
 {
 	struct fixture *f = *state;
 	const struct vhost_client_region region = {
-		.fd = f->memory_fd, .address = f->memory,
+		.fd = f->memory_fd,
+		.address = f->memory,
 		.size_bytes = DEPTH * BLOCK,
 	};
 	const struct vhost_client_config config = {
-		.path = f->path, .queues = 1, .queue_size = 64,
+		.path = f->path,
+		.queues = 1,
+		.queue_size = 64,
 		.timeout_ns = UINT64_C(50000000),
-		.regions = &region, .region_count = 1,
+		.regions = &region,
+		.region_count = 1,
 	};
 	struct error error;
 

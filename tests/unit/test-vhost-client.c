@@ -42,11 +42,13 @@ static void make(void **state, bool indirect, bool event_index)
 	f->queue.event_index = event_index;
 	client_queue_place(&f->queue, f->memory);
 	for (i = 0; i < 4; i++)
-		f->iov[i] = (struct iovec){ f->buffer[i], 4096 };
+		f->iov[i] = (struct iovec){f->buffer[i], 4096};
 	for (i = 0; i < SIZE; i++)
 		f->requests[i] = (struct vhost_client_request){
-			.iov = &f->iov[i % 4], .iov_count = 1,
-			.offset_bytes = i * 4096, .op = VHOST_CLIENT_READ,
+			.iov = &f->iov[i % 4],
+			.iov_count = 1,
+			.offset_bytes = i * 4096,
+			.op = VHOST_CLIENT_READ,
 		};
 	*state = f;
 }
@@ -150,7 +152,7 @@ static void test_vhost_client_rewrites_changed_descriptors(void **state)
 static void test_vhost_client_flush_has_no_data(void **state)
 {
 	struct fixture *f = *state;
-	struct vhost_client_request flush = { .op = VHOST_CLIENT_FLUSH };
+	struct vhost_client_request flush = {.op = VHOST_CLIENT_FLUSH};
 	uint16_t head;
 
 	assert_int_equal(vhost_client_add(&f->queue, &flush), 0);
@@ -164,8 +166,10 @@ static void test_vhost_client_discard_carries_its_range(void **state)
 {
 	struct fixture *f = *state;
 	struct vhost_client_request zero = {
-		.op = VHOST_CLIENT_WRITE_ZEROES, .offset_bytes = 1024,
-		.length_bytes = 1 << 20, .flags = VHOST_CLIENT_FLAG_UNMAP,
+		.op = VHOST_CLIENT_WRITE_ZEROES,
+		.offset_bytes = 1024,
+		.length_bytes = 1 << 20,
+		.flags = VHOST_CLIENT_FLAG_UNMAP,
 	};
 	const struct virtio_blk_discard_write_zeroes *range;
 	uint16_t head;
@@ -184,14 +188,11 @@ static void test_vhost_client_refuses_what_nobody_serves(void **state)
 	struct fixture *f = *state;
 
 	f->requests[0].offset_bytes = 100;
-	assert_int_equal(vhost_client_add(&f->queue, &f->requests[0]),
-			 -EINVAL);
+	assert_int_equal(vhost_client_add(&f->queue, &f->requests[0]), -EINVAL);
 	f->requests[1].iov_count = 2;	/* without indirect descriptors */
-	assert_int_equal(vhost_client_add(&f->queue, &f->requests[1]),
-			 -EINVAL);
+	assert_int_equal(vhost_client_add(&f->queue, &f->requests[1]), -EINVAL);
 	f->requests[2].op = 99;
-	assert_int_equal(vhost_client_add(&f->queue, &f->requests[2]),
-			 -EINVAL);
+	assert_int_equal(vhost_client_add(&f->queue, &f->requests[2]), -EINVAL);
 	assert_int_equal(vhost_client_in_flight(&f->queue), 0);
 }
 
@@ -203,16 +204,20 @@ static void test_vhost_client_full_queue_says_again(void **state)
 	for (i = 0; i < SIZE / CLIENT_CHAIN; i++)
 		assert_int_equal(vhost_client_add(&f->queue, &f->requests[i]),
 				 0);
-	assert_int_equal(vhost_client_add(&f->queue, &f->requests[i]),
-			 -EAGAIN);
+	assert_int_equal(vhost_client_add(&f->queue, &f->requests[i]), -EAGAIN);
 }
 
 static void test_vhost_client_status_becomes_errno(void **state)
 {
-	static const struct { uint8_t status; int result; } cases[] = {
-		{ VIRTIO_BLK_S_OK, 0 }, { VIRTIO_BLK_S_IOERR, -EIO },
-		{ VIRTIO_BLK_S_UNSUPP, -EOPNOTSUPP }, { 77, -EIO },
-		{ CLIENT_STATUS_NONE, -EIO },	/* the server wrote none */
+	static const struct {
+		uint8_t status;
+		int result;
+	} cases[] = {
+		{VIRTIO_BLK_S_OK, 0},
+		{VIRTIO_BLK_S_IOERR, -EIO},
+		{VIRTIO_BLK_S_UNSUPP, -EOPNOTSUPP},
+		{77, -EIO},
+		{CLIENT_STATUS_NONE, -EIO},	/* the server wrote none */
 	};
 	struct fixture *f = *state;
 	struct vhost_client_request *done[2];
@@ -237,13 +242,12 @@ static void test_vhost_client_survives_an_index_that_jumps(void **state)
 	vhost_client_publish(&f->queue);
 	f->queue.used->idx = 2;		/* one is in flight */
 	assert_int_equal(vhost_client_reap(&f->queue, done, 4), -EPROTO);
-	assert_int_equal(vhost_client_add(&f->queue, &f->requests[1]),
-			 -EPROTO);
+	assert_int_equal(vhost_client_add(&f->queue, &f->requests[1]), -EPROTO);
 }
 
 static void test_vhost_client_survives_ids_that_are_not_in_flight(void **state)
 {
-	static const uint32_t ids[] = { 1, 3, 15, 16, UINT32_MAX };
+	static const uint32_t ids[] = {1, 3, 15, 16, UINT32_MAX};
 	struct fixture *f = *state;
 	struct vhost_client_request *done[4];
 	size_t i;
@@ -332,7 +336,7 @@ static void test_vhost_client_event_index_kicks_at_the_wish(void **state)
 {
 	struct fixture *f = *state;
 
-	*f->queue.avail_event = 1;	/* at the second */
+	*f->queue.avail_event = 1; /* at the second */
 	vhost_client_add(&f->queue, &f->requests[0]);
 	vhost_client_publish(&f->queue);
 	assert_false(kicked(f));
@@ -364,11 +368,17 @@ static void test_vhost_client_create_refuses_bad_configs(void **state)
 {
 	char memory[4096];
 	const struct vhost_client_region region = {
-		.fd = 0, .address = memory, .size_bytes = sizeof(memory),
+		.fd = 0,
+		.address = memory,
+		.size_bytes = sizeof(memory),
 	};
 	const struct vhost_client_config good = {
-		.path = "/nonexistent/socket", .queues = 1, .queue_size = 256,
-		.timeout_ns = 1000000, .regions = &region, .region_count = 1,
+		.path = "/nonexistent/socket",
+		.queues = 1,
+		.queue_size = 256,
+		.timeout_ns = 1000000,
+		.regions = &region,
+		.region_count = 1,
 	};
 	struct vhost_client_config config = good;
 	struct vhost_client *client;
@@ -390,8 +400,7 @@ static void test_vhost_client_create_refuses_bad_configs(void **state)
 	assert_non_null(strstr(error.text, "is the server running"));
 }
 
-#define DIRECT(name) \
-	cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+#define DIRECT(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 #define INDIRECT(name) \
 	cmocka_unit_test_setup_teardown(name, set_up_indirect, tear_down)
 
