@@ -26,7 +26,8 @@ struct calibration_config {
 	/* All points together; up to CALIBRATION_SHORT_NS: fewer points, and
 	 * the result is marked short.  0: 10 s. */
 	uint64_t duration_ns;
-	/* Space that nobody's data is in; size 0: writes are not measured. */
+	/* Space that nobody's data is in, from a multiple of 4096; size 0: writes
+	 * are not measured.  It is written to and discarded at the end. */
 	uint64_t free_offset_bytes, free_size_bytes;
 	/* Called once, with 0 and the table, or with -errno (the device failed)
 	 * and NULL; it may destroy the calibration. */
@@ -34,11 +35,14 @@ struct calibration_config {
 	void *arg;
 };
 
-/* Returns 0, -EINVAL (device too small) or -ENOMEM.  'done' is not called
- * before it returns. */
+/* Returns 0, -EINVAL (device too small, region outside) or -ENOMEM.  'done' is
+ * not called before it returns. */
 int calibration_start(const struct calibration_config *config,
 		      struct calibration **ret_calibration,
 		      struct error *reterr);
+/* 'done' will come with -ECANCELED, unless it was to come with an error, once
+ * nothing is in flight. */
+void calibration_abort(struct calibration *calibration);
 /* After 'done'; NULL is allowed. */
 void calibration_destroy(struct calibration *calibration);
 

@@ -1,0 +1,436 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * calibrate.c - see calibrate.h
+ *
+ * Phases, one after another; each keeps 'depth' requests in the device for
+ * its share of the time that is left, lets them end, and notes the rate and
+ * the latencies.  Where writes are measured they come first, and the first of
+ * them writes the free region from its start: the reads that follow then hit
+ * data and not holes, which no device has to fetch.  What was written is
+ * discarded at the end.
+ *
+ * A device may complete inside submit, so 'done' only notes and the poller
+ * submits; it does little in each round, because others use the loop too.
+ */
+#include "block/calibrate.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/histogram.h"
+
+#define RANDOM_BYTES		UINT64_C(4096)
+#define SEQUENTIAL_BYTES	(UINT64_C(128) << 10)
+#define SEQUENTIAL_DEPTH	8U
+#define DEPTH_MAX		128U
+#define BUFFER_BYTES		(SEQUENTIAL_DEPTH * SEQUENTIAL_BYTES)
+#define DURATION_NS		UINT64_C(10000000000)	/* when none is given */
+#define WRITTEN_MAX_BYTES	(UINT64_C(1) << 30)
+/* Reads stay in what was written if it is at least so much, or half of all. */
+#define WRITTEN_ENOUGH_BYTES	(UINT64_C(16) << 20)
+#define SUBMITS_PER_ROUND	32U
+#define PHASES_MAX		(2 * (CAPACITY_POINTS + 1))
+/* A phase fails when more than one in so many requests did. */
+#define FAILURES_SHARE		10U
+
+static const uint32_t depths[] = { 1, 2, 4, 8, 16, 32, 64, 128 };
+static const uint32_t depths_short[] = { 1, 8, 32, 128 };
+
+enum calibration_state {
+	CALIBRATION_RUNNING,
+	CALIBRATION_DRAINING,
+	CALIBRATION_DISCARDING,
+};
+
+struct phase {
+	enum block_op op;
+	uint32_t depth;
+	bool sequential;
+};
+
+struct slot {
+	struct block_request request;	/* the first: a request is its slot */
+	struct calibration *calibration;
+	struct slot *next_free;
+	struct iovec iov;
+	uint64_t sent_ns;
+};
+
+struct calibration {
+	struct calibration_config config;
+	struct loop_poller poller;
+	struct capacity capacity;
+	uint64_t end_ns;		/* of all phases */
+
+	struct phase phases[PHASES_MAX];
+	unsigned int phase_count, phase;
+	enum calibration_state state;
+	int result;			/* why it ends early */
+
+	uint64_t phase_start_ns, phase_end_ns, last_done_ns;
+	uint64_t next_bytes;		/* sequential: where to go on */
+	uint64_t in_time;		/* completions before phase_end_ns */
+	uint64_t completions, failures;
+	int failure;
+	struct histogram latency;
+
+	uint64_t written_bytes;		/* from the free region's start */
+	uint64_t random;
+	uint32_t in_flight;
+	struct slot *free;
+	struct slot slots[DEPTH_MAX];
+	unsigned char *buffer;
+};
+
+/* ---- one phase ---- */
+
+static const struct phase *phase_of(const struct calibration *calibration)
+{
+	return &calibration->phases[calibration->phase];
+}
+
+static uint64_t random_below(struct calibration *calibration, uint64_t limit)
+{
+	uint64_t x = calibration->random;
+
+	x ^= x << 13;
+	x ^= x >> 7;
+	x ^= x << 17;
+	calibration->random = x;
+	return x % limit;
+}
+
+/* Where the phase's requests may go. */
+static void region_of(const struct calibration *calibration,
+		      uint64_t *ret_start_bytes, uint64_t *ret_size_bytes)
+{
+	const struct calibration_config *config = &calibration->config;
+	const struct phase *phase = phase_of(calibration);
+	const uint64_t written = calibration->written_bytes;
+
+	*ret_start_bytes = config->free_offset_bytes;
+	*ret_size_bytes = written;
+	if (phase->op == BLOCK_WRITE && phase->sequential) {
+		*ret_size_bytes = config->free_size_bytes < WRITTEN_MAX_BYTES ?
+			config->free_size_bytes : WRITTEN_MAX_BYTES;
+	} else if (phase->op == BLOCK_READ &&
+		   (written == 0 || (written < WRITTEN_ENOUGH_BYTES &&
+				     written < config->device->size_bytes / 2))) {
+		*ret_start_bytes = 0;
+		*ret_size_bytes = config->device->size_bytes;
+	}
+}
+
+static void note_done(struct block_request *request)
+{
+	struct slot *slot = (struct slot *)request;
+	struct calibration *calibration = slot->calibration;
+	const uint64_t now_ns = loop_clock_ns();
+
+	calibration->in_flight--;
+	slot->next_free = calibration->free;
+	calibration->free = slot;
+	if (request->result < 0) {
+		calibration->failures++;
+		calibration->failure = request->result;
+		return;
+	}
+	calibration->completions++;
+	calibration->last_done_ns = now_ns;
+	if (now_ns <= calibration->phase_end_ns)
+		calibration->in_time++;
+	histogram_add(&calibration->latency, now_ns - slot->sent_ns, 1);
+}
+
+static void send_one(struct calibration *calibration, struct slot *slot)
+{
+	const struct phase *phase = phase_of(calibration);
+	const uint64_t length = phase->sequential ? SEQUENTIAL_BYTES :
+						    RANDOM_BYTES;
+	uint64_t start, size, at;
+
+	region_of(calibration, &start, &size);
+	if (phase->sequential) {
+		at = calibration->next_bytes;
+		if (at + length > size)
+			at = 0;
+		calibration->next_bytes = at + length;
+		if (phase->op == BLOCK_WRITE &&
+		    calibration->next_bytes > calibration->written_bytes)
+			calibration->written_bytes = calibration->next_bytes;
+	} else {
+		at = random_below(calibration, size / length) * length;
+	}
+	slot->iov.iov_base = calibration->buffer +
+			     (size_t)(slot - calibration->slots) * length %
+				     BUFFER_BYTES;
+	slot->iov.iov_len = length;
+	slot->request.op = (uint8_t)phase->op;
+	slot->request.offset_bytes = start + at;
+	slot->request.length_bytes = length;
+	slot->request.iov = &slot->iov;
+	slot->request.iov_count = 1;
+	slot->request.done = note_done;
+	slot->sent_ns = loop_clock_ns();
+	calibration->in_flight++;
+	block_submit(calibration->config.device, &slot->request);
+}
+
+static unsigned int send_some(struct calibration *calibration)
+{
+	const uint32_t depth = phase_of(calibration)->depth;
+	unsigned int sent = 0;
+
+	while (sent < SUBMITS_PER_ROUND && calibration->in_flight < depth) {
+		struct slot *slot = calibration->free;
+
+		calibration->free = slot->next_free;
+		send_one(calibration, slot);
+		sent++;
+	}
+	return sent;
+}
+
+static void phase_begin(struct calibration *calibration, uint64_t now_ns)
+{
+	const uint64_t left_ns = calibration->end_ns > now_ns ?
+		calibration->end_ns - now_ns : 0;
+	const unsigned int phases_left =
+		calibration->phase_count - calibration->phase;
+
+	calibration->state = CALIBRATION_RUNNING;
+	calibration->phase_start_ns = now_ns;
+	calibration->phase_end_ns = now_ns + left_ns / phases_left;
+	calibration->next_bytes = 0;
+	calibration->in_time = calibration->completions = 0;
+	calibration->failures = 0;
+	memset(&calibration->latency, 0, sizeof(calibration->latency));
+}
+
+/* Nothing is in flight: what did it come to? */
+static void phase_note(struct calibration *calibration)
+{
+	const struct phase *phase = phase_of(calibration);
+	struct capacity_curve *curve =
+		&calibration->capacity.direction[phase->op == BLOCK_WRITE];
+	const struct histogram *latency = &calibration->latency;
+	uint64_t count = calibration->in_time;
+	uint64_t ns = calibration->phase_end_ns - calibration->phase_start_ns;
+	double per_s;
+
+	if (calibration->failures * FAILURES_SHARE > calibration->completions) {
+		calibration->result = calibration->failure;
+		return;
+	}
+	/* A very slow device: none was in time. */
+	if (count == 0 || ns == 0) {
+		count = calibration->completions;
+		ns = calibration->last_done_ns - calibration->phase_start_ns;
+	}
+	per_s = (double)count * 1e9 / (double)(ns > 0 ? ns : 1);
+	if (phase->sequential) {
+		curve->bytes_per_s = (uint64_t)(per_s *
+						(double)SEQUENTIAL_BYTES);
+		return;
+	}
+	curve->points[curve->count++] = (struct capacity_point){
+		.depth = phase->depth,
+		.iops = (uint64_t)per_s,
+		.p95_ns = histogram_percentile(latency, 95),
+		.p99_ns = histogram_percentile(latency, 99),
+	};
+}
+
+/* ---- the whole ---- */
+
+static void finish(struct calibration *calibration)
+{
+	struct capacity *capacity = &calibration->capacity;
+
+	loop_poller_remove(calibration->config.loop, &calibration->poller);
+	if (!capacity->write_measured)
+		capacity->direction[1] = capacity->direction[0];
+	/* It may destroy us. */
+	calibration->config.done(calibration->config.arg, calibration->result,
+				 calibration->result < 0 ? NULL : capacity);
+}
+
+/* The free region is as free as before; whether that works is not ours. */
+static void give_back(struct calibration *calibration)
+{
+	struct slot *slot = calibration->free;
+
+	calibration->state = CALIBRATION_DISCARDING;
+	if (calibration->written_bytes == 0)
+		return;
+	calibration->free = slot->next_free;
+	slot->request.op = BLOCK_DISCARD;
+	slot->request.offset_bytes = calibration->config.free_offset_bytes;
+	slot->request.length_bytes = calibration->written_bytes;
+	slot->request.iov_count = 0;
+	slot->request.done = note_done;
+	calibration->in_flight++;
+	block_submit(calibration->config.device, &slot->request);
+}
+
+/* Nothing is in flight. */
+static void go_on(struct calibration *calibration)
+{
+	if (calibration->state == CALIBRATION_DISCARDING) {
+		finish(calibration);
+		return;
+	}
+	if (calibration->result == 0)
+		phase_note(calibration);
+	calibration->phase++;
+	if (calibration->result < 0 ||
+	    calibration->phase == calibration->phase_count)
+		give_back(calibration);
+	else
+		phase_begin(calibration, loop_clock_ns());
+}
+
+static unsigned int calibration_poll(struct loop_poller *poller,
+				     uint64_t now_ns)
+{
+	struct calibration *calibration = (struct calibration *)(void *)
+		((char *)poller - offsetof(struct calibration, poller));
+
+	if (calibration->state == CALIBRATION_RUNNING) {
+		/* One has to complete, however long it takes. */
+		if (calibration->result == 0 &&
+		    (now_ns < calibration->phase_end_ns ||
+		     calibration->completions + calibration->failures +
+				     calibration->in_flight == 0))
+			return send_some(calibration);
+		calibration->state = CALIBRATION_DRAINING;
+	}
+	if (calibration->in_flight > 0)
+		return 0;
+	go_on(calibration);
+	return 1;
+}
+
+static uint64_t calibration_arm(struct loop_poller *poller, uint64_t now_ns)
+{
+	const struct calibration *calibration =
+		(const struct calibration *)(const void *)
+		((const char *)poller - offsetof(struct calibration, poller));
+
+	(void)now_ns;
+	if (calibration->in_flight == 0)
+		return 0;
+	if (calibration->state != CALIBRATION_RUNNING)
+		return UINT64_MAX;
+	return calibration->in_flight < phase_of(calibration)->depth ?
+		0 : calibration->phase_end_ns;
+}
+
+static void add_phase(struct calibration *calibration, enum block_op op,
+		      uint32_t depth, bool sequential)
+{
+	calibration->phases[calibration->phase_count++] = (struct phase){
+		.op = op, .depth = depth, .sequential = sequential,
+	};
+}
+
+static void add_phases(struct calibration *calibration)
+{
+	const bool is_short = calibration->capacity.is_short;
+	const uint32_t *all = is_short ? depths_short : depths;
+	const size_t count = is_short ?
+		sizeof(depths_short) / sizeof(depths_short[0]) :
+		sizeof(depths) / sizeof(depths[0]);
+
+	if (calibration->capacity.write_measured) {
+		add_phase(calibration, BLOCK_WRITE, SEQUENTIAL_DEPTH, true);
+		for (size_t i = 0; i < count; i++)
+			add_phase(calibration, BLOCK_WRITE, all[i], false);
+	}
+	for (size_t i = 0; i < count; i++)
+		add_phase(calibration, BLOCK_READ, all[i], false);
+	add_phase(calibration, BLOCK_READ, SEQUENTIAL_DEPTH, true);
+}
+
+static int check(const struct calibration_config *config,
+		 struct error *reterr)
+{
+	const uint64_t size_bytes = config->device->size_bytes;
+
+	if (size_bytes < SEQUENTIAL_BYTES)
+		return error_set(reterr, -EINVAL,
+				 "calibration: the device has %" PRIu64 " bytes: too small to measure",
+				 size_bytes);
+	if (config->free_offset_bytes > size_bytes ||
+	    config->free_size_bytes > size_bytes - config->free_offset_bytes ||
+	    config->free_offset_bytes % RANDOM_BYTES != 0)
+		return error_set(reterr, -EINVAL,
+				 "calibration: the free region is not one of the device's");
+	return 0;
+}
+
+int calibration_start(const struct calibration_config *config,
+		      struct calibration **ret_calibration,
+		      struct error *reterr)
+{
+	struct calibration *calibration;
+	uint64_t now_ns;
+	int rc;
+
+	rc = check(config, reterr);
+	if (rc < 0)
+		return rc;
+	calibration = calloc(1, sizeof(*calibration));
+	if (!calibration)
+		return error_set(reterr, -ENOMEM,
+				 "calibration: out of memory");
+	calibration->buffer = aligned_alloc(RANDOM_BYTES, BUFFER_BYTES);
+	if (!calibration->buffer) {
+		free(calibration);
+		return error_set(reterr, -ENOMEM,
+				 "calibration: out of memory");
+	}
+	now_ns = loop_clock_ns();
+	calibration->config = *config;
+	if (config->duration_ns == 0)
+		calibration->config.duration_ns = DURATION_NS;
+	calibration->capacity.is_short =
+		calibration->config.duration_ns <= CALIBRATION_SHORT_NS;
+	calibration->capacity.write_measured = !config->device->read_only &&
+		config->free_size_bytes >= SEQUENTIAL_BYTES;
+	calibration->random = now_ns | 1;
+	/* Not zeroes: some devices write those without writing. */
+	for (size_t i = 0; i < BUFFER_BYTES; i++)
+		calibration->buffer[i] =
+			(unsigned char)random_below(calibration, 256);
+	for (size_t i = 0; i < DEPTH_MAX; i++) {
+		calibration->slots[i].calibration = calibration;
+		calibration->slots[i].next_free = calibration->free;
+		calibration->free = &calibration->slots[i];
+	}
+	add_phases(calibration);
+	calibration->end_ns = now_ns + calibration->config.duration_ns;
+	phase_begin(calibration, now_ns);
+	calibration->poller.poll = calibration_poll;
+	calibration->poller.arm = calibration_arm;
+	loop_poller_add(config->loop, &calibration->poller);
+	*ret_calibration = calibration;
+	return 0;
+}
+
+void calibration_abort(struct calibration *calibration)
+{
+	if (calibration->result == 0)
+		calibration->result = -ECANCELED;
+}
+
+void calibration_destroy(struct calibration *calibration)
+{
+	if (!calibration)
+		return;
+	free(calibration->buffer);
+	free(calibration);
+}
