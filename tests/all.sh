@@ -87,7 +87,10 @@ meson_suite()
 		*) status=1 ;;
 		esac
 		# JSON's escapes are printf's.
-		field stdout "$line" | sed 's/%/%%/g; s/\\"/"/g' |
+		{
+			field stdout "$line"
+			field stderr "$line"
+		} | sed 's/%/%%/g; s/\\"/"/g' |
 			{ printf "$(cat)\n"; } >"$RESULTS/log" 2>/dev/null
 		result $status "$name" "$(field duration "$line")" \
 			"$RESULTS/log"
