@@ -20,7 +20,10 @@ isolate()
 	exec 8>"$dir/lock"
 	flock 8
 	if unshare --fork --pid --kill-child --mount-proc true 2>/dev/null; then
-		TEST_DIR=$dir timeout --foreground -k 5 "$limit_s" \
+		# Each is told by the kernel when the one above it dies.
+		TEST_DIR=$dir setpriv --pdeathsig KILL \
+			timeout --foreground -k 5 "$limit_s" \
+			setpriv --pdeathsig KILL \
 			unshare --fork --pid --kill-child --mount-proc "$@" ||
 			status=$?
 	else
