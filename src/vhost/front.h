@@ -29,7 +29,12 @@ struct front_config {
 	struct vdev *vdev;
 	struct vdev_process *process;	/* a socket of its own; NULL: common */
 	int listen_fd;			/* taken over on success */
-	unsigned int queues;		/* most that a session may use */
+	unsigned int queues;		/* most that a session may use: 1 .. 64 */
+	const char *id;			/* the disk's serial number, or NULL */
+	/* A session ended, or a ring of it stopped, by its front-end's fault:
+	 * what, once for each.  Optional; 'arg' is its. */
+	void (*report)(void *arg, const struct error *error);
+	void *arg;
 };
 
 struct front_status {
@@ -38,6 +43,7 @@ struct front_status {
 	bool attached;			/* a session holds it */
 };
 
+/* Returns 0, -EINVAL (queues), -ENOMEM or the system's reason. */
 int front_create(const struct front_config *config, struct front **ret_front,
 		 struct error *reterr);
 /* Cuts sessions without waiting for what is in flight at the device: those

@@ -1,0 +1,597 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * ring.c - serving a split virtqueue
+ *
+ * Theory of operation
+ *
+ * The guest owns the descriptor table and the available ring; we own the used
+ * ring.  Both sides look at indexes that only grow, modulo 2^16:
+ *
+ *	available  ....[ taken: in flight ][ new ]....
+ *	                                   ^      ^
+ *	                          next_avail      avail->idx  (the guest's)
+ *
+ * A visit of the poller takes a bounded batch, so that a deep queue does not
+ * delay its neighbours on the reactor, and goes over the batch in stages.
+ * Each stage asks for the cache lines that the next one reads, because most
+ * of a small request's cost is waiting for lines that the guest's core wrote:
+ *
+ *	heads		available ring -> which descriptors
+ *	describe	descriptor table -> chain, indirect table
+ *	locate		chain -> header and status byte
+ *	submit		header -> request for the vdev
+ *
+ * Completions are only collected ('completed'), whether they come inside
+ * submit or later from the device; the end of the visit writes them all to
+ * the used ring with one store of its index, and decides once whether the
+ * guest is to be called.  A ring's poller runs in every round of the loop, so
+ * what a device completes is written in the next one without any signal.
+ *
+ * Kicks.  While we poll, the guest need not kick.  With the event index that
+ * costs nothing: avail_event stays where it was, behind.  Without, the flag
+ * NO_NOTIFY is set once.  Before the loop sleeps, ring_arm asks for kicks and
+ * then looks again: either the guest sees the wish, or we see its request.
+ * As long as every request that may come would have to wait at the vdev
+ * anyhow, kicks stay off, and the loop looks again at that time.
+ *
+ * What the guest writes is copied once and checked before use.  A request
+ * that is wrong is answered with an error; when there is nothing to answer
+ * to (a head that isn't one, a loop, no status byte), the ring is broken: it
+ * stops, says so, and rings the error descriptor, until it is started again.
+ */
+#include "vhost/ring.h"
+
+#include <errno.h>
+#include <stddef.h>
+
+#include "vhost/access.h"
+#include "vhost/ring-internal.h"
+
+struct batch_entry {
+	struct ring_request *request;
+	struct blk_parts parts;
+};
+
+struct batch {
+	unsigned int count;
+	bool again;			/* from the inflight region */
+	uint16_t heads[RING_BATCH];
+	struct vring_desc first[RING_BATCH];
+	struct batch_entry entries[RING_BATCH];
+};
+
+/* ---- buffers of long chains ---- */
+
+static struct iovec *pool_take(struct ring_pool *pool)
+{
+	if (pool->free_count == 0)
+		return NULL;
+	pool->free_count--;
+	return &pool->memory[pool->free[pool->free_count] * pool->each];
+}
+
+static bool pool_give(struct ring_pool *pool, const struct iovec *iov)
+{
+	const size_t at = (size_t)((uintptr_t)iov - (uintptr_t)pool->memory) /
+			  sizeof(*iov);
+
+	if (at >= (size_t)pool->total * pool->each)
+		return false;
+	pool->free[pool->free_count++] = (uint16_t)(at / pool->each);
+	return true;
+}
+
+static void give_iov(struct ring *ring, struct ring_request *request)
+{
+	if (request->iov == request->own)
+		return;
+	if (!pool_give(&ring->medium, request->iov))
+		(void)pool_give(&ring->large, request->iov);
+	request->iov = request->own;
+}
+
+/* ---- taking ---- */
+
+static void request_free(struct ring *ring, struct ring_request *request)
+{
+	request->next = ring->free;
+	ring->free = request;
+}
+
+/* Stage 1: which heads.  Returns how many. */
+static unsigned int take_heads(struct ring *ring, struct batch *batch)
+{
+	uint16_t count;
+
+	batch->again = ring->resubmit_next < ring->resubmit_count;
+	if (batch->again) {
+		unsigned int left = ring->resubmit_count - ring->resubmit_next;
+
+		count = (uint16_t)(left < RING_BATCH ? left : RING_BATCH);
+		for (uint16_t i = 0; i < count; i++)
+			batch->heads[i] =
+				ring->resubmit[ring->resubmit_next + i];
+		return count;
+	}
+	count = (uint16_t)(access_acquire_u16(&ring->avail->idx) -
+			   ring->next_avail);
+	if (count == 0)
+		return 0;
+	if (count > ring->size) {
+		ring_break(ring,
+			   "available index is %u ahead in a ring of %u",
+			   count, ring->size);
+		return 0;
+	}
+	if (count > RING_BATCH)
+		count = RING_BATCH;
+	for (uint16_t i = 0; i < count; i++) {
+		const uint16_t at =
+			(uint16_t)(ring->next_avail + i) & ring->mask;
+
+		batch->heads[i] = access_read_u16(&ring->avail->ring[at]);
+		__builtin_prefetch(&ring->source.table[batch->heads[i] &
+						       ring->mask]);
+	}
+	return count;
+}
+
+/* Stage 2: the first descriptors, copied; ask for what they lead to. */
+static void describe(struct ring *ring, struct batch *batch)
+{
+	const struct chain_source *source = &ring->source;
+
+	for (unsigned int i = 0; i < batch->count; i++) {
+		struct vring_desc *first = &batch->first[i];
+
+		*first = chain_copy_desc(
+			&source->table[batch->heads[i] & ring->mask]);
+		if ((first->flags & VRING_DESC_F_INDIRECT) && source->recent) {
+			const uint8_t *table = memory_slot_find(
+				source->recent, first->addr, first->len);
+
+			if (table)
+				__builtin_prefetch(table);
+		} else {
+			__builtin_prefetch(
+				&source->table[first->next & ring->mask]);
+		}
+	}
+}
+
+/* Follow one chain with as much room as it needs.  Returns 0, -EAGAIN (no
+ * room now) or -EINVAL. */
+static int parse(struct ring *ring, struct ring_request *request,
+		 const struct vring_desc *first, struct chain *chain)
+{
+	int rc;
+
+	chain->iov = request->own;
+	chain->capacity = RING_IOV_OWN;
+	chain->last_resort = false;
+	rc = chain_parse(&ring->source, first, chain);
+	if (rc != -ENOSPC)
+		return rc;
+	chain->capacity = RING_IOV_MEDIUM;
+	chain->iov = pool_take(&ring->medium);
+	if (chain->iov) {
+		request->iov = chain->iov;
+		rc = chain_parse(&ring->source, first, chain);
+		if (rc != -ENOSPC)
+			return rc;
+		give_iov(ring, request);
+	}
+	chain->capacity = RING_IOV_LARGE;
+	chain->last_resort = true;
+	chain->iov = pool_take(&ring->large);
+	if (!chain->iov)
+		return -EAGAIN;
+	request->iov = chain->iov;
+	return chain_parse(&ring->source, first, chain);
+}
+
+/* Stage 3 for one: a request with its parts.  Returns 0; -EAGAIN: not now;
+ * -EINVAL: the ring is broken. */
+static int locate(struct ring *ring, uint16_t head,
+		  const struct vring_desc *first, struct batch_entry *entry)
+{
+	struct ring_request *request = ring->free;
+	struct chain chain;
+	int rc;
+
+	if (head >= ring->size) {
+		ring_break(ring, "head %u in a ring of %u", head, ring->size);
+		return -EINVAL;
+	}
+	if (ring->busy[head]) {
+		ring_break(ring, "head %u is in flight already", head);
+		return -EINVAL;
+	}
+	if (!request) {
+		ring->starved = true;
+		return -EAGAIN;
+	}
+	rc = parse(ring, request, first, &chain);
+	if (rc == 0)
+		rc = blk_locate(&chain, &entry->parts);
+	if (rc < 0) {
+		give_iov(ring, request);
+		ring->starved = rc == -EAGAIN;
+		if (rc == -EINVAL)
+			ring_break(ring,
+				   "the chain of head %u has no end or no status byte",
+				   head);
+		return rc;
+	}
+	__builtin_prefetch(entry->parts.header);
+	__builtin_prefetch(entry->parts.status, 1);
+	ring->free = request->next;
+	ring->busy[head] = 1;
+	request->head = head;
+	request->status = entry->parts.status;
+	request->used_bytes = entry->parts.used_bytes;
+	entry->request = request;
+	return 0;
+}
+
+
+
+/* Hand the next piece to the vdev, or all of it if it isn't large. */
+static void submit_piece(struct ring *ring, struct ring_request *request,
+			 uint64_t now_ns)
+{
+	struct block_request *block = &request->vdev.block;
+
+	block->iov = request->data;
+	block->offset_bytes = request->offset_bytes;
+	block->length_bytes = request->left_bytes < RING_PIECE_BYTES ?
+		request->left_bytes : RING_PIECE_BYTES;
+	block->iov_count = chain_cut(request->data, block->length_bytes,
+				     &request->rest_bytes);
+	request->left_bytes -= block->length_bytes;
+	vdev_submit(ring->config.target->vdev, &request->vdev, now_ns);
+}
+
+static void begin_pieces(struct ring *ring, struct ring_request *request,
+			 struct iovec *data, unsigned int count,
+			 uint64_t now_ns)
+{
+	request->data = data;
+	request->data_count = count;
+	request->offset_bytes = request->vdev.block.offset_bytes;
+	request->left_bytes = request->vdev.block.length_bytes;
+	submit_piece(ring, request, now_ns);
+}
+
+static void complete(struct ring *ring, struct ring_request *request)
+{
+	ring->completed[ring->completed_count++] = request;
+}
+
+/* Stage 4 for one. */
+static void submit(struct ring *ring, struct batch_entry *entry,
+		   uint64_t now_ns)
+{
+	struct ring_request *request = entry->request;
+	struct block_request *block = &request->vdev.block;
+	const int code = blk_fill(ring->config.target, &entry->parts,
+				  &request->vdev);
+
+	request->map = memory_map_get(ring->map);
+	request->left_bytes = 0;
+	if (code >= 0) {
+		/* Only GET_ID has written anything then. */
+		request->logged = code == VIRTIO_BLK_S_OK;
+		block->iov = entry->parts.data_in;
+		block->iov_count = request->logged ?
+			entry->parts.data_in_count : 0;
+		request->code = (uint8_t)code;
+		complete(ring, request);
+		return;
+	}
+	request->logged = block->op == BLOCK_READ;
+	if (block->length_bytes > RING_PIECE_BYTES && block->iov_count > 0)
+		begin_pieces(ring, request,
+			     request->logged ? entry->parts.data_in :
+					       entry->parts.data_out,
+			     block->iov_count, now_ns);
+	else
+		vdev_submit(ring->config.target->vdev, &request->vdev, now_ns);
+}
+
+/* Stages 3 and 4; returns how many went through. */
+static unsigned int locate_and_submit(struct ring *ring, struct batch *batch,
+				      uint64_t now_ns)
+{
+	uint64_t bytes = 0;
+	unsigned int count = 0;
+
+	while (count < batch->count && bytes < RING_BATCH_BYTES) {
+		struct batch_entry *entry = &batch->entries[count];
+
+		if (locate(ring, batch->heads[count], &batch->first[count],
+			   entry) < 0)
+			break;
+		bytes += entry->parts.data_in_bytes +
+			 entry->parts.data_out_bytes;
+		count++;
+	}
+	if (batch->again) {
+		ring->resubmit_next += count;
+	} else {
+		ring->next_avail = (uint16_t)(ring->next_avail + count);
+		if (ring->inflight.queue)
+			for (unsigned int i = 0; i < count; i++)
+				inflight_take(&ring->inflight,
+					      batch->heads[i]);
+	}
+	ring->in_flight += count;
+	for (unsigned int i = 0; i < count; i++)
+		submit(ring, &batch->entries[i], now_ns);
+	return count;
+}
+
+static void stop_kicks(struct ring *ring)
+{
+	ring->armed = false;
+	if (!ring->event_idx)
+		access_write_u16(&ring->used->flags, VRING_USED_F_NO_NOTIFY);
+}
+
+static unsigned int take(struct ring *ring, uint64_t now_ns)
+{
+	struct batch batch;
+
+	batch.count = take_heads(ring, &batch);
+	if (batch.count == 0)
+		return 0;
+	if (ring->armed)
+		stop_kicks(ring);
+	describe(ring, &batch);
+	return locate_and_submit(ring, &batch, now_ns);
+}
+
+/* ---- completing ---- */
+
+static void log_data(struct ring *ring, const struct ring_request *request)
+{
+	const struct block_request *block = &request->vdev.block;
+	uint64_t guest_addr;
+
+	for (uint32_t i = 0; i < block->iov_count; i++) {
+		const struct iovec *iov = &block->iov[i];
+
+		if (memory_guest_addr(request->map, iov->iov_base, &guest_addr))
+			log_mark(ring->log, guest_addr, iov->iov_len);
+	}
+}
+
+void ring_request_done(struct vdev_request *vdev)
+{
+	struct ring_request *request = (struct ring_request *)(void *)
+		((char *)vdev - offsetof(struct ring_request, vdev));
+	struct ring *ring = request->ring;
+
+	request->code = blk_status(vdev->block.result);
+	if (request->left_bytes > 0 && vdev->block.result == 0 &&
+	    !ring->orphan) {
+		request->next = NULL;
+		*ring->pieces_end = request;
+		ring->pieces_end = &request->next;
+		return;
+	}
+	complete(ring, request);
+	if (ring->orphan && ring->completed_count == ring->in_flight)
+		ring_free(ring);
+}
+
+/* Requests of several pieces go on with their next. */
+static void next_pieces(struct ring *ring, uint64_t now_ns)
+{
+	struct ring_request *request = ring->pieces;
+
+	ring->pieces = NULL;
+	ring->pieces_end = &ring->pieces;
+	while (request) {
+		struct ring_request *next = request->next;
+		const uint32_t done = request->vdev.block.iov_count;
+
+		if (ring->log && request->logged)
+			log_data(ring, request);
+		request->offset_bytes += request->vdev.block.length_bytes;
+		request->data += done - 1;
+		request->data_count -= done - 1;
+		if (request->rest_bytes > 0) {
+			chain_uncut(request->data, request->rest_bytes);
+		} else {
+			request->data++;
+			request->data_count--;
+		}
+		submit_piece(ring, request, now_ns);
+		request = next;
+	}
+}
+
+/* Does the guest want to be called for what was used since it was asked
+ * last? */
+static bool wants_call(struct ring *ring)
+{
+	const uint16_t before = ring->signalled_idx;
+	uint16_t event;
+
+	/* Its wish is read after our index is out. */
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	if (!ring->event_idx)
+		return !(access_read_u16(&ring->avail->flags) &
+			 VRING_AVAIL_F_NO_INTERRUPT);
+	event = access_read_u16(&ring->avail->ring[ring->size]);
+	ring->signalled_idx = ring->used_idx;
+	if (!ring->signalled) {
+		ring->signalled = true;
+		return true;
+	}
+	return (uint16_t)(ring->used_idx - event - 1) <
+	       (uint16_t)(ring->used_idx - before);
+}
+
+static void log_used(struct ring *ring, uint16_t first, unsigned int count)
+{
+	const uint64_t base = ring->used_guest_addr;
+
+	log_mark(ring->log, base, offsetof(struct vring_used, ring));
+	for (unsigned int i = 0; i < count; i++) {
+		const unsigned int at = (uint16_t)(first + i) & ring->mask;
+
+		log_mark(ring->log,
+			 base + offsetof(struct vring_used, ring) +
+				 at * sizeof(struct vring_used_elem),
+			 sizeof(struct vring_used_elem));
+	}
+}
+
+/* Write what is completed to the used ring: see inflight.c for the order. */
+static void publish(struct ring *ring)
+{
+	const unsigned int count = ring->completed_count;
+	const uint16_t first = ring->used_idx;
+	uint16_t idx = first;
+
+	for (unsigned int i = 0; i < count; i++, idx++) {
+		const struct ring_request *request = ring->completed[i];
+
+		access_write_u8(request->status, request->code);
+		if (ring->log) {
+			uint64_t guest_addr;
+
+			if (request->logged)
+				log_data(ring, request);
+			if (memory_guest_addr(request->map, request->status,
+					      &guest_addr))
+				log_mark(ring->log, guest_addr, 1);
+		}
+		access_write_u64(&ring->used->ring[idx & ring->mask],
+				 request->head |
+					 (uint64_t)request->used_bytes << 32);
+		if (ring->inflight.queue)
+			inflight_batch(&ring->inflight, request->head);
+	}
+	ring->used_idx = idx;
+	access_release_u16(&ring->used->idx, idx);
+	if (ring->inflight.queue) {
+		for (unsigned int i = 0; i < count; i++)
+			inflight_clear(&ring->inflight,
+				       ring->completed[i]->head);
+		inflight_commit(&ring->inflight, idx);
+	}
+	if (ring->log && ring->log_used)
+		log_used(ring, first, count);
+	if (ring->call && wants_call(ring))
+		notify_ring(ring->call);
+}
+
+static void flush(struct ring *ring)
+{
+	const unsigned int count = ring->completed_count;
+
+	if (!ring->silent)
+		publish(ring);
+	for (unsigned int i = 0; i < count; i++) {
+		struct ring_request *request = ring->completed[i];
+
+		ring->busy[request->head] = 0;
+		give_iov(ring, request);
+		memory_map_put(request->map);
+		request_free(ring, request);
+	}
+	ring->completed_count = 0;
+	ring->in_flight -= count;
+	ring->starved = false;
+}
+
+/* What only shows after the fact. */
+static void check_troubles(struct ring *ring)
+{
+	if (memory_lost(ring->map))
+		ring_break(ring, "guest memory was truncated");
+	else if (ring->log && (ring->log->lost || ring->log->overrun))
+		ring_break(ring, ring->log->lost ?
+				   "the dirty log was truncated" :
+				   "the dirty log is too short for the memory");
+	else if (notify_failure(ring->kick) < 0 ||
+		 notify_failure(ring->call) < 0)
+		ring_break(ring, "its kick or call descriptor does not work");
+}
+
+/* ---- the poller ---- */
+
+unsigned int ring_poll(struct loop_poller *poller, uint64_t now_ns)
+{
+	struct ring *ring = (struct ring *)(void *)
+		((char *)poller - offsetof(struct ring, poller));
+	unsigned int found = 0;
+
+	if (ring->pieces) {
+		next_pieces(ring, now_ns);
+		found++;
+	}
+	if (ring->taking && !ring->starved)
+		found += take(ring, now_ns);
+	if (ring->completed_count > 0) {
+		found += ring->completed_count;
+		flush(ring);
+		if (!ring->broken)
+			check_troubles(ring);
+	} else if (notify_unsent(ring->call)) {
+		notify_ring(ring->call);
+	}
+	if (ring->quiescing && !ring->told_idle && ring_idle(ring)) {
+		ring->told_idle = true;
+		ring->config.idle(ring->config.arg);
+	}
+	return found;
+}
+
+/* Until when every request that may come would wait at the vdev. */
+static uint64_t quiet_until_ns(const struct ring *ring)
+{
+	const struct blk_target *target = ring->config.target;
+
+	return target->process ? 0 : vdev_quiet_until_ns(target->vdev);
+}
+
+uint64_t ring_arm(struct loop_poller *poller, uint64_t now_ns)
+{
+	struct ring *ring = (struct ring *)(void *)
+		((char *)poller - offsetof(struct ring, poller));
+	uint64_t quiet_ns;
+
+	if (ring->completed_count > 0 || ring->pieces ||
+	    notify_unsent(ring->call) ||
+	    (ring->quiescing && !ring->told_idle && ring_idle(ring)))
+		return 0;
+	if (!ring->broken)
+		check_troubles(ring);
+	if (!ring->taking || ring->starved)
+		return UINT64_MAX;
+	if (ring->resubmit_next < ring->resubmit_count)
+		return 0;
+	quiet_ns = quiet_until_ns(ring);
+	if (quiet_ns > now_ns)
+		return quiet_ns;
+	ring->armed = true;
+	if (ring->event_idx)
+		access_write_u16(&ring->used->ring[ring->size],
+				 ring->next_avail);
+	else
+		access_write_u16(&ring->used->flags, 0);
+	if (ring->log && ring->log_used)
+		log_mark(ring->log, ring->used_guest_addr,
+			 sizeof(struct vring_used) +
+				 ring->size * sizeof(struct vring_used_elem) +
+				 sizeof(uint16_t));
+	/* Either the guest sees the wish, or we its request. */
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	if (access_acquire_u16(&ring->avail->idx) != ring->next_avail)
+		return 0;
+	return ring->kick ? UINT64_MAX : now_ns + RING_NO_KICK_POLL_NS;
+}

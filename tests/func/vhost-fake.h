@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * vhost-fake.h - a vdev over plain memory that can hold requests back
+ *
+ * Implements what of vdev/vdev.h the vhost server uses, so that its tests
+ * decide when and how each request ends.
+ */
+#ifndef TESTS_FUNC_VHOST_FAKE_H
+#define TESTS_FUNC_VHOST_FAKE_H
+
+#include "vdev/vdev.h"
+
+#define FAKE_HELD_MAX	4096U
+
+struct vdev_process {
+	uint32_t ioprio;
+	unsigned int requests;
+};
+
+struct vdev {
+	uint8_t *data;
+	uint64_t size_bytes;
+	uint32_t block_size;
+	bool read_only;
+	bool hold;		/* keep requests until fake_complete */
+	int fail;		/* -errno for every request, 0: none */
+	uint64_t quiet_until_ns;
+	struct vdev_process processes[8];	/* by I/O priority level */
+	struct vdev_listener *listeners;
+	struct vdev_request *held[FAKE_HELD_MAX];
+	unsigned int held_count;
+	unsigned int counts[BLOCK_WRITE_ZEROES + 1];	/* by operation */
+	uint64_t largest_bytes;
+};
+
+struct vdev *fake_create(uint64_t size_bytes);
+void fake_destroy(struct vdev *vdev);
+/* Do and end the held request 'index' (they move up). */
+void fake_complete(struct vdev *vdev, unsigned int index);
+void fake_complete_all(struct vdev *vdev);
+
+#endif
