@@ -556,7 +556,9 @@ static uint64_t quiet_until_ns(const struct ring *ring)
 {
 	const struct blk_target *target = ring->config.target;
 
-	return target->process ? 0 : vdev_quiet_until_ns(target->vdev);
+	return target->process ?
+		vdev_process_quiet_until_ns(target->process) :
+		vdev_quiet_until_ns(target->vdev);
 }
 
 uint64_t ring_arm(struct loop_poller *poller, uint64_t now_ns)

@@ -1,0 +1,358 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * control.c - the endpoint's side of the conversation in docs/control.md
+ *
+ * penstockd is trusted more than a guest but not blindly: it may be a newer
+ * or a dying one.  Every field is checked by the handler that uses it; a
+ * message that is not an object closes the connection and nothing else.
+ */
+#include "endpoint/endpoint.h"
+
+#include <errno.h>
+#include <stddef.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+/* Taken from the connection in one go, so that a flood of messages does not
+ * keep rings waiting. */
+#define MESSAGES_MAX	8U
+#define LIST_PART	100U
+
+static void connection_close(struct endpoint *endpoint)
+{
+	if (endpoint->connection_fd < 0)
+		return;
+	loop_watch_remove(endpoint->loop, &endpoint->connection_watch);
+	close(endpoint->connection_fd);
+	endpoint->connection_fd = -1;
+}
+
+/* A penstockd that does not read its replies is as good as gone. */
+static void send_or_close(struct endpoint *endpoint, const json_t *message,
+			  int fd)
+{
+	if (endpoint->connection_fd < 0)
+		return;
+	if (ctl_send(endpoint->connection_fd, message, fd) < 0)
+		connection_close(endpoint);
+}
+
+void endpoint_tell(struct endpoint *endpoint, json_t *event)
+{
+	send_or_close(endpoint, event, -1);
+	json_decref(event);
+}
+
+void endpoint_reply(struct endpoint *endpoint, json_int_t id, json_t *reply)
+{
+	if (!reply)
+		reply = json_object();
+	json_object_set_new(reply, "id", json_integer(id));
+	json_object_set_new(reply, "ok", json_true());
+	send_or_close(endpoint, reply, -1);
+	json_decref(reply);
+}
+
+void endpoint_reply_error(struct endpoint *endpoint, json_int_t id, int result,
+			  const struct error *error)
+{
+	json_t *reply = json_pack("{s:I, s:s, s:i}", "id", id, "error",
+				  error->text[0] ? error->text :
+						   strerror(-result),
+				  "errno", -result);
+
+	send_or_close(endpoint, reply, -1);
+	json_decref(reply);
+}
+
+static int op_hello(struct endpoint *endpoint, json_t *request, int *fd,
+		    json_t *reply, struct error *reterr)
+{
+	const json_t *version = json_object_get(request, "version");
+
+	(void)fd;
+	if (!json_is_integer(version) ||
+	    json_integer_value(version) != CTL_VERSION)
+		return error_set(reterr, -EPROTO,
+				 "endpoint %s speaks version %d of the control protocol",
+				 endpoint->name, CTL_VERSION);
+	json_object_set_new(reply, "version", json_integer(CTL_VERSION));
+	json_object_set_new(reply, "pid", json_integer(getpid()));
+	json_object_set_new(reply, "name", json_string(endpoint->name));
+	endpoint_watch_forget(endpoint);
+	return 0;
+}
+
+/* A cursor over everything that a reply to 'list' may have to hold. */
+struct listing {
+	uint64_t from, position;
+	unsigned int taken;
+	json_t *reply;
+};
+
+static void list_item(struct listing *listing, const char *array, json_t *said)
+{
+	if (listing->position++ < listing->from || listing->taken == LIST_PART)
+		return;
+	listing->taken++;
+	json_array_append(json_object_get(listing->reply, array), said);
+}
+
+static int op_list(struct endpoint *endpoint, json_t *request, int *fd,
+		   json_t *reply, struct error *reterr)
+{
+	static const char *const arrays[] = {"devices", "vdevs", "processes",
+					     "listeners"};
+	struct listing listing = {.reply = reply};
+	const json_t *from = json_object_get(request, "from");
+
+	(void)fd;
+	(void)reterr;
+	if (json_is_integer(from) && json_integer_value(from) > 0)
+		listing.from = (uint64_t)json_integer_value(from);
+	for (size_t i = 0; i < sizeof(arrays) / sizeof(*arrays); i++)
+		json_object_set_new(reply, arrays[i], json_array());
+	for (struct endpoint_device *d = endpoint->devices; d; d = d->next)
+		list_item(&listing, "devices", d->said);
+	for (struct endpoint_vdev *v = endpoint->vdevs; v; v = v->next)
+		list_item(&listing, "vdevs", v->said);
+	for (struct endpoint_process *p = endpoint->processes; p; p = p->next)
+		list_item(&listing, "processes", p->said);
+	for (struct endpoint_front *f = endpoint->fronts; f; f = f->next) {
+		json_t *said = json_pack("{s:s, s:I}", "vdev", f->vdev->name,
+			"pasid", (json_int_t)(f->process ? f->process->pasid : 0));
+
+		list_item(&listing, "listeners", said);
+		json_decref(said);
+	}
+	if (listing.from + listing.taken < listing.position)
+		json_object_set_new(reply, "next",
+			json_integer((json_int_t)(listing.from + listing.taken)));
+	json_object_set_new(reply, "enforce", json_boolean(endpoint->enforce));
+	return 0;
+}
+
+static int wanted_descriptor(struct endpoint *endpoint, const json_t *request)
+{
+	const char *kind = json_string_value(json_object_get(request, "kind"));
+	const json_t *pasid = json_object_get(request, "pasid");
+
+	if (!kind)
+		return -1;
+	if (!strcmp(kind, "stats"))
+		return endpoint->stats_fd;
+	if (!strcmp(kind, "device")) {
+		const struct endpoint_device *d = endpoint_find_device(endpoint,
+			json_string_value(json_object_get(request, "name")));
+
+		return d ? d->memory_fd : -1;
+	}
+	if (!strcmp(kind, "listener")) {
+		const struct endpoint_front *f = endpoint_find_front(endpoint,
+			json_string_value(json_object_get(request, "vdev")),
+			(uint64_t)json_integer_value(pasid));
+
+		return f ? front_listen_fd(f->front) : -1;
+	}
+	return -1;
+}
+
+/* The only reply that carries a descriptor, so it sends for itself. */
+static int op_descriptor(struct endpoint *endpoint, json_t *request, int *fd,
+			 json_t *reply, struct error *reterr)
+{
+	const int wanted = wanted_descriptor(endpoint, request);
+
+	(void)fd;
+	if (wanted < 0)
+		return error_set(reterr, -ENOENT,
+				 "endpoint %s has no such descriptor",
+				 endpoint->name);
+	json_object_set(reply, "id", json_object_get(request, "id"));
+	json_object_set_new(reply, "ok", json_true());
+	send_or_close(endpoint, reply, wanted);
+	return ENDPOINT_LATER;
+}
+
+static json_t *device_status(struct endpoint_device *d)
+{
+	struct sched_report report;
+
+	sched_report(vdev_device_sched(d->device), &report);
+	return json_pack("{s:s, s:{s:I, s:I, s:I, s:I, s:I, s:I}}", "name",
+			 d->name, "report", "in_flight",
+			 (json_int_t)vdev_device_in_flight(d->device), "window",
+			 (json_int_t)report.window, "queued",
+			 (json_int_t)report.queued, "capacity_milli",
+			 (json_int_t)report.capacity_milli, "shortage_milli",
+			 (json_int_t)report.shortage_milli, "shortages",
+			 (json_int_t)report.shortages);
+}
+
+static int op_status(struct endpoint *endpoint, json_t *request, int *fd,
+		     json_t *reply, struct error *reterr)
+{
+	json_t *devices = json_array(), *fronts = json_array();
+
+	(void)request;
+	(void)fd;
+	(void)reterr;
+	for (struct endpoint_device *d = endpoint->devices; d; d = d->next)
+		json_array_append_new(devices, device_status(d));
+	for (struct endpoint_front *f = endpoint->fronts; f; f = f->next) {
+		struct front_status status;
+
+		front_status(f->front, &status);
+		json_array_append_new(fronts,
+			json_pack("{s:s, s:I, s:i, s:b, s:I}", "vdev",
+				  f->vdev->name, "pasid",
+				  (json_int_t)(f->process ? f->process->pasid : 0),
+				  "sessions", (int)status.sessions, "attached",
+				  status.attached, "epoch",
+				  (json_int_t)status.epoch));
+	}
+	json_object_set_new(reply, "devices", devices);
+	json_object_set_new(reply, "fronts", fronts);
+	return 0;
+}
+
+static int op_enforce(struct endpoint *endpoint, json_t *request, int *fd,
+		      json_t *reply, struct error *reterr)
+{
+	const json_t *on = json_object_get(request, "on");
+
+	(void)fd;
+	(void)reply;
+	if (!json_is_boolean(on))
+		return error_set(reterr, -EINVAL, "enforce: 'on' must be true or false");
+	endpoint->enforce = json_is_true(on);
+	for (struct endpoint_device *d = endpoint->devices; d; d = d->next)
+		sched_enforce(vdev_device_sched(d->device), endpoint->enforce,
+			      loop_clock_ns());
+	return 0;
+}
+
+static const struct {
+	const char *op;
+	/* 0: reply; ENDPOINT_LATER; or -errno with a reason. */
+	int (*handle)(struct endpoint *endpoint, json_t *request, int *fd,
+		      json_t *reply, struct error *reterr);
+} ops[] = {
+	{"hello", op_hello},
+	{"list", op_list},
+	{"descriptor", op_descriptor},
+	{"status", op_status},
+	{"enforce", op_enforce},
+	{"device-add", endpoint_device_add},
+	{"device-calibrate", endpoint_device_calibrate},
+	{"device-capacity", endpoint_device_capacity},
+	{"device-remove", endpoint_device_remove},
+	{"vdev-add", endpoint_vdev_add},
+	{"vdev-resize", endpoint_vdev_resize},
+	{"vdev-limits", endpoint_vdev_limits},
+	{"vdev-remove", endpoint_vdev_remove},
+	{"process-add", endpoint_process_add},
+	{"process-update", endpoint_process_update},
+	{"process-remove", endpoint_process_remove},
+	{"listen", endpoint_listen},
+	{"unlisten", endpoint_unlisten},
+	{"drain", endpoint_drain},
+};
+
+static void handle(struct endpoint *endpoint, json_t *request, int fd)
+{
+	const char *op = json_string_value(json_object_get(request, "op"));
+	const json_int_t id =
+		json_integer_value(json_object_get(request, "id"));
+	struct error error = {0};
+	json_t *reply = json_object();
+	int result = -ENOSYS;
+
+	error_set(&error, 0, "unknown request '%s'", op ? op : "");
+	for (size_t i = 0; op && i < sizeof(ops) / sizeof(*ops); i++)
+		if (!strcmp(ops[i].op, op)) {
+			error.text[0] = '\0';
+			result = ops[i].handle(endpoint, request, &fd, reply,
+					       &error);
+			break;
+		}
+	if (fd >= 0)
+		close(fd);
+	if (result == 0) {
+		endpoint_reply(endpoint, id, reply);
+		return;
+	}
+	json_decref(reply);
+	if (result < 0)
+		endpoint_reply_error(endpoint, id, result, &error);
+}
+
+static void connection_ready(struct loop_watch *watch)
+{
+	struct endpoint *endpoint =
+		(struct endpoint *)((char *)watch -
+			offsetof(struct endpoint, connection_watch));
+
+	for (unsigned int i = 0; i < MESSAGES_MAX; i++) {
+		json_t *request;
+		int fd, result;
+
+		if (endpoint->connection_fd < 0)
+			return;
+		result = ctl_receive(endpoint->connection_fd, &request, &fd);
+		if (result == -EAGAIN)
+			return;
+		if (result < 0) {
+			connection_close(endpoint);
+			return;
+		}
+		handle(endpoint, request, fd);
+		json_decref(request);
+	}
+}
+
+static void listen_ready(struct loop_watch *watch)
+{
+	struct endpoint *endpoint =
+		(struct endpoint *)((char *)watch -
+				    offsetof(struct endpoint, listen_watch));
+	struct ucred peer;
+	socklen_t length = sizeof(peer);
+	int fd = accept4(endpoint->listen_fd, NULL, NULL,
+			 SOCK_CLOEXEC | SOCK_NONBLOCK);
+
+	if (fd < 0)
+		return;
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &length) < 0 ||
+	    (peer.uid != 0 && peer.uid != geteuid())) {
+		close(fd);
+		return;
+	}
+	connection_close(endpoint);
+	endpoint->connection_fd = fd;
+	endpoint->connection_watch.ready = connection_ready;
+	if (loop_watch_add(endpoint->loop, &endpoint->connection_watch, fd) < 0) {
+		close(fd);
+		endpoint->connection_fd = -1;
+	}
+}
+
+int endpoint_control_start(struct endpoint *endpoint, struct error *reterr)
+{
+	int result;
+
+	endpoint->connection_fd = -1;
+	endpoint->listen_watch.ready = listen_ready;
+	result = loop_watch_add(endpoint->loop, &endpoint->listen_watch,
+				endpoint->listen_fd);
+	if (result < 0)
+		return error_set(reterr, result, "can't watch the control socket");
+	return 0;
+}
+
+void endpoint_control_finish(struct endpoint *endpoint)
+{
+	connection_close(endpoint);
+	loop_watch_remove(endpoint->loop, &endpoint->listen_watch);
+}

@@ -1,0 +1,370 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* devices.c - devices of an endpoint: adding, measuring, removing */
+#include "endpoint/endpoint.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "endpoint/fields.h"
+
+#define CALIBRATION_MAX_NS	UINT64_C(600000000000)
+/* Requests inside a device whose depth nobody has measured. */
+#define WINDOW_DEFAULT		32U
+#define WINDOW_MIN		1U
+#define WINDOW_MAX		1024U
+#define SECOND_NS		UINT64_C(1000000000)
+#define SMALL_KIB		4U
+#define LARGE_KIB		128U
+
+struct endpoint_device *endpoint_find_device(struct endpoint *endpoint,
+					     const char *name)
+{
+	struct endpoint_device *device = endpoint->devices;
+
+	while (device && (!name || strcmp(device->name, name)))
+		device = device->next;
+	return device;
+}
+
+/* A 4 KiB and a 128 KiB request at full depth give the two coefficients of
+ * the linear model: a base for each request and a price for each KiB. */
+static void cost_from_curve(const struct capacity_curve *curve,
+			    uint64_t *ret_request_ns, uint64_t *ret_per_kib_ns)
+{
+	uint64_t small_ns, large_ns, per_kib_ns = 0, iops = 0;
+
+	for (unsigned int i = 0; i < curve->count; i++)
+		if (curve->points[i].iops > iops)
+			iops = curve->points[i].iops;
+	if (!iops)
+		return;
+	small_ns = SECOND_NS / iops;
+	if (curve->bytes_per_s) {
+		large_ns = LARGE_KIB * 1024 * SECOND_NS / curve->bytes_per_s;
+		if (large_ns > small_ns)
+			per_kib_ns = (large_ns - small_ns) /
+				     (LARGE_KIB - SMALL_KIB);
+	}
+	if (SMALL_KIB * per_kib_ns >= small_ns)
+		per_kib_ns = small_ns / (2 * SMALL_KIB);
+	*ret_request_ns = small_ns - SMALL_KIB * per_kib_ns;
+	*ret_per_kib_ns = per_kib_ns;
+}
+
+/* The least depth that reaches nearly all of the rate, doubled: more inside
+ * the device only adds waiting. */
+static uint32_t window_from(const struct capacity_curve *curve)
+{
+	uint64_t best = 0;
+
+	for (unsigned int i = 0; i < curve->count; i++)
+		if (curve->points[i].iops > best)
+			best = curve->points[i].iops;
+	for (unsigned int i = 0; i < curve->count; i++)
+		if (curve->points[i].iops >= best - best / 20)
+			return curve->points[i].depth * 2;
+	return WINDOW_DEFAULT;
+}
+
+static struct sched_config sched_config_from(const struct capacity *capacity,
+					     bool immediate)
+{
+	struct sched_config config = {
+		.immediate = immediate,
+		.window_min = WINDOW_MIN,
+		.window_max = WINDOW_DEFAULT,
+	};
+
+	for (unsigned int d = 0; d < 2; d++) {
+		uint32_t window = window_from(&capacity->direction[d]);
+
+		cost_from_curve(&capacity->direction[d],
+				&config.cost.request_ns[d],
+				&config.cost.per_kib_ns[d]);
+		if (window > config.window_max)
+			config.window_max = window;
+	}
+	if (config.window_max > WINDOW_MAX)
+		config.window_max = WINDOW_MAX;
+	return config;
+}
+
+static int read_model(const json_t *json, struct block_model *ret_model,
+		      struct error *reterr)
+{
+	struct block_model model = {0};
+	uint64_t servers = 0, sigma = 0, errors = 0;
+	int result;
+
+	if (!json)
+		return 0;
+	result = field_u64(json, "servers", 4096, &servers, reterr);
+	if (result == 0)
+		result = field_u64(json, "read_median_ns", 60 * SECOND_NS,
+				   &model.read_median_ns, reterr);
+	if (result == 0)
+		result = field_u64(json, "write_median_ns", 60 * SECOND_NS,
+				   &model.write_median_ns, reterr);
+	if (result == 0)
+		result = field_u64(json, "per_kib_ns", SECOND_NS,
+				   &model.per_kib_ns, reterr);
+	if (result == 0)
+		result = field_u64(json, "sigma_milli", 3000, &sigma, reterr);
+	if (result == 0)
+		result = field_u64(json, "seed", INT64_MAX, &model.seed, reterr);
+	if (result == 0)
+		result = field_u64(json, "error_ppm", 1000000, &errors, reterr);
+	if (result == 0)
+		result = field_u64(json, "stall_every_ns", 3600 * SECOND_NS,
+				   &model.stall_every_ns, reterr);
+	if (result == 0)
+		result = field_u64(json, "stall_ns", 3600 * SECOND_NS,
+				   &model.stall_ns, reterr);
+	if (result < 0)
+		return result;
+	model.servers = (uint32_t)servers;
+	model.sigma_milli = (uint32_t)sigma;
+	model.error_ppm = (uint32_t)errors;
+	*ret_model = model;
+	return 0;
+}
+
+static int read_config(json_t *request, struct block_config *config,
+		       struct capacity *capacity, uint64_t *slot,
+		       struct error *reterr)
+{
+	const json_t *table = json_object_get(request, "capacity");
+	int result = field_name(request, "kind", &config->kind, reterr);
+
+	if (result == 0)
+		result = field_u64(request, "size_bytes", INT64_MAX,
+				   &config->size_bytes, reterr);
+	if (result == 0)
+		result = field_bool(request, "read_only", &config->read_only,
+				    reterr);
+	if (result == 0)
+		result = field_u64(request, "slot", STATS_DEVICES - 1, slot,
+				   reterr);
+	if (result == 0)
+		result = read_model(json_object_get(request, "model"),
+				    &config->model, reterr);
+	if (result == 0 && table && ctl_to_capacity(table, capacity) < 0)
+		result = error_set(reterr, -EINVAL,
+				   "'capacity' is not a calibration table");
+	return result;
+}
+
+static void device_free(struct endpoint_device *device)
+{
+	vdev_device_destroy(device->device);
+	block_close(device->block);
+	if (device->memory_fd >= 0)
+		close(device->memory_fd);
+	json_decref(device->said);
+	free(device->name);
+	free(device);
+}
+
+/* Memory is kept by penstockd too, so that it outlives us; after adoption it
+ * asks for it back. */
+static int keep_memory(const struct block_config *config, int *ret_fd)
+{
+	*ret_fd = -1;
+	if (strcmp(config->kind, "memory") || config->fd < 0)
+		return 0;
+	*ret_fd = fcntl(config->fd, F_DUPFD_CLOEXEC, 0);
+	return *ret_fd < 0 ? -errno : 0;
+}
+
+static int device_open(struct endpoint *endpoint, struct endpoint_device *device,
+		       struct block_config *config,
+		       const struct capacity *capacity, uint64_t slot,
+		       int *fd, struct error *reterr)
+{
+	struct sched_config sched;
+	int result = keep_memory(config, &device->memory_fd);
+
+	if (result < 0)
+		return error_set(reterr, result, "no descriptor left for device %s",
+				 device->name);
+	result = block_open(config, endpoint->loop, &device->block, reterr);
+	if (result < 0)
+		return result;
+	*fd = -1;
+	device->immediate = !strcmp(config->kind, "memory") ||
+			    (!strcmp(config->kind, "nullio") &&
+			     config->model.servers == 0);
+	device->stats = &endpoint->stats->devices[slot];
+	sched = sched_config_from(capacity, device->immediate);
+	result = vdev_device_create(device->block, &sched, device->stats,
+				    endpoint->loop, &device->device, reterr);
+	if (result == 0)
+		sched_enforce(vdev_device_sched(device->device),
+			      endpoint->enforce, loop_clock_ns());
+	return result;
+}
+
+int endpoint_device_add(struct endpoint *endpoint, json_t *request, int *fd,
+			json_t *reply, struct error *reterr)
+{
+	struct block_config config = {.fd = *fd};
+	struct capacity capacity = {0};
+	struct endpoint_device *device;
+	const char *name;
+	uint64_t slot = 0;
+	int result = field_name(request, "name", &name, reterr);
+
+	if (result == 0)
+		result = read_config(request, &config, &capacity, &slot, reterr);
+	if (result < 0)
+		return result;
+	device = endpoint_find_device(endpoint, name);
+	if (device && !field_same_request(device->said, request))
+		return error_set(reterr, -EEXIST, "device %s exists", name);
+	if (device)
+		goto out;
+
+	device = calloc(1, sizeof(*device));
+	if (!device)
+		return error_set(reterr, -ENOMEM, "no memory for device %s", name);
+	device->endpoint = endpoint;
+	device->memory_fd = -1;
+	device->told_shortage = 1000;
+	device->said = field_said(request);
+	device->name = strdup(name);
+	result = device->name ? device_open(endpoint, device, &config, &capacity,
+					    slot, fd, reterr) :
+				error_set(reterr, -ENOMEM, "no memory");
+	if (result < 0) {
+		device_free(device);
+		return result;
+	}
+	device->told_errors = stats_get(&device->stats->errors);
+	device->stalled_since_ns = loop_clock_ns();
+	device->next = endpoint->devices;
+	endpoint->devices = device;
+out:
+	json_object_set_new(reply, "size_bytes",
+		json_integer((json_int_t)device->block->size_bytes));
+	return 0;
+}
+
+static int find_device(struct endpoint *endpoint, const json_t *request,
+		       struct endpoint_device **ret_device, struct error *reterr)
+{
+	const char *name;
+	int result = field_name(request, "name", &name, reterr);
+
+	if (result < 0)
+		return result;
+	*ret_device = endpoint_find_device(endpoint, name);
+	if (!*ret_device)
+		return error_set(reterr, -ENOENT, "no device %s", name);
+	return 0;
+}
+
+int endpoint_device_capacity(struct endpoint *endpoint, json_t *request,
+			     int *fd, json_t *reply, struct error *reterr)
+{
+	json_t *table = json_object_get(request, "capacity");
+	struct endpoint_device *device;
+	struct sched_config config;
+	struct capacity capacity;
+	int result = find_device(endpoint, request, &device, reterr);
+
+	(void)fd;
+	(void)reply;
+	if (result < 0)
+		return result;
+	if (ctl_to_capacity(table, &capacity) < 0)
+		return error_set(reterr, -EINVAL,
+				 "'capacity' is not a calibration table");
+	config = sched_config_from(&capacity, device->immediate);
+	result = sched_configure(vdev_device_sched(device->device), &config,
+				 reterr);
+	if (result == 0)
+		json_object_set(device->said, "capacity", table);
+	return result;
+}
+
+static void calibrated(void *arg, int result, const struct capacity *capacity)
+{
+	struct endpoint_device *device = arg;
+
+	if (result < 0) {
+		struct error error;
+
+		error_set(&error, result, "device %s could not be measured: %s",
+			  device->name, strerror(-result));
+		endpoint_reply_error(device->endpoint, device->calibration_id,
+				     result, &error);
+	} else {
+		endpoint_reply(device->endpoint, device->calibration_id,
+			       json_pack("{s:o}", "capacity",
+					 ctl_from_capacity(capacity)));
+	}
+	calibration_destroy(device->calibration);	/* the table is its */
+	device->calibration = NULL;
+}
+
+int endpoint_device_calibrate(struct endpoint *endpoint, json_t *request,
+			      int *fd, json_t *reply, struct error *reterr)
+{
+	struct calibration_config config = {0};
+	struct endpoint_device *device;
+	int result = find_device(endpoint, request, &device, reterr);
+
+	(void)fd;
+	(void)reply;
+	if (result == 0)
+		result = field_u64(request, "duration_ns", CALIBRATION_MAX_NS,
+				   &config.duration_ns, reterr);
+	if (result == 0)
+		result = field_u64(request, "free_offset_bytes", INT64_MAX,
+				   &config.free_offset_bytes, reterr);
+	if (result == 0)
+		result = field_u64(request, "free_size_bytes", INT64_MAX,
+				   &config.free_size_bytes, reterr);
+	if (result < 0)
+		return result;
+	if (device->calibration)
+		return error_set(reterr, -EBUSY,
+				 "device %s is being measured already",
+				 device->name);
+	config.device = device->block;
+	config.loop = endpoint->loop;
+	config.done = calibrated;
+	config.arg = device;
+	device->calibration_id =
+		json_integer_value(json_object_get(request, "id"));
+	result = calibration_start(&config, &device->calibration, reterr);
+	return result < 0 ? result : ENDPOINT_LATER;
+}
+
+int endpoint_device_remove(struct endpoint *endpoint, json_t *request, int *fd,
+			   json_t *reply, struct error *reterr)
+{
+	struct endpoint_device **link = &endpoint->devices;
+	struct endpoint_device *device;
+	int result = find_device(endpoint, request, &device, reterr);
+
+	(void)fd;
+	(void)reply;
+	if (result == -ENOENT)
+		return 0;
+	if (result < 0)
+		return result;
+	if (device->vdevs || device->calibration)
+		return error_set(reterr, -EBUSY,
+				 "device %s is in use: %u vdev(s)%s",
+				 device->name, device->vdevs,
+				 device->calibration ? ", being measured" : "");
+	while (*link != device)
+		link = &(*link)->next;
+	*link = device->next;
+	device_free(device);
+	return 0;
+}

@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * endpoint.h - the insides of penstock-endpoint: what it serves, and how it
+ * is told
+ *
+ * One thread: the reactor.  Control messages are handled on it between two
+ * rounds; each is small and bounded.
+ * Ownership: every object keeps the request that made it ('said'), so that a
+ * penstockd which adopts this endpoint can be told what is here in the words
+ * in which it would have asked for it.
+ */
+#ifndef ENDPOINT_ENDPOINT_H
+#define ENDPOINT_ENDPOINT_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "block/calibrate.h"
+#include "ctl/ctl.h"
+#include "ctl/stats.h"
+#include "os/loop.h"
+#include "vdev/vdev.h"
+#include "vhost/front.h"
+
+#define ENDPOINT_VDEVS_MAX	1024U
+#define ENDPOINT_NAME_MAX	63U
+
+struct endpoint_device {
+	struct endpoint_device *next;
+	char *name;
+	json_t *said;
+	int memory_fd;			/* memory: handed back on adoption; or -1 */
+	bool immediate;
+	struct block_device *block;
+	struct vdev_device *device;
+	struct stats_device *stats;
+	struct calibration *calibration;	/* running, or NULL */
+	json_int_t calibration_id;	/* of the request to be answered */
+	uint64_t told_errors, told_shortage;
+	uint64_t completions_seen, stalled_since_ns;
+	bool told_stall;
+	unsigned int vdevs;
+	struct endpoint *endpoint;
+};
+
+struct endpoint_vdev {
+	struct endpoint_vdev *next;
+	char *name;
+	json_t *said;
+	unsigned int queues;
+	struct endpoint_device *device;
+	struct vdev *vdev;
+	unsigned int fronts, processes;
+};
+
+struct endpoint_process {
+	struct endpoint_process *next;
+	json_t *said;
+	uint32_t pasid;
+	struct endpoint_vdev *vdev;
+	struct vdev_process *process;
+	bool has_front;
+};
+
+struct endpoint_front {
+	struct endpoint_front *next;
+	struct endpoint *endpoint;
+	struct endpoint_vdev *vdev;
+	struct endpoint_process *process;	/* NULL: the common way in */
+	struct front *front;
+	struct front_status told;
+	bool draining;
+	json_int_t drain_id;		/* of the request to be answered; 0: none */
+};
+
+struct endpoint {
+	char name[ENDPOINT_NAME_MAX + 1];
+	struct loop *loop;
+	struct stats_segment *stats;
+	int stats_fd;
+	struct loop_watch listen_watch, connection_watch;
+	int listen_fd, connection_fd;	/* connection: -1 if none */
+	struct loop_timer tick;
+	struct endpoint_device *devices;
+	struct endpoint_vdev *vdevs;
+	struct endpoint_process *processes;
+	struct endpoint_front *fronts;
+	bool enforce;
+	bool draining;			/* ends when the last front is drained */
+	json_int_t drain_id;
+};
+
+/* objects.c: what the adding and removing requests do.  Each returns 0 or
+ * -errno with a reason; -EEXIST only if something else is there already.
+ * '*fd' is taken over by setting it to -1. */
+int endpoint_device_add(struct endpoint *endpoint, json_t *request, int *fd,
+			json_t *reply, struct error *reterr);
+int endpoint_device_capacity(struct endpoint *endpoint, json_t *request,
+			     int *fd, json_t *reply, struct error *reterr);
+int endpoint_device_calibrate(struct endpoint *endpoint, json_t *request,
+			      int *fd, json_t *reply, struct error *reterr);
+int endpoint_device_remove(struct endpoint *endpoint, json_t *request, int *fd,
+			   json_t *reply, struct error *reterr);
+int endpoint_vdev_add(struct endpoint *endpoint, json_t *request, int *fd,
+		      json_t *reply, struct error *reterr);
+int endpoint_vdev_resize(struct endpoint *endpoint, json_t *request, int *fd,
+			 json_t *reply, struct error *reterr);
+int endpoint_vdev_limits(struct endpoint *endpoint, json_t *request, int *fd,
+			 json_t *reply, struct error *reterr);
+int endpoint_vdev_remove(struct endpoint *endpoint, json_t *request, int *fd,
+			 json_t *reply, struct error *reterr);
+int endpoint_process_add(struct endpoint *endpoint, json_t *request, int *fd,
+			 json_t *reply, struct error *reterr);
+int endpoint_process_update(struct endpoint *endpoint, json_t *request, int *fd,
+			    json_t *reply, struct error *reterr);
+int endpoint_process_remove(struct endpoint *endpoint, json_t *request, int *fd,
+			    json_t *reply, struct error *reterr);
+int endpoint_listen(struct endpoint *endpoint, json_t *request, int *fd,
+		    json_t *reply, struct error *reterr);
+int endpoint_unlisten(struct endpoint *endpoint, json_t *request, int *fd,
+		      json_t *reply, struct error *reterr);
+int endpoint_drain(struct endpoint *endpoint, json_t *request, int *fd,
+		   json_t *reply, struct error *reterr);
+struct endpoint_device *endpoint_find_device(struct endpoint *endpoint,
+					     const char *name);
+struct endpoint_front *endpoint_find_front(struct endpoint *endpoint,
+					   const char *vdev, uint64_t pasid);
+
+/* What a handler returns when it will answer later, by endpoint_reply. */
+#define ENDPOINT_LATER	1
+
+/* control.c */
+int endpoint_control_start(struct endpoint *endpoint, struct error *reterr);
+void endpoint_control_finish(struct endpoint *endpoint);
+/* Answer request 'id'; takes over 'reply' (an object; NULL: just done). */
+void endpoint_reply(struct endpoint *endpoint, json_int_t id, json_t *reply);
+void endpoint_reply_error(struct endpoint *endpoint, json_int_t id, int result,
+			  const struct error *error);
+/* Takes over 'event'.  Dropped if nobody is connected. */
+void endpoint_tell(struct endpoint *endpoint, json_t *event);
+
+/* watch.c: ten times a second, statistics and events. */
+int endpoint_watch_start(struct endpoint *endpoint);
+void endpoint_watch_finish(struct endpoint *endpoint);
+/* A new penstockd knows nothing: tell it again what is out of the ordinary. */
+void endpoint_watch_forget(struct endpoint *endpoint);
+
+/* lockdown.c: no capabilities, no new privileges, no file or network names,
+ * only the system calls of the data path.  After it, nothing can be opened.
+ * '*ret_how' says in a few words what this kernel allowed. */
+int endpoint_lockdown(char *ret_how, size_t size, struct error *reterr);
+
+#endif

@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* fields.c - see fields.h */
+#include "endpoint/fields.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "endpoint/endpoint.h"
+
+int field_name(const json_t *request, const char *key, const char **ret_value,
+	       struct error *reterr)
+{
+	const char *value = json_string_value(json_object_get(request, key));
+
+	if (!value || !*value || strlen(value) > ENDPOINT_NAME_MAX)
+		return error_set(reterr, -EINVAL,
+				 "'%s' must be a name of 1 to %u characters",
+				 key, ENDPOINT_NAME_MAX);
+	*ret_value = value;
+	return 0;
+}
+
+int field_u64(const json_t *request, const char *key, uint64_t max,
+	      uint64_t *ret_value, struct error *reterr)
+{
+	const json_t *field = json_object_get(request, key);
+
+	if (!field)
+		return 0;
+	if (!json_is_integer(field) || json_integer_value(field) < 0 ||
+	    (uint64_t)json_integer_value(field) > max)
+		return error_set(reterr, -EINVAL,
+				 "'%s' must be a whole number up to %llu", key,
+				 (unsigned long long)max);
+	*ret_value = (uint64_t)json_integer_value(field);
+	return 0;
+}
+
+int field_bool(const json_t *request, const char *key, bool *ret_value,
+	       struct error *reterr)
+{
+	const json_t *field = json_object_get(request, key);
+
+	if (!field)
+		return 0;
+	if (!json_is_boolean(field))
+		return error_set(reterr, -EINVAL, "'%s' must be true or false",
+				 key);
+	*ret_value = json_is_true(field);
+	return 0;
+}
+
+json_t *field_said(json_t *request)
+{
+	json_t *said = json_copy(request);
+
+	json_object_del(said, "id");
+	return said;
+}
+
+bool field_same_request(json_t *said, json_t *request)
+{
+	json_t *again = field_said(request);
+	const bool same = json_equal(said, again) != 0;
+
+	json_decref(again);
+	return same;
+}

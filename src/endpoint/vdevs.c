@@ -1,0 +1,483 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* vdevs.c - virtual devices of an endpoint, their processes and ways in */
+#include "endpoint/endpoint.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "endpoint/fields.h"
+
+#define QUEUES_DEFAULT	4U
+#define QUEUES_MAX	64U
+
+static struct endpoint_vdev *find_vdev(struct endpoint *endpoint,
+				       const char *name)
+{
+	struct endpoint_vdev *vdev = endpoint->vdevs;
+
+	while (vdev && (!name || strcmp(vdev->name, name)))
+		vdev = vdev->next;
+	return vdev;
+}
+
+static struct endpoint_process *find_process(struct endpoint *endpoint,
+					     uint64_t pasid)
+{
+	struct endpoint_process *process = endpoint->processes;
+
+	while (process && process->pasid != pasid)
+		process = process->next;
+	return process;
+}
+
+static int named_vdev(struct endpoint *endpoint, const json_t *request,
+		      const char *key, struct endpoint_vdev **ret_vdev,
+		      struct error *reterr)
+{
+	const char *name;
+	int result = field_name(request, key, &name, reterr);
+
+	if (result < 0)
+		return result;
+	*ret_vdev = find_vdev(endpoint, name);
+	if (!*ret_vdev)
+		return error_set(reterr, -ENOENT, "no vdev %s", name);
+	return 0;
+}
+
+static int read_limits(const json_t *request, struct sched_limits *ret_limits,
+		       struct error *reterr)
+{
+	const json_t *limits = json_object_get(request, "limits");
+
+	if (limits && ctl_to_sched_limits(limits, ret_limits) < 0)
+		return error_set(reterr, -EINVAL, "'limits' are not rates");
+	return 0;
+}
+
+static int read_vdev(struct endpoint *endpoint, const json_t *request,
+		     struct vdev_config *config, struct endpoint_vdev *vdev,
+		     struct error *reterr)
+{
+	uint64_t slot = 0, queues = QUEUES_DEFAULT;
+	const char *device;
+	int result = field_name(request, "device", &device, reterr);
+
+	if (result == 0)
+		result = field_u64(request, "offset_bytes", INT64_MAX,
+				   &config->offset_bytes, reterr);
+	if (result == 0)
+		result = field_u64(request, "size_bytes", INT64_MAX,
+				   &config->size_bytes, reterr);
+	if (result == 0)
+		result = field_u64(request, "queues", QUEUES_MAX, &queues,
+				   reterr);
+	if (result == 0)
+		result = field_bool(request, "read_only", &config->read_only,
+				    reterr);
+	if (result == 0)
+		result = field_u64(request, "slot", STATS_PROCESSES - 1, &slot,
+				   reterr);
+	if (result == 0)
+		result = read_limits(request, &config->limits, reterr);
+	if (result < 0)
+		return result;
+	vdev->device = endpoint_find_device(endpoint, device);
+	if (!vdev->device)
+		return error_set(reterr, -ENOENT, "no device %s", device);
+	vdev->queues = queues ? (unsigned int)queues : QUEUES_DEFAULT;
+	config->device = vdev->device->device;
+	config->default_stats = &endpoint->stats->processes[slot];
+	return 0;
+}
+
+static void vdev_free(struct endpoint_vdev *vdev)
+{
+	json_decref(vdev->said);
+	free(vdev->name);
+	free(vdev);
+}
+
+int endpoint_vdev_add(struct endpoint *endpoint, json_t *request, int *fd,
+		      json_t *reply, struct error *reterr)
+{
+	struct vdev_config config = {0};
+	struct endpoint_vdev *vdev;
+	int result = field_name(request, "name", &config.name, reterr);
+
+	(void)fd;
+	(void)reply;
+	if (result < 0)
+		return result;
+	vdev = find_vdev(endpoint, config.name);
+	if (vdev)
+		return field_same_request(vdev->said, request) ? 0 :
+			error_set(reterr, -EEXIST, "vdev %s exists", config.name);
+	vdev = calloc(1, sizeof(*vdev));
+	if (!vdev)
+		return error_set(reterr, -ENOMEM, "no memory for vdev %s",
+				 config.name);
+	vdev->said = field_said(request);
+	vdev->name = strdup(config.name);
+	result = read_vdev(endpoint, request, &config, vdev, reterr);
+	if (result == 0 && !vdev->name)
+		result = error_set(reterr, -ENOMEM, "no memory");
+	if (result == 0)
+		result = vdev_create(&config, &vdev->vdev, reterr);
+	if (result < 0) {
+		vdev_free(vdev);
+		return result;
+	}
+	vdev->device->vdevs++;
+	vdev->next = endpoint->vdevs;
+	endpoint->vdevs = vdev;
+	return 0;
+}
+
+int endpoint_vdev_resize(struct endpoint *endpoint, json_t *request, int *fd,
+			 json_t *reply, struct error *reterr)
+{
+	struct endpoint_vdev *vdev;
+	uint64_t size_bytes = 0;
+	int result = named_vdev(endpoint, request, "name", &vdev, reterr);
+
+	(void)fd;
+	(void)reply;
+	if (result == 0)
+		result = field_u64(request, "size_bytes", INT64_MAX, &size_bytes,
+				   reterr);
+	if (result < 0)
+		return result;
+	result = vdev_resize(vdev->vdev, size_bytes);
+	if (result < 0)
+		return error_set(reterr, result, "vdev %s can't get this size: %s",
+				 vdev->name, strerror(-result));
+	json_object_set_new(vdev->said, "size_bytes",
+			    json_integer((json_int_t)size_bytes));
+	return 0;
+}
+
+int endpoint_vdev_limits(struct endpoint *endpoint, json_t *request, int *fd,
+			 json_t *reply, struct error *reterr)
+{
+	struct sched_limits limits = {0};
+	struct endpoint_vdev *vdev;
+	int result = named_vdev(endpoint, request, "name", &vdev, reterr);
+
+	(void)fd;
+	(void)reply;
+	if (result == 0)
+		result = read_limits(request, &limits, reterr);
+	if (result == 0)
+		result = vdev_limits(vdev->vdev, &limits, reterr);
+	if (result == 0)
+		json_object_set_new(vdev->said, "limits",
+				    ctl_from_sched_limits(&limits));
+	return result;
+}
+
+int endpoint_vdev_remove(struct endpoint *endpoint, json_t *request, int *fd,
+			 json_t *reply, struct error *reterr)
+{
+	struct endpoint_vdev **link = &endpoint->vdevs;
+	struct endpoint_vdev *vdev;
+	int result = named_vdev(endpoint, request, "name", &vdev, reterr);
+
+	(void)fd;
+	(void)reply;
+	if (result == -ENOENT)
+		return 0;
+	if (result < 0)
+		return result;
+	if (vdev->fronts || vdev->processes || vdev_destroy(vdev->vdev) < 0)
+		return error_set(reterr, -EBUSY, "vdev %s is in use", vdev->name);
+	while (*link != vdev)
+		link = &(*link)->next;
+	*link = vdev->next;
+	vdev->device->vdevs--;
+	vdev_free(vdev);
+	return 0;
+}
+
+/* What process-add and process-update have in common. */
+static int read_process(struct endpoint *endpoint, const json_t *request,
+			struct vdev_process_config *config,
+			struct error *reterr)
+{
+	const json_t *params = json_object_get(request, "params");
+	const json_t *sla = json_object_get(request, "sla");
+	uint64_t pasid = 0, slot = 0, ioprio = 0;
+	int result = field_u64(request, "pasid", UINT32_MAX, &pasid, reterr);
+
+	if (result == 0)
+		result = field_u64(request, "slot", STATS_PROCESSES - 1, &slot,
+				   reterr);
+	if (result == 0)
+		result = field_u64(request, "match_ioprio", UINT16_MAX, &ioprio,
+				   reterr);
+	if (result == 0)
+		result = field_bool(request, "own_socket", &config->own_socket,
+				    reterr);
+	if (result < 0)
+		return result;
+	if (pasid == 0)
+		return error_set(reterr, -EINVAL, "'pasid' must be at least 1");
+	if (params && ctl_to_sched_params(params, &config->sched) < 0)
+		return error_set(reterr, -EINVAL, "'params' are not rates");
+	if (sla && ctl_to_sla(sla, &config->sla) < 0)
+		return error_set(reterr, -EINVAL, "'sla' is not an SLA");
+	config->pasid = (uint32_t)pasid;
+	config->has_match = json_object_get(request, "match_ioprio") != NULL;
+	config->match_ioprio = (uint16_t)ioprio;
+	config->stats = &endpoint->stats->processes[slot];
+	return 0;
+}
+
+int endpoint_process_add(struct endpoint *endpoint, json_t *request, int *fd,
+			 json_t *reply, struct error *reterr)
+{
+	struct vdev_process_config config = {0};
+	struct endpoint_process *process, **end = &endpoint->processes;
+	struct endpoint_vdev *vdev;
+	int result = named_vdev(endpoint, request, "vdev", &vdev, reterr);
+
+	(void)fd;
+	(void)reply;
+	if (result == 0)
+		result = read_process(endpoint, request, &config, reterr);
+	if (result < 0)
+		return result;
+	process = find_process(endpoint, config.pasid);
+	if (process)
+		return field_same_request(process->said, request) ? 0 :
+			error_set(reterr, -EEXIST, "process %u exists",
+				  config.pasid);
+	process = calloc(1, sizeof(*process));
+	if (!process)
+		return error_set(reterr, -ENOMEM, "no memory for process %u",
+				 config.pasid);
+	result = vdev_process_add(vdev->vdev, &config, &process->process, reterr);
+	if (result < 0) {
+		free(process);
+		return result;
+	}
+	process->said = field_said(request);
+	process->pasid = config.pasid;
+	process->vdev = vdev;
+	vdev->processes++;
+	/* In the order of adding: so they are listed, and so they bind. */
+	while (*end)
+		end = &(*end)->next;
+	*end = process;
+	return 0;
+}
+
+int endpoint_process_update(struct endpoint *endpoint, json_t *request, int *fd,
+			    json_t *reply, struct error *reterr)
+{
+	struct vdev_process_config config = {0};
+	struct endpoint_process *process;
+	int result = read_process(endpoint, request, &config, reterr);
+	json_t *said;
+
+	(void)fd;
+	(void)reply;
+	if (result < 0)
+		return result;
+	process = find_process(endpoint, config.pasid);
+	if (!process)
+		return error_set(reterr, -ENOENT, "no process %u", config.pasid);
+	result = vdev_process_update(process->process, &config, reterr);
+	if (result < 0)
+		return result;
+	/* What it would be added as from now on. */
+	said = field_said(request);
+	json_object_del(said, "op");
+	json_object_del(process->said, "match_ioprio");
+	json_object_update(process->said, said);
+	json_decref(said);
+	return 0;
+}
+
+int endpoint_process_remove(struct endpoint *endpoint, json_t *request, int *fd,
+			    json_t *reply, struct error *reterr)
+{
+	struct endpoint_process **link = &endpoint->processes;
+	struct endpoint_process *process;
+	uint64_t pasid = 0;
+	int result = field_u64(request, "pasid", UINT32_MAX, &pasid, reterr);
+
+	(void)fd;
+	(void)reply;
+	if (result < 0)
+		return result;
+	process = find_process(endpoint, pasid);
+	if (!process)
+		return 0;
+	if (process->has_front)
+		return error_set(reterr, -EBUSY,
+				 "process %u has a socket of its own: unlisten first",
+				 process->pasid);
+	while (*link != process)
+		link = &(*link)->next;
+	*link = process->next;
+	process->vdev->processes--;
+	vdev_process_remove(process->process);
+	json_decref(process->said);
+	free(process);
+	return 0;
+}
+
+struct endpoint_front *endpoint_find_front(struct endpoint *endpoint,
+					   const char *vdev, uint64_t pasid)
+{
+	struct endpoint_front *f = endpoint->fronts;
+
+	while (f && (!vdev || strcmp(f->vdev->name, vdev) ||
+		     (f->process ? f->process->pasid : 0) != pasid))
+		f = f->next;
+	return f;
+}
+
+static int read_front(struct endpoint *endpoint, const json_t *request,
+		      struct endpoint_vdev **ret_vdev,
+		      struct endpoint_process **ret_process,
+		      struct error *reterr)
+{
+	uint64_t pasid = 0;
+	int result = named_vdev(endpoint, request, "vdev", ret_vdev, reterr);
+
+	if (result == 0)
+		result = field_u64(request, "pasid", UINT32_MAX, &pasid, reterr);
+	if (result < 0)
+		return result;
+	*ret_process = pasid ? find_process(endpoint, pasid) : NULL;
+	if (pasid && (!*ret_process || (*ret_process)->vdev != *ret_vdev))
+		return error_set(reterr, -ENOENT,
+				 "process %llu is not bound to vdev %s",
+				 (unsigned long long)pasid, (*ret_vdev)->name);
+	return 0;
+}
+
+int endpoint_listen(struct endpoint *endpoint, json_t *request, int *fd,
+		    json_t *reply, struct error *reterr)
+{
+	struct front_config config = {.loop = endpoint->loop, .listen_fd = *fd};
+	struct endpoint_process *process;
+	struct endpoint_vdev *vdev;
+	struct endpoint_front *f;
+	int result = read_front(endpoint, request, &vdev, &process, reterr);
+
+	(void)reply;
+	if (result < 0)
+		return result;
+	if (endpoint_find_front(endpoint, vdev->name,
+				process ? process->pasid : 0))
+		return 0;
+	if (*fd < 0)
+		return error_set(reterr, -EINVAL, "no listening socket came along");
+	f = calloc(1, sizeof(*f));
+	if (!f)
+		return error_set(reterr, -ENOMEM, "no memory for a front");
+	config.vdev = vdev->vdev;
+	config.process = process ? process->process : NULL;
+	config.queues = vdev->queues;
+	result = front_create(&config, &f->front, reterr);
+	if (result < 0) {
+		free(f);
+		return result;
+	}
+	*fd = -1;
+	f->endpoint = endpoint;
+	f->vdev = vdev;
+	f->process = process;
+	vdev->fronts++;
+	if (process)
+		process->has_front = true;
+	f->next = endpoint->fronts;
+	endpoint->fronts = f;
+	return 0;
+}
+
+static void front_free(struct endpoint_front *f)
+{
+	struct endpoint_front **link = &f->endpoint->fronts;
+
+	while (*link != f)
+		link = &(*link)->next;
+	*link = f->next;
+	f->vdev->fronts--;
+	if (f->process)
+		f->process->has_front = false;
+	front_destroy(f->front);
+	free(f);
+}
+
+static void front_drained(void *arg)
+{
+	struct endpoint_front *f = arg;
+	struct endpoint *endpoint = f->endpoint;
+	const json_int_t id = f->drain_id;
+
+	front_free(f);
+	if (id)
+		endpoint_reply(endpoint, id, NULL);
+	if (endpoint->draining && !endpoint->fronts) {
+		endpoint_reply(endpoint, endpoint->drain_id, NULL);
+		loop_stop(endpoint->loop);
+	}
+}
+
+static void drain_front(struct endpoint_front *f)
+{
+	if (f->draining)
+		return;
+	f->draining = true;
+	front_drain(f->front, front_drained, f);
+}
+
+int endpoint_unlisten(struct endpoint *endpoint, json_t *request, int *fd,
+		      json_t *reply, struct error *reterr)
+{
+	struct endpoint_process *process;
+	struct endpoint_vdev *vdev;
+	struct endpoint_front *f;
+	int result = read_front(endpoint, request, &vdev, &process, reterr);
+
+	(void)fd;
+	(void)reply;
+	if (result < 0)
+		return result == -ENOENT ? 0 : result;
+	f = endpoint_find_front(endpoint, vdev->name,
+				process ? process->pasid : 0);
+	if (!f)
+		return 0;
+	f->drain_id = json_integer_value(json_object_get(request, "id"));
+	drain_front(f);
+	return ENDPOINT_LATER;
+}
+
+int endpoint_drain(struct endpoint *endpoint, json_t *request, int *fd,
+		   json_t *reply, struct error *reterr)
+{
+	struct endpoint_front *f = endpoint->fronts;
+
+	(void)fd;
+	(void)reply;
+	(void)reterr;
+	endpoint->drain_id = json_integer_value(json_object_get(request, "id"));
+	if (!f) {
+		loop_stop(endpoint->loop);
+		return 0;
+	}
+	endpoint->draining = true;
+	while (f) {
+		/* 'f' may be gone when drain_front returns. */
+		struct endpoint_front *next = f->next;
+
+		drain_front(f);
+		f = next;
+	}
+	return ENDPOINT_LATER;
+}

@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * watch.c - ten times a second: statistics into shared memory, and an event
+ * for whatever changed
+ */
+#include "endpoint/endpoint.h"
+
+#include <stddef.h>
+
+#define TICK_NS		UINT64_C(100000000)
+#define STALL_NS	UINT64_C(1000000000)	/* no completion for so long */
+
+static void tell_session(struct endpoint_front *f)
+{
+	endpoint_tell(f->endpoint,
+		json_pack("{s:s, s:s, s:I, s:i, s:b}", "event", "session",
+			  "vdev", f->vdev->name, "pasid",
+			  (json_int_t)(f->process ? f->process->pasid : 0),
+			  "sessions", (int)f->told.sessions, "attached",
+			  f->told.attached));
+}
+
+static void watch_front(struct endpoint_front *f)
+{
+	struct front_status status;
+
+	front_status(f->front, &status);
+	if (status.sessions == f->told.sessions &&
+	    status.attached == f->told.attached)
+		return;
+	f->told = status;
+	tell_session(f);
+}
+
+/* In flight, and nothing has come back for a second. */
+static void watch_stall(struct endpoint_device *d, uint64_t now_ns)
+{
+	const uint64_t completions = vdev_device_completions(d->device);
+	uint64_t stalled_ns;
+
+	if (completions != d->completions_seen ||
+	    vdev_device_in_flight(d->device) == 0) {
+		d->completions_seen = completions;
+		d->stalled_since_ns = now_ns;
+	}
+	stalled_ns = now_ns - d->stalled_since_ns;
+	stats_set(&d->stats->stalled_ns, stalled_ns >= STALL_NS ? stalled_ns : 0);
+	if (d->told_stall == (stalled_ns >= STALL_NS))
+		return;
+	d->told_stall = !d->told_stall;
+	endpoint_tell(d->endpoint,
+		json_pack("{s:s, s:s, s:I}", "event", "stall", "device",
+			  d->name, "ns",
+			  (json_int_t)(d->told_stall ? stalled_ns : 0)));
+}
+
+static void watch_device(struct endpoint_device *d, uint64_t now_ns)
+{
+	uint64_t errors, shortage;
+
+	vdev_device_report(d->device);
+	errors = stats_get(&d->stats->errors);
+	if (errors != d->told_errors) {
+		endpoint_tell(d->endpoint,
+			json_pack("{s:s, s:s, s:I, s:I}", "event",
+				  "device-error", "device", d->name, "errno",
+				  (json_int_t)vdev_device_last_error(d->device),
+				  "count",
+				  (json_int_t)(errors - d->told_errors)));
+		d->told_errors = errors;
+	}
+	shortage = stats_get(&d->stats->shortage_milli);
+	/* When it begins and when it is over; how deep it is in between, the
+	 * shared statistics tell. */
+	if ((shortage < 1000) != (d->told_shortage < 1000)) {
+		endpoint_tell(d->endpoint,
+			json_pack("{s:s, s:s, s:I}", "event", "shortage",
+				  "device", d->name, "factor_milli",
+				  (json_int_t)shortage));
+		d->told_shortage = shortage;
+	}
+	watch_stall(d, now_ns);
+}
+
+static void tick(struct loop_timer *timer, uint64_t now_ns)
+{
+	struct endpoint *endpoint =
+		(struct endpoint *)((char *)timer -
+				    offsetof(struct endpoint, tick));
+	struct stats_segment *stats = endpoint->stats;
+	struct loop_times times;
+
+	loop_times(endpoint->loop, &times);
+	stats_set(&stats->heartbeat_ns, now_ns);
+	stats_set(&stats->asleep_ns, times.asleep_ns);
+	stats_set(&stats->rounds, times.rounds);
+	stats_set(&stats->sleeps, times.sleeps);
+	for (struct endpoint_vdev *v = endpoint->vdevs; v; v = v->next)
+		vdev_report(v->vdev);
+	for (struct endpoint_device *d = endpoint->devices; d; d = d->next)
+		watch_device(d, now_ns);
+	for (struct endpoint_front *f = endpoint->fronts; f; f = f->next)
+		watch_front(f);
+	loop_timer_set(endpoint->loop, timer, now_ns + TICK_NS);
+}
+
+int endpoint_watch_start(struct endpoint *endpoint)
+{
+	int result = loop_timer_init(endpoint->loop, &endpoint->tick, tick);
+
+	if (result < 0)
+		return result;
+	loop_timer_set(endpoint->loop, &endpoint->tick,
+		       loop_clock_ns() + TICK_NS);
+	return 0;
+}
+
+void endpoint_watch_finish(struct endpoint *endpoint)
+{
+	loop_timer_finish(endpoint->loop, &endpoint->tick);
+}
+
+void endpoint_watch_forget(struct endpoint *endpoint)
+{
+	for (struct endpoint_device *d = endpoint->devices; d; d = d->next) {
+		d->told_shortage = 1000;
+		d->told_stall = false;
+	}
+	for (struct endpoint_front *f = endpoint->fronts; f; f = f->next)
+		f->told = (struct front_status){0};
+}
