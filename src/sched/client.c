@@ -24,6 +24,11 @@ static const char *const axis_names[SCHED_AXES] = {
 	"read bandwidth", "write bandwidth", "bandwidth",
 };
 
+static struct sched *client_sched(const struct sched_client *client)
+{
+	return chunk_of(client)->sched;
+}
+
 /* Meters being put together from figures, with tags taken over from before. */
 struct builder {
 	struct meter meters[METERS_MAX];
@@ -91,7 +96,7 @@ static void build_meter(struct builder *builder, uint32_t axis, bool reserved,
 		meter->slope -= meter->slope / (RESERVE_MARGIN + 1);
 	old = find_old(builder, full_axis);
 	if (!old)
-		meter->tag_ns = reserved ? builder->clock_ns : 0;
+		meter->tag_ns = reserved ? builder->clock_ns : builder->now_ns;
 	else if (!reserved)
 		meter->tag_ns = carry_limit(builder, old, meter->slope);
 	else if (old->tag_ns <= builder->clock_ns)
@@ -169,43 +174,102 @@ static uint32_t bound_ns(const struct builder *builder, unsigned int direction,
 	return (uint32_t)bound;
 }
 
+/* Only a limit and a reservation on requests of both directions? */
+static bool is_plain(const struct sched_client *client,
+		     const struct sched_params *params)
+{
+	const struct sched_group *group = client_rest(client)->group;
+
+	for (uint32_t axis = 0; axis < SCHED_AXES; axis++)
+		if (axis != SCHED_TOTAL_IOPS &&
+		    (params->limit_per_s[axis] ||
+		     params->reservation_per_s[axis]))
+			return false;
+	return !group || !group->limited;
+}
+
+/* A plain client's meters are in the client. */
+static void meters_home(struct sched_client *client, bool plain)
+{
+	const struct client_rest *rest = client_rest(client);
+
+	client->limit = (struct meter){ 0 };
+	client->reservation = (struct meter){ .tag_ns = UINT64_MAX };
+	if (!plain)
+		return;
+	for (uint32_t i = 0; i < rest->meter_count; i++) {
+		if (rest->meters[i].axis == SCHED_TOTAL_IOPS)
+			client->limit = rest->meters[i];
+		else if (!client_sched(client)->immediate)
+			client->reservation = rest->meters[i];
+	}
+}
+
+/* The inverse: bring client_rest's copy up to date. */
+static void meters_away(const struct sched_client *client)
+{
+	struct client_rest *rest = client_rest(client);
+
+	if (!client_is_plain(client))
+		return;
+	for (uint32_t i = 0; i < rest->meter_count; i++) {
+		if (rest->meters[i].axis == SCHED_TOTAL_IOPS)
+			rest->meters[i] = client->limit;
+		else if (client->reservation.slope > 0)
+			rest->meters[i] = client->reservation;
+	}
+}
+
 /* Its lanes are idle. */
 static void apply_params(struct sched_client *client,
-			 const struct sched_params *params, uint64_t now_ns)
+			 const struct sched_params *given, uint64_t now_ns)
 {
-	struct sched *sched = client->sched;
-	const uint32_t weight = params->weight ? params->weight :
-						 SCHED_WEIGHT_DEFAULT;
-	const uint16_t grouped =
-		client->group && client->group->limited ? CLIENT_GROUPED : 0;
+	struct sched *sched = client_sched(client);
+	struct client_rest *rest = client_rest(client);
+	const struct sched_params params = *given;
+	const uint32_t weight = params.weight ? params.weight :
+						SCHED_WEIGHT_DEFAULT;
 	struct builder builder = {
-		.old = client->meters,
-		.old_count = client->meter_count,
+		.old = rest->meters,
+		.old_count = rest->meter_count,
 		.old_burst_ns = client->burst_ns,
-		.burst_ns = params->burst_ns,
+		.burst_ns = params.burst_ns,
 		.now_ns = now_ns,
 		.clock_ns = sched_clock_ns(sched, now_ns),
 	};
+	const bool plain = is_plain(client, &params);
+	const uint16_t flags_before = client->flags;
 
+	meters_away(client);
 	for (uint32_t axis = 0; axis < SCHED_AXES; axis++)
-		build_meter(&builder, axis, false, params->limit_per_s[axis]);
+		build_meter(&builder, axis, false, params.limit_per_s[axis]);
 	for (uint32_t axis = 0; axis < SCHED_AXES; axis++)
 		build_meter(&builder, axis, true,
-			    params->reservation_per_s[axis]);
-	memcpy(client->meters, builder.meters, sizeof(client->meters));
-	client->meter_count = builder.count;
-	client->params = *params;
-	client->burst_ns = params->burst_ns;
-	client->flags = builder.bytes_mask | grouped;
+			    params.reservation_per_s[axis]);
+	memcpy(rest->meters, builder.meters, sizeof(rest->meters));
+	rest->meter_count = builder.count;
+	rest->bytes_mask = builder.bytes_mask;
+	rest->params = params;
+	rest->queued_bytes = 0;
+	client->burst_ns = params.burst_ns;
+	client->flags = plain ? CLIENT_PLAIN : 0;
+	if (rest->group && rest->group->limited)
+		client->flags |= CLIENT_GROUPED;
+	if ((client->flags ^ flags_before) & CLIENT_GROUPED)
+		client->vtime = 0;	/* by another clock from now on */
 	client->inverse_weight =
 		(uint32_t)((UINT64_C(1) << 32) / weight - (weight == 1));
+	meters_home(client, plain);
 	for (unsigned int d = 0; d < 2; d++) {
-		client->limits[d] = builder.limits[d];
-		client->reservations[d] =
+		rest->limits[d] = builder.limits[d];
+		rest->reservations[d] =
 			sched->immediate ? 0 : builder.reservations[d];
+		for (struct sched_request *r = client->lanes[d].head; r;
+		     r = r->next)
+			rest->queued_bytes += r->bytes;
 		client->bound_ns[d] = bound_ns(&builder, d,
-					       params->latency_ns[d]);
-		window_promise(sched, client->index, d, params->latency_ns[d]);
+					       params.latency_ns[d]);
+		window_promise(sched, client->index, d, params.latency_ns[d]);
 	}
 }
 
@@ -213,11 +277,20 @@ void client_apply_all(struct sched *sched)
 {
 	for (uint32_t i = 0; i < sched->clients_made; i++) {
 		struct sched_client *client = client_at(sched, i);
-		const struct sched_params params = client->params;
 
-		if (client->sched)
-			apply_params(client, &params, sched->now_ns);
+		if (client_rest(client)->in_use)
+			apply_params(client, &client_rest(client)->params,
+				     sched->now_ns);
 	}
+}
+
+static void slot_give_back(struct sched *sched, struct sched_client *client)
+{
+	struct client_rest *rest = client_rest(client);
+
+	rest->in_use = false;
+	rest->next_free = sched->client_free;
+	sched->client_free = client->index + 1;
 }
 
 /* A free slot, from a new chunk if need be. */
@@ -225,30 +298,30 @@ static struct sched_client *slot_take(struct sched *sched,
 				      struct error *reterr, int *reterr_code)
 {
 	const uint32_t index = sched->clients_made;
-	struct sched_client **chunk;
+	struct chunk **chunk;
 
 	if (sched->client_free) {
 		struct sched_client *client =
 			client_at(sched, sched->client_free - 1);
 
-		sched->client_free = client->next_free;
+		sched->client_free = client_rest(client)->next_free;
 		return client;
 	}
-	*reterr_code = -EINVAL;
 	if (index == SCHED_CLIENTS_MAX) {
-		error_set(reterr, -EINVAL,
-			  "a device serves %u processes at most",
-			  SCHED_CLIENTS_MAX);
+		*reterr_code = error_set(reterr, -EINVAL,
+					 "a device serves %u processes at most",
+					 SCHED_CLIENTS_MAX);
 		return NULL;
 	}
 	chunk = &sched->chunks[index >> CHUNK_BITS];
-	if (!*chunk)
-		*chunk = aligned_alloc(64, CHUNK_CLIENTS *
-						   sizeof(struct sched_client));
 	if (!*chunk) {
-		*reterr_code = error_set(reterr, -ENOMEM,
-					 "no memory for a process");
-		return NULL;
+		*chunk = aligned_alloc(CHUNK_BYTES, CHUNK_BYTES);
+		if (!*chunk) {
+			*reterr_code = error_set(reterr, -ENOMEM,
+						 "no memory for a process");
+			return NULL;
+		}
+		(*chunk)->sched = sched;
 	}
 	sched->clients_made++;
 	client_at(sched, index)->index = index;
@@ -258,6 +331,8 @@ static struct sched_client *slot_take(struct sched *sched,
 static int group_join(struct sched_group *group, struct sched_client *client,
 		      struct error *reterr)
 {
+	struct client_rest *rest = client_rest(client);
+
 	for (unsigned int d = 0; d < 2; d++) {
 		struct group_lane *lane = &group->lanes[d];
 		uint32_t room = lane->due.capacity;
@@ -270,22 +345,23 @@ static int group_join(struct sched_group *group, struct sched_client *client,
 					 "no memory for a process");
 	}
 	group->members++;
-	client->group = group;
-	client->next_of_group = group->clients;
-	client->link_of_group = &group->clients;
+	rest->group = group;
+	rest->next_of_group = group->clients;
+	rest->link_of_group = &group->clients;
 	if (group->clients)
-		group->clients->link_of_group = &client->next_of_group;
+		client_rest(group->clients)->link_of_group =
+			&rest->next_of_group;
 	group->clients = client;
 	return 0;
 }
 
-static void group_leave(struct sched_client *client)
+static void group_leave(struct client_rest *rest)
 {
-	*client->link_of_group = client->next_of_group;
-	if (client->next_of_group)
-		client->next_of_group->link_of_group = client->link_of_group;
-	client->group->members--;
-	client->group = NULL;
+	*rest->link_of_group = rest->next_of_group;
+	if (rest->next_of_group)
+		client_rest(rest->next_of_group)->link_of_group =
+			rest->link_of_group;
+	rest->group->members--;
 }
 
 int sched_client_create(struct sched *sched, struct sched_group *group,
@@ -293,25 +369,28 @@ int sched_client_create(struct sched *sched, struct sched_group *group,
 			struct sched_client **ret_client, struct error *reterr)
 {
 	struct sched_client *client;
+	struct client_rest *rest;
 	int result = check_params(params, reterr);
-	uint32_t index;
 
 	if (result < 0)
 		return result;
 	client = slot_take(sched, reterr, &result);
 	if (!client)
 		return result;
-	index = client->index;
-	memset(client, 0, sizeof(*client));
-	client->index = index;
-	client->sched = sched;
-	client->vtime = sched->vtime;
-	if (group && (result = group_join(group, client, reterr)) < 0) {
-		client->sched = NULL;
-		client->next_free = sched->client_free;
-		sched->client_free = index + 1;
-		return result;
+	*client = (struct sched_client){
+		.index = client->index,
+		.vtime = sched->vtime,
+	};
+	rest = client_rest(client);
+	memset(rest, 0, sizeof(*rest));
+	if (group) {
+		result = group_join(group, client, reterr);
+		if (result < 0) {
+			slot_give_back(sched, client);
+			return result;
+		}
 	}
+	rest->in_use = true;
 	sched->clients++;
 	apply_params(client, params, now_ns);
 	*ret_client = client;
@@ -322,13 +401,15 @@ int sched_client_update(struct sched_client *client,
 			const struct sched_params *params, uint64_t now_ns,
 			struct error *reterr)
 {
+	struct sched *sched = client_sched(client);
 	const int result = check_params(params, reterr);
 
 	if (result < 0)
 		return result;
-	lane_remove_both(client->sched, client);
+	lane_remove_both(sched, client);
 	apply_params(client, params, now_ns);
-	lane_place_both(client->sched, client, now_ns);
+	lane_place_both(sched, client, now_ns);
+	sched_set_gate(sched);
 	return 0;
 }
 
@@ -336,8 +417,9 @@ struct sched_request *sched_client_drain(struct sched_client *client)
 {
 	struct sched_request *first = NULL, **end = &first;
 	struct sched_request *heads[2];
+	struct sched *sched = client_sched(client);
 
-	lane_remove_both(client->sched, client);
+	lane_remove_both(sched, client);
 	for (unsigned int d = 0; d < 2; d++) {
 		heads[d] = client->lanes[d].head;
 		client->lanes[d] = (struct lane){ 0 };
@@ -352,27 +434,28 @@ struct sched_request *sched_client_drain(struct sched_client *client)
 		heads[d] = heads[d]->next;
 	}
 	*end = NULL;
-	client->sched->queued -= client->queued;
+	sched->queued -= client->queued;
 	client->queued = 0;
-	client->queued_bytes = 0;
+	client_rest(client)->queued_bytes = 0;
+	sched_set_gate(sched);
 	return first;
 }
 
 void sched_client_destroy(struct sched_client *client)
 {
+	struct client_rest *rest;
 	struct sched *sched;
 
 	if (!client)
 		return;
 	assert(client->queued == 0);
-	sched = client->sched;
+	sched = client_sched(client);
+	rest = client_rest(client);
 	for (unsigned int d = 0; d < 2; d++)
 		window_promise(sched, client->index, d, 0);
-	if (client->group)
-		group_leave(client);
-	client->sched = NULL;
-	client->next_free = sched->client_free;
-	sched->client_free = client->index + 1;
+	if (rest->group)
+		group_leave(rest);
+	slot_give_back(sched, client);
 	sched->clients--;
 }
 
@@ -446,15 +529,17 @@ int sched_group_update(struct sched_group *group,
 
 	if (result < 0)
 		return result;
-	for (client = group->clients; client; client = client->next_of_group)
+	for (client = group->clients; client;
+	     client = client_rest(client)->next_of_group)
 		lane_remove_both(sched, client);
 	apply_limits(group, limits, sched->now_ns);
-	for (client = group->clients; client; client = client->next_of_group) {
-		client->flags &= (uint16_t)~CLIENT_GROUPED;
-		if (group->limited)
-			client->flags |= CLIENT_GROUPED;
+	for (client = group->clients; client;
+	     client = client_rest(client)->next_of_group) {
+		apply_params(client, &client_rest(client)->params,
+			     sched->now_ns);
 		lane_place_both(sched, client, sched->now_ns);
 	}
+	sched_set_gate(sched);
 	return 0;
 }
 
@@ -477,7 +562,9 @@ void sched_enforce(struct sched *sched, bool on, uint64_t now_ns)
 	if (sched->enforcing == on)
 		return;
 	lane_remove_all(sched);
+	lane_forget_vtimes(sched);
 	sched->enforcing = on;
 	window_set_gate(sched);
 	lane_place_all(sched, now_ns);
+	sched_set_gate(sched);
 }

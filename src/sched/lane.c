@@ -2,8 +2,7 @@
 /* lane.c - see state.h for the states, sched.c for the whole */
 #include "sched/lane.h"
 
-#include <assert.h>
-
+#include "sched/charge.h"
 #include "sched/shortage.h"
 
 static uint32_t lane_id(const struct sched_client *client,
@@ -24,7 +23,7 @@ static struct group_lane *lane_parent(const struct sched *sched,
 				      unsigned int direction)
 {
 	if (client->flags & CLIENT_GROUPED && sched->enforcing)
-		return &client->group->lanes[direction];
+		return &client_rest(client)->group->lanes[direction];
 	return NULL;
 }
 
@@ -43,6 +42,15 @@ static void timer_clear(struct sched *sched, uint32_t id)
 		wheel_remove(&sched->timers, id);
 }
 
+/* The virtual time that a client's is measured by. */
+static uint64_t *home_vtime(struct sched *sched,
+			    const struct sched_client *client)
+{
+	if (client->flags & CLIENT_GROUPED && sched->enforcing)
+		return &client_rest(client)->group->vtime;
+	return &sched->vtime;
+}
+
 static void root_set_due(struct sched *sched, uint32_t id,
 			 const struct heap *members)
 {
@@ -56,17 +64,29 @@ static void root_set_due(struct sched *sched, uint32_t id,
 	}
 }
 
+/* A group that was held back by its limit does not catch up, but the order
+ * among its members remains: their virtual times are moved together. */
 static void root_set_spare(struct sched *sched, uint32_t id,
+			   struct sched_group *group,
 			   const struct heap *members)
 {
+	uint64_t key = 0;
+
+	if (members->count > 0) {
+		key = heap_key(members) + group->offset;
+		if (key < sched->vtime) {
+			group->offset += sched->vtime - key;
+			key = sched->vtime;
+		}
+	}
 	if (wheel_contains(&sched->spare, id)) {
 		if (members->count > 0 &&
-		    wheel_key_of(&sched->spare, id) == heap_key(members))
+		    wheel_key_of(&sched->spare, id) == key)
 			return;
 		wheel_remove(&sched->spare, id);
 	}
 	if (members->count > 0)
-		wheel_insert(&sched->spare, id, heap_key(members));
+		wheel_insert(&sched->spare, id, key);
 }
 
 void lane_refresh_group(struct sched *sched, struct sched_group *group,
@@ -79,7 +99,7 @@ void lane_refresh_group(struct sched *sched, struct sched_group *group,
 	const bool blocked = limit_ns > now_ns;
 
 	root_set_due(sched, id, blocked ? &nothing : &lane->due);
-	root_set_spare(sched, id, blocked ? &nothing : &lane->spare);
+	root_set_spare(sched, id, group, blocked ? &nothing : &lane->spare);
 	if (blocked && lane->due.count + lane->spare.count > 0)
 		timer_set(sched, id, limit_ns);
 	else
@@ -87,15 +107,18 @@ void lane_refresh_group(struct sched *sched, struct sched_group *group,
 }
 
 /* Where a due lane stands among the others. */
-static uint64_t due_key(const struct sched *sched,
-			const struct sched_client *client,
+static uint64_t due_key(struct sched *sched, const struct sched_client *client,
 			unsigned int direction, uint64_t due_ns)
 {
 	const uint64_t arrival_ns = client->lanes[direction].head->arrival_ns;
 
-	if (sched->shortage.by_weight)
-		return client->vtime > sched->vtime ? client->vtime :
-						      sched->vtime;
+	if (sched->shortage.by_weight) {
+		const uint64_t home = *home_vtime(sched, client);
+
+		return (client->vtime > home ? client->vtime : home) +
+		       (client->flags & CLIENT_GROUPED ?
+				client_rest(client)->group->offset : 0);
+	}
 	due_ns += sched->behind_ns;
 	return (due_ns > arrival_ns ? due_ns : arrival_ns) +
 	       client->bound_ns[direction];
@@ -106,14 +129,36 @@ static void place_spare(struct sched *sched, struct sched_client *client,
 {
 	struct group_lane *parent = lane_parent(sched, client, direction);
 	const uint32_t id = lane_id(client, direction);
+	const uint64_t home = *home_vtime(sched, client);
 
-	if (client->vtime < sched->vtime)
-		client->vtime = sched->vtime;
+	if (client->vtime < home)
+		client->vtime = home;
 	client->state[direction] = LANE_SPARE;
 	if (parent)
 		heap_insert(&parent->spare, id, client->vtime);
 	else
 		wheel_insert(&sched->spare, id, client->vtime);
+}
+
+static void wait_for_limit(struct sched *sched, struct sched_client *client,
+			   unsigned int direction, uint64_t limit_ns)
+{
+	client->state[direction] = LANE_WAITING;
+	timer_set(sched, lane_id(client, direction), limit_ns);
+}
+
+/* Clip and return what is reserved for this direction. */
+static uint64_t due_after_clipping(struct sched_client *client,
+				   unsigned int direction, uint64_t floor_ns)
+{
+	if (client_is_plain(client)) {
+		if (client->reservation.tag_ns < floor_ns)
+			client->reservation.tag_ns = floor_ns;
+		return client->reservation.tag_ns;
+	}
+	meter_raise(client_rest(client)->meters,
+		    client_rest(client)->reservations[direction], floor_ns);
+	return client_due_ns(client, direction);
 }
 
 static void place(struct sched *sched, struct sched_client *client,
@@ -122,40 +167,39 @@ static void place(struct sched *sched, struct sched_client *client,
 	const uint32_t id = lane_id(client, direction);
 	const uint64_t limit_ns = client_limit_ns(client, direction);
 	const uint64_t clock_ns = sched_clock_ns(sched, now_ns);
-	struct group_lane *parent;
-	uint64_t due_ns;
+	struct group_lane *parent = lane_parent(sched, client, direction);
+	uint64_t due_ns, alarm_ns;
 
-	assert(client->lanes[direction].head);
 	if (!sched->enforcing) {
 		place_spare(sched, client, direction);
 		return;
 	}
-	if (limit_ns > now_ns) {
-		client->state[direction] = LANE_WAITING;
-		timer_set(sched, id, limit_ns);
+	/* With others before it, the limit is looked at when its turn comes. */
+	if (limit_ns > now_ns && (parent || !sched_has_ready(sched))) {
+		wait_for_limit(sched, client, direction, limit_ns);
 		return;
 	}
-	if (clock_ns > saved_ns)
-		meter_raise(client->meters, client->reservations[direction],
-			    clock_ns - saved_ns);
-	due_ns = meter_earliest(client->meters,
-				client->reservations[direction]);
-	if (due_ns > clock_ns) {
-		place_spare(sched, client, direction);
-		/* An alarm that comes too early does no harm. */
-		if (due_ns == UINT64_MAX)
-			timer_clear(sched, id);
-		else if (!wheel_contains(&sched->timers, id) ||
-			 wheel_key_of(&sched->timers, id) >
-				 due_ns + sched->behind_ns)
-			timer_set(sched, id, due_ns + sched->behind_ns);
+	due_ns = due_after_clipping(client, direction,
+				    before_ns(clock_ns, saved_ns));
+	if (due_ns <= clock_ns && limit_ns <= now_ns) {
+		timer_clear(sched, id);
+		client->state[direction] = LANE_DUE;
+		heap_insert(parent ? &parent->due : &sched->due, id,
+			    due_key(sched, client, direction, due_ns));
 		return;
 	}
-	timer_clear(sched, id);
-	client->state[direction] = LANE_DUE;
-	parent = lane_parent(sched, client, direction);
-	heap_insert(parent ? &parent->due : &sched->due, id,
-		    due_key(sched, client, direction, due_ns));
+	place_spare(sched, client, direction);
+	if (due_ns == UINT64_MAX) {
+		timer_clear(sched, id);
+		return;
+	}
+	alarm_ns = due_ns + sched->behind_ns;
+	if (alarm_ns < limit_ns)
+		alarm_ns = limit_ns;
+	/* One that comes too early does no harm. */
+	if (!wheel_contains(&sched->timers, id) ||
+	    wheel_key_of(&sched->timers, id) > alarm_ns)
+		timer_set(sched, id, alarm_ns);
 }
 
 void lane_place(struct sched *sched, struct sched_client *client,
@@ -163,7 +207,52 @@ void lane_place(struct sched *sched, struct sched_client *client,
 {
 	place(sched, client, direction, saved_ns, now_ns);
 	if (lane_parent(sched, client, direction))
-		lane_refresh_group(sched, client->group, direction, now_ns);
+		lane_refresh_group(sched, client_rest(client)->group,
+				   direction, now_ns);
+}
+
+/* With many clients nearly all time goes into waiting for their memory.  So
+ * what will be needed soon is asked for in time: clients when their lanes come
+ * to the front of a queue, their first requests when they are next. */
+#define PREFETCH_CLIENTS	256U	/* fewer stay in the cache anyway */
+#define PREFETCH_MAX		32U
+
+static void prefetch_clients(const struct sched *sched,
+			     const struct heap *near)
+{
+	for (uint32_t i = 0; i < near->count && i < PREFETCH_MAX; i++) {
+		const uint32_t id = heap_at(near, i)->id;
+
+		if (id < GROUP_IDS) {
+			const struct sched_client *client =
+				client_at(sched, id >> 1);
+
+			__builtin_prefetch(client);
+			__builtin_prefetch(&client->limit);
+		}
+	}
+}
+
+static void prefetch_requests(const struct sched *sched,
+			      const struct heap *heap, uint32_t from)
+{
+	for (uint32_t i = from; i < heap->count && i < from + 4; i++) {
+		const uint32_t id = heap_at(heap, i)->id;
+
+		if (id < GROUP_IDS)
+			__builtin_prefetch(client_at(sched, id >> 1)
+						   ->lanes[id & 1].head);
+	}
+}
+
+static uint64_t queue_min(const struct sched *sched, struct wheel *wheel)
+{
+	if (wheel->near.count == 0 && wheel->far_count > 0) {
+		wheel_refill(wheel);
+		if (sched->clients >= PREFETCH_CLIENTS)
+			prefetch_clients(sched, &wheel->near);
+	}
+	return heap_key(&wheel->near);
 }
 
 /* Out of the queues; the timer and the group's place at the root remain. */
@@ -199,16 +288,17 @@ void lane_remove(struct sched *sched, struct sched_client *client,
 	timer_clear(sched, lane_id(client, direction));
 	unplace(sched, client, direction);
 	if (parent) {
-		const uint32_t id = group_id(client->group, direction);
+		struct sched_group *group = client_rest(client)->group;
+		const uint32_t id = group_id(group, direction);
 
 		/* While it is blocked its timer runs on, harmlessly. */
 		if (heap_contains(&sched->due, id))
 			root_set_due(sched, id, &parent->due);
 		if (wheel_contains(&sched->spare, id))
-			root_set_spare(sched, id, &parent->spare);
+			root_set_spare(sched, id, group, &parent->spare);
 		if (parent->due.count + parent->spare.count == 0) {
 			root_set_due(sched, id, &nothing);
-			root_set_spare(sched, id, &nothing);
+			root_set_spare(sched, id, group, &nothing);
 			timer_clear(sched, id);
 		}
 	}
@@ -254,7 +344,7 @@ void lane_timers(struct sched *sched, uint64_t now_ns)
 	uint64_t next_ns;
 
 	/* Nothing below inserts a timer that is due, so this ends. */
-	while ((next_ns = wheel_min(&sched->timers)) <= now_ns) {
+	while ((next_ns = queue_min(sched, &sched->timers)) <= now_ns) {
 		const uint32_t id = wheel_min_id(&sched->timers);
 		struct sched_client *client;
 
@@ -270,61 +360,113 @@ void lane_timers(struct sched *sched, uint64_t now_ns)
 		lane_place(sched, client, id & 1, CREDIT_NS, now_ns);
 	}
 	sched->timers_ns = next_ns;
+	if (sched->clients >= PREFETCH_CLIENTS)
+		prefetch_requests(sched, &sched->timers.near, 0);
 }
 
-/* Virtual time has come far: begin again at 0 (once in hours at most). */
+void lane_forget_vtimes(struct sched *sched)
+{
+	for (uint32_t i = 0; i < SCHED_GROUPS_MAX; i++) {
+		struct sched_group *group = sched->group_table[i];
+
+		if (group)
+			group->vtime = group->offset = 0;
+	}
+	for (uint32_t i = 0; i < sched->clients_made; i++)
+		client_at(sched, i)->vtime = 0;
+	sched->vtime = 0;
+	wheel_rewind(&sched->spare);
+}
+
+/* Virtual time has come far: begin again at 0, with the same distances (once
+ * in hours at most). */
 static void rebase(struct sched *sched, uint64_t now_ns)
 {
 	lane_remove_all(sched);
 	for (uint32_t i = 0; i < sched->clients_made; i++) {
 		struct sched_client *client = client_at(sched, i);
+		const uint64_t home = *home_vtime(sched, client);
 
-		client->vtime = client->vtime > sched->vtime ?
-			client->vtime - sched->vtime : 0;
+		client->vtime = client->vtime > home ? client->vtime - home : 0;
+	}
+	for (uint32_t i = 0; i < SCHED_GROUPS_MAX; i++) {
+		struct sched_group *group = sched->group_table[i];
+
+		if (group)
+			group->vtime = group->offset = 0;
 	}
 	sched->vtime = 0;
 	wheel_rewind(&sched->spare);
 	lane_place_all(sched, now_ns);
 }
 
-/* Is the lane that was found still to be served this way?  The client's
- * other lane may have used up a common limit or reservation since.  If not it
- * is placed anew. */
+/* Is the lane that was found to be served this way?  It may be over its limit;
+ * its other direction may have used up a common limit or reservation since.
+ * If not, it is placed anew. */
 static bool still_holds(struct sched *sched, struct sched_client *client,
 			unsigned int direction, uint64_t key, uint64_t now_ns)
 {
 	const bool due = client->state[direction] == LANE_DUE;
-	const bool by_vtime = !due || sched->shortage.by_weight;
+	const bool by_vtime = !due || (sched->shortage.by_weight &&
+				       !(client->flags & CLIENT_GROUPED));
+	const uint64_t limit_ns = client_limit_ns(client, direction);
 
 	if (!sched->enforcing)
 		return true;
-	if (client_limit_ns(client, direction) <= now_ns &&
-	    !(by_vtime && key < client->vtime) &&
-	    !(due && meter_earliest(client->meters,
-				    client->reservations[direction]) >
+	if (limit_ns <= now_ns && !(by_vtime && key < client->vtime) &&
+	    !(due && client_due_ns(client, direction) >
 			     sched_clock_ns(sched, now_ns)))
 		return true;
 	unplace(sched, client, direction);
-	lane_place(sched, client, direction, DEBT_NS, now_ns);
+	if (limit_ns > now_ns)
+		wait_for_limit(sched, client, direction, limit_ns);
+	else
+		place(sched, client, direction, DEBT_NS, now_ns);
+	if (lane_parent(sched, client, direction))
+		lane_refresh_group(sched, client_rest(client)->group,
+				   direction, now_ns);
 	return false;
 }
 
 static void charge_vtime(struct sched *sched, struct sched_client *client,
 			 bool due, uint64_t cost_ns)
 {
-	uint64_t vtime = client->vtime > sched->vtime ? client->vtime :
-							sched->vtime;
+	uint64_t *home = home_vtime(sched, client);
+	uint64_t vtime = client->vtime > *home ? client->vtime : *home;
 
-	if (!due || sched->shortage.by_weight)
-		sched->vtime = vtime;
+	if (!due || sched->shortage.by_weight) {
+		*home = vtime;
+		if (home != &sched->vtime) {
+			const uint64_t root = vtime +
+				client_rest(client)->group->offset;
+
+			if (root > sched->vtime)
+				sched->vtime = root;
+		}
+	}
 	vtime += cost_ns * client->inverse_weight >> 12;
 	if (due) {
-		const uint64_t most = sched->vtime +
+		const uint64_t most = *home +
 			((AHEAD_MAX_NS + cost_ns) * client->inverse_weight >> 12);
 
 		vtime = vtime < most ? vtime : most;
 	}
 	client->vtime = vtime;
+}
+
+static void charge_due(struct sched *sched, struct sched_client *client,
+		       unsigned int direction, uint32_t bytes, uint64_t now_ns)
+{
+	uint64_t clock_ns, floor_ns;
+
+	shortage_check(sched, client, direction, bytes, now_ns);
+	clock_ns = sched_clock_ns(sched, now_ns);
+	floor_ns = before_ns(clock_ns, DEBT_NS);
+	if (client_is_plain(client))
+		charge_plain_reservation(client, floor_ns);
+	else
+		charge_reservations(client, direction, bytes, clock_ns,
+				    floor_ns);
 }
 
 /* The lane is out of the queues: take its first request and charge it. */
@@ -335,40 +477,25 @@ static struct sched_request *take(struct sched *sched,
 {
 	struct lane *lane = &client->lanes[direction];
 	struct sched_request *request = lane->head;
-	const uint64_t late_ns = late_allowed_ns(client->burst_ns);
-	const uint32_t bytes_mask = client->flags & CLIENT_BYTES;
 
 	lane->head = request->next;
-	__builtin_prefetch(lane->head);
 	client->queued--;
-	client->queued_bytes -= request->bytes;
 	sched->queued--;
 	request->start_ns = now_ns;
+	if (!client_is_plain(client))
+		client_rest(client)->queued_bytes -= request->bytes;
 	if (!sched->enforcing)
 		return request;
 
-	meter_charge_limits(client->meters, client->limits[direction],
-			    bytes_mask, request->bytes, now_ns, late_ns,
-			    now_ns - late_ns);
-	if (client->flags & CLIENT_GROUPED) {
-		struct sched_group *group = client->group;
-		const uint64_t group_late_ns = late_allowed_ns(group->burst_ns);
-
-		meter_charge_limits(group->meters, group->limits[direction],
-				    group->bytes_mask, request->bytes, now_ns,
-				    group_late_ns, now_ns - group_late_ns);
-	}
-	if (due) {
-		uint64_t clock_ns;
-
-		shortage_check(sched, client, direction, now_ns);
-		clock_ns = sched_clock_ns(sched, now_ns);
-		meter_charge_reservations(client->meters,
-					  client->reservations[direction],
-					  bytes_mask, request->bytes, clock_ns,
-					  clock_ns > DEBT_NS ?
-						  clock_ns - DEBT_NS : 0);
-	}
+	if (client_is_plain(client))
+		charge_plain_limit(client, now_ns, true);
+	else
+		charge_limits(client, direction, request->bytes, now_ns, true);
+	if (client->flags & CLIENT_GROUPED)
+		charge_group(client_rest(client)->group, direction,
+			     request->bytes, now_ns, true);
+	if (due)
+		charge_due(sched, client, direction, request->bytes, now_ns);
 	charge_vtime(sched, client, due,
 		     sched_cost_ns(sched, direction, request->bytes));
 	return request;
@@ -384,7 +511,7 @@ struct sched_request *lane_next(struct sched *sched, uint64_t now_ns)
 		unsigned int direction;
 		uint32_t id;
 
-		if (!due && wheel_min(&sched->spare) == UINT64_MAX)
+		if (!due && queue_min(sched, &sched->spare) == UINT64_MAX)
 			return NULL;
 		heap = due ? &sched->due : &sched->spare.near;
 		id = heap_at(heap, 0)->id;
@@ -407,6 +534,8 @@ struct sched_request *lane_next(struct sched *sched, uint64_t now_ns)
 				 now_ns))
 			continue;
 
+		if (sched->clients >= PREFETCH_CLIENTS)
+			prefetch_requests(sched, heap, 1);
 		unplace(sched, client, direction);
 		request = take(sched, client, direction, due, now_ns);
 		if (client->lanes[direction].head)
@@ -414,9 +543,9 @@ struct sched_request *lane_next(struct sched *sched, uint64_t now_ns)
 		else
 			timer_clear(sched, id);
 		if (lane_parent(sched, client, direction))
-			lane_refresh_group(sched, client->group, direction,
-					   now_ns);
-		if (sched->vtime > VTIME_MAX)
+			lane_refresh_group(sched, client_rest(client)->group,
+					   direction, now_ns);
+		if (*home_vtime(sched, client) > VTIME_MAX)
 			rebase(sched, now_ns);
 		return request;
 	}
@@ -440,8 +569,7 @@ static void reorder(struct sched *sched, struct heap *heap)
 			struct sched_client *client = client_at(sched, id >> 1);
 
 			key = due_key(sched, client, id & 1,
-				      meter_earliest(client->meters,
-						     client->reservations[id & 1]));
+				      client_due_ns(client, id & 1));
 		}
 		heap_insert(heap, id, key);
 	}

@@ -21,6 +21,9 @@ void lane_remove_both(struct sched *sched, struct sched_client *client);
 void lane_place_all(struct sched *sched, uint64_t now_ns);
 void lane_remove_all(struct sched *sched);
 
+/* Everybody begins anew; no lane is placed. */
+void lane_forget_vtimes(struct sched *sched);
+
 /* Let everything go on whose time has come. */
 void lane_timers(struct sched *sched, uint64_t now_ns);
 /* Take the next request off its lane and charge it; NULL: none is ready.

@@ -44,6 +44,15 @@ static inline void meter_charge(struct meter *meter, uint64_t base_ns,
 	meter->fraction = (uint32_t)cost;
 }
 
+/* The same for one unit, without the multiplication. */
+static inline void meter_charge_one(struct meter *meter, uint64_t base_ns)
+{
+	const uint64_t cost = meter->slope + meter->fraction;
+
+	meter->tag_ns = base_ns + (cost >> 32);
+	meter->fraction = (uint32_t)cost;
+}
+
 static inline uint32_t meter_units(uint32_t bytes_mask, uint32_t i,
 				   uint32_t bytes)
 {
@@ -91,41 +100,31 @@ static inline void meter_raise(struct meter *meters, uint32_t mask,
 	}
 }
 
-/* Charge one request to limits.  A tag that lies more than 'late_ns' back is
- * moved up to 'floor_ns': what was not asked for is not saved up. */
-static inline void meter_charge_limits(struct meter *meters, uint32_t mask,
-				       uint32_t bytes_mask, uint32_t bytes,
-				       uint64_t now_ns, uint64_t late_ns,
-				       uint64_t floor_ns)
+/* Charge to a limit.  A tag that lies more than 'late_ns' back is moved up to
+ * 'floor_ns': what was not asked for is not saved up. */
+static inline void meter_charge_limit(struct meter *meter, uint32_t units,
+				      uint64_t now_ns, uint64_t late_ns,
+				      uint64_t floor_ns)
 {
-	for (; mask; mask &= mask - 1) {
-		const uint32_t i = (uint32_t)__builtin_ctz(mask);
-		struct meter *meter = &meters[i];
-		const uint64_t base_ns = meter->tag_ns + late_ns < now_ns ?
-			floor_ns : meter->tag_ns;
+	const uint64_t base_ns = meter->tag_ns + late_ns < now_ns ?
+		floor_ns : meter->tag_ns;
 
-		meter_charge(meter, base_ns, meter_units(bytes_mask, i, bytes));
-	}
+	meter_charge(meter, base_ns, units);
 }
 
-/* Charge one request to reservations of which at least one was due.  One
- * that was not due gets no credit beyond this very request. */
-static inline void meter_charge_reservations(struct meter *meters,
-					     uint32_t mask, uint32_t bytes_mask,
-					     uint32_t bytes, uint64_t clock_ns,
-					     uint64_t floor_ns)
+/* Charge to a reservation.  If it was not due it gets no credit beyond this
+ * very request. */
+static inline void meter_charge_reservation(struct meter *meter,
+					    uint32_t units, uint64_t clock_ns,
+					    uint64_t floor_ns)
 {
-	for (; mask; mask &= mask - 1) {
-		const uint32_t i = (uint32_t)__builtin_ctz(mask);
-		struct meter *meter = &meters[i];
-		const uint64_t old_ns = meter->tag_ns;
-		uint64_t base_ns = old_ns > floor_ns ? old_ns : floor_ns;
+	const uint64_t old_ns = meter->tag_ns;
+	uint64_t base_ns = old_ns > floor_ns ? old_ns : floor_ns;
 
-		base_ns = base_ns > clock_ns ? clock_ns : base_ns;
-		meter_charge(meter, base_ns, meter_units(bytes_mask, i, bytes));
-		if (meter->tag_ns < old_ns)
-			meter->tag_ns = old_ns;
-	}
+	base_ns = base_ns > clock_ns ? clock_ns : base_ns;
+	meter_charge(meter, base_ns, units);
+	if (meter->tag_ns < old_ns)
+		meter->tag_ns = old_ns;
 }
 
 #endif

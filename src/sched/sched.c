@@ -7,6 +7,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
+#include "sched/charge.h"
 #include "sched/lane.h"
 #include "sched/shortage.h"
 #include "sched/state.h"
@@ -72,6 +73,7 @@ int sched_create(const struct sched_config *config, struct sched **ret_sched,
 	}
 	sched->shortage.milli = 1000;
 	apply_config(sched, config);
+	sched_set_gate(sched);
 	*ret_sched = sched;
 	return 0;
 }
@@ -87,6 +89,7 @@ int sched_configure(struct sched *sched, const struct sched_config *config,
 	apply_config(sched, config);
 	client_apply_all(sched);
 	lane_place_all(sched, sched->now_ns);
+	sched_set_gate(sched);
 	return 0;
 }
 
@@ -107,39 +110,56 @@ void sched_destroy(struct sched *sched)
 }
 
 /* Charge a request that starts at once, without having waited. */
-static inline void charge_direct(struct sched *sched,
-				 struct sched_client *client,
-				 unsigned int direction, uint32_t bytes,
-				 uint64_t now_ns)
+static void charge_direct(struct sched *sched, struct sched_client *client,
+			  unsigned int direction, uint32_t bytes,
+			  uint64_t now_ns)
 {
-	const uint32_t bytes_mask = client->flags & CLIENT_BYTES;
-	const uint32_t reserved = client->reservations[direction];
+	const uint64_t clock_ns = sched_clock_ns(sched, now_ns);
+	const uint64_t floor_ns = before_ns(clock_ns, CREDIT_NS);
 
-	meter_charge_limits(client->meters, client->limits[direction],
-			    bytes_mask, bytes, now_ns,
-			    late_allowed_ns(client->burst_ns), now_ns);
-	if (reserved) {
-		const uint64_t clock_ns = sched_clock_ns(sched, now_ns);
-
-		if (meter_earliest(client->meters, reserved) <= clock_ns)
-			meter_charge_reservations(client->meters, reserved,
-						  bytes_mask, bytes, clock_ns,
-						  clock_ns > CREDIT_NS ?
-							  clock_ns - CREDIT_NS :
-							  0);
+	if (client_is_plain(client)) {
+		charge_plain_limit(client, now_ns, false);
+		if (client->reservation.tag_ns <= clock_ns)
+			charge_plain_reservation(client, floor_ns);
+		return;
 	}
+	charge_limits(client, direction, bytes, now_ns, false);
+	if (client->flags & CLIENT_GROUPED)
+		charge_group(client_rest(client)->group, direction, bytes,
+			     now_ns, false);
+	if (client_due_ns(client, direction) <= clock_ns)
+		charge_reservations(client, direction, bytes, clock_ns,
+				    floor_ns);
 }
 
-/* Something is not as usual: timers have run out, the client is in a group
- * with a limit, or the request has to wait. */
+static void enqueue(struct sched *sched, struct sched_client *client,
+		    struct sched_request *request, uint64_t now_ns)
+{
+	struct lane *lane = &client->lanes[request->direction];
+
+	request->next = NULL;
+	client->queued++;
+	sched->queued++;
+	if (!client_is_plain(client))
+		client_rest(client)->queued_bytes += request->bytes;
+	if (lane->head) {
+		lane->tail->next = request;
+		lane->tail = request;
+		return;
+	}
+	lane->head = request;
+	lane->tail = request;
+	lane_place(sched, client, request->direction, CREDIT_NS, now_ns);
+}
+
+/* Something is not as usual: timers have run out, others wait, the client is
+ * not plain, or the request itself has to wait. */
 static __attribute__((noinline)) enum sched_verdict
 submit_slowly(struct sched *sched, struct sched_client *client,
 	      struct sched_request *request, uint64_t now_ns)
 {
 	const unsigned int direction = request->direction;
-	struct lane *lane = &client->lanes[direction];
-	struct sched_group *group =
-		client->flags & CLIENT_GROUPED ? client->group : NULL;
+	const bool grouped = client->flags & CLIENT_GROUPED;
 
 	if (!sched->enforcing) {
 		sched->in_flight++;
@@ -148,33 +168,18 @@ submit_slowly(struct sched *sched, struct sched_client *client,
 	sched->now_ns = now_ns;
 	if (now_ns >= sched->timers_ns)
 		lane_timers(sched, now_ns);
-	if (!lane->head && !sched_has_ready(sched) &&
+	if (!client->lanes[direction].head && !sched_has_ready(sched) &&
 	    sched->in_flight < sched->window &&
 	    client_limit_ns(client, direction) <= now_ns &&
-	    (!group || group_limit_ns(group, direction) <= now_ns)) {
+	    (!grouped || group_limit_ns(client_rest(client)->group,
+					direction) <= now_ns)) {
 		charge_direct(sched, client, direction, request->bytes, now_ns);
-		if (group)
-			meter_charge_limits(group->meters,
-					    group->limits[direction],
-					    group->bytes_mask, request->bytes,
-					    now_ns,
-					    late_allowed_ns(group->burst_ns),
-					    now_ns);
 		sched->in_flight++;
+		sched_set_gate(sched);
 		return SCHED_GO;
 	}
-	request->next = NULL;
-	client->queued++;
-	client->queued_bytes += request->bytes;
-	sched->queued++;
-	if (lane->head) {
-		lane->tail->next = request;
-		lane->tail = request;
-		return SCHED_QUEUED;
-	}
-	lane->head = request;
-	lane->tail = request;
-	lane_place(sched, client, direction, CREDIT_NS, now_ns);
+	enqueue(sched, client, request, now_ns);
+	sched_set_gate(sched);
 	return SCHED_QUEUED;
 }
 
@@ -182,36 +187,39 @@ enum sched_verdict sched_submit(struct sched *sched,
 				struct sched_client *client,
 				struct sched_request *request, uint64_t now_ns)
 {
-	const unsigned int direction = request->direction;
-
 	request->client = client;
 	request->arrival_ns = now_ns;
 	request->start_ns = now_ns;
-	if (now_ns >= sched->timers_ns || sched->in_flight >= sched->window ||
-	    sched_has_ready(sched) || client->lanes[direction].head ||
-	    client->flags & CLIENT_GROUPED || !sched->enforcing ||
-	    meter_latest(client->meters, client->limits[direction]) >
-		    now_ns + client->burst_ns)
+	/* A lane that waits for its limit is still over it: no timer has run
+	 * out, so whoever passes here overtakes nobody. */
+	if (now_ns >= sched->gate_ns || sched->in_flight >= sched->window ||
+	    !client_is_plain(client) ||
+	    client->limit.tag_ns > now_ns + client->burst_ns)
 		return submit_slowly(sched, client, request, now_ns);
-	charge_direct(sched, client, direction, request->bytes, now_ns);
+
+	charge_plain_limit(client, now_ns, false);
+	if (client->reservation.tag_ns <= now_ns - sched->behind_ns)
+		charge_plain_reservation(
+			client,
+			before_ns(now_ns - sched->behind_ns, CREDIT_NS));
 	sched->in_flight++;
 	return SCHED_GO;
 }
 
 struct sched_request *sched_next(struct sched *sched, uint64_t now_ns)
 {
-	struct sched_request *request;
+	struct sched_request *request = NULL;
 
 	if (sched->queued == 0)
 		return NULL;
 	sched->now_ns = now_ns;
 	if (now_ns >= sched->timers_ns)
 		lane_timers(sched, now_ns);
-	if (sched->in_flight >= sched->window)
-		return NULL;
-	request = lane_next(sched, now_ns);
+	if (sched->in_flight < sched->window)
+		request = lane_next(sched, now_ns);
 	if (request)
 		sched->in_flight++;
+	sched_set_gate(sched);
 	return request;
 }
 
@@ -227,8 +235,7 @@ void sched_complete(struct sched *sched, struct sched_request *request,
 {
 	assert(sched->in_flight > 0);
 	sched->in_flight--;
-	if (sched->watching || sched->shortage.watching ||
-	    (!sched->immediate && sched_has_ready(sched)))
+	if (sched->measuring)
 		window_measure(sched, request, now_ns);
 }
 
@@ -255,23 +262,32 @@ static uint64_t meters_ready_ns(const struct meter *meters, uint32_t mask,
 
 uint64_t sched_client_ready_ns(const struct sched_client *client)
 {
+	const struct client_rest *rest = client_rest(client);
 	const struct sched_group *group =
-		client->flags & CLIENT_GROUPED ? client->group : NULL;
+		client->flags & CLIENT_GROUPED ? rest->group : NULL;
 	uint64_t ready_ns = UINT64_MAX;
 
-	if (!client->sched->enforcing)
+	if (!chunk_of(client)->sched->enforcing)
 		return 0;
+	if (client_is_plain(client) && client->limit.slope == 0)
+		return 0;
+	if (client_is_plain(client))
+		return before_ns(meters_ready_ns(&client->limit, 1, 0,
+						 client->burst_ns,
+						 client->queued, 0),
+				 SCHED_LEAD_NS);
 	for (unsigned int d = 0; d < 2; d++) {
 		/* Requests of the other direction may not count here; if there
 		 * are any, be cautious. */
 		const bool alone = !client->lanes[!d].head;
 		const uint64_t requests = alone ? client->queued :
 						  client->lanes[d].head != NULL;
-		const uint64_t bytes = alone ? client->queued_bytes : 0;
-		uint64_t lane_ns = meters_ready_ns(
-			client->meters, client->limits[d],
-			client->flags & CLIENT_BYTES, client->burst_ns,
-			requests, bytes);
+		const uint64_t bytes = alone ? rest->queued_bytes : 0;
+		uint64_t lane_ns = meters_ready_ns(rest->meters,
+						   rest->limits[d],
+						   rest->bytes_mask,
+						   client->burst_ns, requests,
+						   bytes);
 
 		if (group) {
 			const uint64_t group_ns = meters_ready_ns(
@@ -283,7 +299,7 @@ uint64_t sched_client_ready_ns(const struct sched_client *client)
 		}
 		ready_ns = lane_ns < ready_ns ? lane_ns : ready_ns;
 	}
-	return ready_ns > SCHED_LEAD_NS ? ready_ns - SCHED_LEAD_NS : 0;
+	return before_ns(ready_ns, SCHED_LEAD_NS);
 }
 
 uint32_t sched_client_queued(const struct sched_client *client)

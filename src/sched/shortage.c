@@ -69,36 +69,40 @@ static void begin(struct sched *sched, uint64_t now_ns)
 	shortage->milli = 999;	/* some; how much shows after a round */
 }
 
-/* How many requests of the meter that is furthest behind fit into 'ns'. */
+/* How many requests the meter that is furthest behind allows in 'ns'. */
 static uint64_t requests_in(const struct sched_client *client,
-			    unsigned int direction, uint64_t ns)
+			    unsigned int direction, uint32_t bytes,
+			    uint64_t ns)
 {
-	uint32_t mask = client->reservations[direction];
-	const struct meter *latest = &client->meters[__builtin_ctz(mask)];
-	const uint32_t bytes = client->lanes[direction].head ?
-		client->lanes[direction].head->bytes : 4096;
+	const struct meter *latest = &client->reservation;
+	uint32_t units = 1;
 	uint64_t each_ns;
 
-	for (; mask; mask &= mask - 1) {
-		const struct meter *meter =
-			&client->meters[__builtin_ctz(mask)];
+	if (!client_is_plain(client)) {
+		const struct client_rest *rest = client_rest(client);
+		uint32_t mask = rest->reservations[direction];
 
-		if (meter->tag_ns < latest->tag_ns)
-			latest = meter;
+		latest = NULL;
+		for (; mask; mask &= mask - 1) {
+			const uint32_t i = (uint32_t)__builtin_ctz(mask);
+
+			if (latest && latest->tag_ns <= rest->meters[i].tag_ns)
+				continue;
+			latest = &rest->meters[i];
+			units = meter_units(rest->bytes_mask, i, bytes);
+		}
 	}
-	each_ns = latest->slope >> 32;
-	if (latest->axis >= SCHED_READ_BYTES)
-		each_ns = (uint64_t)((unsigned __int128)latest->slope * bytes >> 32);
+	each_ns = latest ? (uint64_t)((unsigned __int128)latest->slope *
+				      units >> 32) : 0;
 	return ns / (each_ns > 0 ? each_ns : 1);
 }
 
 void shortage_check(struct sched *sched, const struct sched_client *client,
-		    unsigned int direction, uint64_t now_ns)
+		    unsigned int direction, uint32_t bytes, uint64_t now_ns)
 {
 	struct shortage *shortage = &sched->shortage;
 	const uint64_t clock_ns = sched_clock_ns(sched, now_ns);
-	const uint64_t due_ns = meter_earliest(client->meters,
-					       client->reservations[direction]);
+	const uint64_t due_ns = client_due_ns(client, direction);
 	uint64_t excess_ns;
 
 	shortage->served++;
@@ -116,7 +120,8 @@ void shortage_check(struct sched *sched, const struct sched_client *client,
 		shortage->held_ns += excess_ns;
 		break;
 	case SCHED_SHORTAGE_WEIGHT:
-		shortage->lost += requests_in(client, direction, excess_ns);
+		shortage->lost += requests_in(client, direction, bytes,
+					      excess_ns);
 		break;
 	}
 	if (!shortage->active &&

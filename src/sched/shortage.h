@@ -9,7 +9,7 @@
 
 /* A due request of this lane is about to be charged: is it too late? */
 void shortage_check(struct sched *sched, const struct sched_client *client,
-		    unsigned int direction, uint64_t now_ns);
+		    unsigned int direction, uint32_t bytes, uint64_t now_ns);
 /* Called now and then while a shortage is active. */
 void shortage_round(struct sched *sched, uint64_t now_ns);
 

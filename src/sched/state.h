@@ -17,6 +17,7 @@
 #ifndef SCHED_STATE_H
 #define SCHED_STATE_H
 
+#include <assert.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -26,8 +27,12 @@
 #include "sched/meter.h"
 #include "sched/sched.h"
 
-#define CHUNK_BITS	8U	/* clients are allocated by the 256 */
+/* Clients are allocated by the chunk: what every request needs of them
+ * together, and the rest behind.  A chunk is aligned to its size, so that one
+ * finds the other; and of the size of a large page. */
+#define CHUNK_BITS	11U
 #define CHUNK_CLIENTS	(1U << CHUNK_BITS)
+#define CHUNK_BYTES	(UINT64_C(1) << 21)
 #define CHUNKS		(SCHED_CLIENTS_MAX / CHUNK_CLIENTS)
 #define GROUP_IDS	(2U * SCHED_CLIENTS_MAX)	/* where they begin */
 #define IDS		(GROUP_IDS + 2U * SCHED_GROUPS_MAX)
@@ -58,34 +63,48 @@ struct lane {
 };
 
 #define METERS_MAX	(2U * SCHED_AXES)
-#define CLIENT_GROUPED	0x8000U	/* in 'flags': the group has a limit */
-#define CLIENT_BYTES	0x0fffU	/* in 'flags': meters that count bytes */
+/* In 'flags'.  A plain client has no meters but a limit and a reservation on
+ * requests of both directions together; those are in the client itself.  All
+ * others have all their meters in struct client_rest. */
+#define CLIENT_PLAIN	0x1U
+#define CLIENT_GROUPED	0x2U	/* the group has a limit; never plain */
 
-/* The first two cache lines are all that a request of a client with one limit
- * and one reservation touches. */
+/* Two cache lines: all that a request of a plain client touches. */
 struct sched_client {
 	struct lane lanes[2];
 	uint64_t vtime;		/* start of the next request by weight */
 	uint64_t burst_ns;
-	uint16_t limits[2];	/* masks into 'meters', by direction */
-	uint16_t reservations[2];
+	uint32_t index;
+	uint32_t queued;
+	uint32_t inverse_weight;	/* 2^32 / weight */
 	uint16_t flags;
 	uint8_t state[2];	/* enum lane_state */
-	uint32_t index;
 
-	uint32_t inverse_weight;	/* 2^32 / weight */
+	struct meter limit;	/* plain; without one: slope 0 */
+	struct meter reservation;	/* plain; without one: tag UINT64_MAX */
 	uint32_t bound_ns[2];	/* deadline after arrival or due time */
-	uint32_t queued;
-	struct meter meters[METERS_MAX];	/* limits first; two in this line */
+	uint64_t unused;
+} __attribute__((aligned(64)));
 
+struct client_rest {
+	struct meter meters[METERS_MAX];
+	uint16_t limits[2];	/* masks into 'meters', by direction */
+	uint16_t reservations[2];
+	uint16_t bytes_mask;
+	bool in_use;
+	uint32_t meter_count;
+	uint32_t next_free;	/* index + 1 */
+	uint64_t queued_bytes;
 	struct sched_group *group;
 	struct sched_client *next_of_group, **link_of_group;
-	struct sched *sched;
 	struct sched_params params;
-	uint64_t queued_bytes;	/* kept if a limit counts bytes */
-	uint32_t meter_count;
-	uint32_t next_free;
-} __attribute__((aligned(64)));
+};
+
+struct chunk {
+	struct sched_client clients[CHUNK_CLIENTS];
+	struct sched *sched;
+	struct client_rest rest[CHUNK_CLIENTS];
+};
 
 struct group_lane {
 	struct heap due, spare;
@@ -99,6 +118,8 @@ struct sched_group {
 	uint32_t index;
 	uint64_t burst_ns;
 	struct group_lane lanes[2];
+	uint64_t vtime;		/* members' own: their 'vtime' is of this */
+	uint64_t offset;	/* to be added for the scheduler's */
 	uint32_t members, meter_count;
 	struct sched_client *clients;
 	struct sched *sched;
@@ -140,13 +161,17 @@ struct shortage {
 
 struct sched {
 	/* read by every request */
-	uint64_t timers_ns;	/* nothing in 'timers' is before this */
+	uint64_t gate_ns;	/* before this, and with the window open, a
+				 * request may pass without looking further */
 	uint32_t in_flight, window;
+	uint64_t behind_ns;	/* the reservation clock is now - this */
 	bool enforcing, immediate;
+	bool measuring;		/* look at every completion */
 	bool watching;		/* some latency is promised */
 	uint32_t queued;
+
+	uint64_t timers_ns;	/* nothing in 'timers' is before this */
 	uint64_t now_ns;	/* of the last call that had something to do */
-	uint64_t behind_ns;	/* the reservation clock is now - this */
 	uint64_t vtime;
 	uint64_t request_ns[2];
 	uint64_t byte_slope[2];	/* device-ns per byte in 2^-32 */
@@ -159,26 +184,63 @@ struct sched {
 	struct shortage shortage;
 	struct sched_config config;
 
-	struct sched_client *chunks[CHUNKS];
+	struct chunk *chunks[CHUNKS];
 	uint32_t clients, clients_made, client_free;	/* free: index + 1 */
 	uint32_t groups;
 	struct sched_group *group_table[SCHED_GROUPS_MAX];
 };
 
+static_assert(sizeof(struct sched_client) == 128, "two cache lines");
+static_assert(sizeof(struct chunk) <= CHUNK_BYTES, "fits");
+
 static inline struct sched_client *client_at(const struct sched *sched,
 					     uint32_t index)
 {
-	return &sched->chunks[index >> CHUNK_BITS][index & (CHUNK_CLIENTS - 1)];
+	return &sched->chunks[index >> CHUNK_BITS]
+			->clients[index & (CHUNK_CLIENTS - 1)];
+}
+
+static inline struct chunk *chunk_of(const struct sched_client *client)
+{
+	return (struct chunk *)((uintptr_t)client & ~(CHUNK_BYTES - 1));
+}
+
+static inline struct client_rest *client_rest(const struct sched_client *client)
+{
+	return &chunk_of(client)->rest[client->index & (CHUNK_CLIENTS - 1)];
+}
+
+static inline bool client_is_plain(const struct sched_client *client)
+{
+	return client->flags & CLIENT_PLAIN;
 }
 
 /* When the limits let the next request of this direction start. */
 static inline uint64_t client_limit_ns(const struct sched_client *client,
 				       unsigned int direction)
 {
-	const uint64_t latest_ns = meter_latest(client->meters,
-						client->limits[direction]);
+	uint64_t latest_ns = client->limit.tag_ns;
 
+	if (!client_is_plain(client)) {
+		const struct client_rest *rest = client_rest(client);
+
+		latest_ns = meter_latest(rest->meters, rest->limits[direction]);
+	}
 	return latest_ns > client->burst_ns ? latest_ns - client->burst_ns : 0;
+}
+
+/* When a reservation is owed to this direction, by the reservation clock;
+ * UINT64_MAX: there is none. */
+static inline uint64_t client_due_ns(const struct sched_client *client,
+				     unsigned int direction)
+{
+	if (!client_is_plain(client)) {
+		const struct client_rest *rest = client_rest(client);
+
+		return meter_earliest(rest->meters,
+				      rest->reservations[direction]);
+	}
+	return client->reservation.tag_ns;
 }
 
 static inline uint64_t group_limit_ns(const struct sched_group *group,
@@ -206,6 +268,15 @@ static inline bool sched_has_ready(const struct sched *sched)
 {
 	return (sched->due.count | sched->spare.near.count |
 		sched->spare.far_count) != 0;
+}
+
+/* To be called when lanes, timers or 'enforcing' have changed. */
+static inline void sched_set_gate(struct sched *sched)
+{
+	const bool open = sched->enforcing && !sched_has_ready(sched);
+
+	sched->gate_ns = open ? sched->timers_ns : 0;
+	sched->measuring = sched->watching || sched->shortage.watching || !open;
 }
 
 /* How long the device is busy with a request, as calibrated. */

@@ -73,6 +73,7 @@ void window_set_gate(struct sched *sched)
 	sched->window = open ? UINT32_MAX : window->depth;
 	sched->watching = !open &&
 		(window->target_ns[0] | window->target_ns[1]) != 0;
+	sched_set_gate(sched);
 }
 
 static void set_depth(struct sched *sched, uint32_t depth)
@@ -223,6 +224,8 @@ void window_measure(struct sched *sched, const struct sched_request *request,
 	const uint64_t cost_ns = sched_cost_ns(sched, request->direction,
 					       request->bytes);
 
+	if (sched->immediate)
+		return;
 	if (sched->shortage.watching)
 		shortage_round(sched, now_ns);
 	if (busy) {
