@@ -25,8 +25,8 @@ struct loop;
 
 struct loop_config {
 	unsigned int entries;		/* submission ring, a power of two */
-	/* Longest time to poll after the last work, before sleeping.  0: never
-	 * poll.  The loop adapts below it, so that an idle loop costs < 1 % of
+	/* Longest time to poll after the last work, before sleeping (more than
+	 * 30 us is taken as that).  0: never poll.  The loop adapts below it, so that an idle loop costs < 1 % of
 	 * a core and a busy one does not sleep. */
 	uint64_t spin_max_ns;
 };

@@ -18,7 +18,7 @@
 void spin_init(struct spin *spin, uint64_t max_ns, uint64_t now_ns)
 {
 	*spin = (struct spin){
-		.max_ns = max_ns,
+		.max_ns = max_ns < SPIN_WORTH_NS ? max_ns : SPIN_WORTH_NS,
 		.short_share = SPIN_ONE,
 		.late_ns = 25000,
 		.late_least_ns = 4000,

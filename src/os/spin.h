@@ -4,8 +4,8 @@
  *
  * Sleeping costs SPIN_WAKE_NS of CPU and ends late; polling costs all the
  * time it takes.  Three rules:
- *  - After work, poll on for at most 'max_ns', but only while at least half
- *    of the recent idle gaps ended within that time.
+ *  - After work, poll on for at most 'max_ns' (and SPIN_WORTH_NS), but only
+ *    while at least half of the recent idle gaps ended within that time.
  *  - A deadline that is nearer than SPIN_NEAR_NS is polled for: sleeping
  *    would cost as much.
  *  - Waking up for any other deadline is paid from a credit that grows by
@@ -22,7 +22,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define SPIN_WAKE_NS		UINT64_C(5000)
+/* Polling longer for one event costs more than the wake-up that it spares. */
+#define SPIN_WORTH_NS		UINT64_C(30000)
+#define SPIN_WAKE_NS		UINT64_C(6500)
 #define SPIN_NEAR_NS		UINT64_C(8000)
 #define SPIN_STRETCH_NS		UINT64_C(100000)
 #define SPIN_SHARE		16U	/* one part in this many of real time */
