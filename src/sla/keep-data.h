@@ -21,29 +21,49 @@
 
 /* One promised rate: what it owes in this window, and who conforms to it. */
 struct keep_meter {
-	uint64_t rate_per_s;
 	uint64_t per_request;	/* 1/65536 ns that one request stands for */
 	uint64_t per_byte;	/* 1/2^32 ns that one byte stands for */
 	/* When a server of exactly this rate would have done all that came. */
 	uint64_t owed_until;
 	uint64_t idle;		/* time in which that server had nothing to do */
 	uint64_t conform_until;	/* GCRA: theoretical arrival time */
-	/* Of the span judged together: one window, more where the promise is
-	 * less than two requests for a window. */
-	uint64_t waiting_at_start, done, failed;
-	uint32_t windows;
 	uint8_t directions;	/* bit 0: reads, bit 1: writes */
-	uint8_t spec;		/* which of the SLA's */
 	uint8_t counts_bytes;
+	uint8_t spec;		/* which of the SLA's */
 	uint8_t unused;
+	/* The span judged together: one window, more where the promise is
+	 * less than two requests for a window. */
+	uint32_t windows;
+	uint64_t rate_per_s;
+	uint64_t waiting_at_start, done, failed;
 };
 
 /* One promised latency. */
 struct keep_bound {
 	uint64_t latency_ns;
+	uint32_t late;		/* in this window */
 	uint8_t directions;
 	uint8_t spec;
-	uint8_t unused[6];
+	uint8_t unused[2];
+};
+
+/* What came and went, since something is promised: reads or writes. */
+struct keep_flow {
+	uint64_t waiting;	/* requests, now */
+	/* In this window. */
+	uint64_t done, done_bytes;
+	uint64_t arrived_bytes;
+	uint64_t failed, failed_bytes;
+	uint32_t conforming_arrived, conforming_done, conforming_failed;
+	uint32_t largest_bytes;		/* request of this minute */
+	/* As the window began. */
+	uint64_t waiting_bytes;
+	uint64_t stuck_since_ns;	/* nothing was completed since then ... */
+	uint32_t stuck;			/* ... and so many waited already */
+	uint32_t conforming_waiting;
+	uint32_t largest_before_bytes;	/* of the minute before */
+	uint32_t unused;
+	uint64_t burst;			/* GCRA tolerance, 1/65536 ns */
 };
 
 struct keep_second {
@@ -54,26 +74,13 @@ struct keep_second {
 	uint32_t conforming[2];		/* requests completed, by direction */
 };
 
-struct keep_amount {
-	uint64_t requests, bytes;
-};
-
 struct keep {
-	/* Counted whatever is promised: what came and is not completed. */
-	struct keep_amount waiting[2];
 	uint32_t version;		/* odd while windows are closed */
 	uint8_t is_promised;		/* 0: nothing below is looked at */
 	uint8_t meters_count, bounds_count;
 	uint8_t second_index;		/* of the second that runs */
 	uint64_t window_end_ns;
-	struct keep_amount done[2], failed[2];	/* in this window */
-	uint64_t burst[2];		/* GCRA tolerance, 1/65536 ns */
-	uint32_t largest_bytes[2];	/* request of this minute */
-	uint32_t largest_before_bytes[2];	/* of the minute before */
-	/* Since when nothing was completed though something waited, and how
-	 * many conforming requests have waited that long. */
-	uint64_t stuck_since_ns[2];
-	uint32_t conforming_waiting[2], stuck[2];
+	struct keep_flow flows[2];	/* reads, writes */
 	struct keep_meter meters[KEEP_METERS];
 	struct keep_bound bounds[SLA_SPECS_MAX];
 	uint64_t since_ns;		/* when this was promised */

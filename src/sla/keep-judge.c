@@ -67,14 +67,19 @@ static void count_late(const struct keep *keep, const struct keep_bound *bound,
 				conforming += second->conforming[d];
 		late += second->bad[bound->spec];
 	}
+	late += bound->late;
 	for (unsigned int d = 0; d < 2; d++) {
-		if (!(bound->directions >> d & 1) ||
-		    keep->waiting[d].requests == 0 ||
-		    now_ns <= keep->stuck_since_ns[d] ||
-		    now_ns - keep->stuck_since_ns[d] <= bound->latency_ns)
+		const struct keep_flow *flow = &keep->flows[d];
+
+		if (!(bound->directions >> d & 1))
 			continue;
-		conforming += keep->stuck[d];
-		late += keep->stuck[d];
+		conforming += flow->conforming_done;
+		if (flow->waiting > 0 && flow->done + flow->failed == 0 &&
+		    now_ns > flow->stuck_since_ns &&
+		    now_ns - flow->stuck_since_ns > bound->latency_ns) {
+			conforming += flow->stuck;
+			late += flow->stuck;
+		}
 	}
 	*ret_conforming = conforming;
 	*ret_late = late;

@@ -45,10 +45,11 @@ static uint64_t cap(unsigned __int128 tag)
 }
 
 /* How long a server of the promised rate takes for one request, ... */
-static uint64_t cost(const struct keep_meter *meter, uint32_t bytes)
+static inline uint64_t cost(const struct keep_meter *meter, uint32_t bytes)
 {
-	return meter->per_request +
-		cap(((unsigned __int128)meter->per_byte * bytes) >> TICK_BITS);
+	if (!meter->counts_bytes)
+		return meter->per_request;
+	return cap(((unsigned __int128)meter->per_byte * bytes) >> TICK_BITS);
 }
 
 /* ... and for 'amount' of what the meter counts. */
@@ -59,17 +60,24 @@ static uint64_t cost_many(const struct keep_meter *meter, uint64_t amount)
 		cap((unsigned __int128)meter->per_request * amount);
 }
 
-/* The part of two amounts by direction that concerns the meter. */
-static uint64_t count(const struct keep_meter *meter,
-		      const struct keep_amount amounts[2])
+/* What waits at the end of the window. */
+static uint64_t waiting_bytes(const struct keep_flow *flow)
 {
-	uint64_t sum = 0;
+	const uint64_t came = flow->waiting_bytes + flow->arrived_bytes;
+	const uint64_t gone = flow->done_bytes + flow->failed_bytes;
 
-	for (unsigned int i = 0; i < 2; i++)
-		if (meter->directions >> i & 1)
-			sum += meter->counts_bytes ? amounts[i].bytes :
-				amounts[i].requests;
-	return sum;
+	/* More may end than came, if it came before the promise. */
+	return flow->waiting > 0 && came > gone ? came - gone : 0;
+}
+
+/* What the meter counts of one flow. */
+static void add_flow(const struct keep_meter *meter,
+		     const struct keep_flow *flow, uint64_t *waiting,
+		     uint64_t *done, uint64_t *failed)
+{
+	*waiting += meter->counts_bytes ? waiting_bytes(flow) : flow->waiting;
+	*done += meter->counts_bytes ? flow->done_bytes : flow->done;
+	*failed += meter->counts_bytes ? flow->failed_bytes : flow->failed;
 }
 
 /* The largest request that concerns the meter; 1 if it counts requests. */
@@ -81,19 +89,21 @@ static uint64_t one_request(const struct keep *keep,
 	if (!meter->counts_bytes)
 		return 1;
 	for (unsigned int i = 0; i < 2; i++) {
+		const struct keep_flow *flow = &keep->flows[i];
+
 		if (!(meter->directions >> i & 1))
 			continue;
-		if (keep->largest_bytes[i] > largest)
-			largest = keep->largest_bytes[i];
-		if (keep->largest_before_bytes[i] > largest)
-			largest = keep->largest_before_bytes[i];
+		if (flow->largest_bytes > largest)
+			largest = flow->largest_bytes;
+		if (flow->largest_before_bytes > largest)
+			largest = flow->largest_before_bytes;
 	}
 	return largest;
 }
 
-static void start_span(const struct keep *keep, struct keep_meter *meter)
+static void start_span(struct keep_meter *meter, uint64_t waiting)
 {
-	meter->waiting_at_start = count(meter, keep->waiting);
+	meter->waiting_at_start = waiting;
 	meter->done = 0;
 	meter->failed = 0;
 	meter->idle = 0;
@@ -107,12 +117,13 @@ enum span { SPAN_OPEN, SPAN_NOTHING_OWED, SPAN_GOOD, SPAN_BROKEN };
 static enum span close_meter(const struct keep *keep, struct keep_meter *meter)
 {
 	const uint64_t one = one_request(keep, meter);
-	const uint64_t waiting = count(meter, keep->waiting);
-	uint64_t span_ns, idle_ns, owed, offered;
+	uint64_t span_ns, idle_ns, owed, offered, waiting = 0;
 	bool is_untouched, is_broken;
 
-	meter->done += count(meter, keep->done);
-	meter->failed += count(meter, keep->failed);
+	for (unsigned int i = 0; i < 2; i++)
+		if (meter->directions >> i & 1)
+			add_flow(meter, &keep->flows[i], &waiting, &meter->done,
+				 &meter->failed);
 	meter->windows++;
 	meter->conform_until -= meter->conform_until < WINDOW_TICKS ?
 		meter->conform_until : WINDOW_TICKS;
@@ -141,12 +152,11 @@ static enum span close_meter(const struct keep *keep, struct keep_meter *meter)
 		is_broken = owed + 1 >= (one < waiting ? one : waiting);
 	else
 		is_broken = owed > one && meter->done < owed - one;
-	if (!is_broken && (owed == 0 || meter->done == 0)) {
-		start_span(keep, meter);
-		return SPAN_NOTHING_OWED;
-	}
-	start_span(keep, meter);
-	return is_broken ? SPAN_BROKEN : SPAN_GOOD;
+	owed = meter->done > 0 ? owed : 0;
+	start_span(meter, waiting);
+	if (is_broken)
+		return SPAN_BROKEN;
+	return owed > 0 ? SPAN_GOOD : SPAN_NOTHING_OWED;
 }
 
 /* Make 'start_ns' the start of the window that runs. */
@@ -158,8 +168,10 @@ static void enter_window(struct keep *keep, uint64_t start_ns)
 	if (start_ns / (KEEP_SECONDS * SECOND_NS) !=
 	    old_ns / (KEEP_SECONDS * SECOND_NS)) {
 		for (unsigned int i = 0; i < 2; i++) {
-			keep->largest_before_bytes[i] = keep->largest_bytes[i];
-			keep->largest_bytes[i] = 0;
+			struct keep_flow *flow = &keep->flows[i];
+
+			flow->largest_before_bytes = flow->largest_bytes;
+			flow->largest_bytes = 0;
 		}
 	}
 	if (seconds > KEEP_SECONDS)
@@ -171,6 +183,32 @@ static void enter_window(struct keep *keep, uint64_t start_ns)
 		       sizeof(keep->seconds[0]));
 	}
 	keep->window_end_ns = start_ns + KEEP_WINDOW_NS;
+}
+
+/* Put what was counted in the window where it is remembered. */
+static void close_flow(struct keep_flow *flow, uint32_t *conforming,
+		       uint64_t end_ns)
+{
+	const uint32_t gone = flow->conforming_done + flow->conforming_failed;
+	uint32_t waiting = flow->conforming_waiting + flow->conforming_arrived;
+
+	waiting = flow->waiting > 0 && waiting > gone ? waiting - gone : 0;
+	if (waiting == 0 || flow->done + flow->failed > 0 ||
+	    flow->conforming_waiting == 0) {
+		flow->stuck_since_ns = end_ns;
+		flow->stuck = waiting;
+	}
+	*conforming += flow->conforming_done;
+	flow->waiting_bytes = waiting_bytes(flow);
+	flow->conforming_waiting = waiting;
+	flow->done = 0;
+	flow->done_bytes = 0;
+	flow->arrived_bytes = 0;
+	flow->failed = 0;
+	flow->failed_bytes = 0;
+	flow->conforming_arrived = 0;
+	flow->conforming_done = 0;
+	flow->conforming_failed = 0;
 }
 
 static void close_window(struct keep *keep)
@@ -191,17 +229,22 @@ static void close_window(struct keep *keep)
 			is_broken = true;
 		}
 	}
+	for (unsigned int i = 0; i < keep->bounds_count; i++) {
+		second->bad[keep->bounds[i].spec] += keep->bounds[i].late;
+		keep->bounds[i].late = 0;
+	}
 	second->windows = (uint8_t)(second->windows + is_judged);
 	second->windows_broken = (uint8_t)(second->windows_broken + is_broken);
-	memset(keep->done, 0, sizeof(keep->done));
-	memset(keep->failed, 0, sizeof(keep->failed));
+	for (unsigned int i = 0; i < 2; i++)
+		close_flow(&keep->flows[i], &second->conforming[i],
+			   keep->window_end_ns);
 	enter_window(keep, keep->window_end_ns);
 }
 
 /* Whether further windows with no call in them would change nothing. */
 static bool is_at_rest(const struct keep *keep)
 {
-	if ((keep->waiting[0].requests | keep->waiting[1].requests) != 0)
+	if ((keep->flows[0].waiting | keep->flows[1].waiting) != 0)
 		return false;
 	for (unsigned int i = 0; i < keep->meters_count; i++)
 		if (keep->meters[i].windows != 0 ||
@@ -283,39 +326,42 @@ static void promise(struct keep *keep, const struct sla *sla)
 		}
 	}
 	for (unsigned int d = 0; d < 2; d++)
-		keep->burst[d] = strictest_ns[d] == UINT64_MAX ? 0 :
+		keep->flows[d].burst = strictest_ns[d] == UINT64_MAX ? 0 :
 			cap((unsigned __int128)strictest_ns[d] <<
 			    (TICK_BITS - 1));
 	keep->is_promised = keep->meters_count + keep->bounds_count > 0;
 }
 
-void keep_reset(struct keep *keep, const struct sla *sla, uint64_t now_ns)
-{
-	memset(keep->waiting, 0, sizeof(keep->waiting));
-	memset(&keep->sla, 0, sizeof(keep->sla));
-	keep_update(keep, NULL, now_ns);
-	keep_update(keep, sla, now_ns);
-}
-
-void keep_update(struct keep *keep, const struct sla *sla, uint64_t now_ns)
+/* Promise 'sla' with 'flows' waiting, and remember nothing else. */
+static void start(struct keep *keep, const struct sla *sla,
+		  const struct keep_flow flows[2], uint64_t now_ns)
 {
 	const size_t kept = offsetof(struct keep, is_promised);
 	uint64_t at;
 
-	if (sla && sla->count > 0 && sla_equal(sla, &keep->sla))
-		return;
 	start_writing(keep);
 	memset((char *)keep + kept, 0, sizeof(*keep) - kept);
 	keep->since_ns = now_ns;
 	keep->window_end_ns = now_ns - now_ns % KEEP_WINDOW_NS + KEEP_WINDOW_NS;
 	if (sla)
 		promise(keep, sla);
+	/* Nobody counts them while nothing is promised. */
+	for (unsigned int i = 0; flows && keep->is_promised && i < 2; i++) {
+		keep->flows[i].waiting = flows[i].waiting;
+		keep->flows[i].waiting_bytes = waiting_bytes(&flows[i]);
+		keep->flows[i].largest_bytes = flows[i].largest_bytes;
+	}
 	at = ticks(keep, now_ns);
 	for (unsigned int i = 0; i < keep->meters_count; i++) {
 		struct keep_meter *meter = &keep->meters[i];
+		uint64_t waiting = 0, none = 0;
 
+		for (unsigned int d = 0; d < 2; d++)
+			if (meter->directions >> d & 1)
+				add_flow(meter, &keep->flows[d], &waiting,
+					 &none, &none);
 		/* Nothing is owed for the part of the window that is over. */
-		start_span(keep, meter);
+		start_span(meter, waiting);
 		meter->owed_until = cap((unsigned __int128)meter->owed_until +
 					at);
 		meter->idle = at;
@@ -323,130 +369,166 @@ void keep_update(struct keep *keep, const struct sla *sla, uint64_t now_ns)
 	end_writing(keep);
 }
 
-/* Whether the request is within every promised rate of its direction; charge
- * it to them if it is. */
-static bool conform(struct keep *keep, unsigned int direction, uint32_t bytes,
-		    uint64_t at)
+void keep_reset(struct keep *keep, const struct sla *sla, uint64_t now_ns)
 {
-	const uint64_t latest = at + keep->burst[direction];
+	start(keep, sla, NULL, now_ns);
+}
 
-	for (unsigned int i = 0; i < keep->meters_count; i++)
-		if ((keep->meters[i].directions >> direction & 1) &&
-		    keep->meters[i].conform_until > latest)
-			return false;
-	for (unsigned int i = 0; i < keep->meters_count; i++) {
-		struct keep_meter *meter = &keep->meters[i];
+void keep_update(struct keep *keep, const struct sla *sla, uint64_t now_ns)
+{
+	const struct keep_flow flows[2] = { keep->flows[0], keep->flows[1] };
 
-		if (!(meter->directions >> direction & 1))
-			continue;
-		if (meter->conform_until < at)
-			meter->conform_until = at;
-		meter->conform_until += cost(meter, bytes);
+	if (!sla || sla->count == 0 || !sla_equal(sla, &keep->sla))
+		start(keep, sla, flows, now_ns);
+}
+
+/* The meters' part of an arrival.  'ret_conforming' is NULL where no latency is
+ * promised: nobody asks then. */
+static inline void arrive(struct keep *keep, uint8_t mask, uint32_t bytes,
+			  uint64_t at, uint64_t latest, bool *ret_conforming)
+{
+	struct keep_meter *const end = &keep->meters[keep->meters_count];
+	bool is_conforming = true;
+
+	if (ret_conforming) {
+		for (struct keep_meter *meter = keep->meters; meter < end;
+		     meter++)
+			if ((meter->directions & mask) &&
+			    meter->conform_until > latest)
+				is_conforming = false;
+		*ret_conforming = is_conforming;
 	}
-	return true;
+	for (struct keep_meter *meter = keep->meters; meter < end; meter++) {
+		uint64_t until = meter->owed_until, step;
+
+		if (!(meter->directions & mask))
+			continue;
+		step = cost(meter, bytes);
+		if (until < at) {
+			meter->idle += at - until;
+			until = at;
+		}
+		if (until < TAG_MAX)
+			meter->owed_until = until + step;
+		if (ret_conforming && is_conforming) {
+			until = meter->conform_until;
+			meter->conform_until = (until < at ? at : until) + step;
+		}
+	}
+}
+
+/* Leaves no register to be saved: it calls nothing. */
+static inline bool arrive_in_window(struct keep *keep, bool write,
+				    uint32_t bytes, uint64_t now_ns)
+{
+	struct keep_flow *flow = &keep->flows[write];
+	const uint8_t mask = (uint8_t)(1U << write);
+	const uint64_t at = ticks(keep, now_ns);
+	bool is_conforming = true;
+
+	flow->waiting++;
+	flow->arrived_bytes += bytes;
+	if (__builtin_expect(bytes > flow->largest_bytes, 0))
+		flow->largest_bytes = bytes;
+	if (keep->bounds_count == 0) {
+		arrive(keep, mask, bytes, at, 0, NULL);
+		return true;
+	}
+	arrive(keep, mask, bytes, at, at + flow->burst, &is_conforming);
+	flow->conforming_arrived += is_conforming;
+	return is_conforming;
+}
+
+static __attribute__((noinline, cold))
+bool arrive_in_next(struct keep *keep, bool write, uint32_t bytes,
+		    uint64_t now_ns)
+{
+	keep_close_windows(keep, now_ns);
+	return arrive_in_window(keep, write, bytes, now_ns);
 }
 
 bool keep_arrive_promised(struct keep *keep, bool write, uint32_t bytes,
 			  uint64_t now_ns)
 {
-	const unsigned int direction = write;
-	bool is_conforming = true;
-	uint64_t at;
-
 	if (__builtin_expect(now_ns >= keep->window_end_ns, 0))
-		keep_close_windows(keep, now_ns);
-	at = ticks(keep, now_ns);
-	if (bytes > keep->largest_bytes[direction])
-		keep->largest_bytes[direction] = bytes;
-	for (unsigned int i = 0; i < keep->meters_count; i++) {
-		struct keep_meter *meter = &keep->meters[i];
-
-		if (!(meter->directions >> direction & 1))
-			continue;
-		if (meter->owed_until < at) {
-			meter->idle += at - meter->owed_until;
-			meter->owed_until = at;
-		}
-		meter->owed_until = cap((unsigned __int128)meter->owed_until +
-					cost(meter, bytes));
-	}
-	if (keep->bounds_count > 0) {
-		is_conforming = conform(keep, direction, bytes, at);
-		keep->conforming_waiting[direction] += is_conforming;
-		if (keep->waiting[direction].requests == 0) {
-			keep->stuck_since_ns[direction] = now_ns;
-			keep->stuck[direction] = is_conforming;
-		}
-	}
-	keep->waiting[direction].requests++;
-	keep->waiting[direction].bytes += bytes;
-	return is_conforming;
+		return arrive_in_next(keep, write, bytes, now_ns);
+	return arrive_in_window(keep, write, bytes, now_ns);
 }
 
-/* Nothing of 'direction' waits any more: what was done early is not owed. */
-static void rest(struct keep *keep, unsigned int direction, uint64_t now_ns)
+/* 'requests' of one direction no longer wait. */
+static inline void leave(struct keep *keep, unsigned int direction,
+			 uint32_t requests, uint64_t now_ns)
 {
-	const uint64_t at = ticks(keep, now_ns);
+	struct keep_flow *flow = &keep->flows[direction];
+	uint64_t at;
 
+	if (requests < flow->waiting) {
+		flow->waiting -= requests;
+		return;
+	}
+	/* Nothing waits any more: what was done early is not owed. */
+	flow->waiting = 0;
+	at = ticks(keep, now_ns);
 	for (unsigned int i = 0; i < keep->meters_count; i++) {
 		struct keep_meter *meter = &keep->meters[i];
 
 		if ((meter->directions >> direction & 1) &&
 		    meter->owed_until > at &&
 		    (meter->directions != BOTH ||
-		     keep->waiting[!direction].requests == 0))
+		     keep->flows[!direction].waiting == 0))
 			meter->owed_until = at;
 	}
 }
 
-/* 'requests' no longer wait. */
-static void leave(struct keep *keep, unsigned int direction, uint32_t requests,
-		  uint64_t bytes, uint32_t conforming, uint64_t now_ns)
+static inline void done_in_window(struct keep *keep, bool write,
+				  uint32_t count, uint64_t bytes,
+				  uint32_t conforming, uint64_t latency_ns,
+				  uint64_t now_ns)
 {
-	uint32_t *waiting = &keep->conforming_waiting[direction];
+	struct keep_flow *flow = &keep->flows[write];
+	struct keep_bound *const end = &keep->bounds[keep->bounds_count];
 
-	keep_leave(keep, direction, requests, bytes);
-	if (keep->waiting[direction].requests == 0)
-		rest(keep, direction, now_ns);
-	*waiting -= conforming < *waiting ? conforming : *waiting;
-	keep->stuck[direction] = *waiting;
-	keep->stuck_since_ns[direction] = now_ns;
+	flow->done += count;
+	flow->done_bytes += bytes;
+	flow->conforming_done += conforming;
+	for (struct keep_bound *bound = keep->bounds; bound < end; bound++)
+		if (latency_ns > bound->latency_ns &&
+		    (bound->directions >> write & 1))
+			bound->late += conforming;
+	leave(keep, write, count, now_ns);
 }
 
-void keep_done_promised(struct keep *keep, bool write, uint32_t count_done,
+static __attribute__((noinline, cold))
+void done_in_next(struct keep *keep, bool write, uint32_t count,
+		  uint64_t bytes, uint32_t conforming, uint64_t latency_ns,
+		  uint64_t now_ns)
+{
+	keep_close_windows(keep, now_ns);
+	done_in_window(keep, write, count, bytes, conforming, latency_ns,
+		       now_ns);
+}
+
+void keep_done_promised(struct keep *keep, bool write, uint32_t count,
 			uint64_t bytes, uint32_t conforming,
 			uint64_t latency_ns, uint64_t now_ns)
 {
-	const unsigned int direction = write;
-
 	if (__builtin_expect(now_ns >= keep->window_end_ns, 0))
-		keep_close_windows(keep, now_ns);
-	keep->done[direction].requests += count_done;
-	keep->done[direction].bytes += bytes;
-	leave(keep, direction, count_done, bytes, conforming, now_ns);
-	if (keep->bounds_count > 0 && conforming > 0) {
-		struct keep_second *second =
-			&keep->seconds[keep->second_index];
-
-		second->conforming[direction] += conforming;
-		for (unsigned int i = 0; i < keep->bounds_count; i++) {
-			const struct keep_bound *bound = &keep->bounds[i];
-
-			if ((bound->directions >> direction & 1) &&
-			    latency_ns > bound->latency_ns)
-				second->bad[bound->spec] += conforming;
-		}
-	}
+		done_in_next(keep, write, count, bytes, conforming, latency_ns,
+			     now_ns);
+	else
+		done_in_window(keep, write, count, bytes, conforming,
+			       latency_ns, now_ns);
 }
 
 void keep_failed_promised(struct keep *keep, bool write, uint32_t bytes,
 			  bool conforming, uint64_t now_ns)
 {
-	const unsigned int direction = write;
+	struct keep_flow *flow = &keep->flows[write];
 
 	if (__builtin_expect(now_ns >= keep->window_end_ns, 0))
 		keep_close_windows(keep, now_ns);
-	keep->failed[direction].requests++;
-	keep->failed[direction].bytes += bytes;
-	leave(keep, direction, 1, bytes, conforming, now_ns);
+	flow->failed++;
+	flow->failed_bytes += bytes;
+	flow->conforming_failed += conforming;
+	leave(keep, write, 1, now_ns);
 }

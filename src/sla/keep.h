@@ -41,8 +41,9 @@
 /* Forget everything, and promise 'sla' from now on (NULL: nothing).  The
  * struct may hold anything before. */
 void keep_reset(struct keep *keep, const struct sla *sla, uint64_t now_ns);
-/* The SLA changes while requests are waiting: forget all but those; if it is
- * the same SLA, forget nothing. */
+/* The SLA changes while requests are waiting: forget all but those (those that
+ * came while nothing was promised are not known of); if it is the same SLA,
+ * forget nothing. */
 void keep_update(struct keep *keep, const struct sla *sla, uint64_t now_ns);
 
 /* What the functions below do where something is promised. */
@@ -54,17 +55,6 @@ void keep_done_promised(struct keep *keep, bool write, uint32_t count,
 void keep_failed_promised(struct keep *keep, bool write, uint32_t bytes,
 			  bool conforming, uint64_t now_ns);
 
-static inline void keep_leave(struct keep *keep, bool write, uint64_t count,
-			      uint64_t bytes)
-{
-	struct keep_amount *waiting = &keep->waiting[write];
-
-	/* Less may be waiting than ends: it was reset in between. */
-	waiting->requests -= count < waiting->requests ?
-		count : waiting->requests;
-	waiting->bytes -= bytes < waiting->bytes ? bytes : waiting->bytes;
-}
-
 /* A request came.  Returns true if it conforms to the promised rates (or no
  * latency is promised); the caller hands that back when it ends. */
 static inline bool keep_arrive(struct keep *keep, bool write, uint32_t bytes,
@@ -72,8 +62,6 @@ static inline bool keep_arrive(struct keep *keep, bool write, uint32_t bytes,
 {
 	if (keep->is_promised)
 		return keep_arrive_promised(keep, write, bytes, now_ns);
-	keep->waiting[write].requests++;
-	keep->waiting[write].bytes += bytes;
 	return true;
 }
 
@@ -88,8 +76,6 @@ static inline void keep_done_many(struct keep *keep, bool write,
 	if (keep->is_promised)
 		keep_done_promised(keep, write, count, bytes, conforming,
 				   latency_ns, now_ns);
-	else
-		keep_leave(keep, write, count, bytes);
 }
 
 static inline void keep_done(struct keep *keep, bool write, uint32_t bytes,
@@ -107,8 +93,6 @@ static inline void keep_failed(struct keep *keep, bool write, uint32_t bytes,
 {
 	if (keep->is_promised)
 		keep_failed_promised(keep, write, bytes, conforming, now_ns);
-	else
-		keep_leave(keep, write, 1, bytes);
 }
 
 /* Close all windows that have ended by 'now_ns'.  The others call it; it need
