@@ -163,37 +163,6 @@ static void test_memory_reads_what_was_written(void **state)
 	loop_destroy(loop);
 }
 
-/* Devices beyond the caches are written another way. */
-static void test_memory_large_reads_what_was_written(void **state)
-{
-	const struct block_config config = { .kind = "memory", .fd = -1,
-					     .size_bytes = 64 * MIB };
-	const size_t cuts[] = { 0, 64, 128, 129, 8192 };
-	struct loop *loop = make_loop();
-	struct block_device *device = must_open(&config, loop);
-	char data[8192 + 1], back[8192];
-	struct probe probe = { .loop = loop };
-
-	(void)state;
-	for (unsigned int i = 0; i < sizeof(data); i++)
-		data[i] = (char)(i * 11 >> 2);
-	for (unsigned int i = 0; i < 4; i++)
-		probe.iov[i] = (struct iovec){ data + 1 + cuts[i],
-					       cuts[i + 1] - cuts[i] };
-	probe.request = (struct block_request){
-		.done = probe_done, .op = BLOCK_WRITE, .iov = probe.iov,
-		.iov_count = 4, .offset_bytes = 63 * MIB,
-		.length_bytes = sizeof(back), .result = 1,
-	};
-	block_submit(device, &probe.request);
-	assert_int_equal(probe.request.result, 0);
-	assert_int_equal(run(device, loop, BLOCK_READ, 63 * MIB, back,
-			     sizeof(back)), 0);
-	assert_memory_equal(back, data + 1, sizeof(back));
-	block_close(device);
-	loop_destroy(loop);
-}
-
 static void test_memory_zeroes_small_and_large(void **state)
 {
 	const struct block_config config = { .kind = "memory", .fd = -1,
@@ -414,7 +383,6 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_block_open_refuses_what_it_cannot),
 		cmocka_unit_test(test_memory_reads_what_was_written),
-		cmocka_unit_test(test_memory_large_reads_what_was_written),
 		cmocka_unit_test(test_memory_zeroes_small_and_large),
 		cmocka_unit_test(test_memory_outlives_its_device),
 		cmocka_unit_test(test_memory_truncated_is_an_error_not_a_death),
