@@ -87,6 +87,7 @@ struct loop {
 
 	struct spin spin;
 	uint64_t poll_until_ns;		/* a deadline that is polled for */
+	bool gap_known, gap_quiet;	/* of the gap since the last work */
 	struct loop_times times;
 };
 
@@ -470,6 +471,17 @@ static unsigned int pollers_run(struct loop *loop)
 	return found;
 }
 
+/* Is there no use in polling on? */
+static bool all_quiet(const struct loop *loop)
+{
+	struct loop_poller *poller = loop->pollers;
+
+	while (poller && poller->quiet_until &&
+	       poller->quiet_until(poller, loop->now_ns) > loop->now_ns)
+		poller = poller->next;
+	return !poller;
+}
+
 /* Returns the earliest deadline of pollers and timers; 0: work is there. */
 static uint64_t arm_all(struct loop *loop)
 {
@@ -568,8 +580,14 @@ static void idle(struct loop *loop)
 {
 	uint64_t due_ns, until_ns, now_ns;
 
-	if (spin_poll_on(&loop->spin, loop->now_ns) ||
-	    loop->now_ns < loop->poll_until_ns)
+	if (loop->now_ns < loop->poll_until_ns)
+		return;
+	/* Quiet gaps say nothing of how quick clients are. */
+	if (!loop->gap_known) {
+		loop->gap_known = true;
+		loop->gap_quiet = all_quiet(loop);
+	}
+	if (!loop->gap_quiet && spin_poll_on(&loop->spin, loop->now_ns))
 		return;
 	loop->poll_until_ns = 0;
 	due_ns = arm_all(loop);
@@ -593,6 +611,7 @@ int loop_run(struct loop *loop)
 		if (turn(loop) > 0) {
 			spin_worked(&loop->spin, loop->now_ns);
 			loop->poll_until_ns = 0;
+			loop->gap_known = false;
 		} else if (!loop->stopping) {
 			idle(loop);
 		}

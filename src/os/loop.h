@@ -58,6 +58,11 @@ struct loop_poller {
 	 * which poll must be called again at the latest (UINT64_MAX: only on
 	 * an event, 0: work is there already, don't sleep).  Required. */
 	uint64_t (*arm)(struct loop_poller *poller, uint64_t now_ns);
+	/* A round found nothing: until when can polling on find nothing either,
+	 * whatever comes?  0 or in the past: it may any time.  The loop does
+	 * not poll on while all pollers are quiet; it sleeps at once, for the
+	 * deadlines that arm returns.  Optional: 0. */
+	uint64_t (*quiet_until)(struct loop_poller *poller, uint64_t now_ns);
 	struct loop_poller *next;	/* the loop's */
 	struct loop_poller **link;	/* the loop's */
 };

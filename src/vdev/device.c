@@ -210,6 +210,18 @@ static uint64_t device_arm(struct loop_poller *poller, uint64_t now_ns)
 	return wake_ns <= now_ns ? 0 : wake_ns;
 }
 
+static uint64_t device_quiet_until(struct loop_poller *poller, uint64_t now_ns)
+{
+	const struct vdev_device *device =
+		(struct vdev_device *)((char *)poller -
+				       offsetof(struct vdev_device, poller));
+
+	/* A completion is worth polling for. */
+	if (device->tallied || device->in_flight)
+		return now_ns;
+	return sched_wake_ns(device->sched);
+}
+
 int vdev_device_create(struct block_device *block,
 		       const struct sched_config *config,
 		       struct stats_device *stats, struct loop *loop,
@@ -230,6 +242,7 @@ int vdev_device_create(struct block_device *block,
 	device->loop = loop;
 	device->poller.poll = device_poll;
 	device->poller.arm = device_arm;
+	device->poller.quiet_until = device_quiet_until;
 	loop_poller_add(loop, &device->poller);
 	vdev_device_report(device);
 	*ret_device = device;

@@ -20,6 +20,7 @@ int ring_create(const struct ring_config *config, struct ring **ret_ring)
 		return -ENOMEM;
 	ring->poller.poll = ring_poll;
 	ring->poller.arm = ring_arm;
+	ring->poller.quiet_until = ring_quiet_until;
 	ring->config = *config;
 	*ret_ring = ring;
 	return 0;

@@ -98,5 +98,6 @@ void ring_free(struct ring *ring);
 void ring_request_done(struct vdev_request *vdev);
 unsigned int ring_poll(struct loop_poller *poller, uint64_t now_ns);
 uint64_t ring_arm(struct loop_poller *poller, uint64_t now_ns);
+uint64_t ring_quiet_until(struct loop_poller *poller, uint64_t now_ns);
 
 #endif

@@ -561,6 +561,19 @@ static uint64_t quiet_until_ns(const struct ring *ring)
 		vdev_quiet_until_ns(target->vdev);
 }
 
+uint64_t ring_quiet_until(struct loop_poller *poller, uint64_t now_ns)
+{
+	const struct ring *ring = (struct ring *)(void *)
+		((char *)poller - offsetof(struct ring, poller));
+
+	if (ring->completed_count > 0 || ring->pieces ||
+	    notify_unsent(ring->call))
+		return now_ns;
+	if (!ring->taking || ring->starved)
+		return UINT64_MAX;
+	return quiet_until_ns(ring);
+}
+
 uint64_t ring_arm(struct loop_poller *poller, uint64_t now_ns)
 {
 	struct ring *ring = (struct ring *)(void *)
