@@ -73,9 +73,9 @@ static int read_sigma(struct reader *reader, const struct reader_key *key,
 	if (ret < 0)
 		return ret;
 	sigma = strtod(text, &end);
-	if (*end || end == text || !(sigma >= 0.0 && sigma <= 4.0))
+	if (*end || end == text || !(sigma >= 0.0 && sigma <= 3.0))
 		return reader_fail(reader, reader_line(node),
-				   "sigma must be from 0 to 4, not '%s'",
+				   "sigma must be from 0 to 3, not '%s'",
 				   text);
 	*(uint32_t *)field = (uint32_t)(sigma * 1000.0 + 0.5);
 	return 0;

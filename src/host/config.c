@@ -264,6 +264,8 @@ static const struct reader_key top_keys[] = {
 	{ "state", read_state, offsetof(struct config, state), true },
 	{ "headroom", read_headroom, offsetof(struct config, headroom_milli),
 	  false },
+	{ "session-hold", reader_duration,
+	  offsetof(struct config, session_hold_ns), false },
 	{ "api", read_api, offsetof(struct config, api), false },
 	{ "endpoints", config_read_endpoints, 0, false },
 	{ "pools", config_read_pools, 0, false },
@@ -328,6 +330,7 @@ int config_parse(const char *file, const char *text, size_t length,
 	reader.config = calloc(1, sizeof(*reader.config));
 	if (!reader.config)
 		return error_set(reterr, -ENOMEM, "%s: out of memory", file);
+	reader.config->session_hold_ns = CONFIG_HOLD_DEFAULT_NS;
 	reader.config->file = strdup(file);
 	if (!reader.config->file || !yaml_parser_initialize(&parser)) {
 		config_free(reader.config);

@@ -31,6 +31,7 @@
 #define CONFIG_SIZE_EQUAL	UINT64_MAX	/* "size: equal" (E3) */
 #define CONFIG_SIZE_MAX		(UINT64_C(1) << 56)
 #define CONFIG_BURST_DEFAULT_NS	UINT64_C(10000000)
+#define CONFIG_HOLD_DEFAULT_NS	UINT64_C(30000000000)
 
 struct config_device {
 	char *name;
@@ -146,6 +147,7 @@ struct config {
 	char *host;
 	char *state;			/* directory */
 	uint32_t headroom_milli;	/* of capacity that admission keeps free */
+	uint64_t session_hold_ns;	/* --session: kept so long without one */
 	struct config_api api;
 	struct config_endpoint *endpoints;
 	unsigned int endpoint_count;

@@ -1,0 +1,434 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * adopt.c - what an endpoint has when penstockd meets it
+ *
+ * A new one has nothing; one that was found running has what an earlier
+ * penstockd asked for.  What is as it should be is kept, with its slots in
+ * the statistics and a copy of its descriptors; what differs is changed;
+ * what should not be there goes, ways in first.
+ */
+#include "host/host-data.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "ctl/ctl.h"
+#include "host/endpoint.h"
+#include "host/listen.h"
+
+static const char *text_of(const json_t *item, const char *key)
+{
+	const char *text = json_string_value(json_object_get(item, key));
+
+	return text ? text : "";
+}
+
+static uint64_t number_of(const json_t *item, const char *key)
+{
+	json_int_t value = json_integer_value(json_object_get(item, key));
+
+	return value > 0 ? (uint64_t)value : 0;
+}
+
+static bool flag_of(const json_t *item, const char *key)
+{
+	return json_is_true(json_object_get(item, key));
+}
+
+static void ignore(struct bind_op *op, struct link_reply *reply)
+{
+	(void)op;
+	(void)reply;
+}
+
+/* --- Descriptors --------------------------------------------------------------- */
+
+static void memory_fetched(struct bind_op *op, struct link_reply *reply)
+{
+	if (reply->result < 0 || op->device->memory_fd >= 0)
+		return;
+	op->device->memory_fd = reply->fd;
+	reply->fd = -1;
+}
+
+static void listener_fetched(struct bind_op *op, struct link_reply *reply)
+{
+	const char *path = op->process ? op->process->vhost_user
+				       : op->vdev->vhost_user;
+	int *listen_fd = op->process ? &op->process->listen_fd
+				     : &op->vdev->listen_fd;
+
+	if (reply->result < 0 || *listen_fd >= 0 || !path)
+		return;
+	if (!listen_is_at(reply->fd, path)) {
+		/* The file names another path now: the old way in closes. */
+		struct bind_op unlisten = *op;
+
+		unlisten.then = ignore;
+		if (op->process)
+			op->process->is_listening = false;
+		else
+			op->vdev->is_listening = false;
+		bind_ask(&unlisten,
+			 json_pack("{s:s, s:s, s:I}", "op", "unlisten",
+				   "vdev", op->vdev->name, "pasid",
+				   (json_int_t)(op->process
+						? op->process->pasid : 0)),
+			 -1);
+		return;		/* bind_retry_listeners opens the new one */
+	}
+	*listen_fd = reply->fd;
+	reply->fd = -1;
+}
+
+static void fetch_listener(struct reg_vdev *vdev, struct reg_process *process)
+{
+	struct bind_op op = {
+		.endpoint = reg_vdev_endpoint(vdev), .vdev = vdev,
+		.process = process, .then = listener_fetched,
+	};
+
+	bind_ask(&op, json_pack("{s:s, s:s, s:s, s:I}", "op", "descriptor",
+				"kind", "listener", "vdev", vdev->name,
+				"pasid", (json_int_t)(process ? process->pasid
+							      : 0)), -1);
+}
+
+/* --- Devices -------------------------------------------------------------------- */
+
+static struct reg_device *find_device(struct reg_endpoint *endpoint,
+				      const char *name)
+{
+	unsigned int i;
+
+	for (i = 0; i < endpoint->device_count; i++)
+		if (strcmp(endpoint->devices[i].config->name, name) == 0)
+			return &endpoint->devices[i];
+	return NULL;
+}
+
+/* Is this device what the configuration wants? */
+static bool device_matches(const struct reg_device *device, const json_t *item)
+{
+	const struct config_device *config = device->config;
+
+	return strcmp(config->kind, text_of(item, "kind")) == 0 &&
+		(config->size_bytes == 0 ||
+		 config->size_bytes == number_of(item, "size_bytes")) &&
+		config->read_only == flag_of(item, "read_only");
+}
+
+static void adopt_device(struct reg_device *device, const json_t *item)
+{
+	struct bind_op op = {
+		.endpoint = device->endpoint, .device = device,
+		.then = memory_fetched,
+	};
+	const json_t *capacity = json_object_get(item, "capacity");
+
+	device->slot = (int)number_of(item, "slot");
+	device->endpoint->device_slots_taken |= UINT64_C(1) << device->slot;
+	device->size_bytes = number_of(item, "size_bytes");
+	device->is_added = true;
+	device->is_blank = false;
+	device->state = REG_DEVICE_WAITING;
+	device->error.text[0] = '\0';
+	if (strcmp(device->config->kind, "memory") == 0 &&
+	    device->memory_fd < 0)
+		bind_ask(&op, json_pack("{s:s, s:s, s:s}", "op", "descriptor",
+					"kind", "device", "name",
+					device->config->name), -1);
+	if (!device->has_capacity && capacity &&
+	    ctl_to_capacity(capacity, &device->capacity) == 0)
+		device->has_capacity = true;
+}
+
+static void adopt_devices(struct reg_endpoint *endpoint, const json_t *list)
+{
+	const json_t *items = json_object_get(list, "devices");
+	struct reg_device *device;
+	const json_t *item;
+	size_t i;
+
+	json_array_foreach(items, i, item) {
+		device = find_device(endpoint, text_of(item, "name"));
+		if (device && device_matches(device, item) &&
+		    number_of(item, "slot") < STATS_DEVICES)
+			adopt_device(device, item);
+	}
+}
+
+/* --- Vdevs ----------------------------------------------------------------------- */
+
+static bool vdev_matches(const struct reg_vdev *vdev, const json_t *item)
+{
+	return vdev->is_placed && vdev->state == REG_VDEV_PENDING &&
+		vdev->pool->device->is_added &&
+		strcmp(vdev->pool->device->config->name,
+		       text_of(item, "device")) == 0 &&
+		vdev->offset_bytes == number_of(item, "offset_bytes") &&
+		vdev->queues == number_of(item, "queues") &&
+		vdev->read_only == flag_of(item, "read_only");
+}
+
+static void adopt_vdev(struct reg_endpoint *endpoint, struct reg_vdev *vdev,
+		       const json_t *item)
+{
+	struct bind_op op = {
+		.endpoint = endpoint, .vdev = vdev, .then = ignore,
+	};
+	json_t *limits = ctl_from_sched_limits(&vdev->limits);
+
+	vdev->slot = (int)number_of(item, "slot");
+	reg_slot_reserve(endpoint, (unsigned int)vdev->slot);
+	vdev->is_added = true;
+	vdev->is_journaled = true;
+	vdev->state = REG_VDEV_SERVING;
+	if (vdev->size_bytes != number_of(item, "size_bytes"))
+		bind_ask(&op, json_pack("{s:s, s:s, s:I}", "op",
+					"vdev-resize", "name", vdev->name,
+					"size_bytes",
+					(json_int_t)vdev->size_bytes), -1);
+	if (!json_equal(limits, json_object_get(item, "limits")))
+		bind_ask(&op, json_pack("{s:s, s:s, s:O}", "op", "vdev-limits",
+					"name", vdev->name, "limits", limits),
+			 -1);
+	json_decref(limits);
+}
+
+static void adopt_vdevs(struct reg_endpoint *endpoint, const json_t *list)
+{
+	const json_t *items = json_object_get(list, "vdevs");
+	const json_t *item;
+	size_t i;
+
+	json_array_foreach(items, i, item) {
+		struct reg_vdev *vdev = registry_vdev(endpoint->host->registry,
+						      text_of(item, "name"));
+
+		/* Its number is taken even if it goes soon. */
+		reg_slot_reserve(endpoint,
+				 (unsigned int)number_of(item, "slot"));
+		if (vdev && reg_vdev_endpoint(vdev) == endpoint &&
+		    vdev_matches(vdev, item))
+			adopt_vdev(endpoint, vdev, item);
+	}
+}
+
+/* --- Processes --------------------------------------------------------------------- */
+
+static void adopt_process(struct reg_endpoint *endpoint,
+			  struct reg_process *process, const json_t *item)
+{
+	static const char *const keys[] = { "params", "sla", "match_ioprio" };
+	struct bind_op op = {
+		.endpoint = endpoint, .process = process,
+		.vdev = process->vdev, .then = ignore,
+	};
+	bool differs = false;
+	json_t *wanted;
+	unsigned int i;
+
+	process->slot = (int)number_of(item, "slot");
+	process->is_added = true;
+	wanted = bind_process_message(process, "process-update");
+	for (i = 0; i < 3; i++) {
+		const json_t *have = json_object_get(item, keys[i]);
+		const json_t *want = json_object_get(wanted, keys[i]);
+
+		differs |= (have || want) && !json_equal(have, want);
+	}
+	if (differs)
+		bind_ask(&op, json_incref(wanted), -1);
+	json_decref(wanted);
+}
+
+static bool process_matches(const struct reg_process *process,
+			    const json_t *item)
+{
+	return process->state == REG_PROCESS_BOUND &&
+		process->vdev->is_added &&
+		strcmp(process->vdev->name, text_of(item, "vdev")) == 0 &&
+		(process->vhost_user != NULL) == flag_of(item, "own_socket");
+}
+
+static void adopt_processes(struct reg_endpoint *endpoint, const json_t *list)
+{
+	const json_t *items = json_object_get(list, "processes");
+	const json_t *item;
+	size_t i;
+
+	json_array_foreach(items, i, item) {
+		struct reg_process *process = registry_process(
+			endpoint->host->registry,
+			(uint32_t)number_of(item, "pasid"));
+
+		reg_slot_reserve(endpoint,
+				 (unsigned int)number_of(item, "slot"));
+		if (process && process_matches(process, item))
+			adopt_process(endpoint, process, item);
+	}
+}
+
+/* --- Ways in, and what goes --------------------------------------------------------- */
+
+/* One that was found and is wanted: keep its socket.  Returns whether. */
+static bool adopt_listener(struct reg_endpoint *endpoint, const json_t *item)
+{
+	struct registry *registry = endpoint->host->registry;
+	uint32_t pasid = (uint32_t)number_of(item, "pasid");
+	struct reg_vdev *vdev = registry_vdev(registry, text_of(item, "vdev"));
+	struct reg_process *process = NULL;
+
+	if (!vdev || !vdev->is_added ||
+	    reg_vdev_endpoint(vdev) != endpoint)
+		return false;
+	if (pasid) {
+		process = registry_process(registry, pasid);
+		if (!process || !process->is_added ||
+		    process->vdev != vdev || !process->vhost_user)
+			return false;
+		process->is_listening = true;
+	} else {
+		if (!vdev->vhost_user)
+			return false;
+		vdev->is_listening = true;
+	}
+	fetch_listener(vdev, process);
+	return true;
+}
+
+/* What is to go, kept until the ways in are closed. */
+static void remove_strangers(struct reg_endpoint *endpoint, const json_t *list)
+{
+	struct registry *registry = endpoint->host->registry;
+	struct bind_op op = { .endpoint = endpoint, .then = ignore };
+	const json_t *item;
+	size_t i;
+
+	json_array_foreach(json_object_get(list, "processes"), i, item) {
+		struct reg_process *process = registry_process(
+			registry, (uint32_t)number_of(item, "pasid"));
+
+		if (process && process->is_added)
+			continue;
+		reg_slot_release(endpoint, (int)number_of(item, "slot"));
+		bind_ask(&op, json_pack("{s:s, s:I}", "op", "process-remove",
+					"pasid", (json_int_t)number_of(
+						item, "pasid")), -1);
+	}
+	json_array_foreach(json_object_get(list, "vdevs"), i, item) {
+		struct reg_vdev *vdev = registry_vdev(registry,
+						      text_of(item, "name"));
+
+		if (vdev && vdev->is_added)
+			continue;
+		reg_slot_release(endpoint, (int)number_of(item, "slot"));
+		bind_ask(&op, json_pack("{s:s, s:s}", "op", "vdev-remove",
+					"name", text_of(item, "name")), -1);
+	}
+	json_array_foreach(json_object_get(list, "devices"), i, item) {
+		struct reg_device *device = find_device(endpoint,
+							text_of(item, "name"));
+
+		if (!device || !device->is_added)
+			bind_ask(&op, json_pack("{s:s, s:s}", "op",
+						"device-remove", "name",
+						text_of(item, "name")), -1);
+	}
+}
+
+struct removing {
+	struct bind_op op;	/* only to be found by the callback */
+	json_t *list;
+};
+
+/* All strangers' ways in are closed (or the endpoint is gone). */
+static void strangers_out(struct reg_endpoint *endpoint, json_t *list,
+			  bool is_gone)
+{
+	if (!is_gone) {
+		remove_strangers(endpoint, list);
+		endpoint->is_connected = true;
+		bind_sync(endpoint);
+		bind_calibrate_next(endpoint);
+	}
+	json_decref(list);
+}
+
+static void stranger_unlistened(void *arg, struct link_reply *reply)
+{
+	struct removing *removing = arg;
+	struct reg_endpoint *endpoint = removing->op.endpoint;
+
+	if (--endpoint->removing == 0) {
+		strangers_out(endpoint, removing->list,
+			      reply->result == -ECONNRESET);
+		free(removing);
+	}
+}
+
+static void close_ways_in(struct reg_endpoint *endpoint, const json_t *list)
+{
+	struct removing *removing = calloc(1, sizeof(*removing));
+	const json_t *item;
+	struct link_reply fine = { .fd = -1 };
+	size_t i;
+
+	if (!removing)
+		abort();	/* as in link_request */
+	removing->op.endpoint = endpoint;
+	removing->list = json_incref((json_t *)(uintptr_t)list);
+	endpoint->removing = 1;
+	json_array_foreach(json_object_get(list, "listeners"), i, item) {
+		if (adopt_listener(endpoint, item))
+			continue;
+		endpoint->removing++;
+		endpoint_request(endpoint->process,
+				 json_pack("{s:s, s:s, s:I}", "op", "unlisten",
+					   "vdev", text_of(item, "vdev"),
+					   "pasid", (json_int_t)number_of(
+						   item, "pasid")), -1,
+				 stranger_unlistened, removing);
+	}
+	stranger_unlistened(removing, &fine);
+}
+
+/* What is there can be judged before anything is asked for. */
+static void admit_found(struct reg_endpoint *endpoint)
+{
+	unsigned int i;
+
+	for (i = 0; i < endpoint->device_count; i++) {
+		struct reg_device *device = &endpoint->devices[i];
+
+		if (!device->is_added)
+			continue;
+		if (device->has_capacity) {
+			bind_device_ready(device);
+			continue;
+		}
+		device->state = REG_DEVICE_CALIBRATING;
+		device->calibrate_ns = UINT64_C(600000000);
+	}
+}
+
+void adopt_connected(void *arg, bool adopted, const json_t *list)
+{
+	struct reg_endpoint *endpoint = arg;
+	struct host *host = endpoint->host;
+	struct bind_op op = { .endpoint = endpoint, .then = ignore };
+
+	(void)adopted;
+	bind_reset(endpoint);
+	adopt_devices(endpoint, list);
+	admit_found(endpoint);
+	adopt_vdevs(endpoint, list);
+	adopt_processes(endpoint, list);
+	if (flag_of(list, "enforce") != host->is_enforcing)
+		bind_ask(&op, json_pack("{s:s, s:b}", "op", "enforce", "on",
+					host->is_enforcing), -1);
+	close_ways_in(endpoint, list);
+}

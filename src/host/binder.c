@@ -1,0 +1,479 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * binder.c - makes endpoints match the registry: vdevs, ways in, processes
+ *
+ * What is missing is asked for, in the order in which it depends on one
+ * another, without waiting: an endpoint answers in order.  When it dies
+ * nothing is missing any more but everything, and the same function asks
+ * again.
+ */
+#include "host/host-data.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/container.h"
+#include "ctl/ctl.h"
+#include "host/endpoint.h"
+#include "host/listen.h"
+#include "host/records.h"
+
+/* --- Asking -------------------------------------------------------------------- */
+
+static void op_answered(void *arg, struct link_reply *reply)
+{
+	struct bind_op *op = arg;
+	struct host *host = op->endpoint->host;
+
+	op->endpoint->pending--;
+	op->then(op, reply);
+	free(op);
+	bind_check_ready(host);
+}
+
+void bind_ask(const struct bind_op *op, json_t *message, int fd)
+{
+	struct bind_op *copy = malloc(sizeof(*copy));
+
+	if (!copy)
+		abort();	/* as in link_request */
+	*copy = *op;
+	op->endpoint->pending++;
+	endpoint_request(op->endpoint->process, message, fd, op_answered,
+			 copy);
+}
+
+static bool device_settled(const struct reg_device *device)
+{
+	return device->state == REG_DEVICE_READY ||
+		device->state == REG_DEVICE_FAILED || device->error.text[0];
+}
+
+void bind_check_ready(struct host *host)
+{
+	unsigned int i, j;
+
+	if (host->told_ready)
+		return;
+	for (i = 0; i < host->registry->endpoint_count; i++) {
+		struct reg_endpoint *endpoint = &host->registry->endpoints[i];
+
+		/* One that dies again and again does not hold up the rest. */
+		if (endpoint_restarts(endpoint->process) >= 3)
+			continue;
+		if (!endpoint->is_connected || endpoint->pending)
+			return;
+		for (j = 0; j < endpoint->device_count; j++)
+			if (!device_settled(&endpoint->devices[j]))
+				return;
+	}
+	for (const struct reg_vdev *vdev = host->registry->vdevs; vdev;
+	     vdev = vdev->next)
+		if (vdev->is_placed && !vdev->is_journaled &&
+		    vdev->state != REG_VDEV_FAILED)
+			return;
+	host->told_ready = true;
+	if (host->hooks.ready)
+		host->hooks.ready(host->hooks.arg);
+}
+
+/* --- Vdevs ----------------------------------------------------------------------- */
+
+static void vdev_failed(struct reg_vdev *vdev, const char *text)
+{
+	struct reg_endpoint *endpoint = reg_vdev_endpoint(vdev);
+	struct event_subject subject = {
+		.vdev = vdev->name, .endpoint = endpoint->name,
+	};
+
+	vdev->state = REG_VDEV_FAILED;
+	if (strcmp(vdev->error.text, text) == 0)
+		return;
+	error_set(&vdev->error, -EIO, "%s", text);
+	events_add(endpoint->host->events, "error", &subject, "vdev %s: %s",
+		   vdev->name, text);
+}
+
+static void vdev_added(struct bind_op *op, struct link_reply *reply)
+{
+	struct reg_vdev *vdev = op->vdev;
+
+	if (reply->result == -ECONNRESET)
+		return;
+	if (reply->result < 0) {
+		vdev->is_added = false;
+		vdev_failed(vdev, reply->text);
+		return;
+	}
+	if (vdev->state == REG_VDEV_PENDING)
+		vdev->state = REG_VDEV_SERVING;
+}
+
+static void add_vdev(struct reg_vdev *vdev)
+{
+	struct reg_endpoint *endpoint = reg_vdev_endpoint(vdev);
+	struct stats_segment *stats = endpoint_stats(endpoint->process);
+	struct bind_op op = {
+		.endpoint = endpoint, .vdev = vdev, .then = vdev_added,
+	};
+
+	if (vdev->slot < 0) {
+		vdev->slot = reg_slot_take(endpoint);
+		if (vdev->slot < 0) {
+			vdev_failed(vdev, "the endpoint has too many vdevs and processes");
+			return;
+		}
+		memset(&stats->processes[vdev->slot], 0,
+		       sizeof(stats->processes[0]));
+	}
+	vdev->is_added = true;
+	bind_ask(&op, json_pack("{s:s, s:s, s:s, s:I, s:I, s:i, s:b, s:i, s:o}",
+				"op", "vdev-add", "name", vdev->name,
+				"device", vdev->pool->device->config->name,
+				"offset_bytes",
+				(json_int_t)vdev->offset_bytes,
+				"size_bytes", (json_int_t)vdev->size_bytes,
+				"queues", (int)vdev->queues,
+				"read_only", vdev->read_only,
+				"slot", vdev->slot, "limits",
+				ctl_from_sched_limits(&vdev->limits)), -1);
+}
+
+/* --- Ways in ----------------------------------------------------------------------- */
+
+static void listening(struct bind_op *op, struct link_reply *reply)
+{
+	if (reply->result >= 0 || reply->result == -ECONNRESET)
+		return;
+	if (op->process)
+		op->process->is_listening = false;
+	else
+		op->vdev->is_listening = false;
+	if (op->vdev->state != REG_VDEV_FAILED)
+		vdev_failed(op->vdev, reply->text);
+}
+
+/* Open the socket if it is not, and hand a copy over. */
+static void add_listener(struct reg_vdev *vdev, struct reg_process *process)
+{
+	const char *path = process ? process->vhost_user : vdev->vhost_user;
+	int *listen_fd = process ? &process->listen_fd : &vdev->listen_fd;
+	bool *is_listening = process ? &process->is_listening
+				     : &vdev->is_listening;
+	struct bind_op op = {
+		.endpoint = reg_vdev_endpoint(vdev), .vdev = vdev,
+		.process = process, .then = listening,
+	};
+	struct error why;
+	int fd;
+
+	if (!path || *is_listening)
+		return;
+	if (*listen_fd < 0 && listen_open(path, listen_fd, &why) < 0) {
+		if (strcmp(vdev->error.text, why.text)) {
+			struct event_subject subject = { .vdev = vdev->name };
+
+			vdev->error = why;
+			events_add(op.endpoint->host->events, "error",
+				   &subject, "vdev %s: %s", vdev->name,
+				   why.text);
+		}
+		return;
+	}
+	fd = fcntl(*listen_fd, F_DUPFD_CLOEXEC, 0);
+	if (fd < 0)
+		return;		/* tried again by bind_retry_listeners */
+	*is_listening = true;
+	vdev->error.text[0] = '\0';
+	bind_ask(&op, json_pack("{s:s, s:s, s:i}", "op", "listen", "vdev",
+				vdev->name, "pasid",
+				process ? (int)process->pasid : 0), fd);
+}
+
+void bind_retry_listeners(struct host *host)
+{
+	struct reg_process *process;
+	struct reg_vdev *vdev;
+
+	for (vdev = host->registry->vdevs; vdev; vdev = vdev->next)
+		if (vdev->is_added && vdev->state == REG_VDEV_SERVING &&
+		    reg_vdev_endpoint(vdev)->is_connected)
+			add_listener(vdev, NULL);
+	for (process = host->registry->processes; process;
+	     process = process->next)
+		if (process->is_added && process->state == REG_PROCESS_BOUND &&
+		    reg_vdev_endpoint(process->vdev)->is_connected)
+			add_listener(process->vdev, process);
+}
+
+/* --- Processes ---------------------------------------------------------------------- */
+
+json_t *bind_process_message(const struct reg_process *process,
+			     const char *op)
+{
+	struct sched_params params;
+	json_t *message;
+
+	promise_params(process, &params);
+	message = json_pack("{s:s, s:I, s:s, s:i, s:b, s:o, s:o}",
+			    "op", op, "pasid", (json_int_t)process->pasid,
+			    "vdev", process->vdev->name,
+			    "slot", process->slot,
+			    "own_socket", process->vhost_user != NULL,
+			    "params", ctl_from_sched_params(&params),
+			    "sla", ctl_from_sla(&process->sla));
+	if (process->has_match)
+		json_object_set_new(message, "match_ioprio",
+				    json_integer(process->match_ioprio));
+	return message;
+}
+
+static void process_added(struct bind_op *op, struct link_reply *reply)
+{
+	struct event_subject subject = {
+		.pasid = op->process->pasid, .vdev = op->process->vdev->name,
+	};
+
+	if (reply->result >= 0 || reply->result == -ECONNRESET)
+		return;
+	op->process->is_added = false;
+	if (op->process->vdev->state != REG_VDEV_FAILED)
+		events_add(op->endpoint->host->events, "error", &subject,
+			   "process %u: %s", op->process->pasid, reply->text);
+}
+
+static void add_process(struct reg_process *process)
+{
+	struct reg_endpoint *endpoint = reg_vdev_endpoint(process->vdev);
+	struct stats_segment *stats = endpoint_stats(endpoint->process);
+	struct bind_op op = {
+		.endpoint = endpoint, .process = process,
+		.vdev = process->vdev, .then = process_added,
+	};
+
+	if (process->slot < 0) {
+		process->slot = reg_slot_take(endpoint);
+		if (process->slot < 0)
+			return;
+		memset(&stats->processes[process->slot], 0,
+		       sizeof(stats->processes[0]));
+	}
+	process->is_added = true;
+	bind_ask(&op, bind_process_message(process, "process-add"), -1);
+	add_listener(process->vdev, process);
+}
+
+static void process_updated(struct bind_op *op, struct link_reply *reply)
+{
+	if (reply->result < 0 && reply->result != -ECONNRESET)
+		host_answer(op->call, HOST_FAILED, NULL, "process %u: %s",
+			    op->process->pasid, reply->text);
+	else
+		host_answer(op->call, HOST_DONE,
+			    host_process(op->endpoint->host,
+					 op->process->pasid), "%s", "");
+}
+
+void bind_process_update(struct reg_process *process, struct host_call *call)
+{
+	struct bind_op op = {
+		.endpoint = reg_vdev_endpoint(process->vdev),
+		.process = process, .call = call, .then = process_updated,
+	};
+
+	if (!process->is_added || !op.endpoint->is_connected) {
+		bind_sync(op.endpoint);
+		host_answer(call, HOST_DONE,
+			    host_process(op.endpoint->host, process->pasid),
+			    "%s", "");
+		return;
+	}
+	bind_ask(&op, bind_process_message(process, "process-update"), -1);
+}
+
+void bind_admit(struct host *host, struct reg_process *process)
+{
+	struct event_subject subject = {
+		.pasid = process->pasid, .vdev = process->vdev->name,
+	};
+	struct promise_refusal refusal;
+
+	if (process->state != REG_PROCESS_PENDING)
+		return;
+	memset(&process->refusal, 0, sizeof(process->refusal));
+	if (promise_admit(process, &process->sla, &refusal) == 0) {
+		process->state = REG_PROCESS_BOUND;
+		return;
+	}
+	process->refusal = refusal;
+	if (process->is_best_effort) {
+		process->state = REG_PROCESS_BOUND;
+		events_add(host->events, "refused", &subject,
+			   "process %u (%s) runs without a promise, as best effort: %s",
+			   process->pasid, process->name, refusal.text.text);
+		return;
+	}
+	process->state = REG_PROCESS_REFUSED;
+	events_add(host->events, "refused", &subject,
+		   "process %u (%s) is refused: %s", process->pasid,
+		   process->name, refusal.text.text);
+}
+
+/* --- Sync --------------------------------------------------------------------------- */
+
+static bool vdev_may_serve(const struct reg_vdev *vdev)
+{
+	return vdev->is_placed && vdev->is_journaled &&
+		vdev->pool->device->state == REG_DEVICE_READY &&
+		(vdev->state == REG_VDEV_PENDING ||
+		 vdev->state == REG_VDEV_SERVING);
+}
+
+void bind_sync(struct reg_endpoint *endpoint)
+{
+	struct registry *registry = endpoint->host->registry;
+	struct reg_process *process;
+	struct reg_vdev *vdev;
+	unsigned int i;
+
+	if (!endpoint->is_connected || endpoint->host->is_stopping)
+		return;
+	for (i = 0; i < endpoint->device_count; i++)
+		if (endpoint->devices[i].state == REG_DEVICE_WAITING)
+			bind_device_start(&endpoint->devices[i]);
+	for (vdev = registry->vdevs; vdev; vdev = vdev->next) {
+		if (reg_vdev_endpoint(vdev) != endpoint ||
+		    !vdev_may_serve(vdev))
+			continue;
+		if (!vdev->is_added)
+			add_vdev(vdev);
+	}
+	/* Processes before ways in: the first request finds its process. */
+	for (process = registry->processes; process; process = process->next) {
+		if (process->vdev->is_added && !process->is_added &&
+		    !process->is_writing &&
+		    process->state == REG_PROCESS_BOUND &&
+		    reg_vdev_endpoint(process->vdev) == endpoint)
+			add_process(process);
+	}
+	for (vdev = registry->vdevs; vdev; vdev = vdev->next)
+		if (reg_vdev_endpoint(vdev) == endpoint && vdev->is_added &&
+		    vdev_may_serve(vdev))
+			add_listener(vdev, NULL);
+}
+
+/* --- Places ------------------------------------------------------------------------- */
+
+struct placement_write {
+	struct store_write write;
+	struct reg_vdev *vdev;
+};
+
+static void placement_written(struct store_write *write)
+{
+	struct placement_write *op = container_of(write,
+						  struct placement_write,
+						  write);
+	struct reg_vdev *vdev = op->vdev;
+
+	vdev->is_writing = false;
+	if (write->result < 0) {
+		vdev_failed(vdev, write->error.text);
+	} else {
+		vdev->is_journaled = true;
+		bind_sync(reg_vdev_endpoint(vdev));
+	}
+	free(op);
+	bind_check_ready(reg_vdev_endpoint(vdev)->host);
+}
+
+/* Find a place if it has none, write it down, then serve it. */
+static void place_vdev(struct host *host, struct reg_vdev *vdev)
+{
+	struct placement_write *op;
+	struct error why;
+
+	if (!vdev->is_placed &&
+	    registry_place(host->registry, vdev, &why) < 0) {
+		vdev_failed(vdev, why.text);
+		return;
+	}
+	op = calloc(1, sizeof(*op));
+	if (op) {
+		op->vdev = vdev;
+		store_write_init(&op->write, placement_written);
+	}
+	if (!op || records_put_placement(&op->write, vdev) < 0) {
+		free(op);
+		vdev_failed(vdev, "out of memory");
+		return;
+	}
+	vdev->is_writing = true;
+	store_write_start(host->store, &op->write);
+}
+
+void bind_device_ready(struct reg_device *device)
+{
+	struct host *host = device->endpoint->host;
+	struct event_subject subject = {
+		.device = device->name, .endpoint = device->endpoint->name,
+	};
+	struct reg_process *process;
+	struct reg_vdev *vdev;
+
+	device->state = REG_DEVICE_READY;
+	promise_set_capacity(&device->promise, &device->capacity);
+	events_add(host->events, "device-ready", &subject,
+		   "device %s is ready", device->name);
+	for (vdev = host->registry->vdevs; vdev; vdev = vdev->next) {
+		if (vdev->pool->device != device ||
+		    vdev->state != REG_VDEV_PENDING)
+			continue;
+		if (vdev->is_placed && vdev->offset_bytes + vdev->size_bytes >
+		    device->size_bytes)
+			vdev_failed(vdev, "its device is smaller than it was: part of the data is gone");
+		else if (!vdev->is_journaled && !vdev->is_writing)
+			place_vdev(host, vdev);
+	}
+	for (process = host->registry->processes; process;
+	     process = process->next)
+		if (process->vdev->pool->device == device)
+			bind_admit(host, process);
+	bind_sync(device->endpoint);
+}
+
+/* --- Losing -------------------------------------------------------------------------- */
+
+void bind_reset(struct reg_endpoint *endpoint)
+{
+	struct registry *registry = endpoint->host->registry;
+	struct reg_process *process;
+	struct reg_vdev *vdev;
+	unsigned int i;
+
+	endpoint->is_connected = false;
+	for (i = 0; i < endpoint->device_count; i++)
+		bind_device_reset(&endpoint->devices[i]);
+	for (vdev = registry->vdevs; vdev; vdev = vdev->next) {
+		if (reg_vdev_endpoint(vdev) != endpoint)
+			continue;
+		vdev->is_added = false;
+		vdev->is_listening = false;
+		vdev->sessions = 0;
+		vdev->is_attached = false;
+		if (vdev->state == REG_VDEV_SERVING)
+			vdev->state = REG_VDEV_PENDING;
+	}
+	for (process = registry->processes; process; process = process->next) {
+		if (reg_vdev_endpoint(process->vdev) != endpoint)
+			continue;
+		process->is_added = false;
+		process->is_listening = false;
+		process->sessions = 0;
+		process->is_attached = false;
+	}
+}

@@ -1,0 +1,666 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * endpoint.c - one endpoint process, alive or brought back to life
+ *
+ *          start                      hello, list
+ *   IDLE ---------> ADOPTING ------------------------------+
+ *    |  (nobody      |  no answer, another version         v
+ *    |   answers)    v                                  RUNNING
+ *    +-----------> STARTING ------------------------------^ |
+ *                   ^    |  dies            hello, list     | connection ends
+ *       after       |    v                                  v
+ *     a back-off  WAITING <-------- dies ----------------- LOST
+ *
+ * LOST: the connection ends before the process does, nearly always because
+ * it is about to die; if it does not, it is asked again, like one that is to
+ * be adopted, and after a few times without an answer ended.
+ *
+ * Death is what the pidfd says, never what a connection looks like: only then
+ * has the kernel let go of the devices' locks and of what was in flight.
+ */
+#include "host/endpoint.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/container.h"
+#include "ctl/ctl.h"
+#include "ctl/stats.h"
+#include "host/spawn.h"
+#include "os/loop.h"
+
+#define MS		UINT64_C(1000000)
+#define ADOPT_NS	(5000U * MS)	/* to answer hello, when found */
+#define START_NS	(20000U * MS)	/* the same, when started */
+#define LOST_NS		(300U * MS)	/* to die after its connection has */
+#define LOST_TRIES	10U
+#define STOP_NS		(10000U * MS)
+#define SHORT_LIFE_NS	(10000U * MS)
+#define BACKOFF_MIN_NS	(100U * MS)
+#define BACKOFF_MAX_NS	(5000U * MS)
+
+struct endpoint {
+	struct endpoint_config config;
+	struct link link;
+	struct loop_timer timer;	/* what it means depends on 'state' */
+	struct loop_watch death;	/* of 'pidfd' */
+	enum endpoint_state state;
+	char *control_path;
+	pid_t pid;
+	int pidfd;			/* -1: no process */
+	int stats_fd;
+	struct stats_segment *stats;
+	json_t *list;			/* being gathered */
+	uint64_t started_ns, backoff_ns;
+	unsigned int restarts, lost_tries;
+	bool adopted, is_draining;
+};
+
+static void endpoint_spawn(struct endpoint *endpoint);
+static void endpoint_dead(struct endpoint *endpoint);
+
+static void tell(struct endpoint *endpoint, const char *kind,
+		 const char *format, ...) __attribute__((format(printf, 3, 4)));
+static void tell(struct endpoint *endpoint, const char *kind,
+		 const char *format, ...)
+{
+	struct error text;
+	va_list args;
+
+	va_start(args, format);
+	error_vset(&text, 0, format, args);
+	va_end(args);
+	endpoint->config.hooks.tell(endpoint->config.hooks.arg, kind,
+				    text.text);
+}
+
+static void set_timer(struct endpoint *endpoint, uint64_t in_ns)
+{
+	loop_timer_set(endpoint->config.loop, &endpoint->timer,
+		       loop_clock_ns() + in_ns);
+}
+
+/* --- The process ------------------------------------------------------------ */
+
+static void death_ready(struct loop_watch *watch)
+{
+	endpoint_dead(container_of(watch, struct endpoint, death));
+}
+
+static int watch_process(struct endpoint *endpoint, pid_t pid, int pidfd)
+{
+	int ret = loop_watch_add(endpoint->config.loop, &endpoint->death,
+				 pidfd);
+
+	if (ret < 0)
+		return ret;
+	endpoint->pid = pid;
+	endpoint->pidfd = pidfd;
+	return 0;
+}
+
+static void forget_process(struct endpoint *endpoint)
+{
+	if (endpoint->pidfd < 0)
+		return;
+	loop_watch_remove(endpoint->config.loop, &endpoint->death);
+	close(endpoint->pidfd);
+	endpoint->pidfd = -1;
+	endpoint->pid = 0;
+}
+
+static void end_process(struct endpoint *endpoint)
+{
+	if (endpoint->pidfd >= 0)
+		syscall(SYS_pidfd_send_signal, endpoint->pidfd, SIGKILL, NULL,
+			0);
+}
+
+/* How it ended, if it was our child (an adopted one is somebody else's). */
+static void describe_end(struct endpoint *endpoint, char *text, size_t size)
+{
+	siginfo_t info;
+
+	memset(&info, 0, sizeof(info));
+	if (waitid(P_PIDFD, (id_t)endpoint->pidfd, &info, WEXITED | WNOHANG) <
+	    0 || info.si_pid == 0)
+		snprintf(text, size, "ended");
+	else if (info.si_code == CLD_EXITED && info.si_status == 127)
+		snprintf(text, size, "could not be started: is %s there?",
+			 endpoint->config.program);
+	else if (info.si_code == CLD_EXITED)
+		snprintf(text, size, "ended with status %d", info.si_status);
+	else
+		snprintf(text, size, "was ended by signal %d (%s)",
+			 info.si_status, strsignal(info.si_status));
+}
+
+/* After a short life wait, longer each time. */
+static uint64_t next_backoff(struct endpoint *endpoint)
+{
+	uint64_t wait_ns = endpoint->backoff_ns;
+
+	if (loop_clock_ns() - endpoint->started_ns > SHORT_LIFE_NS) {
+		endpoint->backoff_ns = 0;
+		return 0;
+	}
+	endpoint->backoff_ns = wait_ns ? wait_ns * 2 : BACKOFF_MIN_NS;
+	if (endpoint->backoff_ns > BACKOFF_MAX_NS)
+		endpoint->backoff_ns = BACKOFF_MAX_NS;
+	return wait_ns;
+}
+
+static void endpoint_dead(struct endpoint *endpoint)
+{
+	enum endpoint_state before = endpoint->state;
+	char how[256];
+
+	describe_end(endpoint, how, sizeof(how));
+	forget_process(endpoint);
+	link_close(&endpoint->link);
+	json_decref(endpoint->list);
+	endpoint->list = NULL;
+	if (before == ENDPOINT_STOPPING) {
+		loop_timer_cancel(endpoint->config.loop, &endpoint->timer);
+		endpoint->state = ENDPOINT_IDLE;
+		endpoint->config.hooks.stopped(endpoint->config.hooks.arg);
+		return;
+	}
+	endpoint->state = ENDPOINT_WAITING;
+	set_timer(endpoint, next_backoff(endpoint));
+	tell(endpoint, "endpoint-died", "endpoint %s %s",
+	     endpoint->config.name, how);
+	endpoint->config.hooks.lost(endpoint->config.hooks.arg);
+}
+
+/* --- Getting to know it ------------------------------------------------------- */
+
+/* Whoever answers is of no use: ask it to end, and start afresh. */
+static void adopt_failed(struct endpoint *endpoint, const char *why)
+{
+	tell(endpoint, "error", "endpoint %s cannot be adopted: %s",
+	     endpoint->config.name, why);
+	if (endpoint->pidfd >= 0) {
+		end_process(endpoint);	/* death_ready goes on */
+		return;
+	}
+	link_close(&endpoint->link);
+	endpoint_spawn(endpoint);
+}
+
+static void now_running(struct endpoint *endpoint)
+{
+	json_t *list = endpoint->list;
+
+	endpoint->list = NULL;
+	endpoint->state = ENDPOINT_RUNNING;
+	endpoint->lost_tries = 0;
+	loop_timer_cancel(endpoint->config.loop, &endpoint->timer);
+	if (endpoint->adopted)
+		tell(endpoint, "endpoint-adopted",
+		     "endpoint %s (pid %d) was found running and goes on",
+		     endpoint->config.name, (int)endpoint->pid);
+	else if (endpoint->restarts)
+		tell(endpoint, "endpoint-restarted",
+		     "endpoint %s runs again (pid %d)", endpoint->config.name,
+		     (int)endpoint->pid);
+	else
+		tell(endpoint, "endpoint-started",
+		     "endpoint %s runs (pid %d)", endpoint->config.name,
+		     (int)endpoint->pid);
+	endpoint->config.hooks.connected(endpoint->config.hooks.arg,
+					 endpoint->adopted, list);
+	json_decref(list);
+}
+
+static void list_answered(void *arg, struct link_reply *reply);
+
+static void ask_list(struct endpoint *endpoint, json_int_t from)
+{
+	link_request(&endpoint->link,
+		     json_pack("{s:s, s:I}", "op", "list", "from", from), -1,
+		     list_answered, endpoint);
+}
+
+/* Add a part of the list to what was gathered before. */
+static int gather(json_t *list, const json_t *part)
+{
+	static const char *const keys[] = {
+		"devices", "vdevs", "processes", "listeners",
+	};
+	unsigned int i;
+
+	for (i = 0; i < 4; i++) {
+		json_t *all = json_object_get(list, keys[i]);
+		json_t *more = json_object_get(part, keys[i]);
+
+		if (!all) {
+			all = json_array();
+			json_object_set_new(list, keys[i], all);
+		}
+		if (more && json_array_extend(all, more) < 0)
+			return -EBADMSG;
+	}
+	json_object_set(list, "enforce", json_object_get(part, "enforce"));
+	return 0;
+}
+
+static void list_answered(void *arg, struct link_reply *reply)
+{
+	struct endpoint *endpoint = arg;
+	json_t *next;
+
+	if (reply->result == -ECONNRESET ||
+	    endpoint->state == ENDPOINT_STOPPING)
+		return;
+	if (!endpoint->list)
+		endpoint->list = json_object();
+	if (reply->result < 0 || gather(endpoint->list, reply->reply) < 0) {
+		adopt_failed(endpoint, "it does not say what it has");
+		return;
+	}
+	next = json_object_get(reply->reply, "next");
+	if (next)
+		ask_list(endpoint, json_integer_value(next));
+	else
+		now_running(endpoint);
+}
+
+/* An adopted endpoint has a segment of its own. */
+static void stats_answered(void *arg, struct link_reply *reply)
+{
+	struct endpoint *endpoint = arg;
+	struct stats_segment *stats;
+
+	if (reply->result == -ECONNRESET ||
+	    endpoint->state == ENDPOINT_STOPPING)
+		return;
+	if (reply->result < 0 || reply->fd < 0 ||
+	    spawn_stats_map(reply->fd, &stats) < 0) {
+		adopt_failed(endpoint, "its statistics are of another version");
+		return;
+	}
+	spawn_stats_unmap(endpoint->stats);
+	close(endpoint->stats_fd);
+	endpoint->stats = stats;
+	endpoint->stats_fd = reply->fd;
+	reply->fd = -1;
+	endpoint->started_ns = loop_clock_ns();
+	ask_list(endpoint, 0);
+}
+
+static void ignore_answer(void *arg, struct link_reply *reply)
+{
+	(void)arg;
+	(void)reply;
+}
+
+/* The process that answered is not our child (any more): watch it too. */
+static int adopt_process(struct endpoint *endpoint, const json_t *hello)
+{
+	pid_t pid = (pid_t)json_integer_value(json_object_get(hello, "pid"));
+	int pidfd, ret;
+
+	if (endpoint->pidfd >= 0)
+		return pid == endpoint->pid ? 0 : -ESRCH;
+	if (pid <= 1)
+		return -EBADMSG;
+	pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+	if (pidfd < 0)
+		return -errno;
+	ret = watch_process(endpoint, pid, pidfd);
+	if (ret < 0)
+		close(pidfd);
+	return ret;
+}
+
+static void hello_answered(void *arg, struct link_reply *reply)
+{
+	struct endpoint *endpoint = arg;
+	const json_t *hello = reply->reply;
+	const char *name;
+
+	if (reply->result == -ECONNRESET ||
+	    endpoint->state == ENDPOINT_STOPPING)
+		return;
+	name = json_string_value(json_object_get(hello, "name"));
+	if (reply->result < 0 || !name ||
+	    strcmp(name, endpoint->config.name) ||
+	    json_integer_value(json_object_get(hello, "version")) !=
+	    CTL_VERSION) {
+		/* A stranger or another version: let it finish, start ours
+		 * when its connection ends. */
+		tell(endpoint, "error",
+		     "endpoint %s is of another version (%s): it is drained",
+		     endpoint->config.name,
+		     reply->result < 0 ? reply->text : "hello");
+		endpoint->is_draining = true;
+		set_timer(endpoint, STOP_NS);
+		link_request(&endpoint->link,
+			     json_pack("{s:s}", "op", "drain"), -1,
+			     ignore_answer, NULL);
+		return;
+	}
+	if (adopt_process(endpoint, hello) < 0) {
+		adopt_failed(endpoint, "its process cannot be watched");
+		return;
+	}
+	if (endpoint->adopted)
+		link_request(&endpoint->link,
+			     json_pack("{s:s, s:s}", "op", "descriptor",
+				       "kind", "stats"), -1,
+			     stats_answered, endpoint);
+	else
+		ask_list(endpoint, 0);
+}
+
+/* Connect and say hello.  Returns 0 or why nobody is there. */
+static int endpoint_connect(struct endpoint *endpoint)
+{
+	int fd, ret;
+
+	ret = spawn_connect(endpoint->control_path, &fd);
+	if (ret < 0)
+		return ret;
+	ret = link_open(&endpoint->link, fd);
+	if (ret < 0) {
+		close(fd);
+		return ret;
+	}
+	json_decref(endpoint->list);
+	endpoint->list = NULL;
+	link_request(&endpoint->link,
+		     json_pack("{s:s, s:i}", "op", "hello", "version",
+			       CTL_VERSION), -1, hello_answered, endpoint);
+	return 0;
+}
+
+/* --- Starting, losing, stopping ------------------------------------------------- */
+
+/* Start a process; 'reterr' says why not. */
+static int start_process(struct endpoint *endpoint, struct error *reterr)
+{
+	const struct endpoint_config *config = &endpoint->config;
+	struct spawn spawn = {
+		.program = config->program, .name = config->name,
+		.cpu = config->cpu, .nice = config->nice,
+		.has_spin = config->has_spin, .spin_ns = config->spin_ns,
+		.stats_fd = endpoint->stats_fd,
+	};
+	int pidfd, ret;
+	pid_t pid;
+
+	ret = spawn_control_socket(endpoint->control_path, &spawn.control_fd,
+				   reterr);
+	if (ret < 0)
+		return ret;
+	ret = spawn_endpoint(&spawn, &pid, &pidfd, reterr);
+	close(spawn.control_fd);
+	if (ret < 0)
+		return ret;
+	ret = watch_process(endpoint, pid, pidfd);
+	if (ret < 0) {
+		syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0);
+		close(pidfd);
+		return error_set(reterr, ret, "watching it: %s",
+				 strerror(-ret));
+	}
+	return 0;
+}
+
+static void endpoint_spawn(struct endpoint *endpoint)
+{
+	struct error why;
+	int ret;
+
+	endpoint->adopted = false;
+	endpoint->is_draining = false;
+	endpoint->started_ns = loop_clock_ns();
+	ret = start_process(endpoint, &why);
+	if (ret == 0) {
+		endpoint->state = ENDPOINT_STARTING;
+		set_timer(endpoint, START_NS);
+		ret = endpoint_connect(endpoint);
+		if (ret == 0)
+			return;
+		/* It closed its socket already: its death is on its way. */
+		error_set(&why, ret, "connecting: %s", strerror(-ret));
+	} else {
+		endpoint->state = ENDPOINT_WAITING;
+		set_timer(endpoint, next_backoff(endpoint) + BACKOFF_MIN_NS);
+	}
+	tell(endpoint, "error", "endpoint %s: %s", endpoint->config.name,
+	     why.text);
+}
+
+static void link_event(struct link *link, const json_t *event)
+{
+	struct endpoint *endpoint =
+		container_of(link, struct endpoint, link);
+
+	endpoint->config.hooks.event(endpoint->config.hooks.arg, event);
+}
+
+static void link_closed(struct link *link, int why)
+{
+	struct endpoint *endpoint =
+		container_of(link, struct endpoint, link);
+
+	(void)why;
+	if (endpoint->pidfd < 0) {
+		/* Whoever answered at first is gone before we knew it. */
+		if (endpoint->state == ENDPOINT_ADOPTING)
+			endpoint_spawn(endpoint);
+		else if (endpoint->state == ENDPOINT_STOPPING)
+			set_timer(endpoint, 0);
+		return;
+	}
+	if (endpoint->state == ENDPOINT_STOPPING)
+		return;		/* its death is on its way */
+	endpoint->state = ENDPOINT_LOST;
+	set_timer(endpoint, LOST_NS);
+}
+
+/* It lives, but its connection ended: ask again, and again, then end it. */
+static void lost_expired(struct endpoint *endpoint)
+{
+	if (++endpoint->lost_tries > LOST_TRIES) {
+		tell(endpoint, "error",
+		     "endpoint %s does not answer: it is ended",
+		     endpoint->config.name);
+		end_process(endpoint);
+		return;
+	}
+	endpoint->adopted = true;
+	set_timer(endpoint, LOST_NS);
+	if (endpoint_connect(endpoint) == 0) {
+		endpoint->state = ENDPOINT_ADOPTING;
+		set_timer(endpoint, ADOPT_NS);
+	}
+}
+
+static void timer_expired(struct loop_timer *timer, uint64_t now_ns)
+{
+	struct endpoint *endpoint =
+		container_of(timer, struct endpoint, timer);
+
+	(void)now_ns;
+	switch (endpoint->state) {
+	case ENDPOINT_WAITING:
+		endpoint->restarts++;
+		endpoint_spawn(endpoint);
+		return;
+	case ENDPOINT_LOST:
+		lost_expired(endpoint);
+		return;
+	case ENDPOINT_ADOPTING:
+		adopt_failed(endpoint, endpoint->is_draining
+			     ? "it did not drain in time"
+			     : "it does not answer");
+		return;
+	case ENDPOINT_STARTING:
+		tell(endpoint, "error",
+		     "endpoint %s did not answer after its start: it is ended",
+		     endpoint->config.name);
+		end_process(endpoint);
+		return;
+	case ENDPOINT_STOPPING:
+		if (endpoint->pidfd < 0) {
+			link_close(&endpoint->link);
+			endpoint->state = ENDPOINT_IDLE;
+			endpoint->config.hooks.stopped(
+				endpoint->config.hooks.arg);
+			return;
+		}
+		tell(endpoint, "error",
+		     "endpoint %s did not drain in time: it is ended",
+		     endpoint->config.name);
+		end_process(endpoint);
+		return;
+	case ENDPOINT_IDLE:
+	case ENDPOINT_RUNNING:
+		return;
+	}
+}
+
+void endpoint_start(struct endpoint *endpoint)
+{
+	assert(endpoint->state == ENDPOINT_IDLE);
+	endpoint->adopted = true;
+	if (endpoint_connect(endpoint) == 0) {
+		endpoint->state = ENDPOINT_ADOPTING;
+		set_timer(endpoint, ADOPT_NS);
+		return;
+	}
+	endpoint_spawn(endpoint);
+}
+
+void endpoint_stop(struct endpoint *endpoint)
+{
+	endpoint->state = ENDPOINT_STOPPING;
+	set_timer(endpoint, STOP_NS);
+	if (endpoint->link.fd >= 0)
+		link_request(&endpoint->link,
+			     json_pack("{s:s}", "op", "drain"), -1,
+			     ignore_answer, NULL);
+	else if (endpoint->pidfd >= 0)
+		end_process(endpoint);	/* nobody can tell it to drain */
+	else
+		set_timer(endpoint, 0);
+}
+
+void endpoint_request(struct endpoint *endpoint, json_t *message, int fd,
+		      void (*done)(void *arg, struct link_reply *reply),
+		      void *arg)
+{
+	link_request(&endpoint->link, message, fd, done, arg);
+}
+
+/* --- Made, asked, freed ----------------------------------------------------------- */
+
+int endpoint_create(const struct endpoint_config *config,
+		    struct endpoint **ret_endpoint, struct error *reterr)
+{
+	struct endpoint *endpoint;
+	int ret;
+
+	endpoint = calloc(1, sizeof(*endpoint));
+	if (!endpoint)
+		return error_set(reterr, -ENOMEM, "out of memory");
+	endpoint->config = *config;
+	endpoint->pidfd = -1;
+	endpoint->death.ready = death_ready;
+	ret = link_init(&endpoint->link, config->loop);
+	if (ret < 0)
+		goto err_free;
+	endpoint->link.event = link_event;
+	endpoint->link.closed = link_closed;
+	ret = loop_timer_init(config->loop, &endpoint->timer, timer_expired);
+	if (ret < 0)
+		goto err_link;
+	ret = -ENOMEM;
+	if (asprintf(&endpoint->control_path, "%s/%s.control",
+		     config->directory, config->name) < 0)
+		goto err_timer;
+	ret = spawn_stats_create(config->name, &endpoint->stats_fd,
+				 &endpoint->stats, reterr);
+	if (ret < 0)
+		goto err_path;
+	*ret_endpoint = endpoint;
+	return 0;
+
+err_path:
+	free(endpoint->control_path);
+err_timer:
+	loop_timer_finish(config->loop, &endpoint->timer);
+err_link:
+	link_finish(&endpoint->link);
+err_free:
+	free(endpoint);
+	return ret;
+}
+
+void endpoint_destroy(struct endpoint *endpoint)
+{
+	if (!endpoint)
+		return;
+	forget_process(endpoint);
+	link_finish(&endpoint->link);
+	loop_timer_finish(endpoint->config.loop, &endpoint->timer);
+	spawn_stats_unmap(endpoint->stats);
+	close(endpoint->stats_fd);
+	json_decref(endpoint->list);
+	free(endpoint->control_path);
+	free(endpoint);
+}
+
+enum endpoint_state endpoint_state(const struct endpoint *endpoint)
+{
+	return endpoint->state;
+}
+
+const char *endpoint_state_name(const struct endpoint *endpoint)
+{
+	switch (endpoint->state) {
+	case ENDPOINT_IDLE:
+		return "stopped";
+	case ENDPOINT_ADOPTING:
+	case ENDPOINT_STARTING:
+		return endpoint->restarts ? "restarting" : "starting";
+	case ENDPOINT_RUNNING:
+		return "running";
+	case ENDPOINT_LOST:
+	case ENDPOINT_WAITING:
+		return "restarting";
+	case ENDPOINT_STOPPING:
+		return "stopping";
+	}
+	return "stopped";
+}
+
+pid_t endpoint_pid(const struct endpoint *endpoint)
+{
+	return endpoint->pid;
+}
+
+unsigned int endpoint_restarts(const struct endpoint *endpoint)
+{
+	return endpoint->restarts;
+}
+
+bool endpoint_adopted(const struct endpoint *endpoint)
+{
+	return endpoint->adopted;
+}
+
+struct stats_segment *endpoint_stats(const struct endpoint *endpoint)
+{
+	return endpoint->stats;
+}

@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * host-data.h - the insides of 'struct host', for the files of this room
+ *
+ *   verbs.c      what is asked for at run time: checked, written down, then
+ *                handed to the binder
+ *   binder.c     makes endpoints match the registry: vdevs, ways in, processes
+ *   bind-device.c  the same for devices: opened, locked, measured
+ *   adopt.c      what an endpoint has when penstockd meets it
+ *   watch.c      once a second: kept or not, what was delivered
+ *   describe.c   answers as JSON
+ *
+ * Threads: the control thread's.
+ */
+#ifndef HOST_HOST_DATA_H
+#define HOST_HOST_DATA_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "host/config.h"
+#include "host/events.h"
+#include "host/host.h"
+#include "host/link.h"
+#include "host/registry.h"
+#include "os/loop.h"
+#include "store/store.h"
+#include "store/worker.h"
+
+struct host {
+	struct loop *loop;
+	const struct config *config;
+	struct host_hooks hooks;
+	struct store *store;
+	struct worker *files;		/* for what may block on a disk */
+	struct registry *registry;
+	struct events *events;
+	struct loop_timer tick;
+	uint64_t started_ns;
+	bool is_enforcing;
+	bool told_ready, is_stopping;
+	unsigned int still_running;	/* endpoints, while stopping */
+};
+
+/* Say how a verb ended; 'call' may be NULL.  'value' is taken over. */
+void host_answer(struct host_call *call, enum host_result result,
+		 json_t *value, const char *format, ...)
+	__attribute__((format(printf, 4, 5)));
+
+/* --- binder.c ----------------------------------------------------------------- */
+
+/* One request to an endpoint and what it is about. */
+struct bind_op {
+	struct reg_endpoint *endpoint;
+	struct reg_device *device;
+	struct reg_vdev *vdev;
+	struct reg_process *process;
+	struct host_call *call;
+	/* 'op' is freed afterwards. */
+	void (*then)(struct bind_op *op, struct link_reply *reply);
+};
+
+/* Ask; 'op' is copied.  'message' and 'fd' as in link_request. */
+void bind_ask(const struct bind_op *op, json_t *message, int fd);
+/* Ask for whatever the endpoint should have and has not. */
+void bind_sync(struct reg_endpoint *endpoint);
+/* Nothing that it was asked for is there any more. */
+void bind_reset(struct reg_endpoint *endpoint);
+/* A device can be used: place vdevs, admit processes. */
+void bind_device_ready(struct reg_device *device);
+/* Try to admit a process that waits; says so if it is refused. */
+void bind_admit(struct host *host, struct reg_process *process);
+/* The message that adds or (op "process-update") changes a process. */
+json_t *bind_process_message(const struct reg_process *process,
+			     const char *op);
+void bind_process_update(struct reg_process *process, struct host_call *call);
+/* Take it away from its endpoint, then free it; 'call' may be NULL. */
+void bind_process_remove(struct reg_process *process, struct host_call *call);
+/* The same with a vdev, its processes and its data. */
+void bind_vdev_remove(struct reg_vdev *vdev, struct host_call *call);
+void bind_vdev_resize(struct reg_vdev *vdev, struct host_call *call);
+/* Empty the space of a range that is taken, and only then let another have
+ * it. */
+void bind_wipe(struct host *host, struct reg_device *device,
+	       uint64_t offset_bytes, uint64_t size_bytes);
+/* Every endpoint has what it can have: hooks.ready, once. */
+void bind_check_ready(struct host *host);
+/* Ways in that could not be opened: try again (once a second). */
+void bind_retry_listeners(struct host *host);
+
+/* --- bind-device.c -------------------------------------------------------------- */
+
+int bind_device_init(struct reg_device *device);
+void bind_device_finish(struct reg_device *device);
+void bind_device_reset(struct reg_device *device);
+/* Open, lock, add, measure: whatever it lacks. */
+void bind_device_start(struct reg_device *device);
+/* The next device of the endpoint that waits to be measured. */
+void bind_calibrate_next(struct reg_endpoint *endpoint);
+
+/* --- adopt.c ----------------------------------------------------------------- */
+
+/* endpoint_hooks.connected */
+void adopt_connected(void *arg, bool adopted, const json_t *list);
+
+/* --- verbs.c ------------------------------------------------------------------ */
+
+/* Release a process, as host_process_release; 'call' may be NULL. */
+void verbs_release(struct host *host, struct reg_process *process,
+		   struct host_call *call);
+
+/* --- watch.c ----------------------------------------------------------------- */
+
+int watch_start(struct host *host);
+void watch_finish(struct host *host);
+/* The endpoint's event 'session'. */
+void watch_session(struct host *host, const json_t *event,
+		   struct reg_endpoint *endpoint);
+
+#endif

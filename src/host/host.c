@@ -1,0 +1,270 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* host.c - the life of a host: made, started, stopped, freed; see host.h */
+#include "host/host.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "host/endpoint.h"
+#include "host/host-data.h"
+#include "host/records.h"
+
+/* --- What endpoints say ---------------------------------------------------------- */
+
+static void endpoint_lost(void *arg)
+{
+	bind_reset(arg);
+}
+
+static void endpoint_told(void *arg, const char *kind, const char *text)
+{
+	struct reg_endpoint *endpoint = arg;
+	struct event_subject subject = { .endpoint = endpoint->name };
+
+	events_add(endpoint->host->events, kind, &subject, "%s", text);
+	bind_check_ready(endpoint->host);
+}
+
+static struct reg_device *event_device(struct reg_endpoint *endpoint,
+				       const json_t *event)
+{
+	const char *name = json_string_value(json_object_get(event, "device"));
+	unsigned int i;
+
+	for (i = 0; name && i < endpoint->device_count; i++)
+		if (strcmp(endpoint->devices[i].config->name, name) == 0)
+			return &endpoint->devices[i];
+	return NULL;
+}
+
+static void device_event(struct reg_endpoint *endpoint, const char *kind,
+			 const json_t *event)
+{
+	struct reg_device *device = event_device(endpoint, event);
+	struct events *events = endpoint->host->events;
+	struct event_subject subject = { .endpoint = endpoint->name };
+	json_int_t number;
+
+	if (!device)
+		return;
+	subject.device = device->name;
+	if (strcmp(kind, "shortage") == 0) {
+		number = json_integer_value(json_object_get(event,
+							    "factor_milli"));
+		events_add(events, kind, &subject, number >= 1000
+			   ? "device %s: the shortage is over"
+			   : "device %s cannot keep all that was promised: it delivers %d.%d %% of it",
+			   device->name, (int)(number / 10),
+			   (int)(number % 10));
+	} else if (strcmp(kind, "stall") == 0) {
+		number = json_integer_value(json_object_get(event, "ns"));
+		events_add(events, kind, &subject, number
+			   ? "device %s answers nothing since %d ms"
+			   : "device %s answers again", device->name,
+			   (int)(number / 1000000));
+	} else {
+		events_add(events, kind, &subject,
+			   "device %s: %d requests failed: %s", device->name,
+			   (int)json_integer_value(json_object_get(event,
+								   "count")),
+			   strerror((int)json_integer_value(
+				   json_object_get(event, "errno"))));
+	}
+}
+
+static void endpoint_event(void *arg, const json_t *event)
+{
+	struct reg_endpoint *endpoint = arg;
+	const char *kind = json_string_value(json_object_get(event, "event"));
+
+	if (!kind)
+		return;
+	if (strcmp(kind, "session") == 0)
+		watch_session(endpoint->host, event, endpoint);
+	else if (strcmp(kind, "shortage") == 0 ||
+		 strcmp(kind, "stall") == 0 ||
+		 strcmp(kind, "device-error") == 0)
+		device_event(endpoint, kind, event);
+}
+
+static void endpoint_stopped(void *arg)
+{
+	struct reg_endpoint *endpoint = arg;
+	struct host *host = endpoint->host;
+
+	bind_reset(endpoint);
+	if (--host->still_running == 0 && host->hooks.stopped)
+		host->hooks.stopped(host->hooks.arg);
+}
+
+/* --- Made ---------------------------------------------------------------------------- */
+
+static int make_endpoint(struct host *host, struct reg_endpoint *endpoint,
+			 const char *program, struct error *reterr)
+{
+	const struct config_endpoint *entry = endpoint->config;
+	struct endpoint_config config = {
+		.loop = host->loop, .program = program,
+		.directory = host->config->state, .name = endpoint->name,
+		.cpu = entry->cpu, .nice = entry->nice,
+		.has_spin = entry->has_spin, .spin_ns = entry->spin_ns,
+		.hooks = {
+			.connected = adopt_connected, .lost = endpoint_lost,
+			.event = endpoint_event, .stopped = endpoint_stopped,
+			.tell = endpoint_told, .arg = endpoint,
+		},
+	};
+	unsigned int i;
+	int ret;
+
+	endpoint->host = host;
+	ret = endpoint_create(&config, &endpoint->process, reterr);
+	for (i = 0; ret == 0 && i < endpoint->device_count; i++)
+		ret = bind_device_init(&endpoint->devices[i]);
+	return ret;
+}
+
+static int make_parts(struct host *host, const char *program,
+		      struct error *reterr)
+{
+	unsigned int i;
+	int ret;
+
+	error_set(reterr, -ENOMEM, "out of memory");
+	ret = store_open(&store_sqlite, host->loop, host->config->state,
+			 &host->store, reterr);
+	if (ret == 0)
+		ret = events_create(&host->events);
+	if (ret == 0)
+		ret = registry_create(host->config, &host->registry);
+	if (ret == 0)
+		ret = records_load(host->registry, host->store, host->events,
+				   reterr);
+	if (ret == 0)
+		ret = worker_create(host->loop, "files", &host->files);
+	for (i = 0; ret == 0 && i < host->registry->endpoint_count; i++)
+		ret = make_endpoint(host, &host->registry->endpoints[i],
+				    program, reterr);
+	return ret;
+}
+
+int host_create(struct loop *loop, const struct config *config,
+		const char *endpoint_program, const struct host_hooks *hooks,
+		struct host **ret_host, struct error *reterr)
+{
+	struct host *host = calloc(1, sizeof(*host));
+	int ret;
+
+	if (!host)
+		return error_set(reterr, -ENOMEM, "out of memory");
+	host->loop = loop;
+	host->config = config;
+	host->is_enforcing = true;
+	host->started_ns = loop_clock_ns();
+	if (hooks)
+		host->hooks = *hooks;
+	ret = make_parts(host, endpoint_program, reterr);
+	if (ret == 0)
+		ret = watch_start(host);
+	if (ret < 0) {
+		host_destroy(host);
+		return ret;
+	}
+	*ret_host = host;
+	return 0;
+}
+
+static void close_listeners(struct registry *registry)
+{
+	struct reg_process *process;
+	struct reg_vdev *vdev;
+
+	for (vdev = registry->vdevs; vdev; vdev = vdev->next)
+		if (vdev->listen_fd >= 0)
+			close(vdev->listen_fd);
+	for (process = registry->processes; process; process = process->next)
+		if (process->listen_fd >= 0)
+			close(process->listen_fd);
+}
+
+void host_destroy(struct host *host)
+{
+	unsigned int i, j;
+
+	if (!host)
+		return;
+	watch_finish(host);
+	host->told_ready = true;
+	host->is_stopping = true;
+	store_close(host->store);
+	for (i = 0; host->registry && i < host->registry->endpoint_count;
+	     i++) {
+		struct reg_endpoint *endpoint = &host->registry->endpoints[i];
+
+		if (!endpoint->process)
+			break;
+		endpoint_destroy(endpoint->process);
+		for (j = 0; j < endpoint->device_count; j++)
+			bind_device_finish(&endpoint->devices[j]);
+	}
+	worker_destroy(host->files);
+	if (host->registry)
+		close_listeners(host->registry);
+	registry_destroy(host->registry);
+	events_destroy(host->events);
+	free(host);
+}
+
+/* --- Started, stopped ---------------------------------------------------------------- */
+
+int host_start(struct host *host, struct error *reterr)
+{
+	unsigned int i;
+
+	(void)reterr;
+	for (i = 0; i < host->config->note_count; i++)
+		events_add(host->events, "not-served", NULL,
+			   "%s:%u: not served by this version: %s",
+			   host->config->file, host->config->notes[i].line,
+			   host->config->notes[i].text);
+	for (i = 0; i < host->registry->endpoint_count; i++)
+		endpoint_start(host->registry->endpoints[i].process);
+	bind_check_ready(host);
+	return 0;
+}
+
+void host_stop(struct host *host)
+{
+	unsigned int i;
+
+	if (host->is_stopping)
+		return;
+	host->is_stopping = true;
+	host->still_running = host->registry->endpoint_count;
+	for (i = 0; i < host->registry->endpoint_count; i++)
+		endpoint_stop(host->registry->endpoints[i].process);
+	if (host->still_running == 0 && host->hooks.stopped)
+		host->hooks.stopped(host->hooks.arg);
+}
+
+const struct config *host_config(const struct host *host)
+{
+	return host->config;
+}
+
+void host_listen(struct host *host, struct host_listener *listener)
+{
+	events_listen(host->events, listener);
+}
+
+void host_unlisten(struct host *host, struct host_listener *listener)
+{
+	events_unlisten(host->events, listener);
+}
+
+json_t *host_events(struct host *host, uint64_t after)
+{
+	return events_since(host->events, after);
+}

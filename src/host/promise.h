@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * promise.h - what is promised together (E5, E6), and what may still be (E8)
+ *
+ * A promise belongs to a vdev, a device or an endpoint; a process is a member
+ * of one of each.  The device's has the measured capacity and says whether
+ * one more fits.
+ * Threads: the control thread's.
+ */
+#ifndef HOST_PROMISE_H
+#define HOST_PROMISE_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "sched/sched.h"
+#include "sla/capacity.h"
+#include "sla/sla.h"
+
+struct reg_process;
+struct registry;
+
+struct promise {
+	const struct sla **members;
+	unsigned int count;
+	bool is_measured;		/* the device's */
+	struct capacity capacity;
+	uint32_t headroom_milli, correction_milli;
+};
+
+struct promise_member {
+	bool is_counted;	/* in the promises of vdev, device, endpoint */
+	struct sla sla;		/* as counted */
+};
+
+/* Why a process was refused: metric NULL: it was not. */
+struct promise_refusal {
+	const char *metric;		/* "iops", "latency_ns" ... */
+	uint64_t requested, available, shortfall;
+	struct error text;
+};
+
+int promise_init(struct promise *promise, uint32_t headroom_milli);
+void promise_finish(struct promise *promise);
+/* The device's: measured (anew).  Members stay, even if there are now too
+ * many. */
+int promise_set_capacity(struct promise *promise,
+			 const struct capacity *capacity);
+/* The device's, as corrected while it runs: thousandths of the measured. */
+void promise_set_correction(struct promise *promise, uint32_t milli);
+
+/* Count 'sla' (which the process is to have) in the promises of its vdev,
+ * device and endpoint, instead of what was counted before.  Returns 0;
+ * -ENOSPC: refused, with '*ret_refusal' filled and nothing changed; or
+ * -ENOMEM. */
+int promise_admit(struct reg_process *process, const struct sla *sla,
+		  struct promise_refusal *ret_refusal);
+/* Count it no more. */
+void promise_leave(struct reg_process *process);
+/* Names of other devices where 'sla' could be met: a new array. */
+json_t *promise_where(const struct registry *registry,
+		      const struct reg_process *process,
+		      const struct sla *sla);
+
+/* The scheduler's parameters of a process, as promised or not. */
+void promise_params(const struct reg_process *process,
+		    struct sched_params *ret_params);
+
+/* {"iops", "read_latency_p95_ns", ...}; and the same as text. */
+json_t *promise_sla_json(const struct sla *sla);
+json_t *promise_json(const struct promise *promise);
+json_t *promise_text_json(const struct promise *promise);
+json_t *promise_refusal_json(const struct promise_refusal *refusal);
+
+#endif

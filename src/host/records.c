@@ -1,0 +1,519 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* records.c - what the store remembers, to and from the registry */
+#include "host/records.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "ctl/ctl.h"
+#include "host/events.h"
+#include "store/store.h"
+
+/* --- Hashes ------------------------------------------------------------------- */
+
+/* FNV-1a of the canonical text; takes 'json' over. */
+static void hash_json(json_t *json, char text[RECORDS_HASH_MAX])
+{
+	char *words = json_dumps(json, JSON_COMPACT | JSON_SORT_KEYS);
+	uint64_t hash = UINT64_C(14695981039346656037);
+	const char *c;
+
+	for (c = words ? words : ""; *c; c++)
+		hash = (hash ^ (unsigned char)*c) * UINT64_C(1099511628211);
+	snprintf(text, RECORDS_HASH_MAX, "%016" PRIx64, hash);
+	free(words);
+	json_decref(json);
+}
+
+void records_hash_vdev(const struct config_vdev *entry,
+		       char text[RECORDS_HASH_MAX])
+{
+	hash_json(json_pack("{s:s, s:s, s:I, s:i, s:b, s:s?, s:o}",
+			    "name", entry->name, "pool", entry->pool,
+			    "size", (json_int_t)(entry->size_bytes / 512),
+			    "queues", (int)entry->queues,
+			    "read_only", entry->read_only,
+			    "vhost_user", entry->vhost_user, "limits",
+			    ctl_from_sched_limits(&entry->limits)), text);
+}
+
+void records_hash_process(const struct config_process *entry,
+			  char text[RECORDS_HASH_MAX])
+{
+	hash_json(json_pack("{s:I, s:s, s:s?, s:s?, s:i, s:i, s:b, s:o, s:o}",
+			    "pasid", (json_int_t)entry->pasid,
+			    "name", entry->name, "vdev", entry->vdev,
+			    "vhost_user", entry->vhost_user,
+			    "ioprio", entry->has_match
+			    ? (int)entry->match_ioprio : -1,
+			    "weight", (int)entry->weight,
+			    "best_effort", entry->best_effort,
+			    "limits", ctl_from_sched_limits(&entry->limits),
+			    "sla", ctl_from_sla(&entry->sla)), text);
+}
+
+/* --- Out ---------------------------------------------------------------------- */
+
+/* Put 'value' (taken over; NULL: no memory) into a group. */
+static int put(struct store_write *write, enum store_kind kind,
+	       const char *key, json_t *value)
+{
+	int ret = value ? store_write_put(write, kind, key, value) : -ENOMEM;
+
+	json_decref(value);
+	return ret;
+}
+
+/* What must be the same for a stored table to be of this device. */
+static json_t *device_identity(const struct reg_device *device)
+{
+	const struct config_device *config = device->config;
+	const struct block_model *model = &config->model;
+
+	return json_pack("{s:s, s:s?, s:I, s:b, s:[I,I,I,I,I]}",
+			 "kind", config->kind, "path", config->path,
+			 "size_bytes", (json_int_t)device->size_bytes,
+			 "read_only", config->read_only, "model",
+			 (json_int_t)model->servers,
+			 (json_int_t)model->read_median_ns,
+			 (json_int_t)model->write_median_ns,
+			 (json_int_t)model->per_kib_ns,
+			 (json_int_t)model->sigma_milli);
+}
+
+int records_put_capacity(struct store_write *write,
+			 const struct reg_device *device)
+{
+	return put(write, STORE_CAPACITY, device->name,
+		   json_pack("{s:o, s:o, s:I}",
+			     "device", device_identity(device), "capacity",
+			     ctl_from_capacity(&device->capacity), "at",
+			     (json_int_t)device->calibrated_at));
+}
+
+int records_put_placement(struct store_write *write,
+			  const struct reg_vdev *vdev)
+{
+	return put(write, STORE_PLACEMENT, vdev->name,
+		   json_pack("{s:s, s:I, s:I}",
+			     "device", vdev->pool->device->name,
+			     "offset_bytes", (json_int_t)vdev->offset_bytes,
+			     "size_bytes", (json_int_t)vdev->size_bytes));
+}
+
+int records_put_vdev(struct store_write *write, const struct reg_vdev *vdev,
+		     const char *op)
+{
+	return put(write, STORE_VDEV, vdev->name,
+		   json_pack("{s:s, s:s, s:s, s:I, s:i, s:b, s:s?, s:o}",
+			     "op", op, "entry", vdev->entry,
+			     "pool", vdev->pool->name, "size_bytes",
+			     (json_int_t)vdev->size_bytes,
+			     "queues", (int)vdev->queues,
+			     "read_only", vdev->read_only,
+			     "vhost_user", vdev->vhost_user, "limits",
+			     ctl_from_sched_limits(&vdev->limits)));
+}
+
+int records_put_process(struct store_write *write,
+			const struct reg_process *process, const char *op)
+{
+	char pasid[16];
+
+	snprintf(pasid, sizeof(pasid), "%u", process->pasid);
+	return put(write, STORE_PROCESS, pasid,
+		   json_pack("{s:s, s:s, s:s, s:s, s:s?, s:i, s:i, s:b, s:b, s:o, s:o}",
+			     "op", op, "entry", process->entry,
+			     "name", process->name,
+			     "vdev", process->vdev->name,
+			     "vhost_user", process->vhost_user,
+			     "ioprio", process->has_match
+			     ? (int)process->match_ioprio : -1,
+			     "weight", (int)process->weight,
+			     "session", process->is_session,
+			     "best_effort", process->is_best_effort,
+			     "limits",
+			     ctl_from_sched_limits(&process->limits),
+			     "sla", ctl_from_sla(&process->sla)));
+}
+
+/* --- In ----------------------------------------------------------------------- */
+
+static const char *text_of(const json_t *record, const char *key)
+{
+	const char *text = json_string_value(json_object_get(record, key));
+
+	return text ? text : "";
+}
+
+static uint64_t number_of(const json_t *record, const char *key)
+{
+	json_int_t value = json_integer_value(json_object_get(record, key));
+
+	return value > 0 ? (uint64_t)value : 0;
+}
+
+/* Is 'record' a change of what the file still says? */
+static bool still_holds(const json_t *record, const char *entry)
+{
+	return record && strcmp(text_of(record, "entry"), entry) == 0;
+}
+
+static int copy_path(const json_t *record, char **ret_path)
+{
+	const char *path = text_of(record, "vhost_user");
+
+	if (*path == '\0')
+		return 0;
+	*ret_path = strdup(path);
+	return *ret_path ? 0 : -ENOMEM;
+}
+
+static int load_file_vdev(struct registry *registry, const json_t *records,
+			  const struct config_vdev *entry)
+{
+	const json_t *record = json_object_get(records, entry->name);
+	char hash[RECORDS_HASH_MAX];
+	struct reg_vdev *vdev;
+
+	if (!entry->served)
+		return 0;
+	records_hash_vdev(entry, hash);
+	if (!still_holds(record, hash))
+		record = NULL;
+	if (record && strcmp(text_of(record, "op"), "deleted") == 0)
+		return 0;
+	vdev = registry_vdev_new(registry, entry->name,
+				 registry_pool(registry, entry->pool));
+	if (!vdev)
+		return -ENOMEM;
+	strcpy(vdev->entry, hash);
+	vdev->size_bytes = entry->size_bytes;
+	if (record && number_of(record, "size_bytes"))
+		vdev->size_bytes = number_of(record, "size_bytes");
+	vdev->queues = entry->queues;
+	vdev->read_only = entry->read_only;
+	vdev->limits = entry->limits;
+	if (entry->vhost_user) {
+		vdev->vhost_user = strdup(entry->vhost_user);
+		if (!vdev->vhost_user)
+			return -ENOMEM;
+	}
+	return 0;
+}
+
+/* One that was made at run time and that the file does not name. */
+static int load_runtime_vdev(struct registry *registry, struct events *events,
+			     const char *name, const json_t *record)
+{
+	struct reg_pool *pool = registry_pool(registry,
+					      text_of(record, "pool"));
+	struct event_subject subject = { .vdev = name };
+	struct reg_vdev *vdev;
+
+	if (strcmp(text_of(record, "op"), "created") ||
+	    registry_vdev(registry, name) || *text_of(record, "entry"))
+		return 0;
+	if (!pool) {
+		events_add(events, "error", &subject,
+			   "vdev '%s', created at run time: there is no pool '%s' any more",
+			   name, text_of(record, "pool"));
+		return 0;
+	}
+	vdev = registry_vdev_new(registry, name, pool);
+	if (!vdev)
+		return -ENOMEM;
+	vdev->is_runtime = true;
+	vdev->size_bytes = number_of(record, "size_bytes");
+	vdev->queues = (unsigned int)number_of(record, "queues");
+	vdev->read_only = json_is_true(json_object_get(record, "read_only"));
+	if (ctl_to_sched_limits(json_object_get(record, "limits"),
+				&vdev->limits) < 0)
+		return -EUCLEAN;
+	return copy_path(record, &vdev->vhost_user);
+}
+
+/* Where it lay when last seen. */
+static int load_placement(struct registry *registry, struct events *events,
+			  const char *name, const json_t *record)
+{
+	struct reg_device *device = registry_device(registry,
+						    text_of(record, "device"));
+	struct reg_vdev *vdev = registry_vdev(registry, name);
+	uint64_t size_bytes = number_of(record, "size_bytes");
+	uint64_t offset_bytes = number_of(record, "offset_bytes");
+	struct event_subject subject = { .vdev = name };
+	int ret;
+
+	if (vdev && vdev->pool->device != device) {
+		vdev->state = REG_VDEV_FAILED;
+		error_set(&vdev->error, -ENODEV,
+			  "its data lie on device %s, which is not in pool '%s' (delete the vdev to give them up)",
+			  text_of(record, "device"), vdev->pool->name);
+		events_add(events, "error", &subject, "vdev '%s': %s", name,
+			   vdev->error.text);
+		vdev = NULL;
+	}
+	if (!device)
+		return json_object_set(registry->orphans, name,
+				       (json_t *)(uintptr_t)record) < 0
+			? -ENOMEM : 0;
+	ret = extents_take_at(&device->extents, offset_bytes, size_bytes);
+	if (ret == -ENOMEM)
+		return ret;
+	if (ret < 0)
+		return -EUCLEAN;
+	if (!vdev) {
+		events_add(events, "space", &subject,
+			   "vdev '%s' is not configured any more; its space on %s stays taken until it is deleted",
+			   name, device->name);
+		return json_object_set(registry->orphans, name,
+				       (json_t *)(uintptr_t)record) < 0
+			? -ENOMEM : 0;
+	}
+	vdev->offset_bytes = offset_bytes;
+	vdev->is_placed = true;
+	vdev->is_journaled = true;
+	/* What it is to have is looked at when all the others have theirs. */
+	vdev->wanted_bytes = vdev->size_bytes;
+	vdev->size_bytes = size_bytes;
+	return 0;
+}
+
+/* The file, or a change at run time, says another size than it had. */
+static void adjust_size(struct reg_vdev *vdev, struct events *events)
+{
+	struct reg_device *device = vdev->pool->device;
+	struct event_subject subject = { .vdev = vdev->name };
+
+	if (!vdev->is_placed || vdev->wanted_bytes == CONFIG_SIZE_EQUAL ||
+	    vdev->wanted_bytes == vdev->size_bytes)
+		return;
+	if (vdev->wanted_bytes < vdev->size_bytes) {
+		events_add(events, "error", &subject,
+			   "vdev '%s' keeps its size: the file asks for less, which would cut off data (use 'penstock vdev resize')",
+			   vdev->name);
+		return;
+	}
+	if (extents_resize(&device->extents, device->size_bytes
+			   ? device->size_bytes : UINT64_MAX,
+			   vdev->offset_bytes, vdev->wanted_bytes) < 0) {
+		events_add(events, "error", &subject,
+			   "vdev '%s' keeps its size: there is no free space behind it on %s",
+			   vdev->name, device->name);
+		return;
+	}
+	vdev->size_bytes = vdev->wanted_bytes;
+	vdev->is_journaled = false;
+}
+
+static int apply_process(struct reg_process *process, const json_t *record)
+{
+	json_int_t ioprio = json_integer_value(json_object_get(record,
+							       "ioprio"));
+
+	process->name = strdup(text_of(record, "name"));
+	process->weight = (uint32_t)number_of(record, "weight");
+	process->is_session = json_is_true(json_object_get(record, "session"));
+	process->is_best_effort =
+		json_is_true(json_object_get(record, "best_effort"));
+	process->has_match = ioprio >= 0;
+	process->match_ioprio = ioprio >= 0 ? (uint16_t)ioprio : 0;
+	if (!process->name)
+		return -ENOMEM;
+	if (ctl_to_sched_limits(json_object_get(record, "limits"),
+				&process->limits) < 0 ||
+	    ctl_to_sla(json_object_get(record, "sla"), &process->sla) < 0)
+		return -EUCLEAN;
+	return copy_path(record, &process->vhost_user);
+}
+
+static int apply_entry(struct reg_process *process,
+		       const struct config_process *entry)
+{
+	process->name = strdup(entry->name);
+	process->weight = entry->weight;
+	process->is_best_effort = entry->best_effort;
+	process->has_match = entry->has_match;
+	process->match_ioprio = entry->match_ioprio;
+	process->limits = entry->limits;
+	process->sla = entry->sla;
+	if (!process->name)
+		return -ENOMEM;
+	if (entry->vhost_user) {
+		process->vhost_user = strdup(entry->vhost_user);
+		if (!process->vhost_user)
+			return -ENOMEM;
+	}
+	return 0;
+}
+
+static int load_file_process(struct registry *registry, const json_t *records,
+			     const struct config_process *entry)
+{
+	struct reg_process *process;
+	struct reg_vdev *vdev;
+	const json_t *record;
+	char key[16], hash[RECORDS_HASH_MAX];
+
+	if (!entry->served)
+		return 0;
+	vdev = registry_vdev(registry, entry->vdev);
+	if (!vdev)
+		return 0;	/* deleted at run time, and its processes */
+	snprintf(key, sizeof(key), "%u", entry->pasid);
+	record = json_object_get(records, key);
+	records_hash_process(entry, hash);
+	if (!still_holds(record, hash))
+		record = NULL;
+	if (record && strcmp(text_of(record, "op"), "released") == 0)
+		return 0;
+	process = registry_process_new(registry, entry->pasid, vdev);
+	if (!process)
+		return -ENOMEM;
+	strcpy(process->entry, hash);
+	process->is_changed = record != NULL;
+	return record ? apply_process(process, record)
+		      : apply_entry(process, entry);
+}
+
+static int load_runtime_process(struct registry *registry,
+				struct events *events, const char *key,
+				const json_t *record)
+{
+	struct event_subject subject = {
+		.pasid = (uint32_t)strtoul(key, NULL, 10),
+	};
+	struct reg_vdev *vdev = registry_vdev(registry,
+					      text_of(record, "vdev"));
+	struct reg_process *process;
+
+	if (*text_of(record, "entry") ||
+	    strcmp(text_of(record, "op"), "released") == 0 ||
+	    registry_process(registry, subject.pasid))
+		return 0;
+	if (subject.pasid == 0 || subject.pasid > CONFIG_PASID_MAX)
+		return -EUCLEAN;
+	if (!vdev) {
+		events_add(events, "error", &subject,
+			   "process %u, added at run time: there is no vdev '%s' any more",
+			   subject.pasid, text_of(record, "vdev"));
+		return 0;
+	}
+	process = registry_process_new(registry, subject.pasid, vdev);
+	if (!process)
+		return -ENOMEM;
+	process->is_runtime = true;
+	return apply_process(process, record);
+}
+
+/* A table measured on this very device, or none. */
+static int load_capacity(struct reg_device *device, const json_t *records)
+{
+	const json_t *record = json_object_get(records, device->name);
+	json_t *identity;
+	int ret = 0;
+
+	if (!record)
+		return 0;
+	/* A size taken from the file itself is not known yet. */
+	if (device->size_bytes == 0)
+		device->size_bytes = number_of(json_object_get(record,
+							       "device"),
+					       "size_bytes");
+	identity = device_identity(device);
+	device->size_bytes = device->config->size_bytes;
+	if (!identity)
+		return -ENOMEM;
+	if (json_equal(identity, json_object_get(record, "device"))) {
+		ret = ctl_to_capacity(json_object_get(record, "capacity"),
+				      &device->capacity);
+		device->has_capacity = ret == 0;
+		device->calibrated_at = (int64_t)number_of(record, "at");
+	}
+	json_decref(identity);
+	return ret < 0 ? -EUCLEAN : 0;
+}
+
+struct loaded {
+	json_t *records[STORE_KINDS];
+};
+
+static int load_vdevs(struct registry *registry, const struct loaded *loaded,
+		      struct events *events)
+{
+	const struct config *config = registry->config;
+	struct reg_vdev *vdev;
+	const char *key;
+	json_t *record;
+	unsigned int i;
+	int ret = 0;
+
+	for (i = 0; ret == 0 && i < config->vdev_count; i++)
+		ret = load_file_vdev(registry, loaded->records[STORE_VDEV],
+				     &config->vdevs[i]);
+	json_object_foreach(loaded->records[STORE_VDEV], key, record) {
+		if (ret == 0)
+			ret = load_runtime_vdev(registry, events, key, record);
+	}
+	json_object_foreach(loaded->records[STORE_PLACEMENT], key, record) {
+		if (ret == 0)
+			ret = load_placement(registry, events, key, record);
+	}
+	for (vdev = registry->vdevs; ret == 0 && vdev; vdev = vdev->next)
+		adjust_size(vdev, events);
+	return ret;
+}
+
+static int load_processes(struct registry *registry,
+			  const struct loaded *loaded, struct events *events)
+{
+	const struct config *config = registry->config;
+	const char *key;
+	json_t *record;
+	unsigned int i, j;
+	int ret = 0;
+
+	for (i = 0; ret == 0 && i < config->process_count; i++)
+		ret = load_file_process(registry,
+					loaded->records[STORE_PROCESS],
+					&config->processes[i]);
+	json_object_foreach(loaded->records[STORE_PROCESS], key, record) {
+		if (ret == 0)
+			ret = load_runtime_process(registry, events, key,
+						   record);
+	}
+	for (i = 0; ret == 0 && i < registry->endpoint_count; i++)
+		for (j = 0; ret == 0 &&
+		     j < registry->endpoints[i].device_count; j++)
+			ret = load_capacity(&registry->endpoints[i].devices[j],
+					    loaded->records[STORE_CAPACITY]);
+	return ret;
+}
+
+int records_load(struct registry *registry, struct store *store,
+		 struct events *events, struct error *reterr)
+{
+	struct loaded loaded = { { NULL } };
+	unsigned int kind;
+	int ret = 0;
+
+	for (kind = 0; ret == 0 && kind < STORE_KINDS; kind++)
+		ret = store_load(store, kind, &loaded.records[kind], reterr);
+	if (ret == 0) {
+		ret = load_vdevs(registry, &loaded, events);
+		if (ret == 0)
+			ret = load_processes(registry, &loaded, events);
+		if (ret < 0)
+			error_set(reterr, ret, ret == -EUCLEAN
+				  ? "the state in %s is damaged: restore it, or move it away to start afresh"
+				  : "out of memory reading the state in %s",
+				  registry->config->state);
+	}
+	for (kind = 0; kind < STORE_KINDS; kind++)
+		json_decref(loaded.records[kind]);
+	return ret;
+}

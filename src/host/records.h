@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * records.h - what the store remembers, to and from the registry
+ *
+ * "Changes made at run time win until the file's own entry changes": each
+ * record of a change carries a hash of the entry that it changed.
+ * Threads: the control thread's.
+ */
+#ifndef HOST_RECORDS_H
+#define HOST_RECORDS_H
+
+#include <jansson.h>
+
+#include "base/error.h"
+#include "host/registry.h"
+
+struct events;
+struct store;
+struct store_write;
+
+#define RECORDS_HASH_MAX	20U
+
+/* A hash of an entry of the file, as text. */
+void records_hash_vdev(const struct config_vdev *entry,
+		       char text[RECORDS_HASH_MAX]);
+void records_hash_process(const struct config_process *entry,
+			  char text[RECORDS_HASH_MAX]);
+
+/* Fill the registry with vdevs and processes: the file's, changed by what
+ * the store has of run time, with the places and capacities it remembers.
+ * Returns 0 or -errno with a reason. */
+int records_load(struct registry *registry, struct store *store,
+		 struct events *events, struct error *reterr);
+
+/* Add a change to a group.  Each returns what store_write_put does. */
+int records_put_capacity(struct store_write *write,
+			 const struct reg_device *device);
+int records_put_placement(struct store_write *write,
+			  const struct reg_vdev *vdev);
+/* 'op': "created", "resized" or "deleted". */
+int records_put_vdev(struct store_write *write, const struct reg_vdev *vdev,
+		     const char *op);
+/* 'op': "added", "updated" or "released". */
+int records_put_process(struct store_write *write,
+			const struct reg_process *process, const char *op);
+
+#endif

@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * registry.h - what there is on this host: devices, pools, vdevs, processes
+ *
+ * Bookkeeping only: names, places on devices, slots in the statistics, and
+ * what is promised (promise.h).  Making endpoints match it is the binder's.
+ * Fields under "the binder's" and "the watch's" are theirs alone.
+ *
+ * Threads: the control thread's.
+ */
+#ifndef HOST_REGISTRY_H
+#define HOST_REGISTRY_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "ctl/stats.h"
+#include "host/config.h"
+#include "host/extents.h"
+#include "host/promise.h"
+#include "os/loop.h"
+#include "sla/capacity.h"
+
+struct endpoint;
+struct host_call;
+
+enum reg_device_state {
+	REG_DEVICE_WAITING,	/* for its endpoint, or its lock */
+	REG_DEVICE_CALIBRATING,	/* for the first time */
+	REG_DEVICE_READY,
+	REG_DEVICE_FAILED,
+};
+
+struct reg_endpoint {
+	const struct config_endpoint *config;
+	const char *name;
+	struct reg_device *devices;
+	unsigned int device_count;
+	struct promise promise;
+	uint64_t slots_taken[STATS_PROCESSES / 64];
+	uint64_t device_slots_taken;	/* STATS_DEVICES bits */
+	/* the binder's */
+	struct endpoint *process;
+	struct host *host;
+	bool is_synced;		/* all it was asked for at first is answered */
+	bool is_connected;
+	unsigned int pending;	/* requests without a reply */
+	unsigned int removing;	/* of what it should not have */
+	struct reg_device *calibrating;
+	/* the watch's */
+	uint64_t seen_asleep_ns, seen_at_ns;
+	uint32_t busy_milli;
+};
+
+struct reg_device {
+	const struct config_device *config;
+	struct reg_endpoint *endpoint;
+	char name[2 * CONFIG_NAME_MAX + 2];	/* "ep0/d0" */
+	int slot;			/* -1: none yet */
+	enum reg_device_state state;
+	struct error error;		/* FAILED, or why it waits */
+	uint64_t size_bytes;		/* 0: not known yet */
+	struct extents extents;
+	bool has_capacity;
+	struct capacity capacity;
+	int64_t calibrated_at;		/* seconds, UTC */
+	struct promise promise;
+	/* the binder's */
+	bool is_added, is_busy, is_blank;
+	int fd;				/* waiting for its lock; else -1 */
+	int memory_fd;			/* kept as long as we run; else -1 */
+	uint64_t opened_ns;
+	struct error told;		/* the last complaint, to say it once */
+	struct loop_timer retry;
+	struct host_call *calibrate_call;
+	uint64_t calibrate_ns;		/* asked for; 0: none waits */
+};
+
+struct reg_pool {
+	const struct config_pool *config;
+	const char *name;
+	struct reg_device *device;
+};
+
+enum reg_vdev_state {
+	REG_VDEV_PENDING, REG_VDEV_SERVING, REG_VDEV_FAILED, REG_VDEV_REMOVING,
+};
+
+struct reg_vdev {
+	struct reg_vdev *next;
+	char *name;
+	struct reg_pool *pool;
+	uint64_t size_bytes;		/* or CONFIG_SIZE_EQUAL until placed */
+	uint64_t offset_bytes;
+	bool is_placed;
+	uint64_t wanted_bytes;		/* by the file, when it was placed before */
+	unsigned int queues;
+	bool read_only;
+	char *vhost_user;
+	struct sched_limits limits;
+	bool is_runtime;		/* made at run time */
+	char entry[20];			/* hash of the file's entry; "" none */
+	enum reg_vdev_state state;
+	struct error error;
+	int slot;			/* -1: none */
+	struct promise promise;
+	unsigned int sessions;
+	bool is_attached;
+	uint64_t epoch;
+	/* the binder's */
+	bool is_added, is_listening;	/* asked for, or had */
+	bool is_journaled;		/* its place survives */
+	bool is_writing;		/* a change of it is on its way to disk */
+	int listen_fd;			/* kept; -1: none */
+	unsigned int removing;		/* ways in that still drain */
+	struct host_call *call;		/* to be told of the end of removal */
+	/* the watch's */
+	struct watch_slot *watch;
+};
+
+enum reg_process_state {
+	REG_PROCESS_PENDING, REG_PROCESS_BOUND, REG_PROCESS_REFUSED,
+	REG_PROCESS_REMOVING,
+};
+
+struct reg_process {
+	struct reg_process *next;
+	uint32_t pasid;
+	char *name;
+	struct reg_vdev *vdev;
+	struct sla sla;
+	struct sched_limits limits;
+	uint32_t weight;
+	bool has_match;
+	uint16_t match_ioprio;
+	char *vhost_user;		/* a socket of its own; NULL */
+	bool is_session, is_best_effort;
+	bool is_runtime;		/* added at run time */
+	bool is_changed;		/* from the file, changed at run time */
+	bool is_writing;		/* a change of it is on its way to disk */
+	char entry[20];
+	enum reg_process_state state;
+	struct promise_member member;	/* in the promises of its vdev ... */
+	struct promise_refusal refusal;	/* REFUSED, or best effort without */
+	int slot;			/* -1: none */
+	unsigned int sessions;
+	bool is_attached;
+	/* the binder's */
+	bool is_added, is_listening;
+	int listen_fd;
+	uint64_t hold_until_ns;		/* session: to be released then; 0: not */
+	/* the watch's */
+	struct watch_slot *watch;
+};
+
+struct registry {
+	const struct config *config;
+	struct reg_endpoint *endpoints;
+	unsigned int endpoint_count;
+	struct reg_pool *pools;
+	unsigned int pool_count;
+	struct reg_vdev *vdevs;		/* in the order of making */
+	struct reg_process *processes;
+	json_t *orphans;		/* placements of vdevs nobody names */
+};
+
+/* Endpoints, devices and pools of 'config' that are served.  'config' must
+ * outlive it.  Returns 0 or -ENOMEM. */
+int registry_create(const struct config *config, struct registry **ret_registry);
+void registry_destroy(struct registry *registry);
+
+/* "ep0/d0", or "d0" if only one endpoint has it. */
+struct reg_device *registry_device(struct registry *registry,
+				   const char *name);
+struct reg_pool *registry_pool(struct registry *registry, const char *name);
+struct reg_vdev *registry_vdev(struct registry *registry, const char *name);
+struct reg_process *registry_process(struct registry *registry,
+				     uint32_t pasid);
+struct reg_endpoint *reg_vdev_endpoint(const struct reg_vdev *vdev);
+
+/* Zeroed and linked at the end, with its name or pasid.  NULL: no memory. */
+struct reg_vdev *registry_vdev_new(struct registry *registry,
+				   const char *name, struct reg_pool *pool);
+void registry_vdev_free(struct registry *registry, struct reg_vdev *vdev);
+struct reg_process *registry_process_new(struct registry *registry,
+					 uint32_t pasid,
+					 struct reg_vdev *vdev);
+void registry_process_free(struct registry *registry,
+			   struct reg_process *process);
+/* The size that "equal" means for this vdev now (E3). */
+uint64_t registry_equal_size(const struct registry *registry,
+			     const struct reg_vdev *vdev);
+/* Find a place for a vdev on its device, whose size is known.  Returns 0;
+ * -ENOSPC or -ENOMEM with a reason. */
+int registry_place(struct registry *registry, struct reg_vdev *vdev,
+		   struct error *reterr);
+
+/* A slot for statistics of a process.  Returns its number, or -ENOSPC. */
+int reg_slot_take(struct reg_endpoint *endpoint);
+void reg_slot_reserve(struct reg_endpoint *endpoint, unsigned int slot);
+void reg_slot_release(struct reg_endpoint *endpoint, int slot);
+
+#endif
