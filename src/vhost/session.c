@@ -388,7 +388,8 @@ static void timer_expired(struct loop_timer *timer, uint64_t now_ns)
 void session_close(struct session *session)
 {
 	session->closing = true;
-	go_on(session);
+	if (session->pending == PENDING_NONE)
+		session_wait(session, PENDING_CLOSE, 0, NULL);
 }
 
 /* The front-end is gone, or is told to go: say why, if it is worth it. */

@@ -116,6 +116,12 @@ uint64_t vdev_quiet_until_ns(const struct vdev *vdev)
 	return vdev->quiet_until_ns;
 }
 
+uint64_t vdev_process_quiet_until_ns(const struct vdev_process *process)
+{
+	(void)process;
+	return 0;
+}
+
 uint64_t vdev_size_bytes(const struct vdev *vdev)
 {
 	return vdev->size_bytes;
