@@ -105,12 +105,6 @@ void vdev_submit(struct vdev *vdev, struct vdev_request *request,
 	vdev->held[vdev->held_count++] = request;
 }
 
-uint64_t vdev_process_quiet_until_ns(const struct vdev_process *process)
-{
-	(void)process;
-	return 0;
-}
-
 uint64_t vdev_quiet_until_ns(const struct vdev *vdev)
 {
 	return vdev->quiet_until_ns;
