@@ -112,7 +112,6 @@ static void test_calibration_finds_the_models_curve(void **state)
 		/* 128 requests on 8 servers: 16 times the service. */
 		assert_true(curve->points[7].p95_ns >=
 			    service_ns * 15 - service_ns);
-		assert_true(curve->points[7].p95_ns > curve->points[0].p95_ns);
 		assert_true(curve->bytes_per_s > 0);
 	}
 	bench_clear(&bench);
