@@ -347,28 +347,40 @@ char *sla_format_percentile(unsigned int tenths, char *buffer, size_t size)
 	return buffer;
 }
 
-char *sla_format(const struct sla *sla, char *buffer, size_t size)
+char *sla_format_specs(const struct sla_spec *specs, unsigned int count,
+		       char *buffer, size_t size)
 {
 	size_t used = 0;
 
 	assert(size > 0);
 	buffer[0] = '\0';
-	for (unsigned int i = 0; i < sla->count && used < size; i++) {
-		const struct sla_spec *spec = &sla->specs[i];
+	for (unsigned int i = 0; i < count; i++) {
+		const struct sla_spec *spec = &specs[i];
 		const char *direction = directions[spec->direction];
 		char percentile[8], value[UNITS_TEXT_MAX];
+		size_t length;
 
 		sla_format_percentile(spec->percentile, percentile,
 				      sizeof(percentile));
-		used += (size_t)snprintf(buffer + used, size - used,
+		length = (size_t)snprintf(buffer + used, size - used,
 			"%s%s%s%s%s%s %s %s", i > 0 ? ", " : "",
 			direction, *direction ? " " : "",
 			metrics[spec->metric].name, *percentile ? " " : "",
 			percentile, spec->relation == SLA_AT_LEAST ? ">=" : "<=",
 			sla_format_value(spec->metric, spec->value, value,
 					 sizeof(value)));
+		if (length >= size - used) {
+			buffer[used] = '\0';
+			break;
+		}
+		used += length;
 	}
 	return buffer;
+}
+
+char *sla_format(const struct sla *sla, char *buffer, size_t size)
+{
+	return sla_format_specs(sla->specs, sla->count, buffer, size);
 }
 
 const char *sla_metric_name(enum sla_metric metric)

@@ -65,6 +65,9 @@ bool sla_equal(const struct sla *a, const struct sla *b);
 /* The same words back; the percentile is always shown.  Writes at most 'size'
  * bytes with a NUL (SLA_TEXT_MAX is always enough); returns 'buffer'. */
 char *sla_format(const struct sla *sla, char *buffer, size_t size);
+/* The same of any number of them; what does not fit whole is left out. */
+char *sla_format_specs(const struct sla_spec *specs, unsigned int count,
+		       char *buffer, size_t size);
 const char *sla_metric_name(enum sla_metric metric);
 /* "p99", "p99.9", "max"; "" for 0.  Writes at most 'size' bytes with a NUL (8
  * is always enough); returns 'buffer'. */
