@@ -22,7 +22,8 @@
 #define ROUND_NS	UINT64_C(100000000)
 #define QUIET_NS	UINT64_C(200000000)	/* without: it is over */
 #define BEGIN_NS	UINT64_C(2000000)	/* lost beyond the margin */
-#define BEGIN_REQUESTS	8U
+#define BEGIN_REQUESTS	(8U * 1024U)
+#define SCALE_MAX_NS	(UINT64_C(1) << 50)
 
 static void order_by_weight(struct sched *sched, bool by_weight)
 {
@@ -69,7 +70,8 @@ static void begin(struct sched *sched, uint64_t now_ns)
 	shortage->milli = 999;	/* some; how much shows after a round */
 }
 
-/* How many requests the meter that is furthest behind allows in 'ns'. */
+/* How many requests, in 1/1024, the meter that is furthest behind allows in
+ * 'ns'. */
 static uint64_t requests_in(const struct sched_client *client,
 			    unsigned int direction, uint32_t bytes,
 			    uint64_t ns)
@@ -94,7 +96,9 @@ static uint64_t requests_in(const struct sched_client *client,
 	}
 	each_ns = latest ? (uint64_t)((unsigned __int128)latest->slope *
 				      units >> 32) : 0;
-	return ns / (each_ns > 0 ? each_ns : 1);
+	if (ns > SCALE_MAX_NS)
+		ns = SCALE_MAX_NS;
+	return ns * 1024 / (each_ns > 0 ? each_ns : 1);
 }
 
 void shortage_check(struct sched *sched, const struct sched_client *client,
@@ -105,7 +109,7 @@ void shortage_check(struct sched *sched, const struct sched_client *client,
 	const uint64_t due_ns = client_due_ns(client, direction);
 	uint64_t excess_ns;
 
-	shortage->served++;
+	shortage->served += 1024;
 	if (due_ns + DEBT_NS >= clock_ns || client->flags & CLIENT_GROUPED)
 		return;
 	excess_ns = clock_ns - due_ns - DEBT_NS;

@@ -133,11 +133,14 @@ struct window {
 	uint64_t busy_cost_ns;	/* calibrated cost of what it did since */
 	uint32_t busy_count;
 	uint32_t samples, late;
-	bool saturated;		/* all through this round */
+	uint32_t hungry;	/* samples of it with nothing waiting */
 	bool limiting;		/* the window was full in this round */
 	uint64_t round_cost_ns;
-	uint64_t best_milli;	/* throughput before shrinking */
-	uint32_t best_depth;
+	bool testing;		/* a smaller window, for the first round */
+	uint64_t full_milli;	/* throughput before shrinking, at: */
+	uint32_t full_depth;
+	uint64_t less_milli;	/* throughput of the one that was too small;
+				 * 0: not to be compared */
 	uint32_t depth;		/* the window */
 	uint32_t skip;		/* completions not to be measured */
 	uint32_t floor;
@@ -154,7 +157,7 @@ struct shortage {
 	uint64_t began_ns;	/* of this round */
 	uint64_t short_ns;	/* when it was last seen to be short */
 	uint64_t held_ns;	/* lost in this round: clock, or see below */
-	uint64_t served, lost;	/* by weight: requests of this round */
+	uint64_t served, lost;	/* by weight: requests * 1024 of this round */
 	uint32_t milli;
 	uint64_t times;
 };

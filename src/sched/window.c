@@ -16,10 +16,11 @@
  *          < 1/512:  grow it by 1/16, if it was what held requests back
  *
  * Shrinking must not cost throughput: below some depth the device has idle
- * parts, and the tail of the service time itself remains.  If a smaller
- * window did less (9/10) than the larger one before, both saturated, the
- * larger one is the floor for a while.  So a promise that no window can keep
- * does not make everybody slow.
+ * parts, and the tail of the service time itself remains.  If after one or
+ * more steps down less is done (88 %) than before, both saturated, the least
+ * window that did nearly all is the floor for some seconds (if it does more
+ * indeed: else it was the device that became slower).  So a promise that no
+ * window can keep does not make everybody slow.
  *
  * Without any promise the window is as large as it may be.
  *
@@ -34,7 +35,9 @@
 #include "sched/shortage.h"
 
 #define ROUND_SAMPLES	512U
-#define ROUND_LATE	8U		/* enough to act before that */
+#define ROUND_NS	UINT64_C(200000000)	/* a slow device: fewer do */
+#define ROUND_SLOW	128U
+#define ROUND_DEEP	64U	/* far too deep: no need to count on */
 #define FLOOR_NS	UINT64_C(4000000000)
 #define BUSY_NS		UINT64_C(20000000)
 #define BUSY_COUNT	64U
@@ -99,7 +102,7 @@ static void begin_round(struct sched *sched, uint64_t now_ns)
 	window->samples = 0;
 	window->late = 0;
 	window->round_cost_ns = 0;
-	window->saturated = true;
+	window->hungry = 0;
 	window->limiting = false;
 }
 
@@ -115,7 +118,7 @@ static uint32_t depth_guess(const struct sched *sched)
 
 		if (target_ns == 0)
 			continue;
-		fit = target_ns / (2 * sched->request_ns[d]);
+		fit = target_ns / sched->request_ns[d];
 		depth = fit < depth ? fit : depth;
 	}
 	return (uint32_t)depth;
@@ -124,7 +127,7 @@ static uint32_t depth_guess(const struct sched *sched)
 void window_configure(struct sched *sched)
 {
 	sched->measured.floor = 0;
-	sched->measured.best_milli = 0;
+	sched->measured.testing = false;
 	set_depth(sched, depth_guess(sched));
 	begin_round(sched, 0);
 }
@@ -149,7 +152,7 @@ void window_promise(struct sched *sched, uint32_t index,
 		return;
 	window->target_ns[direction] = target_ns;
 	window->floor = 0;
-	window->best_milli = 0;
+	window->testing = false;
 	if (before_ns == 0 || (target_ns != 0 && target_ns < before_ns)) {
 		const uint32_t guess = depth_guess(sched);
 
@@ -177,42 +180,84 @@ static void learn_capacity(struct window *window, uint64_t now_ns)
 	window->busy_count = 0;
 }
 
+/* What was done in this round, as calibrated; 0: the device could have done
+ * more. */
+static uint64_t round_milli(const struct window *window, uint64_t now_ns)
+{
+	const uint64_t elapsed_ns = now_ns - window->began_ns;
+
+	if (window->hungry * 16 > window->samples || elapsed_ns == 0)
+		return 0;
+	return (uint64_t)((unsigned __int128)window->round_cost_ns * 1000 /
+			  elapsed_ns);
+}
+
+/* Take note of what a window did before a smaller one is tried. */
+static void note_full(struct window *window, uint64_t milli)
+{
+	if (!window->testing || milli > window->full_milli)
+		window->full_milli = milli;
+	if (!window->testing || milli * 20 >= window->full_milli * 19)
+		window->full_depth = window->depth;
+	window->testing = window->full_milli > 0;
+}
+
+static void shrink(struct sched *sched, uint64_t milli)
+{
+	struct window *window = &sched->measured;
+	uint32_t smaller = window->depth - (window->depth + 3) / 4;
+
+	if (smaller < window->floor)
+		smaller = window->floor;
+	if (smaller >= window->depth)
+		return;
+	note_full(window, milli);
+	set_depth(sched, smaller);
+}
+
 static void adjust(struct sched *sched, uint64_t now_ns)
 {
 	struct window *window = &sched->measured;
-	const uint64_t elapsed_ns = now_ns - window->began_ns;
-	const uint64_t milli = window->saturated && elapsed_ns > 0 ?
-		(uint64_t)((unsigned __int128)window->round_cost_ns * 1000 /
-			   elapsed_ns) : 0;
+	const uint64_t milli = round_milli(window, now_ns);
 	const uint32_t depth = window->depth;
 
-	if (window->floor && now_ns >= window->floor_until_ns) {
+	if (now_ns >= window->floor_until_ns ||
+	    (window->less_milli > 0 && milli > 0 &&
+	     milli * 100 < window->less_milli * 106))
 		window->floor = 0;
-		window->best_milli = 0;
-	}
-	if (milli > 0 && window->best_milli > 0 && depth < window->best_depth &&
-	    milli * 10 < window->best_milli * 9) {
-		window->floor = window->best_depth;
+	window->less_milli = 0;
+	if (window->testing && milli > 0 &&
+	    milli * 100 < window->full_milli * 88) {
+		window->testing = false;
+		window->less_milli = milli;
+		window->floor = window->full_depth;
 		window->floor_until_ns = now_ns + FLOOR_NS;
-		window->best_milli = 0;
 		set_depth(sched, window->floor);
-		return;
+	} else if (window->late * 256 > window->samples) {
+		shrink(sched, milli);
+	} else {
+		window->testing = false;
+		if (window->late * 512 <= window->samples && window->limiting)
+			set_depth(sched, depth + (depth + 15) / 16);
 	}
-	if (window->late * 256 > window->samples) {
-		uint32_t smaller = window->late * 4 > window->samples ?
-			depth / 2 : depth - (depth + 3) / 4;
+}
 
-		if (smaller < window->floor)
-			smaller = window->floor;
-		if (smaller < depth && milli > window->best_milli) {
-			window->best_milli = milli;
-			window->best_depth = depth;
-		}
-		if (smaller < depth)
-			set_depth(sched, smaller);
-	} else if (window->late * 512 <= window->samples && window->limiting) {
-		set_depth(sched, depth + (depth + 15) / 16);
-	}
+/* More than half are late, and not because the promise is too strict. */
+static bool far_too_deep(const struct sched *sched)
+{
+	const struct window *window = &sched->measured;
+
+	return window->samples >= ROUND_DEEP &&
+	       window->late * 2 > window->samples &&
+	       window->depth / 2 > depth_guess(sched) &&
+	       window->depth / 2 >= window->floor;
+}
+
+static bool round_is_over(const struct window *window, uint64_t now_ns)
+{
+	return window->samples >= ROUND_SAMPLES ||
+	       (window->samples >= ROUND_SLOW &&
+		now_ns - window->began_ns >= ROUND_NS);
 }
 
 void window_measure(struct sched *sched, const struct sched_request *request,
@@ -233,7 +278,6 @@ void window_measure(struct sched *sched, const struct sched_request *request,
 		window->busy_count++;
 		learn_capacity(window, now_ns);
 	} else {
-		window->saturated = false;
 		window->busy_ns = now_ns;
 		window->busy_cost_ns = 0;
 		window->busy_count = 0;
@@ -245,14 +289,22 @@ void window_measure(struct sched *sched, const struct sched_request *request,
 			begin_round(sched, now_ns);
 		return;
 	}
-	window->round_cost_ns += cost_ns;
+	if (window->samples == 0)
+		window->began_ns = now_ns;
+	else
+		window->round_cost_ns += cost_ns;
 	window->samples++;
 	if (busy)
 		window->limiting = true;
+	else
+		window->hungry++;
 	if (target_ns > 0 && now_ns - request->start_ns > target_ns)
 		window->late++;
-	if (window->samples < ROUND_SAMPLES && window->late < ROUND_LATE)
+	if (far_too_deep(sched))
+		set_depth(sched, window->depth / 2);
+	else if (round_is_over(window, now_ns))
+		adjust(sched, now_ns);
+	else
 		return;
-	adjust(sched, now_ns);
 	begin_round(sched, now_ns);
 }
