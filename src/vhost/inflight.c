@@ -193,7 +193,10 @@ int inflight_start(struct inflight *inflight, unsigned int index,
 		   unsigned int *ret_count, bool *ret_known,
 		   struct error *reterr)
 {
-	struct inflight_ring ring = { .size = ring_size };
+	struct inflight_ring ring = {
+		.size = ring_size,
+		.lost = &inflight->lost,
+	};
 	struct vhost_user_inflight_queue *queue;
 	int rc;
 

@@ -28,6 +28,7 @@ struct inflight {
 /* One ring's part of it, while the ring runs. */
 struct inflight_ring {
 	struct vhost_user_inflight_queue *queue;	/* NULL: none */
+	const volatile sig_atomic_t *lost;		/* of the region */
 	uint64_t counter;
 	uint16_t last_batch_head;
 	uint16_t size;

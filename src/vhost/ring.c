@@ -513,6 +513,8 @@ static void check_troubles(struct ring *ring)
 {
 	if (memory_lost(ring->map))
 		ring_break(ring, "guest memory was truncated");
+	else if (ring->inflight.queue && *ring->inflight.lost)
+		ring_break(ring, "the inflight region was truncated");
 	else if (ring->log && (ring->log->lost || ring->log->overrun))
 		ring_break(ring, ring->log->lost ?
 				   "the dirty log was truncated" :
@@ -539,11 +541,11 @@ unsigned int ring_poll(struct loop_poller *poller, uint64_t now_ns)
 	if (ring->completed_count > 0) {
 		found += ring->completed_count;
 		flush(ring);
-		if (!ring->broken)
-			check_troubles(ring);
 	} else if (notify_unsent(ring->call)) {
 		notify_ring(ring->call);
 	}
+	if (!ring->broken)
+		check_troubles(ring);
 	if (ring->quiescing && !ring->told_idle && ring_idle(ring)) {
 		ring->told_idle = true;
 		ring->config.idle(ring->config.arg);
@@ -584,8 +586,6 @@ uint64_t ring_arm(struct loop_poller *poller, uint64_t now_ns)
 	    notify_unsent(ring->call) ||
 	    (ring->quiescing && !ring->told_idle && ring_idle(ring)))
 		return 0;
-	if (!ring->broken)
-		check_troubles(ring);
 	if (!ring->taking || ring->starved)
 		return UINT64_MAX;
 	if (ring->resubmit_next < ring->resubmit_count)
