@@ -11,7 +11,11 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/error.h"
+
 #define CAPACITY_POINTS		12U
+#define CAPACITY_RATE_MAX	(UINT64_C(1) << 48)
+#define CAPACITY_TIME_MAX_NS	(UINT64_C(1) << 48)
 
 struct capacity_point {		/* 4 KiB random at this depth */
 	uint32_t depth;
@@ -36,5 +40,12 @@ struct capacity {
  * interpolated; 0 if not even depth 1 does. */
 uint64_t capacity_iops(const struct capacity_curve *curve, unsigned int tenths,
 		       uint64_t latency_ns);
+/* The other way round: the least bound within which 'iops' are sustainable;
+ * UINT64_MAX: with none. */
+uint64_t capacity_latency_ns(const struct capacity_curve *curve,
+			     unsigned int tenths, uint64_t iops);
+/* Whether it can have been measured: 1 to CAPACITY_POINTS points of rising
+ * depth for each direction, no rate zero.  Returns 0 or -EINVAL. */
+int capacity_check(const struct capacity *capacity, struct error *reterr);
 
 #endif

@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * capacity.c - see capacity.h
+ *
+ * A measured curve need not rise: walking from depth 1, the first point beyond
+ * the bound ends it, so that one lucky point far out promises nothing.
+ */
+#include "sla/capacity.h"
+
+#include <errno.h>
+
+static uint64_t percentile_ns(const struct capacity_point *point,
+			      unsigned int tenths)
+{
+	return tenths <= 950 ? point->p95_ns : point->p99_ns;
+}
+
+static unsigned int count_of(const struct capacity_curve *curve)
+{
+	return curve->count < CAPACITY_POINTS ? curve->count : CAPACITY_POINTS;
+}
+
+/* What 'part' of 'whole' is of 'of'. */
+static uint64_t share(uint64_t of, uint64_t part, uint64_t whole)
+{
+	return (uint64_t)((unsigned __int128)of * part / whole);
+}
+
+uint64_t capacity_iops(const struct capacity_curve *curve, unsigned int tenths,
+		       uint64_t latency_ns)
+{
+	uint64_t best = 0;
+
+	for (unsigned int i = 0; i < count_of(curve); i++) {
+		const struct capacity_point *point = &curve->points[i];
+		const uint64_t late_ns = percentile_ns(point, tenths);
+		uint64_t iops = point->iops;
+
+		if (latency_ns > 0 && late_ns > latency_ns) {
+			const struct capacity_point *before = point - 1;
+			uint64_t in_time_ns;
+
+			if (i == 0 || iops <= before->iops)
+				break;
+			in_time_ns = percentile_ns(before, tenths);
+			iops = before->iops +
+				share(iops - before->iops,
+				      latency_ns - in_time_ns,
+				      late_ns - in_time_ns);
+			return iops > best ? iops : best;
+		}
+		if (iops > best)
+			best = iops;
+	}
+	return best;
+}
+
+uint64_t capacity_latency_ns(const struct capacity_curve *curve,
+			     unsigned int tenths, uint64_t iops)
+{
+	uint64_t least_ns = 0;	/* what the points so far take */
+
+	for (unsigned int i = 0; i < count_of(curve); i++) {
+		const struct capacity_point *point = &curve->points[i];
+		const uint64_t late_ns = percentile_ns(point, tenths);
+
+		if (point->iops >= iops) {
+			const struct capacity_point *before = point - 1;
+			uint64_t wide, part_ns = 0;
+
+			if (i == 0 || late_ns <= least_ns)
+				return late_ns > least_ns ? late_ns : least_ns;
+			/* Rounded up, so that the rate is reached. */
+			wide = late_ns - percentile_ns(before, tenths);
+			if (point->iops > before->iops)
+				part_ns = (uint64_t)
+					(((unsigned __int128)wide *
+					  (iops - before->iops) +
+					  (point->iops - before->iops - 1)) /
+					 (point->iops - before->iops));
+			part_ns += percentile_ns(before, tenths);
+			return part_ns > least_ns ? part_ns : least_ns;
+		}
+		if (late_ns > least_ns)
+			least_ns = late_ns;
+	}
+	return UINT64_MAX;
+}
+
+int capacity_check(const struct capacity *capacity, struct error *reterr)
+{
+	static const char *const names[2] = { "read", "write" };
+
+	for (unsigned int d = 0; d < 2; d++) {
+		const struct capacity_curve *curve = &capacity->direction[d];
+
+		if (curve->count == 0 || curve->count > CAPACITY_POINTS)
+			return error_set(reterr, -EINVAL, "%s: %u points "
+					 "measured, 1 to %u make a table",
+					 names[d], curve->count,
+					 CAPACITY_POINTS);
+		if (curve->bytes_per_s == 0 ||
+		    curve->bytes_per_s > CAPACITY_RATE_MAX)
+			return error_set(reterr, -EINVAL,
+					 "%s: no bandwidth measured", names[d]);
+		for (unsigned int i = 0; i < curve->count; i++) {
+			const struct capacity_point *point = &curve->points[i];
+
+			if (point->iops == 0 ||
+			    point->iops > CAPACITY_RATE_MAX ||
+			    point->p95_ns > point->p99_ns ||
+			    point->p99_ns > CAPACITY_TIME_MAX_NS ||
+			    (i > 0 && point->depth <= point[-1].depth))
+				return error_set(reterr, -EINVAL, "%s: point "
+						 "%u of the table cannot have "
+						 "been measured", names[d],
+						 i + 1);
+		}
+	}
+	return 0;
+}
