@@ -3,9 +3,9 @@
  * load-run.c - the loop: reap, count, submit, for every job in turn
  *
  * The clock is read once a round.  Two reads more than LOAD_AWAY_NS apart
- * mean that this thread did not run: the machine was away.  Windows that the
- * gap touches are marked, and requests that were under way then are counted
- * in a histogram of their own.
+ * mean that this thread did not run: the machine was away; so it was when the
+ * server had to wait for its CPU.  Windows that this touches are marked, and
+ * requests that were under way then are counted in a histogram of their own.
  *
  * An open-loop request starts when it is due, whether or not it could be
  * sent then: waiting for a free slot is part of its latency.
@@ -32,6 +32,9 @@ struct run {
 	struct error *reterr;
 	uint64_t away_end_ns;		/* end of the last absence */
 	uint64_t check_ns;		/* when to look after the servers */
+	struct load_server server;
+	uint64_t look_ns;		/* when to look at its waiting */
+	uint64_t looked_ns, waited_ns;	/* when it was, and what it was */
 	bool submitting;
 };
 
@@ -46,6 +49,11 @@ static uint64_t clock_ns(void)
 static unsigned int outstanding(const struct load_job *job)
 {
 	return job->config.depth - job->idle_count;
+}
+
+static bool open_loop(const struct load_job *job)
+{
+	return job->trace || job->config.rate_iops > 0;
 }
 
 static uint64_t next_random(struct load_job *job)
@@ -64,12 +72,13 @@ static uint64_t random_below(struct load_job *job, uint64_t bound)
 	return (uint64_t)(((unsigned __int128)next_random(job) * bound) >> 64);
 }
 
-/* A server of exactly the promised rate had nothing to do up to 'now_ns'. */
+/* A server of exactly the promised rate had nothing to do up to 'now_ns'.  A
+ * closed loop always wants more: it is owed the whole rate. */
 static void owe_nothing_until(struct load_job *job, uint64_t now_ns)
 {
 	const uint64_t begin_ns = job->window_end_ns - LOAD_WINDOW_NS;
 
-	if (job->owed_until_ns >= now_ns)
+	if (!open_loop(job) || job->owed_until_ns >= now_ns)
 		return;
 	if (job->owed_until_ns < begin_ns)
 		job->owed_until_ns = begin_ns;
@@ -78,15 +87,17 @@ static void owe_nothing_until(struct load_job *job, uint64_t now_ns)
 	job->owed_until_ns = now_ns;
 }
 
+/* What an open loop has in flight and could not be delivered yet. */
 static uint32_t count_young(const struct load_job *job)
 {
+	const uint64_t bound_ns = job->config.promise_latency_ns > 0 ?
+		job->config.promise_latency_ns : LOAD_WINDOW_NS;
 	uint32_t young = 0;
 	unsigned int i;
 
 	for (i = 0; i < job->config.depth; i++)
-		if (job->ops[i].in_flight &&
-		    job->ops[i].start_ns + job->config.promise_latency_ns >
-			    job->window_end_ns)
+		if (job->ops[i].in_flight && job->ops[i].start_ns +
+		    bound_ns > job->window_end_ns)
 			young++;
 	return young;
 }
@@ -96,9 +107,11 @@ static void roll_windows(struct load_job *job, uint64_t now_ns)
 {
 	while (now_ns >= job->window_end_ns &&
 	       job->window < job->window_count) {
-		if (job->config.promise_iops > 0)
+		/* What is due and could not be sent is owed too. */
+		if (job->config.promise_iops > 0 &&
+		    job->due_ns >= job->window_end_ns)
 			owe_nothing_until(job, job->window_end_ns);
-		if (job->config.promise_latency_ns > 0)
+		if (job->config.promise_iops > 0 && open_loop(job))
 			job->windows[job->window].young = count_young(job);
 		job->window++;
 		job->window_end_ns += LOAD_WINDOW_NS;
@@ -150,7 +163,7 @@ static void finish_op(const struct run *run, struct load_job *job,
 	if (op->request.result != 0)
 		job->errors++;
 	latency_add(op->start_ns < run->away_end_ns ? &job->latency_away :
-						      &job->latency,
+						     &job->latency_now,
 		    latency_ns);
 	job->windows[job->window].done++;
 	if (op->conforming) {
@@ -232,11 +245,6 @@ static void advance(struct load_job *job)
 	}
 }
 
-static bool open_loop(const struct load_job *job)
-{
-	return job->trace || job->config.rate_iops > 0;
-}
-
 /* Send whatever is due and has a slot.  Returns how many, or -errno. */
 static int submit(struct load_job *job, uint64_t now_ns)
 {
@@ -298,25 +306,63 @@ static int serve(const struct run *run, struct load_job *job, uint64_t now_ns)
 	return sent < 0 ? sent : done + sent;
 }
 
-static void note_away(struct run *run, uint64_t from_ns, uint64_t to_ns)
+/* Mark the windows from 'from_ns' (in the current one or the one before) on. */
+static void mark_away(struct run *run, uint64_t from_ns, uint64_t to_ns)
 {
 	unsigned int i;
 
 	run->away_end_ns = to_ns;
-	if (!run->jobs[0].measuring)
-		return;
-	run->result->aways++;
-	run->result->away_ns += to_ns - from_ns;
-	if (to_ns - from_ns > run->result->away_worst_ns)
-		run->result->away_worst_ns = to_ns - from_ns;
 	for (i = 0; i < run->job_count; i++) {
 		struct load_job *job = &run->jobs[i];
 		unsigned int window = job->window;
 
+		if (!job->measuring)
+			continue;
+		if (window > 0 && from_ns < job->window_end_ns - LOAD_WINDOW_NS)
+			window--;
 		roll_windows(job, to_ns);
 		for (; window <= job->window; window++)
 			job->windows[window].away = true;
 	}
+}
+
+static void note_away(struct run *run, uint64_t from_ns, uint64_t to_ns)
+{
+	if (run->jobs[0].measuring) {
+		run->result->aways++;
+		run->result->away_ns += to_ns - from_ns;
+		if (to_ns - from_ns > run->result->away_worst_ns)
+			run->result->away_worst_ns = to_ns - from_ns;
+	}
+	mark_away(run, from_ns, to_ns);
+}
+
+/* Every 10 ms: if the server was kept waiting for its CPU meanwhile, what was
+ * seen is the machine's doing. */
+static void look(struct run *run, uint64_t now_ns)
+{
+	uint64_t ran_ns, waited_ns;
+	bool waited;
+	unsigned int i;
+
+	load_server_read(&run->server, &ran_ns, &waited_ns);
+	waited = waited_ns - run->waited_ns > LOAD_WAITED_NS;
+	if (waited) {
+		run->result->waits += run->jobs[0].measuring;
+		mark_away(run, run->looked_ns, now_ns);
+	}
+	for (i = 0; i < run->job_count; i++) {
+		struct load_job *job = &run->jobs[i];
+
+		latency_merge(waited ? &job->latency_away : &job->latency,
+			      &job->latency_now);
+		memset(&job->latency_now, 0, sizeof(job->latency_now));
+	}
+	run->waited_ns = waited_ns;
+	run->looked_ns = now_ns;
+	run->look_ns += LOAD_WINDOW_NS;
+	if (run->look_ns <= now_ns)
+		run->look_ns = now_ns + LOAD_WINDOW_NS;
 }
 
 /* The server of 'client' has gone: find the next one. */
@@ -429,6 +475,10 @@ static int drive(struct run *run, uint64_t end_ns)
 			if (result > 0)
 				now_ns = clock_ns();
 		}
+		if (now_ns >= run->look_ns) {
+			look(run, now_ns);
+			previous_ns = clock_ns();
+		}
 		if (!run->submitting && left == 0)
 			return 0;
 		if (now_ns >= run->check_ns) {
@@ -496,8 +546,10 @@ static int measure(struct run *run)
 	result = drive(run, begin_ns + options->warmup_ns);
 	if (result < 0)
 		return result;
-	cpu_ns = pid > 0 ? load_setup_cpu_ns(pid) : 0;
-	begin_ns = clock_ns();
+	load_server_open(&run->server, pid);
+	load_server_read(&run->server, &cpu_ns, &run->waited_ns);
+	begin_ns = run->looked_ns = clock_ns();
+	run->look_ns = begin_ns + LOAD_WINDOW_NS;
 	for (i = 0; i < run->job_count; i++) {
 		result = begin_measuring(&run->jobs[i], options->duration_ns,
 					 begin_ns);
@@ -513,11 +565,14 @@ static int measure(struct run *run)
 		roll_windows(&run->jobs[i], begin_ns + options->duration_ns);
 	run->result->measured_ns = options->duration_ns;
 	if (pid > 0) {
-		const uint64_t after_ns = load_setup_cpu_ns(pid);
+		uint64_t after_ns, waited_ns;
 
+		load_server_read(&run->server, &after_ns, &waited_ns);
 		run->result->server_cpu_known = after_ns > cpu_ns;
 		run->result->server_cpu_ns = after_ns - cpu_ns;
 	}
+	look(run, clock_ns());
+	load_server_close(&run->server);
 	run->submitting = false;
 	result = drive(run, clock_ns() + DRAIN_NS);
 	for (i = 0; result == 0 && i < run->job_count; i++)
@@ -539,6 +594,7 @@ int load_run(struct load_job *jobs, unsigned int job_count,
 		.job_count = job_count,
 		.options = options,
 		.result = ret_result,
+		.look_ns = UINT64_MAX,
 		.reterr = reterr,
 	};
 	struct load_arena arena;

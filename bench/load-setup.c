@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * load-setup.c - memory, connections, and what /proc says of the server
+ * load-setup.c - memory and connections
  */
 #include "bench/load.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,36 +13,6 @@
 #include <sys/mman.h>
 
 /* CPU time of all threads of a process so far, 0 if it can't be read. */
-uint64_t load_setup_cpu_ns(int pid)
-{
-	uint64_t sum_ns = 0;
-	char path[300];
-	struct dirent *entry;
-	DIR *tasks;
-
-	snprintf(path, sizeof(path), "/proc/%d/task", pid);
-	tasks = opendir(path);
-	if (!tasks)
-		return 0;
-	while ((entry = readdir(tasks))) {
-		unsigned long long ns;
-		FILE *file;
-
-		if (entry->d_name[0] == '.')
-			continue;
-		snprintf(path, sizeof(path), "/proc/%d/task/%s/schedstat", pid,
-			 entry->d_name);
-		file = fopen(path, "re");
-		if (!file)
-			continue;
-		if (fscanf(file, "%llu", &ns) == 1)
-			sum_ns += ns;
-		fclose(file);
-	}
-	closedir(tasks);
-	return sum_ns;
-}
-
 /* Buffers for all jobs, page by page, in one region. */
 static int make_arena(struct load_arena *arena, struct load_job *jobs,
 		      unsigned int job_count)

@@ -22,6 +22,8 @@
 #define LOAD_DEPTH_MAX		512U
 #define LOAD_WINDOW_NS		UINT64_C(10000000)	/* 10 ms */
 #define LOAD_KEEP_WINDOWS	10U			/* of them: 100 ms */
+/* In a window, beyond what waking up takes now and then. */
+#define LOAD_WAITED_NS		UINT64_C(1500000)
 #define LOAD_AWAY_NS		UINT64_C(50000)
 #define LOAD_SECOND_NS		UINT64_C(1000000000)
 
@@ -101,6 +103,7 @@ struct load_job {
 
 	/* Counted while measuring. */
 	struct latency latency, latency_away;
+	struct latency latency_now;	/* since the last look, see run.look_ns */
 	uint64_t requests, bytes, errors;
 	struct load_window *windows;
 	unsigned int window_count, window;
@@ -123,6 +126,7 @@ struct load_options {
 struct load_result {
 	uint64_t measured_ns;
 	uint64_t aways, away_ns, away_worst_ns;
+	unsigned int waits;		/* looks that found the server kept waiting */
 	uint64_t server_cpu_ns;
 	bool server_cpu_known;
 	unsigned int reconnects;
@@ -141,8 +145,17 @@ int load_setup(struct load_arena *arena, struct load_job *jobs,
 	       unsigned int job_count, uint64_t seed, struct error *reterr);
 void load_setup_undo(struct load_arena *arena, struct load_job *jobs,
 		     unsigned int job_count);
-/* CPU time of all threads of a process so far, 0 if it can't be read. */
-uint64_t load_setup_cpu_ns(int pid);
+/* load-server.c: the threads that a process has now; of those, until they
+ * end, how long they ran and how long they were kept waiting for a CPU. */
+#define LOAD_TASKS_MAX 64U
+struct load_server {
+	int fds[LOAD_TASKS_MAX];
+	unsigned int count;
+};
+void load_server_open(struct load_server *server, int pid);
+void load_server_close(struct load_server *server);
+void load_server_read(const struct load_server *server, uint64_t *ret_ran_ns,
+		      uint64_t *ret_waited_ns);
 
 /* load-run.c: 0 or -errno with the reason. */
 int load_run(struct load_job *jobs, unsigned int job_count,

@@ -14,9 +14,15 @@ MODEL = ("{latency: {read: 250us, write: 300us, sigma: 0.3, servers: 8}, "
 
 
 def worst(results, key):
-    """The furthest that any window was off, machine not away, in percent."""
-    values = [job_of(r)[key]["clean_worst_percent"] for r in results]
-    return max(values, key=abs)
+    """The furthest that any window was off, machine not away, in percent;
+    None: the machine was away in all of them."""
+    values = [job_of(r)[key]["clean_worst_percent"] for r in results
+              if job_of(r)[key]["windows"] > job_of(r)[key]["away"]]
+    return max(values, key=abs) if values else None
+
+
+def off_text(value, form):
+    return "-" if value is None else format(value, form) + " %"
 
 
 def limit_row(context, limit, worst_bar, results, theirs):
@@ -43,17 +49,19 @@ def limit_row(context, limit, worst_bar, results, theirs):
     def text(some):
         off = (p50(some).median / ideal - 1) * 100
         return (f"{count(Series(map(iops, some)).median)}; worst 100 ms "
-                f"{worst(some, 'windows_100ms'):+.2f} %, 10 ms "
-                f"{worst(some, 'windows_10ms'):+.1f} %; "
+                f"{off_text(worst(some, 'windows_100ms'), '+.2f')}, 10 ms "
+                f"{off_text(worst(some, 'windows_10ms'), '+.1f')}; "
                 f"{within(some):.1f} % of 10 ms within 2 %; p50 "
                 f"{micro(p50(some).median)} ({off:+.2f} %); "
                 f"{cpu(some):.2f} s/M")
     row.ours = text(results)
     row.peer = "qemu-storage-daemon " + text(theirs)
-    row.met = (abs(worst(results, "windows_100ms")) <= worst_bar and
-               within(results) >= 99 and
-               abs(p50(results).median / ideal - 1) <= 0.01 and
-               cpu(results) <= 5)
+    worst_100ms = worst(results, "windows_100ms")
+    if worst_100ms is not None:
+        row.met = (abs(worst_100ms) <= worst_bar and
+                   within(results) >= 99 and
+                   abs(p50(results).median / ideal - 1) <= 0.01 and
+                   cpu(results) <= 5)
     away = sum(job_of(r)["windows_100ms"]["away"] for r in results)
     total = sum(job_of(r)["windows_100ms"]["windows"] for r in results)
     row.note = f"machine away in {away} of {total} windows of 100 ms"
@@ -141,10 +149,11 @@ def promised_vdevs(device, size):
 def run_promises(context, ours, rate, latency_ns, seconds):
     """Both promises beside the neighbour, and the neighbour alone."""
     neighbour = f"name=neighbour,socket={ours.sockets['other']},depth=256"
+    latency = f",promise-latency={latency_ns}" if latency_ns else ""
     jobs = [f"name=rate,socket={ours.sockets['rate']},depth=32,"
-            f"promise={rate},promise-latency={latency_ns}",
-            f"name=quick,socket={ours.sockets['quick']},depth=64,"
-            f"rate={rate},promise={rate},promise-latency={latency_ns}",
+            f"promise={rate}",
+            f"name=quick,socket={ours.sockets['quick']},depth=128,"
+            f"rate={rate},promise={rate}{latency}",
             neighbour]
     alone, results = [], []
     for _ in range(2 if context.quick else 3):
@@ -153,33 +162,44 @@ def run_promises(context, ours, rate, latency_ns, seconds):
     return results, alone
 
 
+def capacity_of(ours, name, bound_ns):
+    """What the calibration found within the bound, the slower direction."""
+    for device in ours.devices_now():
+        if device["device"] == name:
+            table = device["capacity"]
+            return min(max((point["iops"] for point in table[direction]
+                            if point["p99_ns"] <= bound_ns), default=0)
+                       for direction in ("read", "write"))
+    raise Missing(f"no device {name}")
+
+
+def promise(ours, slas):
+    """Add processes that are promised; admission has the last word."""
+    for pasid, (vdev, sla) in enumerate(slas, 1):
+        ours.ask("process", "add", str(pasid), "--vdev", vdev, "--name", vdev,
+                 "--sla", sla)
+
+
 def modelled(context):
     """Row 8: promises on a device with a seeded service model."""
-    # 8 servers of 260 µs in the mean: about 30,000 IOPS.
-    rate, latency_ns = 6000, 5000000
-    sla = f'{{iops: ">= {rate}", latency: "<= 5 ms"}}'
-    processes = (f"[{{pasid: 1, name: rate, vdev: rate, "
-                 f'sla: {{iops: ">= {rate}"}}}}, '
-                 f"{{pasid: 2, name: quick, vdev: quick, sla: {sla}}}]")
+    bound_ns = 5000000
     with context.directory() as directory, \
             Penstock(directory, "[{name: n0, kind: nullio, size: 64GiB, "
-                     f"model: {MODEL}}}]", promised_vdevs("n0", "8GiB"),
-                     processes) as ours:
-        results, alone = run_promises(context, ours, rate, latency_ns,
+                     f"model: {MODEL}}}]", promised_vdevs("n0", "8GiB")) \
+            as ours:
+        ours.ask("device", "calibrate", "ep0/n0")
+        capacity = capacity_of(ours, "n0", bound_ns)
+        rate = int(capacity * 0.3)
+        promise(ours, [("rate", f"iops >= {rate}"),
+                       ("quick", f"iops >= {rate}, latency <= 5 ms")])
+        results, alone = run_promises(context, ours, rate, bound_ns,
                                       2 if context.quick else 5)
     return promise_rows(results, alone, [
-        ("rate", [("iops_kept", f"iops >= {rate}, QD 32")]),
-        ("quick", [("iops_kept", f"iops >= {rate}, open loop"),
+        ("rate", [("iops_kept", f"iops >= {rate} (30 % of "
+                   f"{count(capacity)} within 5 ms), QD 32")]),
+        ("quick", [("iops_kept", "same rate, open loop"),
                    ("latency_kept", "latency p99 <= 5 ms, same process")]),
     ], "disk model")
-
-
-def capacity_of(ours, name):
-    """Reads a second that the calibration found, at full depth."""
-    for device in ours.devices_now():
-        if device.get("device") == name or device["name"] == f"ep0/{name}":
-            return max(point["iops"] for point in device["capacity"]["read"])
-    raise Missing(f"no device {name}")
 
 
 def real_file(context):
@@ -188,28 +208,26 @@ def real_file(context):
         path = os.path.join(directory, "disk.img")
         fill(path, 1 << 30)
         device = f"[{{name: f0, kind: file, path: {path}, size: 1GiB}}]"
-        vdevs = promised_vdevs("f0", "300MiB")
-        with Penstock(directory, device, vdevs) as ours:
+        with Penstock(directory, device,
+                      promised_vdevs("f0", "300MiB")) as ours:
             ours.ask("device", "calibrate", "ep0/f0")
-            capacity = capacity_of(ours, "f0")
+            capacity = capacity_of(ours, "f0", 10**12)
             rate = int(capacity * 0.3)
-            sla = f"iops >= {rate}"
-            for pasid, name in ((1, "rate"), (2, "quick")):
-                ours.ask("process", "add", str(pasid), "--vdev", name,
-                         "--name", name, "--sla", sla)
-            results, alone = run_promises(context, ours, rate, 10**9,
+            promise(ours, [("rate", f"iops >= {rate}"),
+                           ("quick", f"iops >= {rate}")])
+            results, alone = run_promises(context, ours, rate, 0,
                                           2 if context.quick else 4)
     return promise_rows(results, alone, [
         ("rate", [("iops_kept",
-                   f"iops >= 30 % of calibrated {count(capacity)}, QD 32")]),
-        ("quick", [("iops_kept", "same, open loop at the promised rate")]),
+                   f"iops >= {rate} (30 % of {count(capacity)}), QD 32")]),
+        ("quick", [("iops_kept", "same rate, open loop")]),
     ], "real file")
 
 
 VMS = (  # name, what it is promised, p99 in ns, where in the trace it begins
-    ("gold", "iops >= 3000, latency <= 2 ms", 3000, 2000000, 0),
-    ("silver", "iops >= 1500, latency <= 5 ms", 1500, 5000000, 900),
-    ("bronze", "iops >= 500, latency <= 10 ms", 500, 10000000, 1800),
+    ("gold", "iops >= 2000, latency <= 5 ms", 2000, 5000000, 0),
+    ("silver", "iops >= 1000, latency <= 10 ms", 1000, 10000000, 900),
+    ("bronze", "iops >= 500, latency <= 20 ms", 500, 20000000, 1800),
 )
 
 

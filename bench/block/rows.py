@@ -236,8 +236,13 @@ def enforcement(context):
     def cost(with_it, without):
         return Series([(1 - iops(a) / iops(b)) * 100
                        for a, b in zip(with_it, without)])
+
+    def by_cpu(with_it, without):
+        return Series([(seconds_per_million(a) / seconds_per_million(b) - 1) *
+                       100 for a, b in zip(with_it, without)])
     mine = cost(bound, free)
-    row.ours = mine.text(percent)
+    row.ours = (mine.text(percent) + "; of server CPU for each request " +
+                by_cpu(bound, free).text(percent))
     row.peer = ("qemu-storage-daemon " +
                 cost(qsd_bound, qsd_free).text(percent))
     row.met = mine.median <= 5
