@@ -28,9 +28,9 @@
 #include "vhost/client.h"
 #include "vhost/front.h"
 
-#define DEPTH_MAX   64U
+#define DEPTH_MAX 64U
 #define BLOCK_BYTES 4096U
-#define DISK_BYTES  (UINT64_C(1) << 30)
+#define DISK_BYTES (UINT64_C(1) << 30)
 
 struct house {
 	struct loop *loop;
@@ -130,10 +130,9 @@ static int build(struct house *house, bool promised, struct error *reterr)
 	if (result == 0)
 		result = block_open(&block, house->loop, &house->block, reterr);
 	if (result == 0)
-		result = vdev_device_create(house->block, &sched,
-					    &house->stats->devices[0],
-					    house->loop, &house->device,
-					    reterr);
+		result = vdev_device_create(
+			house->block, &sched, &house->stats->devices[0],
+			house->loop, &house->device, reterr);
 	if (result < 0)
 		return result;
 	vdev.device = house->device;
@@ -185,9 +184,9 @@ static int start_guest(struct guest *guest, struct house *house)
 	if (guest->memory_fd < 0 ||
 	    ftruncate(guest->memory_fd, DEPTH_MAX * BLOCK_BYTES))
 		return -errno;
-	guest->memory = mmap(NULL, DEPTH_MAX * BLOCK_BYTES,
-			     PROT_READ | PROT_WRITE, MAP_SHARED,
-			     guest->memory_fd, 0);
+	guest->memory =
+		mmap(NULL, DEPTH_MAX * BLOCK_BYTES, PROT_READ | PROT_WRITE,
+		     MAP_SHARED, guest->memory_fd, 0);
 	if (guest->memory == MAP_FAILED)
 		return -errno;
 	if (pthread_create(&thread, NULL, connect_guest, guest))

@@ -91,13 +91,14 @@ static void owe_nothing_until(struct load_job *job, uint64_t now_ns)
 static uint32_t count_young(const struct load_job *job)
 {
 	const uint64_t bound_ns = job->config.promise_latency_ns > 0 ?
-		job->config.promise_latency_ns : LOAD_WINDOW_NS;
+		job->config.promise_latency_ns :
+		LOAD_WINDOW_NS;
 	uint32_t young = 0;
 	unsigned int i;
 
 	for (i = 0; i < job->config.depth; i++)
-		if (job->ops[i].in_flight && job->ops[i].start_ns +
-		    bound_ns > job->window_end_ns)
+		if (job->ops[i].in_flight &&
+		    job->ops[i].start_ns + bound_ns > job->window_end_ns)
 			young++;
 	return young;
 }
@@ -163,7 +164,7 @@ static void finish_op(const struct run *run, struct load_job *job,
 	if (op->request.result != 0)
 		job->errors++;
 	latency_add(op->start_ns < run->away_end_ns ? &job->latency_away :
-						     &job->latency_now,
+						      &job->latency_now,
 		    latency_ns);
 	job->windows[job->window].done++;
 	if (op->conforming) {
