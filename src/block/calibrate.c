@@ -16,10 +16,10 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/container.h"
 #include "base/histogram.h"
 
 #define RANDOM_BYTES		UINT64_C(4096)
@@ -296,8 +296,8 @@ static void go_on(struct calibration *calibration)
 static unsigned int calibration_poll(struct loop_poller *poller,
 				     uint64_t now_ns)
 {
-	struct calibration *calibration = (struct calibration *)(void *)
-		((char *)poller - offsetof(struct calibration, poller));
+	struct calibration *calibration =
+		container_of(poller, struct calibration, poller);
 
 	if (calibration->state == CALIBRATION_RUNNING) {
 		/* One has to complete, however long it takes. */
@@ -317,8 +317,7 @@ static unsigned int calibration_poll(struct loop_poller *poller,
 static uint64_t calibration_arm(struct loop_poller *poller, uint64_t now_ns)
 {
 	const struct calibration *calibration =
-		(const struct calibration *)(const void *)
-		((const char *)poller - offsetof(struct calibration, poller));
+		container_of(poller, struct calibration, poller);
 
 	(void)now_ns;
 	if (calibration->in_flight == 0)

@@ -46,6 +46,7 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
+#include "base/container.h"
 #include "os/fd.h"
 
 #define BOUNCE_BYTES		(UINT64_C(128) << 10)
@@ -300,8 +301,7 @@ static void issue_waiting(struct file *file)
 static void retry_expired(struct loop_timer *timer, uint64_t now_ns)
 {
 	(void)now_ns;
-	issue_waiting((struct file *)(void *)
-		      ((char *)timer - offsetof(struct file, retry)));
+	issue_waiting(container_of(timer, struct file, retry));
 }
 
 /* ---- back from the kernel ---- */
@@ -388,6 +388,18 @@ static void completed(struct loop_op *op, int result)
 
 /* ---- from above ---- */
 
+/* One segment has the shorter way. */
+static ssize_t transfer_once(int fd, uint8_t op, const struct iovec *iov,
+			     int count, off_t at)
+{
+	if (count == 1)
+		return op == BLOCK_READ ?
+			pread(fd, iov->iov_base, iov->iov_len, at) :
+			pwrite(fd, iov->iov_base, iov->iov_len, at);
+	return op == BLOCK_READ ? preadv(fd, iov, count, at) :
+				  pwritev(fd, iov, count, at);
+}
+
 /* tmpfs, inside submit. */
 static int transfer_in_place(const struct file *file,
 			     struct block_request *request)
@@ -402,10 +414,7 @@ static int transfer_in_place(const struct file *file,
 		uint64_t into;
 		uint32_t i;
 
-		if (request->op == BLOCK_READ)
-			moved = preadv(file->fd, iov, count, at);
-		else
-			moved = pwritev(file->fd, iov, count, at);
+		moved = transfer_once(file->fd, request->op, iov, count, at);
 		if (moved < 0 && errno == EINTR)
 			continue;
 		if (moved <= 0)

@@ -16,8 +16,9 @@
 
 #include <errno.h>
 #include <math.h>
-#include <stddef.h>
 #include <stdlib.h>
+
+#include "base/container.h"
 
 #define SERVERS_MAX	65536U
 #define SIGMA_MAX_MILLI	5000U
@@ -210,8 +211,7 @@ static struct block_request *serving_next(struct nullio *nullio)
 
 static void nullio_expired(struct loop_timer *timer, uint64_t now_ns)
 {
-	struct nullio *nullio = (struct nullio *)(void *)
-		((char *)timer - offsetof(struct nullio, timer));
+	struct nullio *nullio = container_of(timer, struct nullio, timer);
 
 	/* Bounded: 'done' may submit the next, which may take no time. */
 	for (unsigned int i = 0; i < BATCH && nullio->count > 0 &&
