@@ -12,16 +12,12 @@
 #include "api/call.h"
 #include "api/listen.h"
 #include "api/role.h"
+#include "base/container.h"
 #include "os/loop.h"
 
 struct MHD_Connection;
 struct MHD_Daemon;
 struct MHD_Response;
-
-#ifndef container_of
-#define container_of(pointer, type, member) \
-	((type *)(void *)((char *)(pointer) - offsetof(type, member)))
-#endif
 
 struct api_server {
 	struct loop *loop;
@@ -61,6 +57,7 @@ struct api_call {
 
 	bool is_stream;			/* stream.c's from here on */
 	bool beat;			/* owes a sign of life */
+	struct loop_watch hangup;	/* suspended connections are ours to watch */
 	uint64_t seq;			/* the last event that was told */
 	char *chunk;
 	size_t chunk_length, chunk_offset;

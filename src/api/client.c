@@ -92,6 +92,8 @@ static int prepare(struct client *client, const char *path,
 		return error_set(reterr, -ENOMEM, "out of memory");
 	curl_easy_setopt(client->curl, CURLOPT_URL, url);
 	free(url);
+	/* A name with ".." in it stays one, for penstockd to refuse. */
+	curl_easy_setopt(client->curl, CURLOPT_PATH_AS_IS, 1L);
 	if (client->is_unix)
 		curl_easy_setopt(client->curl, CURLOPT_UNIX_SOCKET_PATH,
 				 client->where);

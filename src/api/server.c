@@ -33,12 +33,24 @@ static void run_soon(struct api_server *server)
 	loop_timer_set(server->loop, &server->run_timer, loop_clock_ns());
 }
 
+static bool is_full(const struct api_server *server)
+{
+	const union MHD_DaemonInfo *info = MHD_get_daemon_info(
+		server->daemon, MHD_DAEMON_INFO_CURRENT_CONNECTIONS);
+
+	return info && info->num_connections >= API_CONNECTIONS_MAX;
+}
+
 static void run(struct api_server *server)
 {
+	const bool was_full = is_full(server);
 	MHD_UNSIGNED_LONG_LONG timeout_ms;
 
 	server->run_again = false;
 	MHD_run(server->daemon);
+	/* MHD looks at its listening socket again only in the next run. */
+	if (was_full && !is_full(server))
+		server->run_again = true;
 	if (server->run_again)
 		run_soon(server);
 	else if (MHD_get_timeout(server->daemon, &timeout_ms) == MHD_YES)
@@ -143,10 +155,16 @@ static void respond_error(struct api_call *call, enum api_code code,
 {
 	json_t *value = json_pack("{s:s, s:s}", "error", text,
 				  "code", codes[code].word);
+	struct error plain;
 
-	if (!value)	/* what a stranger sent was quoted and is not UTF-8 */
-		value = json_pack("{s:s, s:s}", "error", "bad text", "code",
+	if (!value) {	/* what a stranger sent was quoted and is not UTF-8 */
+		error_set(&plain, 0, "%s", text);
+		for (char *at = plain.text; *at; at++)
+			if (*at & 0x80)
+				*at = '?';
+		value = json_pack("{s:s, s:s}", "error", plain.text, "code",
 				  codes[code].word);
+	}
 	if (value && json_is_object(details))
 		json_object_update_missing(value, details);
 	respond_json(call, status, value);

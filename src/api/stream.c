@@ -7,6 +7,10 @@
  * fetched from the host's memory, or the connection is suspended until the
  * next event.  So a slow follower costs one chunk of memory, and one that is
  * too slow for the host's memory sees a gap in the numbers.
+ *
+ * MHD does not look at a suspended connection; so that who left frees its
+ * place at once, its descriptor is watched here, until it has something to
+ * say for the first time.
  */
 #include "api/stream.h"
 
@@ -46,6 +50,28 @@ static void on_beat(struct loop_timer *timer, uint64_t now_ns)
 	wake_all(server, true);
 	if (server->streams > 0)
 		loop_timer_set(server->loop, timer, now_ns + API_BEAT_NS);
+}
+
+/* It hung up, or says what nobody wants to hear: a sign of life tells which. */
+static void on_hangup(struct loop_watch *watch)
+{
+	struct api_call *call = container_of(watch, struct api_call, hangup);
+
+	loop_watch_remove(call->server->loop, watch);
+	call->beat = true;
+	api_call_resume(call);
+}
+
+static void watch_hangup(struct api_call *call)
+{
+	const union MHD_ConnectionInfo *info = MHD_get_connection_info(
+		call->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+
+	call->hangup.ready = on_hangup;
+	/* Without it, the next sign of life finds out. */
+	if (info)
+		(void)loop_watch_add(call->server->loop, &call->hangup,
+				     info->connect_fd);
 }
 
 static void write_event(FILE *out, json_t *event)
@@ -127,6 +153,7 @@ void api_answer_stream(struct api_call *call, uint64_t after)
 	call->seq = after;
 	call->beat = true;	/* so that the headers go out at once */
 	call->is_stream = true;
+	watch_hangup(call);
 	if (server->streams++ == 0)
 		loop_timer_set(server->loop, &server->beat_timer,
 			       loop_clock_ns() + API_BEAT_NS);
@@ -140,6 +167,7 @@ void api_stream_end(struct api_call *call)
 	if (!call->is_stream)
 		return;
 	call->is_stream = false;
+	loop_watch_remove(call->server->loop, &call->hangup);
 	call->server->streams--;
 	free(call->chunk);
 	call->chunk = NULL;

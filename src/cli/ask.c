@@ -29,10 +29,11 @@ struct client *cli_client(struct cli *cli)
 
 	if (cli->client)
 		return cli->client;
-	if (!where)
+	if (!where) {
 		where = getenv("PENSTOCK_API");
-	if (!where || !where[0])
-		where = CLIENT_DEFAULT_API;
+		if (!where || !where[0])
+			where = CLIENT_DEFAULT_API;
+	}
 	if (client_create(where, &cli->client, &error) < 0) {
 		cli_error(CLI_USAGE, "%s", error.text);
 		return NULL;

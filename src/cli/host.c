@@ -43,7 +43,6 @@ static bool on_event(struct client_follower *base, const json_t *event)
 		list_json(json_incref((json_t *)(uintptr_t)event));
 	else
 		print_event(event);
-	/* A pipe that nobody reads any more ends it. */
 	if (fflush(stdout) != 0)
 		return false;
 	return --follower->left > 0;

@@ -6,7 +6,6 @@
  */
 #include <errno.h>
 #include <locale.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -257,6 +256,5 @@ static int run(int argc, char **argv)
 int main(int argc, char **argv)
 {
 	setlocale(LC_CTYPE, "");
-	signal(SIGPIPE, SIG_IGN);	/* said as a failed write */
 	return run(argc - 1, argv + 1);
 }

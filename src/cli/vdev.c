@@ -67,7 +67,7 @@ static int vdev_show(struct cli *cli, const struct cli_args *args)
 /* Options of "create"; "resize" has the first only. */
 enum { SIZE, POOL, VHOST_USER, QUEUES, LIMIT, BURST, READ_ONLY };
 static const struct cli_option create_options[] = {
-	[SIZE] = { "size", "SIZE", "as \"4GiB\"; needed" },
+	[SIZE] = { "size", "SIZE", "the same as SIZE, as \"4GiB\"" },
 	[POOL] = { "pool", "NAME", "where its space comes from; may be left out if there is one" },
 	[VHOST_USER] = { "vhost-user", "PATH", "socket for virtual machines" },
 	[QUEUES] = { "queues", "N", "most queues of one front-end" },
@@ -77,21 +77,32 @@ static const struct cli_option create_options[] = {
 	{ NULL, NULL, NULL },
 };
 static const struct cli_option resize_options[] = {
-	[SIZE] = { "size", "SIZE", "as \"4GiB\"; needed" },
+	[SIZE] = { "size", "SIZE", "the same as SIZE, as \"4GiB\"" },
 	{ NULL, NULL, NULL },
 };
 
-/* A size that is given and makes sense, or an exit status. */
-static int check_size(const char *verb, const char *size)
+/* The size: the second operand or --size. */
+static const char *get_size(const struct cli_args *args)
 {
+	return args->operand_count > 1 ? args->operands[1] :
+		args->options[SIZE];
+}
+
+/* A size that is given once and makes sense, or an exit status. */
+static int check_size(const char *verb, const struct cli_args *args)
+{
+	const char *size = get_size(args);
 	struct error error;
 	uint64_t bytes;
 
 	if (!size)
-		return cli_error(CLI_USAGE, "--size is missing: see 'penstock vdev %s --help'",
+		return cli_error(CLI_USAGE, "SIZE is missing: see 'penstock vdev %s --help'",
+				 verb);
+	if (args->operand_count > 1 && args->options[SIZE])
+		return cli_error(CLI_USAGE, "the size is given twice: see 'penstock vdev %s --help'",
 				 verb);
 	if (units_parse_size(size, &bytes, &error) < 0)
-		return cli_error(CLI_USAGE, "--size: %s", error.text);
+		return cli_error(CLI_USAGE, "size: %s", error.text);
 	return CLI_DONE;
 }
 
@@ -101,7 +112,7 @@ static int vdev_create(struct cli *cli, const struct cli_args *args)
 	json_t *body, *vdev;
 	struct error error;
 	uint64_t queues = 0;
-	int status = check_size("create", options[SIZE]);
+	int status = check_size("create", args);
 
 	if (status != CLI_DONE)
 		return status;
@@ -110,7 +121,7 @@ static int vdev_create(struct cli *cli, const struct cli_args *args)
 		return cli_error(CLI_USAGE, "%s", error.text);
 	body = json_object();
 	cli_set_text(body, "name", args->operands[0]);
-	cli_set_text(body, "size", options[SIZE]);
+	cli_set_text(body, "size", get_size(args));
 	cli_set_text(body, "pool", options[POOL]);
 	cli_set_text(body, "vhost-user", options[VHOST_USER]);
 	cli_set_text(body, "limit", options[LIMIT]);
@@ -128,13 +139,13 @@ static int vdev_resize(struct cli *cli, const struct cli_args *args)
 {
 	char path[CLI_PATH_MAX];
 	json_t *vdev;
-	int status = check_size("resize", args->options[SIZE]);
+	int status = check_size("resize", args);
 
 	if (status != CLI_DONE)
 		return status;
 	cli_path(path, "vdevs", args->operands[0], "");
 	status = cli_ask(cli, "PATCH", path,
-			 json_pack("{s:s}", "size", args->options[SIZE]),
+			 json_pack("{s:s}", "size", get_size(args)),
 			 &vdev);
 	return status == CLI_DONE ? print_vdev(cli, vdev) : status;
 }
@@ -161,9 +172,9 @@ const struct cli_verb cli_vdev_verbs[] = {
 	  "virtual devices and what is promised on them" },
 	{ "vdev", "show", "NAME", 1, 1, NULL, vdev_show,
 	  "one of them, with its processes" },
-	{ "vdev", "create", "NAME", 1, 1, create_options, vdev_create,
+	{ "vdev", "create", "NAME SIZE", 1, 2, create_options, vdev_create,
 	  "make one" },
-	{ "vdev", "resize", "NAME", 1, 1, resize_options, vdev_resize,
+	{ "vdev", "resize", "NAME SIZE", 1, 2, resize_options, vdev_resize,
 	  "change its size while it is used" },
 	{ "vdev", "delete", "NAME", 1, 1, NULL, vdev_delete,
 	  "delete one and its data" },
