@@ -49,14 +49,21 @@ equal 400 "$(process_field 2 .sla.iops)" "updated SLA"
 p process release 2
 
 note "the endpoint dies while there is no penstockd"
+guest_run a 10 killall guest-io
+guest_wait a "$file_load" 60 || fail "guest's data (file)"
+guest_wait a "$memory_load" 60 || fail "guest's data (memory)"
+guest_spawn a guest-io /dev/vda depth=8 report-ms=250 name=file
+file_load=$GUEST_ID
+guest_wait a "$file_load" 20 report >/dev/null
 kill -KILL "$PENSTOCKD_PID" "$endpoint"
 wait "$PENSTOCKD_PID" 2>/dev/null || true
 penstockd_start
 [ "$(endpoint_pid)" != "$endpoint" ] || fail "a dead endpoint was adopted"
+# What a memory device held is gone, as when a host loses power; files stay.
 guest_wait a "$file_load" 20 report >/dev/null || fail "no I/O"
-guest_wait a "$memory_load" 20 report >/dev/null || fail "no I/O"
+guest_wait a "$file_load" 20 report >/dev/null || fail "no I/O"
 guest_run a 10 killall guest-io
 guest_wait a "$file_load" 60 || fail "guest's data (file)"
-guest_wait a "$memory_load" 60 || fail "guest's data (memory)"
+guest_run a 30 guest-io /dev/vdb depth=4 seconds=1 || fail "memory device"
 guest_stop a
 penstockd_stop

@@ -19,7 +19,7 @@ guest_spawn a guest-io /dev/vda depth=8 size=32M report-ms=250
 load=$GUEST_ID
 guest_wait a "$load" 20 report >/dev/null
 
-p vdev resize vd0 128MiB
+p vdev resize vd0 --size 128MiB
 # The kernel says so in its log; the guest waits for the change by itself.
 guest_run a 20 'until [ "$(cat /sys/block/vda/size)" = 262144 ]; do :; done' ||
 	fail "guest does not see the new size"
@@ -29,7 +29,7 @@ guest_run a 10 killall guest-io
 guest_wait a "$load" 60 || fail "guest's data"
 
 note "more than there is"
-expect 3 p vdev resize vd0 10GiB || true
+! p vdev resize vd0 --size 10GiB || fail "more than the device has"
 equal 134217728 "$(ask .size_bytes vdev show vd0)" "size afterwards"
 guest_stop a
 penstockd_stop

@@ -5,7 +5,7 @@
 # Needs $ROOT, $TEST_DIR, fail().
 
 GUEST_MEMORY_MB=${GUEST_MEMORY_MB:-128}
-declare -A GUEST_PID GUEST_IN GUEST_OUT GUEST_NEXT QMP_IN QMP_OUT
+declare -A GUEST_PID GUEST_IN GUEST_OUT QMP_IN QMP_OUT
 
 # guest_start NAME [-n NICE] [-c CPUS] [-q QUEUES] SOCKET... [-- QEMU OPTION...]
 # Disks are vda, vdb, ... in the order of the sockets.  Does not wait.
@@ -40,7 +40,8 @@ guest_start()
 	exec {fd}<>"$dir/command.out"; GUEST_OUT[$name]=$fd
 	exec {fd}<>"$dir/qmp.in"; QMP_IN[$name]=$fd
 	exec {fd}<>"$dir/qmp.out"; QMP_OUT[$name]=$fd
-	GUEST_NEXT[$name]=0
+	# A file: numbers are also given out in subshells.
+	echo 0 >"$dir/next"
 	nice -n "$nice" qemu-system-x86_64 \
 		-nodefaults -no-user-config -display none -no-reboot \
 		-machine q35,accel=tcg,memory-backend=mem0 \
@@ -61,21 +62,25 @@ guest_start()
 # guest_ready NAME [LIMIT_S]: until init runs.
 guest_ready()
 {
-	guest_wait "$1" 0 "${2:-60}" ready >/dev/null ||
-		fail "guest $1 did not start: $(tail -n 5 \
-			"$TEST_DIR/guest-$1/qemu.log" \
-			"$TEST_DIR/guest-$1/console")"
+	guest_wait "$1" 0 "${2:-60}" ready >/dev/null && return
+	tail -n 20 "$TEST_DIR/guest-$1/qemu.log" "$TEST_DIR/guest-$1/console" \
+		"$TEST_DIR"/*.log || true
+	! declare -F p >/dev/null || p vdev list || true
+	qmp "$1" qmp_capabilities && qmp "$1" query-status &&
+		qmp "$1" query-chardev || true
+	fail "guest $1 did not start"
 }
 
 # guest_spawn NAME COMMAND: start it; its number is in $GUEST_ID.
 guest_spawn()
 {
-	local name=$1
+	local name=$1 next="$TEST_DIR/guest-$1/next"
 
 	shift
-	GUEST_NEXT[$name]=$((GUEST_NEXT[$name] + 1))
-	GUEST_ID=${GUEST_NEXT[$name]}
-	printf '%s %s\n' "$GUEST_ID" "$*" >&"${GUEST_IN[$name]}"
+	GUEST_ID=$(($(cat "$next") + 1))
+	echo $GUEST_ID >"$next"
+	# One line, however it was written.
+	printf '%s %s\n' "$GUEST_ID" "$(printf '%s' "$*" | tr '\n\t' '  ')" >&"${GUEST_IN[$name]}"
 }
 
 # guest_wait NAME ID LIMIT_S [WORD]: until command ID has ended (or has said a
@@ -180,7 +185,7 @@ guest_moved()
 	for file in "$TEST_DIR/guest-$1"/log.*; do
 		[ ! -f "$file" ] || cp "$file" "$TEST_DIR/guest-$2/"
 	done
-	GUEST_NEXT[$2]=${GUEST_NEXT[$1]}
+	cp "$TEST_DIR/guest-$1/next" "$TEST_DIR/guest-$2/next"
 }
 
 # guest_kill NAME: QEMU ends at once.
