@@ -27,7 +27,7 @@
 #define SPIN_WAKE_NS		UINT64_C(6500)
 #define SPIN_NEAR_NS		UINT64_C(8000)
 #define SPIN_STRETCH_NS		UINT64_C(100000)
-#define SPIN_SHARE		16U	/* one part in this many of real time */
+#define SPIN_SHARE		20U	/* one part in this many of real time */
 #define SPIN_CREDIT_MAX_NS	INT64_C(500000)
 #define SPIN_LATE_MAX_NS	UINT64_C(200000)
 
