@@ -79,7 +79,7 @@ static uint32_t take_slot(struct wheel *wheel, uint32_t *ret_level)
 			return first;
 		}
 	}
-	assert(!"a wheel that counts nodes has a used slot");
+	assert(false && "a wheel that counts nodes has a used slot");
 	return 0;
 }
 
