@@ -89,9 +89,9 @@ static void test_sla_bad_text_is_refused(void **state)
 		"iops >= 1 >= 2", "iops\n>= 5", "\x01", "iops >= 5\x80",
 		"read iops something >= 5",
 		"iopsiopsiopsiopsiopsiopsiopsiopsiopsiopsiopsiopsiops >= 1",
-		"iops >=                                                        "
-		"                                                               "
-		"                                                              1",
+		("iops >=                                                        "
+		 "                                                               "
+		 "                                                              1"),
 	};
 	char text[SLA_TEXT_MAX + 8];
 
