@@ -410,8 +410,7 @@ static void admit_found(struct reg_endpoint *endpoint)
 			bind_device_ready(device);
 			continue;
 		}
-		device->state = REG_DEVICE_CALIBRATING;
-		device->calibrate_ns = UINT64_C(600000000);
+		bind_calibrate_first(device);
 	}
 }
 

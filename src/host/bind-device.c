@@ -336,9 +336,7 @@ static void device_added(struct bind_op *op, struct link_reply *reply)
 		bind_device_ready(device);
 		return;
 	}
-	device->state = REG_DEVICE_CALIBRATING;
-	device->calibrate_ns = FIRST_CALIBRATION_NS;
-	bind_calibrate_next(device->endpoint);
+	bind_calibrate_first(device);
 }
 
 /* --- Measuring ---------------------------------------------------------------- */
@@ -419,7 +417,6 @@ static void use_capacity(struct reg_device *device,
 	device->capacity.is_short = is_short;
 	device->has_capacity = true;
 	device->calibrated_at = (int64_t)time(NULL);
-	promise_set_capacity(&device->promise, &device->capacity);
 	store_capacity(device, call);
 	bind_ask(&op, json_pack("{s:s, s:s, s:o}", "op", "device-capacity",
 				"name", device->config->name, "capacity",
@@ -433,6 +430,7 @@ static void use_capacity(struct reg_device *device,
 static void calibrate_answered(struct bind_op *op, struct link_reply *reply)
 {
 	struct reg_device *device = op->device;
+	struct error why = { "the measurement makes no sense" };
 	struct host_call *call = device->calibrate_call;
 	struct capacity capacity;
 
@@ -447,10 +445,11 @@ static void calibrate_answered(struct bind_op *op, struct link_reply *reply)
 		return;
 	}
 	if (reply->result == 0 &&
-	    ctl_to_capacity(json_object_get(reply->reply, "capacity"),
-			    &capacity) < 0) {
+	    (ctl_to_capacity(json_object_get(reply->reply, "capacity"),
+			     &capacity) < 0 ||
+	     promise_set_capacity(&device->promise, &capacity, &why) < 0)) {
 		reply->result = -EBADMSG;
-		reply->text = "the measurement makes no sense";
+		reply->text = why.text;
 	}
 	if (reply->result < 0)
 		host_answer(call, HOST_FAILED, NULL, "device %s: %s",
@@ -500,6 +499,13 @@ void bind_calibrate_next(struct reg_endpoint *endpoint)
 				(json_int_t)free_range.offset_bytes,
 				"free_size_bytes",
 				(json_int_t)free_range.size_bytes), -1);
+}
+
+void bind_calibrate_first(struct reg_device *device)
+{
+	device->state = REG_DEVICE_CALIBRATING;
+	device->calibrate_ns = FIRST_CALIBRATION_NS;
+	bind_calibrate_next(device->endpoint);
 }
 
 /* --- Life --------------------------------------------------------------------- */

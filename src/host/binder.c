@@ -305,7 +305,7 @@ void bind_admit(struct host *host, struct reg_process *process)
 	if (process->state != REG_PROCESS_PENDING)
 		return;
 	memset(&process->refusal, 0, sizeof(process->refusal));
-	if (promise_admit(process, &process->sla, &refusal) == 0) {
+	if (promise_admit(host->registry, process, &process->sla, &refusal) == 0) {
 		process->state = REG_PROCESS_BOUND;
 		return;
 	}
@@ -424,9 +424,19 @@ void bind_device_ready(struct reg_device *device)
 	};
 	struct reg_process *process;
 	struct reg_vdev *vdev;
+	struct error why;
 
+	if (promise_set_capacity(&device->promise, &device->capacity, &why) <
+	    0) {
+		/* What was stored makes no sense: it is measured again. */
+		events_add(host->events, "error", &subject,
+			   "device %s: its calibration is not used: %s",
+			   device->name, why.text);
+		device->has_capacity = false;
+		bind_calibrate_first(device);
+		return;
+	}
 	device->state = REG_DEVICE_READY;
-	promise_set_capacity(&device->promise, &device->capacity);
 	events_add(host->events, "device-ready", &subject,
 		   "device %s is ready", device->name);
 	for (vdev = host->registry->vdevs; vdev; vdev = vdev->next) {

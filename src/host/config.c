@@ -331,6 +331,7 @@ int config_parse(const char *file, const char *text, size_t length,
 	if (!reader.config)
 		return error_set(reterr, -ENOMEM, "%s: out of memory", file);
 	reader.config->session_hold_ns = CONFIG_HOLD_DEFAULT_NS;
+	reader.config->headroom_milli = CONFIG_HEADROOM_DEFAULT;
 	reader.config->file = strdup(file);
 	if (!reader.config->file || !yaml_parser_initialize(&parser)) {
 		config_free(reader.config);

@@ -31,6 +31,7 @@
 #define CONFIG_SIZE_EQUAL	UINT64_MAX	/* "size: equal" (E3) */
 #define CONFIG_SIZE_MAX		(UINT64_C(1) << 56)
 #define CONFIG_BURST_DEFAULT_NS	UINT64_C(10000000)
+#define CONFIG_HEADROOM_DEFAULT	100U	/* thousandths */
 #define CONFIG_HOLD_DEFAULT_NS	UINT64_C(30000000000)
 
 struct config_device {

@@ -87,6 +87,7 @@ static json_t *describe_device(const struct reg_device *device)
 		set(object, "capacity", ctl_from_capacity(&device->capacity));
 	}
 	set_device_statistics(object, device);
+	set(object, "admission", promise_share_json(&device->promise));
 	set(object, "combined", promise_json(&device->promise));
 	set(object, "combined_text", promise_text_json(&device->promise));
 	return object;
@@ -351,7 +352,7 @@ static json_t *describe_process(const struct reg_process *process)
 
 	set(object, "sla_text",
 	    json_string(sla_format(&process->sla, text, sizeof(text))));
-	if (process->refusal.metric) {
+	if (process->refusal.is_refused) {
 		set_text(object, "reason", process->refusal.text.text);
 		set(object, "refusal",
 		    promise_refusal_json(&process->refusal));

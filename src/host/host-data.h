@@ -96,6 +96,8 @@ void bind_device_finish(struct reg_device *device);
 void bind_device_reset(struct reg_device *device);
 /* Open, lock, add, measure: whatever it lacks. */
 void bind_device_start(struct reg_device *device);
+/* It was never measured: shortly, before anything is promised of it. */
+void bind_calibrate_first(struct reg_device *device);
 /* The next device of the endpoint that waits to be measured. */
 void bind_calibrate_next(struct reg_endpoint *endpoint);
 

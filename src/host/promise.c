@@ -10,248 +10,237 @@
 #include "base/units.h"
 #include "host/registry.h"
 
-int promise_init(struct promise *promise, uint32_t headroom_milli)
+int promise_init(struct promise *promise, bool is_device,
+		 uint32_t headroom_milli)
 {
+	int ret;
+
 	memset(promise, 0, sizeof(*promise));
-	promise->headroom_milli = headroom_milli;
-	promise->correction_milli = 1000;
-	return 0;
+	ret = combine_create(&promise->combine);
+	if (ret == 0 && is_device)
+		ret = admission_create(1000U - headroom_milli,
+				       &promise->admission);
+	return ret;
 }
 
 void promise_finish(struct promise *promise)
 {
-	free(promise->members);
-	promise->members = NULL;
-	promise->count = 0;
+	combine_destroy(promise->combine);
+	admission_destroy(promise->admission);
+	memset(promise, 0, sizeof(*promise));
 }
 
 int promise_set_capacity(struct promise *promise,
-			 const struct capacity *capacity)
+			 const struct capacity *capacity, struct error *reterr)
 {
-	promise->capacity = *capacity;
-	promise->is_measured = true;
-	return 0;
+	return admission_set_capacity(promise->admission, capacity, reterr);
 }
 
 void promise_set_correction(struct promise *promise, uint32_t milli)
 {
-	promise->correction_milli = milli;
+	admission_set_correction(promise->admission, milli);
 }
 
-/* The highest measured rate at which the percentile is within the bound. */
-static uint64_t sustainable_iops(const struct capacity_curve *curve,
-				 unsigned int tenths, uint64_t latency_ns)
+/* --- Refusals ------------------------------------------------------------------ */
+
+static void spec_key(const struct sla_spec *spec, char *key, size_t size);
+
+/* Which of the other vdevs could hold it: the sentence names one. */
+static void explain(const struct registry *registry,
+		    const struct reg_process *process,
+		    const struct admission_request *request,
+		    const struct admission_refusal *why,
+		    struct promise_refusal *refusal)
 {
-	uint64_t best = 0;
-	unsigned int i;
+	const struct reg_device *device = process->vdev->pool->device;
+	struct admission_place *places;
+	const struct reg_vdev *vdev;
+	size_t count = 0;
 
-	for (i = 0; i < curve->count; i++) {
-		const struct capacity_point *point = &curve->points[i];
-		uint64_t late_ns = tenths <= 950 ? point->p95_ns
-			: point->p99_ns;
-
-		if ((!latency_ns || late_ns <= latency_ns) &&
-		    point->iops > best)
-			best = point->iops;
-	}
-	return best;
-}
-
-static bool is_shared(uint8_t metric)
-{
-	return metric == SLA_LATENCY || metric == SLA_JITTER ||
-		metric == SLA_LOSS;
-}
-
-static void combine_spec(struct sla *sum, const struct sla_spec *spec)
-{
-	unsigned int i;
-
-	for (i = 0; i < sum->count; i++) {
-		struct sla_spec *have = &sum->specs[i];
-
-		if (have->metric != spec->metric ||
-		    have->direction != spec->direction ||
-		    have->percentile != spec->percentile)
+	for (vdev = registry->vdevs; vdev; vdev = vdev->next)
+		count++;
+	places = calloc(count + 1, sizeof(*places));
+	count = 0;
+	for (vdev = registry->vdevs; places && vdev; vdev = vdev->next) {
+		if (vdev->pool->device == device || !vdev->is_placed)
 			continue;
-		if (!is_shared(spec->metric))
-			have->value += spec->value;
-		else if (spec->value < have->value)
-			have->value = spec->value;
-		return;
+		places[count++] = (struct admission_place){
+			.vdev = vdev->name,
+			.endpoint = reg_vdev_endpoint(vdev)->name,
+			.vdev_size_bytes = vdev->size_bytes,
+			.device = vdev->pool->device->promise.admission,
+		};
 	}
-	if (sum->count < SLA_SPECS_MAX)
-		sum->specs[sum->count++] = *spec;
+	admission_explain(why, device->name, places
+			  ? admission_find(places, count, request) : NULL,
+			  refusal->text.text, sizeof(refusal->text.text));
+	free(places);
 }
 
-static void combine(const struct promise *promise, const struct sla *without,
-		    struct sla *ret_sum)
+static void fill_refusal(const struct registry *registry,
+			 const struct reg_process *process,
+			 const struct admission_request *request,
+			 const struct admission_refusal *why,
+			 struct promise_refusal *refusal)
 {
-	unsigned int i, j;
+	const struct sla_spec spec = {
+		.metric = (uint8_t)why->metric,
+		.direction = (uint8_t)why->direction,
+		.percentile = (uint16_t)why->percentile,
+	};
 
-	memset(ret_sum, 0, sizeof(*ret_sum));
-	for (i = 0; i < promise->count; i++)
-		for (j = 0; promise->members[i] != without &&
-		     j < promise->members[i]->count; j++)
-			combine_spec(ret_sum, &promise->members[i]->specs[j]);
-}
-
-static int join(struct promise *promise, const struct sla *sla)
-{
-	const struct sla **grown = reallocarray(promise->members,
-						promise->count + 1U,
-						sizeof(*grown));
-
-	if (!grown)
-		return -ENOMEM;
-	promise->members = grown;
-	grown[promise->count++] = sla;
-	return 0;
-}
-
-static void leave(struct promise *promise, const struct sla *sla)
-{
-	unsigned int i;
-
-	for (i = 0; i < promise->count; i++) {
-		if (promise->members[i] != sla)
-			continue;
-		promise->members[i] = promise->members[--promise->count];
-		return;
-	}
-}
-
-/* What of the device a rate takes, in millionths of what may be promised. */
-static bool fits(const struct promise *promise, const struct sla *sum,
-		 struct promise_refusal *refusal)
-{
-	double scale = (1000.0 - promise->headroom_milli) / 1000.0 *
-		promise->correction_milli / 1000.0;
-	uint64_t latency_ns[2] = { 0, 0 };
-	unsigned int tenths[2] = { 950, 950 };
-	double used_iops = 0, used_bytes = 0;
-	uint64_t rate[2], bytes[2];
-	unsigned int i, d;
-
-	for (i = 0; i < sum->count; i++) {
-		const struct sla_spec *spec = &sum->specs[i];
-
-		if (spec->metric != SLA_LATENCY)
-			continue;
-		for (d = 0; d < 2; d++) {
-			if (spec->direction == (d ? SLA_READ : SLA_WRITE))
-				continue;
-			if (!latency_ns[d] || spec->value < latency_ns[d])
-				latency_ns[d] = spec->value;
-			if (spec->percentile > tenths[d])
-				tenths[d] = spec->percentile;
-		}
-	}
-	for (d = 0; d < 2; d++) {
-		rate[d] = sustainable_iops(&promise->capacity.direction[d],
-					   tenths[d], latency_ns[d]);
-		bytes[d] = promise->capacity.direction[d].bytes_per_s;
-	}
-	for (i = 0; i < sum->count; i++) {
-		const struct sla_spec *spec = &sum->specs[i];
-		uint64_t *of = spec->metric == SLA_IOPS ? rate : bytes;
-		double *used = spec->metric == SLA_IOPS ? &used_iops
-			: &used_bytes;
-		uint64_t least = of[0] < of[1] ? of[0] : of[1];
-
-		if (spec->metric != SLA_IOPS && spec->metric != SLA_BANDWIDTH)
-			continue;
-		if (spec->direction != SLA_TOTAL)
-			least = of[spec->direction == SLA_WRITE];
-		*used += least ? (double)spec->value / ((double)least * scale)
-			: 1e9;
-		if (*used > 1.0) {
-			double room = (1.0 - (*used - (double)spec->value /
-				((double)least * scale))) *
-				(double)least * scale;
-
-			refusal->metric = spec->metric == SLA_IOPS ? "iops"
-				: "bandwidth_bytes_per_s";
-			refusal->requested = spec->value;
-			refusal->available = room > 0 ? (uint64_t)room : 0;
-			refusal->shortfall = spec->value - refusal->available;
-			return false;
-		}
-	}
-	return true;
-}
-
-int promise_admit(struct reg_process *process, const struct sla *sla,
-		  struct promise_refusal *ret_refusal)
-{
-	struct reg_device *device = process->vdev->pool->device;
-	struct sla sum;
-	unsigned int i;
-
-	memset(ret_refusal, 0, sizeof(*ret_refusal));
-	combine(&device->promise, process->member.is_counted
-		? &process->member.sla : NULL, &sum);
-	for (i = 0; i < sla->count; i++)
-		combine_spec(&sum, &sla->specs[i]);
-	if (!fits(&device->promise, &sum, ret_refusal)) {
-		error_set(&ret_refusal->text, 0,
-			  "device %s cannot also keep %s: %llu more than is left",
-			  device->name, ret_refusal->metric,
-			  (unsigned long long)ret_refusal->shortfall);
-		return -ENOSPC;
-	}
-	promise_leave(process);
-	process->member.sla = *sla;
-	if (join(&process->vdev->promise, &process->member.sla) < 0 ||
-	    join(&device->promise, &process->member.sla) < 0 ||
-	    join(&device->endpoint->promise, &process->member.sla) < 0) {
-		process->member.is_counted = true;
-		promise_leave(process);
-		return -ENOMEM;
-	}
-	process->member.is_counted = true;
-	return 0;
-}
-
-void promise_leave(struct reg_process *process)
-{
-	struct reg_device *device = process->vdev->pool->device;
-
-	if (!process->member.is_counted)
-		return;
-	leave(&process->vdev->promise, &process->member.sla);
-	leave(&device->promise, &process->member.sla);
-	leave(&device->endpoint->promise, &process->member.sla);
-	process->member.is_counted = false;
+	refusal->is_refused = true;
+	spec_key(&spec, refusal->metric, sizeof(refusal->metric));
+	refusal->requested = why->asked;
+	refusal->available = why->available;
+	refusal->shortfall = why->shortfall;
+	explain(registry, process, request, why, refusal);
 }
 
 json_t *promise_where(const struct registry *registry,
 		      const struct reg_process *process,
 		      const struct sla *sla)
 {
+	const struct admission_request request = {
+		.sla = sla, .vdev_size_bytes = process->vdev->size_bytes,
+	};
 	json_t *array = json_array();
-	unsigned int i, j, k;
+	unsigned int i, j;
 
 	for (i = 0; i < registry->endpoint_count; i++) {
 		for (j = 0; j < registry->endpoints[i].device_count; j++) {
 			const struct reg_device *device =
 				&registry->endpoints[i].devices[j];
-			struct promise_refusal refusal;
-			struct sla sum;
 
-			if (!device->promise.is_measured ||
-			    device == process->vdev->pool->device)
-				continue;
-			combine(&device->promise, NULL, &sum);
-			for (k = 0; k < sla->count; k++)
-				combine_spec(&sum, &sla->specs[k]);
-			if (fits(&device->promise, &sum, &refusal))
+			if (device != process->vdev->pool->device &&
+			    admission_what_if(device->promise.admission,
+					      &request, NULL) == 0)
 				json_array_append_new(array, json_string(
 							      device->name));
 		}
 	}
 	return array;
 }
+
+/* --- Members ------------------------------------------------------------------- */
+
+/* At the device: 'sla' instead of what it has there.  Nothing promised needs
+ * no admission. */
+static int admit(struct reg_process *process,
+		 const struct admission_request *request,
+		 struct admission_refusal *why)
+{
+	struct promise_member *member = &process->member;
+	struct promise *promise = &process->vdev->pool->device->promise;
+
+	if (request->sla->count == 0) {
+		admission_release(member->admitted);
+		member->admitted = NULL;
+		return 0;
+	}
+	if (member->admitted)
+		return admission_update(member->admitted, request, why);
+	return admission_admit(promise->admission, request, &member->admitted,
+			       why);
+}
+
+static int count_in(struct promise *promise, const struct sla *before,
+		    const struct sla *sla)
+{
+	return before ? combine_update(promise->combine, before, sla)
+		      : combine_add(promise->combine, sla);
+}
+
+static void count_out(struct promise *promise, const struct sla *before,
+		      const struct sla *sla)
+{
+	/* Going back to what was there cannot fail: it did fit. */
+	if (!before || combine_update(promise->combine, sla, before) < 0)
+		combine_remove(promise->combine, sla);
+}
+
+/* In the promises of vdev, device and endpoint, all or none. */
+static int count(struct reg_process *process, const struct sla *sla)
+{
+	struct reg_device *device = process->vdev->pool->device;
+	struct promise *promises[] = {
+		&process->vdev->promise, &device->promise,
+		&device->endpoint->promise,
+	};
+	const struct sla before = process->member.sla;
+	const struct sla *was = process->member.is_counted ? &before : NULL;
+	unsigned int i;
+	int ret = 0;
+
+	for (i = 0; i < 3; i++) {
+		ret = count_in(promises[i], was, sla);
+		if (ret < 0)
+			break;
+	}
+	if (ret < 0) {
+		while (i-- > 0)
+			count_out(promises[i], was, sla);
+		return ret;
+	}
+	process->member.sla = *sla;
+	process->member.is_counted = true;
+	return 0;
+}
+
+int promise_admit(const struct registry *registry,
+		  struct reg_process *process, const struct sla *sla,
+		  struct promise_refusal *ret_refusal)
+{
+	struct admission_request request = {
+		.sla = sla, .vdev_size_bytes = process->vdev->size_bytes,
+	};
+	struct admission_refusal why;
+	int ret;
+
+	memset(ret_refusal, 0, sizeof(*ret_refusal));
+	ret = admit(process, &request, &why);
+	if (ret == -ENOSPC)
+		fill_refusal(registry, process, &request, &why, ret_refusal);
+	if (ret < 0 && ret != -ENOMEM && ret != -ENOSPC) {
+		ret_refusal->is_refused = true;
+		error_set(&ret_refusal->text, ret,
+			  "device %s has too many different percentiles promised",
+			  process->vdev->pool->device->name);
+		return -ENOSPC;
+	}
+	if (ret < 0)
+		return ret;
+	ret = count(process, sla);
+	if (ret == 0)
+		return 0;
+	/* Back to what was admitted before. */
+	request.sla = &process->member.sla;
+	if (!process->member.is_counted ||
+	    admit(process, &request, NULL) < 0)
+		promise_leave(process);
+	ret_refusal->is_refused = true;
+	error_set(&ret_refusal->text, ret,
+		  "vdev %s: too much is promised to be added up",
+		  process->vdev->name);
+	return ret == -ENOMEM ? ret : -ENOSPC;
+}
+
+void promise_leave(struct reg_process *process)
+{
+	struct promise_member *member = &process->member;
+	struct reg_device *device = process->vdev->pool->device;
+
+	admission_release(member->admitted);
+	member->admitted = NULL;
+	if (!member->is_counted)
+		return;
+	combine_remove(process->vdev->promise.combine, &member->sla);
+	combine_remove(device->promise.combine, &member->sla);
+	combine_remove(device->endpoint->promise.combine, &member->sla);
+	member->is_counted = false;
+}
+
+/* --- For the scheduler, and as JSON ----------------------------------------------- */
 
 void promise_params(const struct reg_process *process,
 		    struct sched_params *ret_params)
@@ -317,42 +306,59 @@ static void spec_key(const struct sla_spec *spec, char *key, size_t size)
 		 metrics[spec->metric], percentile, is_time ? "_ns" : "");
 }
 
-json_t *promise_sla_json(const struct sla *sla)
+static json_t *specs_json(const struct sla_spec *specs, unsigned int count)
 {
 	json_t *object = json_object();
 	unsigned int i;
-	char key[80];
+	char key[64];
 
-	for (i = 0; i < sla->count; i++) {
-		spec_key(&sla->specs[i], key, sizeof(key));
+	for (i = 0; i < count; i++) {
+		spec_key(&specs[i], key, sizeof(key));
 		json_object_set_new(object, key, json_integer(
-				    (json_int_t)sla->specs[i].value));
+				    (json_int_t)specs[i].value));
 	}
 	return object;
 }
 
+json_t *promise_sla_json(const struct sla *sla)
+{
+	return specs_json(sla->specs, sla->count);
+}
+
 json_t *promise_json(const struct promise *promise)
 {
-	struct sla sum;
+	struct sla_combined combined;
 
-	combine(promise, NULL, &sum);
-	return promise_sla_json(&sum);
+	combine_get(promise->combine, &combined);
+	return specs_json(combined.specs, combined.count);
 }
 
 json_t *promise_text_json(const struct promise *promise)
 {
-	char text[SLA_TEXT_MAX];
-	struct sla sum;
+	struct sla_combined combined;
+	char text[4096];
 
-	combine(promise, NULL, &sum);
-	return json_string(sla_format(&sum, text, sizeof(text)));
+	combine_get(promise->combine, &combined);
+	return json_string(combine_format(&combined, text, sizeof(text)));
 }
 
 json_t *promise_refusal_json(const struct promise_refusal *refusal)
 {
-	return json_pack("{s:s, s:I, s:I, s:I}",
-			 "metric", refusal->metric ? refusal->metric : "",
+	return json_pack("{s:s, s:I, s:I, s:I}", "metric", refusal->metric,
 			 "requested", (json_int_t)refusal->requested,
 			 "available", (json_int_t)refusal->available,
 			 "shortfall", (json_int_t)refusal->shortfall);
+}
+
+json_t *promise_share_json(const struct promise *promise)
+{
+	struct admission_report report;
+
+	if (!promise->admission)
+		return NULL;
+	admission_report(promise->admission, &report);
+	return json_pack("{s:f, s:f, s:b}",
+			 "promised_share", report.promised_ppm / 1e6,
+			 "allowed_share", report.allowed_ppm / 1e6,
+			 "is_over", report.is_over);
 }

@@ -16,38 +16,43 @@
 
 #include "base/error.h"
 #include "sched/sched.h"
+#include "sla/admission.h"
 #include "sla/capacity.h"
+#include "sla/combine.h"
 #include "sla/sla.h"
 
 struct reg_process;
 struct registry;
 
 struct promise {
-	const struct sla **members;
-	unsigned int count;
-	bool is_measured;		/* the device's */
-	struct capacity capacity;
-	uint32_t headroom_milli, correction_milli;
+	struct combine *combine;
+	struct admission *admission;	/* a device's; else NULL */
 };
 
 struct promise_member {
 	bool is_counted;	/* in the promises of vdev, device, endpoint */
 	struct sla sla;		/* as counted */
+	struct admitted *admitted;	/* at the device; NULL: promises nothing */
 };
 
-/* Why a process was refused: metric NULL: it was not. */
+/* Why a process was refused: is_refused false: it was not. */
 struct promise_refusal {
-	const char *metric;		/* "iops", "latency_ns" ... */
+	bool is_refused;
+	char metric[64];	/* as in JSON: "iops", "read_latency_p95_ns" */
 	uint64_t requested, available, shortfall;
 	struct error text;
 };
 
-int promise_init(struct promise *promise, uint32_t headroom_milli);
+/* 'is_device': it admits, and keeps 'headroom_milli' of the capacity free.
+ * Returns 0, -EINVAL or -ENOMEM. */
+int promise_init(struct promise *promise, bool is_device,
+		 uint32_t headroom_milli);
 void promise_finish(struct promise *promise);
 /* The device's: measured (anew).  Members stay, even if there are now too
- * many. */
+ * many.  Returns 0, or -EINVAL for a table that makes no sense. */
 int promise_set_capacity(struct promise *promise,
-			 const struct capacity *capacity);
+			 const struct capacity *capacity,
+			 struct error *reterr);
 /* The device's, as corrected while it runs: thousandths of the measured. */
 void promise_set_correction(struct promise *promise, uint32_t milli);
 
@@ -55,7 +60,8 @@ void promise_set_correction(struct promise *promise, uint32_t milli);
  * device and endpoint, instead of what was counted before.  Returns 0;
  * -ENOSPC: refused, with '*ret_refusal' filled and nothing changed; or
  * -ENOMEM. */
-int promise_admit(struct reg_process *process, const struct sla *sla,
+int promise_admit(const struct registry *registry,
+		  struct reg_process *process, const struct sla *sla,
 		  struct promise_refusal *ret_refusal);
 /* Count it no more. */
 void promise_leave(struct reg_process *process);
@@ -73,5 +79,7 @@ json_t *promise_sla_json(const struct sla *sla);
 json_t *promise_json(const struct promise *promise);
 json_t *promise_text_json(const struct promise *promise);
 json_t *promise_refusal_json(const struct promise_refusal *refusal);
+/* {"promised_share", "allowed_share"} of a device's time, or NULL. */
+json_t *promise_share_json(const struct promise *promise);
 
 #endif

@@ -26,7 +26,7 @@ static int make_device(struct registry *registry,
 	snprintf(device->name, sizeof(device->name), "%s/%s", endpoint->name,
 		 config->name);
 	endpoint->device_count++;
-	return promise_init(&device->promise,
+	return promise_init(&device->promise, true,
 			    registry->config->headroom_milli);
 }
 
@@ -45,7 +45,7 @@ static int make_endpoint(struct registry *registry,
 	if (!endpoint->devices)
 		return -ENOMEM;
 	registry->endpoint_count++;
-	ret = promise_init(&endpoint->promise, 0);
+	ret = promise_init(&endpoint->promise, false, 0);
 	for (i = 0; ret == 0 && i < config->device_count; i++)
 		if (config->devices[i].served)
 			ret = make_device(registry, endpoint,
@@ -195,7 +195,7 @@ struct reg_vdev *registry_vdev_new(struct registry *registry, const char *name,
 	if (!vdev)
 		return NULL;
 	vdev->name = strdup(name);
-	if (!vdev->name || promise_init(&vdev->promise, 0) < 0) {
+	if (!vdev->name || promise_init(&vdev->promise, false, 0) < 0) {
 		free(vdev->name);
 		free(vdev);
 		return NULL;

@@ -225,7 +225,7 @@ static void process_add_written(struct store_write *write)
 	events_add(host->events, "admitted", &subject,
 		   "process %u (%s) is bound to vdev %s%s", process->pasid,
 		   process->name, process->vdev->name,
-		   process->refusal.metric ? ", as best effort" : "");
+		   process->refusal.is_refused ? ", as best effort" : "");
 	bind_sync(reg_vdev_endpoint(process->vdev));
 	bind_process_update(process, op->call);
 	free(op);
@@ -273,7 +273,7 @@ static void process_enter(struct host *host, struct reg_process *process,
 	struct process_write *op;
 	int ret;
 
-	ret = promise_admit(process, &process->sla, &refusal);
+	ret = promise_admit(host->registry, process, &process->sla, &refusal);
 	if (ret == -ENOSPC && !process->is_best_effort) {
 		answer_refused(host, process, &process->sla, &refusal, call);
 		registry_process_free(host->registry, process);
@@ -373,7 +373,8 @@ static void process_update_written(struct store_write *write)
 		process->sla = op->sla_before;
 		process->limits = op->limits_before;
 		process->weight = op->weight_before;
-		promise_admit(process, &process->sla, &refusal);
+		promise_admit(op->host->registry, process, &process->sla,
+			      &refusal);
 		host_answer(op->call, HOST_FAILED, NULL, "%s",
 			    write->error.text);
 	} else {
@@ -409,7 +410,7 @@ static int update_sla(struct host *host, struct reg_process *process,
 		      struct host_call *call)
 {
 	struct promise_refusal refusal;
-	int ret = promise_admit(process, sla, &refusal);
+	int ret = promise_admit(host->registry, process, sla, &refusal);
 
 	if (ret == -ENOSPC && !best_effort && !process->is_best_effort) {
 		answer_refused(host, process, sla, &refusal, call);

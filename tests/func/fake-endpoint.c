@@ -1,0 +1,322 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * fake-endpoint.c - an endpoint that serves nothing, for tests of penstockd
+ *
+ * Says what docs/control.md asks for and remembers it; every device measures
+ * the same (10,000 IOPS, 100 MB/s, p95 and p99 of 1 ms).  Each request goes
+ * into the file 'ops' of the working directory, a line each.  A front that
+ * connects to a way in makes it tell of a session.  If there is a file 'old',
+ * it is of another version (once).
+ */
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "ctl/ctl.h"
+
+#define WAYS_MAX	32U
+
+static struct way {
+	char *vdev;
+	json_int_t pasid;
+	int fd, session;		/* -1: none */
+} ways[WAYS_MAX];
+static unsigned int way_count;
+
+static struct {
+	const char *name;
+	int connection;			/* -1: none */
+	json_t *devices, *vdevs, *processes;
+	json_t *descriptors;		/* device: number */
+} fake;
+
+static const char *text_of(const json_t *item, const char *key)
+{
+	const char *text = json_string_value(json_object_get(item, key));
+
+	return text ? text : "";
+}
+
+static void note(const json_t *request)
+{
+	FILE *ops = fopen("ops", "a");
+
+	if (!ops)
+		return;
+	json_dumpf(request, ops, JSON_COMPACT | JSON_SORT_KEYS);
+	fputc('\n', ops);
+	fclose(ops);
+}
+
+static void tell_session(const struct way *way)
+{
+	json_t *event = json_pack("{s:s, s:s, s:I, s:i, s:b}",
+				  "event", "session", "vdev", way->vdev,
+				  "pasid", way->pasid, "sessions",
+				  way->session >= 0, "attached",
+				  way->session >= 0);
+
+	if (fake.connection >= 0)
+		ctl_send(fake.connection, event, -1);
+	json_decref(event);
+}
+
+/* Remember, in 'table', the request that made 'key'. */
+static void remember(json_t *table, const char *key, const json_t *request)
+{
+	json_t *said = json_copy((json_t *)(uintptr_t)request);
+
+	json_object_del(said, "id");
+	if (json_object_get(table, key))
+		json_object_update(json_object_get(table, key), said);
+	else
+		json_object_set(table, key, said);
+	json_decref(said);
+}
+
+static json_t *values_of(const json_t *table)
+{
+	json_t *array = json_array(), *value;
+	const char *key;
+
+	json_object_foreach((json_t *)(uintptr_t)table, key, value)
+		json_array_append(array, value);
+	return array;
+}
+
+static json_t *capacity(void)
+{
+	static const char text[] =
+		"{\"read\": [{\"depth\": 1, \"iops\": 10000, \"p95_ns\": 1000000, \"p99_ns\": 1000000}],"
+		" \"write\": [{\"depth\": 1, \"iops\": 10000, \"p95_ns\": 1000000, \"p99_ns\": 1000000}],"
+		" \"read_bytes_per_s\": 100000000, \"write_bytes_per_s\": 100000000,"
+		" \"short\": true, \"write_measured\": true}";
+
+	return json_loads(text, 0, NULL);
+}
+
+static struct way *find_way(const json_t *request)
+{
+	json_int_t pasid = json_integer_value(json_object_get(request,
+							      "pasid"));
+	unsigned int i;
+
+	for (i = 0; i < way_count; i++)
+		if (ways[i].fd >= 0 && ways[i].pasid == pasid &&
+		    strcmp(ways[i].vdev, text_of(request, "vdev")) == 0)
+			return &ways[i];
+	return NULL;
+}
+
+static void add_way(const json_t *request, int fd)
+{
+	struct way *way = &ways[way_count];
+
+	if (find_way(request) || way_count == WAYS_MAX) {
+		close(fd);
+		return;
+	}
+	way_count++;
+	way->vdev = strdup(text_of(request, "vdev"));
+	way->pasid = json_integer_value(json_object_get(request, "pasid"));
+	way->fd = fd;
+	way->session = -1;
+}
+
+static void remove_way(const json_t *request)
+{
+	struct way *way = find_way(request);
+
+	if (!way)
+		return;
+	close(way->fd);
+	way->fd = -1;
+	if (way->session >= 0)
+		close(way->session);
+	way->session = -1;
+}
+
+static void answer_list(json_t *reply)
+{
+	json_t *listeners = json_array();
+	unsigned int i;
+
+	for (i = 0; i < way_count; i++)
+		if (ways[i].fd >= 0)
+			json_array_append_new(listeners,
+				json_pack("{s:s, s:I}", "vdev", ways[i].vdev,
+					  "pasid", ways[i].pasid));
+	json_object_set_new(reply, "devices", values_of(fake.devices));
+	json_object_set_new(reply, "vdevs", values_of(fake.vdevs));
+	json_object_set_new(reply, "processes", values_of(fake.processes));
+	json_object_set_new(reply, "listeners", listeners);
+	json_object_set_new(reply, "enforce", json_true());
+}
+
+static void answer_hello(json_t *reply)
+{
+	int version = unlink("old") == 0 ? 99 : CTL_VERSION;
+
+	json_object_set_new(reply, "version", json_integer(version));
+	json_object_set_new(reply, "pid", json_integer(getpid()));
+	json_object_set_new(reply, "name", json_string(fake.name));
+}
+
+/* Which descriptor goes along with the reply. */
+static int wanted(const json_t *request)
+{
+	const char *kind = text_of(request, "kind");
+	const struct way *way;
+
+	if (strcmp(kind, "stats") == 0)
+		return CTL_STATS_FD;
+	if (strcmp(kind, "listener") == 0) {
+		way = find_way(request);
+		return way ? way->fd : -1;
+	}
+	return (int)json_integer_value(json_object_get(fake.descriptors,
+						       text_of(request,
+							       "name")));
+}
+
+static void add_device(const json_t *request, json_t *reply, int *fd)
+{
+	const char *name = text_of(request, "name");
+
+	remember(fake.devices, name, request);
+	json_object_set_new(fake.descriptors, name, json_integer(*fd));
+	*fd = -1;
+	json_object_set(reply, "size_bytes",
+			json_object_get(request, "size_bytes"));
+}
+
+static void handle(const json_t *request, int fd)
+{
+	const char *op = text_of(request, "op");
+	const char *name = text_of(request, "name");
+	json_t *reply = json_pack("{s:O, s:b}", "id",
+				  json_object_get(request, "id"), "ok", 1);
+	char pasid[24];
+	int back = -1;
+
+	snprintf(pasid, sizeof(pasid), "%lld",
+		 (long long)json_integer_value(json_object_get(request,
+							       "pasid")));
+	note(request);
+	if (strcmp(op, "hello") == 0)
+		answer_hello(reply);
+	else if (strcmp(op, "list") == 0)
+		answer_list(reply);
+	else if (strcmp(op, "descriptor") == 0)
+		back = wanted(request);
+	else if (strcmp(op, "device-add") == 0)
+		add_device(request, reply, &fd);
+	else if (strcmp(op, "device-calibrate") == 0)
+		json_object_set_new(reply, "capacity", capacity());
+	else if (strcmp(op, "device-remove") == 0)
+		json_object_del(fake.devices, name);
+	else if (strcmp(op, "vdev-add") == 0 || strcmp(op, "vdev-resize") == 0)
+		remember(fake.vdevs, name, request);
+	else if (strcmp(op, "vdev-remove") == 0)
+		json_object_del(fake.vdevs, name);
+	else if (strcmp(op, "process-add") == 0 ||
+		 strcmp(op, "process-update") == 0)
+		remember(fake.processes, pasid, request);
+	else if (strcmp(op, "process-remove") == 0)
+		json_object_del(fake.processes, pasid);
+	else if (strcmp(op, "unlisten") == 0)
+		remove_way(request);
+	if (strcmp(op, "listen") == 0) {
+		add_way(request, fd);
+		fd = -1;
+	}
+	ctl_send(fake.connection, reply, back);
+	json_decref(reply);
+	if (fd >= 0)
+		close(fd);
+	if (strcmp(op, "drain") == 0)
+		exit(0);
+}
+
+static void accept_connection(void)
+{
+	int fd = accept4(CTL_LISTEN_FD, NULL, NULL, SOCK_CLOEXEC);
+
+	if (fd < 0)
+		return;
+	if (fake.connection >= 0)
+		close(fake.connection);
+	fake.connection = fd;
+}
+
+static void serve_connection(void)
+{
+	json_t *request;
+	int fd, ret;
+
+	ret = ctl_receive(fake.connection, &request, &fd);
+	if (ret == -EAGAIN)
+		return;
+	if (ret < 0) {
+		close(fake.connection);
+		fake.connection = -1;
+		return;
+	}
+	handle(request, fd);
+	json_decref(request);
+}
+
+static void serve_way(struct way *way, short revents)
+{
+	char byte;
+
+	if (!revents)
+		return;
+	if (way->session < 0) {
+		way->session = accept4(way->fd, NULL, NULL, SOCK_CLOEXEC);
+		if (way->session >= 0)
+			tell_session(way);
+	} else if (read(way->session, &byte, 1) <= 0) {
+		close(way->session);
+		way->session = -1;
+		tell_session(way);
+	}
+}
+
+int main(int argc, char **argv)
+{
+	int i;
+
+	for (i = 1; i + 1 < argc; i++)
+		if (strcmp(argv[i], "--name") == 0)
+			fake.name = argv[i + 1];
+	fake.connection = -1;
+	fake.devices = json_object();
+	fake.vdevs = json_object();
+	fake.processes = json_object();
+	fake.descriptors = json_object();
+	for (;;) {
+		struct pollfd polls[2 + WAYS_MAX];
+		unsigned int count = way_count, j;
+
+		polls[0] = (struct pollfd){ CTL_LISTEN_FD, POLLIN, 0 };
+		polls[1] = (struct pollfd){ fake.connection, POLLIN, 0 };
+		for (j = 0; j < count; j++)
+			polls[2 + j] = (struct pollfd){
+				ways[j].session >= 0 ? ways[j].session
+				: ways[j].fd, POLLIN, 0 };
+		if (poll(polls, 2 + count, -1) < 0)
+			return 1;
+		for (j = 0; j < count; j++)
+			if (ways[j].fd >= 0)
+				serve_way(&ways[j], polls[2 + j].revents);
+		if (polls[1].revents)
+			serve_connection();
+		if (polls[0].revents)
+			accept_connection();
+	}
+}

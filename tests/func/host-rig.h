@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * host-rig.h - a penstockd without its program around, over a fake endpoint
+ *
+ * A directory in /tmp that is also the working directory (the fake endpoint
+ * writes 'ops' there), a loop, and a host made from a text.  "@" in the text
+ * stands for the directory.
+ */
+#ifndef HOST_RIG_H
+#define HOST_RIG_H
+
+#include <jansson.h>
+#include <stdbool.h>
+
+#include "host/config.h"
+#include "host/host.h"
+#include "os/loop.h"
+
+struct rig {
+	char directory[32];
+	struct loop *loop;
+	struct config *config;
+	struct host *host;
+	bool is_ready, is_stopped;
+	/* The last answer of a verb. */
+	struct host_call call;
+	bool is_answered;
+	enum host_result result;
+	char text[600];
+	json_t *value;
+};
+
+extern const char *rig_program;		/* the endpoint's; main sets it */
+
+int rig_setup(void **state);
+/* Stops the host and its endpoints, then removes the directory. */
+int rig_teardown(void **state);
+
+/* Make and start a host; waits until it is ready unless 'wait' is false. */
+void rig_start(struct rig *rig, const char *text, bool wait);
+/* The host goes as if killed: its endpoints stay. */
+void rig_abandon(struct rig *rig);
+void rig_stop(struct rig *rig);
+
+/* Run the loop until 'condition' holds; fails after half a minute. */
+void rig_wait(struct rig *rig, bool (*condition)(struct rig *rig, void *arg),
+	      void *arg);
+/* Run it until the verb that was called with &rig->call is answered. */
+void rig_answer(struct rig *rig, enum host_result expected);
+
+/* Is there an event of this kind whose text contains 'text'? */
+bool rig_has_event(struct rig *rig, const char *kind, const char *text);
+void rig_wait_event(struct rig *rig, const char *kind, const char *text);
+/* Lines of 'ops' that contain 'text'. */
+unsigned int rig_ops(const char *text);
+void rig_forget_ops(void);
+
+/* "vdevs.0.combined.iops" of a JSON value; fails if it is not there. */
+json_t *rig_at(json_t *json, const char *path);
+/* The same as a number, or text; both take 'json' over. */
+long long rig_number(json_t *json, const char *path);
+void rig_text_is(json_t *json, const char *path, const char *expected);
+bool rig_is_absent(json_t *json, const char *key);
+
+#endif
