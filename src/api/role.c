@@ -142,6 +142,14 @@ int api_grants_load(const char *file, const struct config_api *config,
 	return 0;
 }
 
+enum api_role api_role_everyone(const struct config_api *config)
+{
+	for (unsigned int i = 0; i < config->role_count; i++)
+		if (config->roles[i].role == CONFIG_ROLE_READ)
+			return API_ROLE_NONE;
+	return API_ROLE_READ;
+}
+
 const char *api_role_name(enum api_role role)
 {
 	switch (role) {

@@ -50,6 +50,9 @@ enum api_role api_role_of(const struct api_peer *peer, uint32_t own_uid,
 int api_grants_load(const char *file, const struct config_api *config,
 		    struct api_grant **ret_grants, size_t *ret_count,
 		    struct error *reterr);
+/* What those without a grant may: read, unless the configuration says who
+ * reads (then nothing). */
+enum api_role api_role_everyone(const struct config_api *config);
 const char *api_role_name(enum api_role role);
 
 #endif

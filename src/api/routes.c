@@ -30,6 +30,16 @@ static void answer_or_missing(struct api_call *call, json_t *value,
 				 kind, api_call_params(call)->name);
 }
 
+static void answer_device(struct api_call *call, json_t *value)
+{
+	answer_or_missing(call, value, "device");
+}
+
+static void answer_vdev(struct api_call *call, json_t *value)
+{
+	answer_or_missing(call, value, "vdev");
+}
+
 static void answer_process(struct api_call *call, json_t *value)
 {
 	if (value)
@@ -54,9 +64,8 @@ static void get_devices(struct api_call *call)
 
 static void get_device(struct api_call *call)
 {
-	answer_or_missing(call, host_device(api_call_host(call),
-					    api_call_params(call)->name),
-			  "device");
+	answer_device(call, host_device(api_call_host(call),
+					api_call_params(call)->name));
 }
 
 static void get_pools(struct api_call *call)
@@ -78,9 +87,8 @@ static void get_vdevs(struct api_call *call)
 
 static void get_vdev(struct api_call *call)
 {
-	answer_or_missing(call, host_vdev(api_call_host(call),
-					  api_call_params(call)->name),
-			  "vdev");
+	answer_vdev(call, host_vdev(api_call_host(call),
+				    api_call_params(call)->name));
 }
 
 static void get_processes(struct api_call *call)
@@ -142,8 +150,41 @@ static void get_events(struct api_call *call)
 
 /* --- Verbs -------------------------------------------------------------- */
 
+/* The thing in the path is there; else that is the answer. */
+static bool found(struct api_call *call, json_t *thing,
+		  void (*answer)(struct api_call *call, json_t *value))
+{
+	if (!thing)
+		answer(call, NULL);
+	json_decref(thing);
+	return thing != NULL;
+}
+
+static bool has_device(struct api_call *call)
+{
+	return found(call, host_device(api_call_host(call),
+				       api_call_params(call)->name),
+		     answer_device);
+}
+
+static bool has_vdev(struct api_call *call)
+{
+	return found(call, host_vdev(api_call_host(call),
+				     api_call_params(call)->name),
+		     answer_vdev);
+}
+
+static bool has_process(struct api_call *call)
+{
+	return found(call, host_process(api_call_host(call),
+					api_call_params(call)->pasid),
+		     answer_process);
+}
+
 static void post_device_calibrate(struct api_call *call)
 {
+	if (!has_device(call))
+		return;
 	host_device_calibrate(api_call_host(call), api_call_params(call)->name,
 			      api_call_body(call)->duration_ns,
 			      api_call_verb(call));
@@ -168,12 +209,16 @@ static void post_vdevs(struct api_call *call)
 
 static void patch_vdev(struct api_call *call)
 {
+	if (!has_vdev(call))
+		return;
 	host_vdev_resize(api_call_host(call), api_call_params(call)->name,
 			 api_call_body(call)->size, api_call_verb(call));
 }
 
 static void delete_vdev(struct api_call *call)
 {
+	if (!has_vdev(call))
+		return;
 	host_vdev_delete(api_call_host(call), api_call_params(call)->name,
 			 api_call_verb(call));
 }
@@ -215,12 +260,16 @@ static void patch_process(struct api_call *call)
 		api_answer_error(call, API_USAGE, "the body changes nothing: name sla, limit, burst, weight, match, name or best-effort");
 		return;
 	}
+	if (!has_process(call))
+		return;
 	host_process_update(api_call_host(call), &request,
 			    api_call_verb(call));
 }
 
 static void delete_process(struct api_call *call)
 {
+	if (!has_process(call))
+		return;
 	host_process_release(api_call_host(call), api_call_params(call)->pasid,
 			     api_call_verb(call));
 }

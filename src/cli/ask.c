@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "api/client.h"
+#include "base/units.h"
 
 int cli_error(int status, const char *format, ...)
 {
@@ -58,19 +59,38 @@ static void join_names(const json_t *names, char *buffer, size_t size)
 	}
 }
 
+/* A shortfall with its unit, by the name of its metric. */
+static void format_shortfall(const char *metric, const json_t *value,
+			     char *buffer, size_t size)
+{
+	const double number = json_number_value(value);
+	const size_t length = strlen(metric);
+
+	if (length > 3 && strcmp(metric + length - 3, "_ns") == 0)
+		units_format_duration(buffer, size, (uint64_t)number);
+	else if (length > 12 && strcmp(metric + length - 12, "_bytes_per_s") == 0)
+		units_format_rate(buffer, size, (uint64_t)number);
+	else if (length > 6 && strcmp(metric + length - 6, "_bytes") == 0)
+		units_format_size(buffer, size, (uint64_t)number);
+	else
+		snprintf(buffer, size, "%.0f", number);
+}
+
 /* Exit status 3: what was asked, how much is missing, where it could be had. */
 static int say_refused(const json_t *value, const char *text)
 {
 	const char *metric = json_string_value(json_object_get(value, "metric"));
 	const json_t *shortfall = json_object_get(value, "shortfall");
-	char where[256];
+	char where[256], missing[UNITS_TEXT_MAX];
 
 	join_names(json_object_get(value, "where"), where, sizeof(where));
-	if (!metric || !json_is_number(shortfall))
+	if (!metric || !json_is_number(shortfall) ||
+	    json_number_value(shortfall) < 0)
 		return cli_error(CLI_REFUSED, "refused: %s", text);
-	return cli_error(CLI_REFUSED, "refused: %s (metric %s, shortfall %.0f; could be met on %s)",
-			 text, metric, json_number_value(shortfall),
-			 where[0] ? where : "no device here");
+	format_shortfall(metric, shortfall, missing, sizeof(missing));
+	return cli_error(CLI_REFUSED, "refused: %s (metric %s, shortfall %s; could be met on %s)",
+			 text, metric, missing,
+			 where[0] ? where : "no device of this host");
 }
 
 static int say_error(long status, const json_t *value)

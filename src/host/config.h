@@ -121,7 +121,8 @@ enum config_role { CONFIG_ROLE_NONE, CONFIG_ROLE_READ, CONFIG_ROLE_OPERATE,
 		   CONFIG_ROLE_ADMINISTER };
 
 /* Who may do what over the unix socket.  root and penstockd's own user always
- * administer; with no roles given nobody else may do anything. */
+ * administer; everybody else who can connect reads, unless it is said who
+ * does. */
 struct config_role_entry {
 	enum config_role role;
 	bool is_group;			/* "@GROUP" */

@@ -138,7 +138,8 @@ static int start_api(struct program *program, struct error *reterr)
 {
 	const struct config_api *api = &program->config->api;
 	struct api_server_config config = {
-		.unix_path = api->unix_path, .everyone = API_ROLE_NONE,
+		.unix_path = api->unix_path,
+		.everyone = api_role_everyone(api),
 	};
 	struct api_grant *grants = NULL;
 	int ret;

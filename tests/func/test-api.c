@@ -242,7 +242,8 @@ static void test_api_process(void **state)
 		    "{\"pasid\": 1, \"vdev\": \"vd0\"}", 400, "usage",
 		    "is a process");
 	check("DELETE", "/v1/processes/1", NULL, 200);
-	check("DELETE", "/v1/processes/1", NULL, 500);
+	check("DELETE", "/v1/processes/1", NULL, 404);
+	check("PATCH", "/v1/processes/1", "{\"sla\": \"none\"}", 404);
 }
 
 /* E8: what admission refuses comes with metric, shortfall and where. */
@@ -288,7 +289,9 @@ static void test_api_other_verbs(void **state)
 	check("POST", "/v1/devices/d0/calibrate", "{}", 200);
 	check("POST", "/v1/devices/ep0/d0/calibrate",
 	      "{\"duration\": \"2 s\"}", 200);
-	check("POST", "/v1/devices/d9/calibrate", NULL, 500);
+	check("POST", "/v1/devices/d9/calibrate", NULL, 404);
+	check("PATCH", "/v1/vdevs/none", "{\"size\": \"5GiB\"}", 404);
+	check("DELETE", "/v1/vdevs/none", NULL, 404);
 	check("POST", "/v1/vdevs", "{\"name\": \"vd7\", \"size\": \"1GiB\","
 	      "\"pool\": \"main\", \"queues\": 2, \"read-only\": true}", 200);
 	check("POST", "/v1/vdevs", "{\"name\": \"vd8\", \"size\": 1048576}",
