@@ -5,9 +5,9 @@
 # Unlike a time it is the same on every machine.
 # usage: budget.sh [BENCH-BUDGET]; exits 1 if a budget is exceeded
 set -eu
+program=$(realpath "${1:-$(dirname "${BASH_SOURCE[0]}")/../build/bench/bench-budget}")
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-program=${1:-build/bench/bench-budget}
 requests=20000
 command -v valgrind >/dev/null || { echo "skipped: no valgrind"; exit 77; }
 [ -x "$program" ] || { echo "skipped: $program is not built"; exit 77; }
