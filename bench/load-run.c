@@ -82,6 +82,8 @@ static void owe_nothing_until(struct load_job *job, uint64_t now_ns)
 		return;
 	if (job->owed_until_ns < begin_ns)
 		job->owed_until_ns = begin_ns;
+	if (job->owed_until_ns >= now_ns)
+		return;
 	job->windows[job->window].owed_idle_ns +=
 		(uint32_t)(now_ns - job->owed_until_ns);
 	job->owed_until_ns = now_ns;
@@ -109,9 +111,11 @@ static void roll_windows(struct load_job *job, uint64_t now_ns)
 	while (now_ns >= job->window_end_ns &&
 	       job->window < job->window_count) {
 		/* What is due and could not be sent is owed too. */
-		if (job->config.promise_iops > 0 &&
-		    job->due_ns >= job->window_end_ns)
-			owe_nothing_until(job, job->window_end_ns);
+		if (job->config.promise_iops > 0)
+			owe_nothing_until(job,
+					  job->due_ns < job->window_end_ns ?
+						  job->due_ns :
+						  job->window_end_ns);
 		if (job->config.promise_iops > 0 && open_loop(job))
 			job->windows[job->window].young = count_young(job);
 		job->window++;
@@ -307,7 +311,7 @@ static int serve(const struct run *run, struct load_job *job, uint64_t now_ns)
 	return sent < 0 ? sent : done + sent;
 }
 
-/* Mark the windows from 'from_ns' (in the current one or the one before) on. */
+/* Mark the windows that 'from_ns' to 'to_ns' touches. */
 static void mark_away(struct run *run, uint64_t from_ns, uint64_t to_ns)
 {
 	unsigned int i;
@@ -315,15 +319,21 @@ static void mark_away(struct run *run, uint64_t from_ns, uint64_t to_ns)
 	run->away_end_ns = to_ns;
 	for (i = 0; i < run->job_count; i++) {
 		struct load_job *job = &run->jobs[i];
-		unsigned int window = job->window;
+		unsigned int window;
 
 		if (!job->measuring)
 			continue;
-		if (window > 0 && from_ns < job->window_end_ns - LOAD_WINDOW_NS)
-			window--;
 		roll_windows(job, to_ns);
-		for (; window <= job->window; window++)
+		for (window = job->window;; window--) {
+			const uint64_t ends_ns = job->window_end_ns -
+				(job->window - window) * LOAD_WINDOW_NS;
+
+			if (ends_ns <= from_ns)
+				break;
 			job->windows[window].away = true;
+			if (window == 0)
+				break;
+		}
 	}
 }
 
@@ -350,7 +360,10 @@ static void look(struct run *run, uint64_t now_ns)
 	waited = waited_ns - run->waited_ns > LOAD_WAITED_NS;
 	if (waited) {
 		run->result->waits += run->jobs[0].measuring;
-		mark_away(run, run->looked_ns, now_ns);
+		/* It is told when it is over: it may have begun long ago. */
+		mark_away(run,
+			  run->looked_ns - (waited_ns - run->waited_ns),
+			  now_ns);
 	}
 	for (i = 0; i < run->job_count; i++) {
 		struct load_job *job = &run->jobs[i];

@@ -4,15 +4,16 @@ import json
 import statistics
 import subprocess
 
-from servers import Missing, program
+from servers import PRIORITY, Missing, program
 
 CLIENT_CORE = "1"
 
 
 def load(server, jobs, seconds, warmup=0.3, options=()):
     """Run 'jobs' (text, socket= included) for so long; returns its JSON."""
-    command = ["taskset", "-c", CLIENT_CORE, program("bench/bench-load"),
-               "--json", "--duration", str(seconds), "--warmup", str(warmup)]
+    command = PRIORITY + [
+        "taskset", "-c", CLIENT_CORE, program("bench/bench-load"), "--json",
+        "--duration", str(seconds), "--warmup", str(warmup)]
     if server is not None:
         command += ["--server", str(server.pid)]
         server.unpark()
