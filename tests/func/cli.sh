@@ -97,6 +97,19 @@ run 2 events --after x
 run 2 enforce
 run 2 enforce perhaps
 
+# --- The manual has every verb ----------------------------------------------
+manual="$(dirname "$(realpath "$0")")/../../man/penstock.1.scd"
+run 0 --help
+sed -n '/^Usage/,/^Known/s/^  \([a-z]* *[a-z|]*\).*/\1/p' out |
+while read -r group verb; do
+	case $verb in
+	list|show|add|update|release|stats|create|resize|delete|calibrate)
+		grep -q "\*$group $verb\*" "$manual" ;;
+	*)
+		grep -q "\*$group\*" "$manual" ;;
+	esac || fail "$group $verb is not in penstock.1"
+done
+
 # --- The rest of the contract is known --------------------------------------
 for verb in report 'report --since 24h' 'device evacuate d0' \
 	'device replace d0' 'device remove d0' 'pool check --repair main' \
