@@ -11,7 +11,7 @@
 
 #ifndef container_of
 #define container_of(pointer, type, member) \
-	((type *)(void *)((char *)(pointer) - offsetof(type, member)))
+	((type *)(void *)((char *)(pointer)-offsetof(type, member)))
 #endif
 
 #endif

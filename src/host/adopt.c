@@ -43,7 +43,7 @@ static void ignore(struct bind_op *op, struct link_reply *reply)
 	(void)reply;
 }
 
-/* --- Descriptors --------------------------------------------------------------- */
+/* --- Descriptors --------------------------------------------------------- */
 
 static void memory_fetched(struct bind_op *op, struct link_reply *reply)
 {
@@ -55,10 +55,10 @@ static void memory_fetched(struct bind_op *op, struct link_reply *reply)
 
 static void listener_fetched(struct bind_op *op, struct link_reply *reply)
 {
-	const char *path = op->process ? op->process->vhost_user
-				       : op->vdev->vhost_user;
-	int *listen_fd = op->process ? &op->process->listen_fd
-				     : &op->vdev->listen_fd;
+	const char *path =
+		op->process ? op->process->vhost_user : op->vdev->vhost_user;
+	int *listen_fd =
+		op->process ? &op->process->listen_fd : &op->vdev->listen_fd;
 
 	if (reply->result < 0 || *listen_fd >= 0 || !path)
 		return;
@@ -72,10 +72,11 @@ static void listener_fetched(struct bind_op *op, struct link_reply *reply)
 		else
 			op->vdev->is_listening = false;
 		bind_ask(&unlisten,
-			 json_pack("{s:s, s:s, s:I}", "op", "unlisten",
-				   "vdev", op->vdev->name, "pasid",
-				   (json_int_t)(op->process
-						? op->process->pasid : 0)),
+			 json_pack("{s:s, s:s, s:I}", "op", "unlisten", "vdev",
+				   op->vdev->name, "pasid",
+				   (json_int_t)(op->process ?
+							op->process->pasid :
+							0)),
 			 -1);
 		return;		/* bind_retry_listeners opens the new one */
 	}
@@ -86,17 +87,20 @@ static void listener_fetched(struct bind_op *op, struct link_reply *reply)
 static void fetch_listener(struct reg_vdev *vdev, struct reg_process *process)
 {
 	struct bind_op op = {
-		.endpoint = reg_vdev_endpoint(vdev), .vdev = vdev,
-		.process = process, .then = listener_fetched,
+		.endpoint = reg_vdev_endpoint(vdev),
+		.vdev = vdev,
+		.process = process,
+		.then = listener_fetched,
 	};
 
-	bind_ask(&op, json_pack("{s:s, s:s, s:s, s:I}", "op", "descriptor",
-				"kind", "listener", "vdev", vdev->name,
-				"pasid", (json_int_t)(process ? process->pasid
-							      : 0)), -1);
+	bind_ask(&op,
+		 json_pack("{s:s, s:s, s:s, s:I}", "op", "descriptor", "kind",
+			   "listener", "vdev", vdev->name, "pasid",
+			   (json_int_t)(process ? process->pasid : 0)),
+		 -1);
 }
 
-/* --- Devices -------------------------------------------------------------------- */
+/* --- Devices ------------------------------------------------------------- */
 
 static struct reg_device *find_device(struct reg_endpoint *endpoint,
 				      const char *name)
@@ -123,7 +127,8 @@ static bool device_matches(const struct reg_device *device, const json_t *item)
 static void adopt_device(struct reg_device *device, const json_t *item)
 {
 	struct bind_op op = {
-		.endpoint = device->endpoint, .device = device,
+		.endpoint = device->endpoint,
+		.device = device,
 		.then = memory_fetched,
 	};
 	const json_t *capacity = json_object_get(item, "capacity");
@@ -137,9 +142,11 @@ static void adopt_device(struct reg_device *device, const json_t *item)
 	device->error.text[0] = '\0';
 	if (strcmp(device->config->kind, "memory") == 0 &&
 	    device->memory_fd < 0)
-		bind_ask(&op, json_pack("{s:s, s:s, s:s}", "op", "descriptor",
-					"kind", "device", "name",
-					device->config->name), -1);
+		bind_ask(&op,
+			 json_pack("{s:s, s:s, s:s}", "op", "descriptor",
+				   "kind", "device", "name",
+				   device->config->name),
+			 -1);
 	if (!device->has_capacity && capacity &&
 	    ctl_to_capacity(capacity, &device->capacity) == 0)
 		device->has_capacity = true;
@@ -152,7 +159,8 @@ static void adopt_devices(struct reg_endpoint *endpoint, const json_t *list)
 	const json_t *item;
 	size_t i;
 
-	json_array_foreach(items, i, item) {
+	json_array_foreach(items, i, item)
+	{
 		device = find_device(endpoint, text_of(item, "name"));
 		if (device && device_matches(device, item) &&
 		    number_of(item, "slot") < STATS_DEVICES)
@@ -160,7 +168,7 @@ static void adopt_devices(struct reg_endpoint *endpoint, const json_t *list)
 	}
 }
 
-/* --- Vdevs ----------------------------------------------------------------------- */
+/* --- Vdevs --------------------------------------------------------------- */
 
 static bool vdev_matches(const struct reg_vdev *vdev, const json_t *item)
 {
@@ -177,7 +185,9 @@ static void adopt_vdev(struct reg_endpoint *endpoint, struct reg_vdev *vdev,
 		       const json_t *item)
 {
 	struct bind_op op = {
-		.endpoint = endpoint, .vdev = vdev, .then = ignore,
+		.endpoint = endpoint,
+		.vdev = vdev,
+		.then = ignore,
 	};
 	json_t *limits = ctl_from_sched_limits(&vdev->limits);
 
@@ -187,13 +197,15 @@ static void adopt_vdev(struct reg_endpoint *endpoint, struct reg_vdev *vdev,
 	vdev->is_journaled = true;
 	vdev->state = REG_VDEV_SERVING;
 	if (vdev->size_bytes != number_of(item, "size_bytes"))
-		bind_ask(&op, json_pack("{s:s, s:s, s:I}", "op",
-					"vdev-resize", "name", vdev->name,
-					"size_bytes",
-					(json_int_t)vdev->size_bytes), -1);
+		bind_ask(&op,
+			 json_pack("{s:s, s:s, s:I}", "op", "vdev-resize",
+				   "name", vdev->name, "size_bytes",
+				   (json_int_t)vdev->size_bytes),
+			 -1);
 	if (!json_equal(limits, json_object_get(item, "limits")))
-		bind_ask(&op, json_pack("{s:s, s:s, s:O}", "op", "vdev-limits",
-					"name", vdev->name, "limits", limits),
+		bind_ask(&op,
+			 json_pack("{s:s, s:s, s:O}", "op", "vdev-limits",
+				   "name", vdev->name, "limits", limits),
 			 -1);
 	json_decref(limits);
 }
@@ -204,7 +216,8 @@ static void adopt_vdevs(struct reg_endpoint *endpoint, const json_t *list)
 	const json_t *item;
 	size_t i;
 
-	json_array_foreach(items, i, item) {
+	json_array_foreach(items, i, item)
+	{
 		struct reg_vdev *vdev = registry_vdev(endpoint->host->registry,
 						      text_of(item, "name"));
 
@@ -217,15 +230,17 @@ static void adopt_vdevs(struct reg_endpoint *endpoint, const json_t *list)
 	}
 }
 
-/* --- Processes --------------------------------------------------------------------- */
+/* --- Processes ----------------------------------------------------------- */
 
 static void adopt_process(struct reg_endpoint *endpoint,
 			  struct reg_process *process, const json_t *item)
 {
-	static const char *const keys[] = { "params", "sla", "match_ioprio" };
+	static const char *const keys[] = {"params", "sla", "match_ioprio"};
 	struct bind_op op = {
-		.endpoint = endpoint, .process = process,
-		.vdev = process->vdev, .then = ignore,
+		.endpoint = endpoint,
+		.process = process,
+		.vdev = process->vdev,
+		.then = ignore,
 	};
 	bool differs = false;
 	json_t *wanted;
@@ -248,8 +263,7 @@ static void adopt_process(struct reg_endpoint *endpoint,
 static bool process_matches(const struct reg_process *process,
 			    const json_t *item)
 {
-	return process->state == REG_PROCESS_BOUND &&
-		process->vdev->is_added &&
+	return process->state == REG_PROCESS_BOUND && process->vdev->is_added &&
 		strcmp(process->vdev->name, text_of(item, "vdev")) == 0 &&
 		(process->vhost_user != NULL) == flag_of(item, "own_socket");
 }
@@ -260,10 +274,11 @@ static void adopt_processes(struct reg_endpoint *endpoint, const json_t *list)
 	const json_t *item;
 	size_t i;
 
-	json_array_foreach(items, i, item) {
-		struct reg_process *process = registry_process(
-			endpoint->host->registry,
-			(uint32_t)number_of(item, "pasid"));
+	json_array_foreach(items, i, item)
+	{
+		struct reg_process *process =
+			registry_process(endpoint->host->registry,
+					 (uint32_t)number_of(item, "pasid"));
 
 		reg_slot_reserve(endpoint,
 				 (unsigned int)number_of(item, "slot"));
@@ -272,7 +287,7 @@ static void adopt_processes(struct reg_endpoint *endpoint, const json_t *list)
 	}
 }
 
-/* --- Ways in, and what goes --------------------------------------------------------- */
+/* --- Ways in, and what goes ---------------------------------------------- */
 
 /* One that was found and is wanted: keep its socket.  Returns whether. */
 static bool adopt_listener(struct reg_endpoint *endpoint, const json_t *item)
@@ -282,13 +297,12 @@ static bool adopt_listener(struct reg_endpoint *endpoint, const json_t *item)
 	struct reg_vdev *vdev = registry_vdev(registry, text_of(item, "vdev"));
 	struct reg_process *process = NULL;
 
-	if (!vdev || !vdev->is_added ||
-	    reg_vdev_endpoint(vdev) != endpoint)
+	if (!vdev || !vdev->is_added || reg_vdev_endpoint(vdev) != endpoint)
 		return false;
 	if (pasid) {
 		process = registry_process(registry, pasid);
-		if (!process || !process->is_added ||
-		    process->vdev != vdev || !process->vhost_user)
+		if (!process || !process->is_added || process->vdev != vdev ||
+		    !process->vhost_user)
 			return false;
 		process->is_listening = true;
 	} else {
@@ -304,39 +318,47 @@ static bool adopt_listener(struct reg_endpoint *endpoint, const json_t *item)
 static void remove_strangers(struct reg_endpoint *endpoint, const json_t *list)
 {
 	struct registry *registry = endpoint->host->registry;
-	struct bind_op op = { .endpoint = endpoint, .then = ignore };
+	struct bind_op op = {.endpoint = endpoint, .then = ignore};
 	const json_t *item;
 	size_t i;
 
-	json_array_foreach(json_object_get(list, "processes"), i, item) {
+	json_array_foreach(json_object_get(list, "processes"), i, item)
+	{
 		struct reg_process *process = registry_process(
 			registry, (uint32_t)number_of(item, "pasid"));
 
 		if (process && process->is_added)
 			continue;
 		reg_slot_release(endpoint, (int)number_of(item, "slot"));
-		bind_ask(&op, json_pack("{s:s, s:I}", "op", "process-remove",
-					"pasid", (json_int_t)number_of(
-						item, "pasid")), -1);
+		bind_ask(&op,
+			 json_pack("{s:s, s:I}", "op", "process-remove",
+				   "pasid",
+				   (json_int_t)number_of(item, "pasid")),
+			 -1);
 	}
-	json_array_foreach(json_object_get(list, "vdevs"), i, item) {
-		struct reg_vdev *vdev = registry_vdev(registry,
-						      text_of(item, "name"));
+	json_array_foreach(json_object_get(list, "vdevs"), i, item)
+	{
+		struct reg_vdev *vdev =
+			registry_vdev(registry, text_of(item, "name"));
 
 		if (vdev && vdev->is_added)
 			continue;
 		reg_slot_release(endpoint, (int)number_of(item, "slot"));
-		bind_ask(&op, json_pack("{s:s, s:s}", "op", "vdev-remove",
-					"name", text_of(item, "name")), -1);
+		bind_ask(&op,
+			 json_pack("{s:s, s:s}", "op", "vdev-remove", "name",
+				   text_of(item, "name")),
+			 -1);
 	}
-	json_array_foreach(json_object_get(list, "devices"), i, item) {
-		struct reg_device *device = find_device(endpoint,
-							text_of(item, "name"));
+	json_array_foreach(json_object_get(list, "devices"), i, item)
+	{
+		struct reg_device *device =
+			find_device(endpoint, text_of(item, "name"));
 
 		if (!device || !device->is_added)
-			bind_ask(&op, json_pack("{s:s, s:s}", "op",
-						"device-remove", "name",
-						text_of(item, "name")), -1);
+			bind_ask(&op,
+				 json_pack("{s:s, s:s}", "op", "device-remove",
+					   "name", text_of(item, "name")),
+				 -1);
 	}
 }
 
@@ -374,7 +396,7 @@ static void close_ways_in(struct reg_endpoint *endpoint, const json_t *list)
 {
 	struct removing *removing = calloc(1, sizeof(*removing));
 	const json_t *item;
-	struct link_reply fine = { .fd = -1 };
+	struct link_reply fine = {.fd = -1};
 	size_t i;
 
 	if (!removing)
@@ -382,16 +404,17 @@ static void close_ways_in(struct reg_endpoint *endpoint, const json_t *list)
 	removing->op.endpoint = endpoint;
 	removing->list = json_incref((json_t *)(uintptr_t)list);
 	endpoint->removing = 1;
-	json_array_foreach(json_object_get(list, "listeners"), i, item) {
+	json_array_foreach(json_object_get(list, "listeners"), i, item)
+	{
 		if (adopt_listener(endpoint, item))
 			continue;
 		endpoint->removing++;
-		endpoint_request(endpoint->process,
-				 json_pack("{s:s, s:s, s:I}", "op", "unlisten",
-					   "vdev", text_of(item, "vdev"),
-					   "pasid", (json_int_t)number_of(
-						   item, "pasid")), -1,
-				 stranger_unlistened, removing);
+		endpoint_request(
+			endpoint->process,
+			json_pack("{s:s, s:s, s:I}", "op", "unlisten", "vdev",
+				  text_of(item, "vdev"), "pasid",
+				  (json_int_t)number_of(item, "pasid")),
+			-1, stranger_unlistened, removing);
 	}
 	stranger_unlistened(removing, &fine);
 }
@@ -418,7 +441,7 @@ void adopt_connected(void *arg, bool adopted, const json_t *list)
 {
 	struct reg_endpoint *endpoint = arg;
 	struct host *host = endpoint->host;
-	struct bind_op op = { .endpoint = endpoint, .then = ignore };
+	struct bind_op op = {.endpoint = endpoint, .then = ignore};
 
 	(void)adopted;
 	bind_reset(endpoint);
@@ -427,7 +450,9 @@ void adopt_connected(void *arg, bool adopted, const json_t *list)
 	adopt_vdevs(endpoint, list);
 	adopt_processes(endpoint, list);
 	if (flag_of(list, "enforce") != host->is_enforcing)
-		bind_ask(&op, json_pack("{s:s, s:b}", "op", "enforce", "on",
-					host->is_enforcing), -1);
+		bind_ask(&op,
+			 json_pack("{s:s, s:b}", "op", "enforce", "on",
+				   host->is_enforcing),
+			 -1);
 	close_ways_in(endpoint, list);
 }

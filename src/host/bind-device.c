@@ -40,7 +40,7 @@
 
 static void device_added(struct bind_op *op, struct link_reply *reply);
 
-/* --- Complaints --------------------------------------------------------------- */
+/* --- Complaints ---------------------------------------------------------- */
 
 /* It can't be used now; tried again after 'retry_ns' (0: not by itself). */
 static void device_failed(struct reg_device *device, const char *text,
@@ -48,7 +48,8 @@ static void device_failed(struct reg_device *device, const char *text,
 {
 	struct host *host = device->endpoint->host;
 	struct event_subject subject = {
-		.device = device->name, .endpoint = device->endpoint->name,
+		.device = device->name,
+		.endpoint = device->endpoint->name,
 	};
 
 	if (device->fd >= 0)
@@ -68,7 +69,7 @@ static void device_failed(struct reg_device *device, const char *text,
 	bind_check_ready(host);
 }
 
-/* --- Opening ------------------------------------------------------------------ */
+/* --- Opening ------------------------------------------------------------- */
 
 /* Open as the configuration says, without the page cache where possible. */
 static int open_path(struct reg_device *device, int *ret_fd)
@@ -122,15 +123,14 @@ static int check_size(struct reg_device *device, int fd, struct error *reterr)
 		return error_set(reterr, -errno, "%s: %s", config->path,
 				 strerror(errno));
 	if (size_bytes < config->size_bytes)
-		return error_set(reterr, -ENOSPC,
-				 "%s has %s, not the %s configured",
-				 config->path,
-				 units_format_size(has, sizeof(has),
-						   size_bytes),
-				 units_format_size(wanted, sizeof(wanted),
-						   config->size_bytes));
-	device->size_bytes = config->size_bytes ? config->size_bytes
-		: size_bytes / 512 * 512;
+		return error_set(
+			reterr, -ENOSPC, "%s has %s, not the %s configured",
+			config->path,
+			units_format_size(has, sizeof(has), size_bytes),
+			units_format_size(wanted, sizeof(wanted),
+					  config->size_bytes));
+	device->size_bytes = config->size_bytes ? config->size_bytes :
+						  size_bytes / 512 * 512;
 	if (device->size_bytes == 0)
 		return error_set(reterr, -ENOSPC,
 				 "%s is empty and no size is configured",
@@ -165,21 +165,20 @@ static int open_memory(struct reg_device *device, int *ret_fd)
 	return 0;
 }
 
-/* --- Adding ------------------------------------------------------------------- */
+/* --- Adding -------------------------------------------------------------- */
 
 static json_t *model_json(const struct block_model *model)
 {
 	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}",
 			 "servers", (json_int_t)model->servers,
 			 "read_median_ns", (json_int_t)model->read_median_ns,
-			 "write_median_ns",
-			 (json_int_t)model->write_median_ns,
+			 "write_median_ns", (json_int_t)model->write_median_ns,
 			 "per_kib_ns", (json_int_t)model->per_kib_ns,
-			 "sigma_milli", (json_int_t)model->sigma_milli,
-			 "seed", (json_int_t)model->seed,
-			 "error_ppm", (json_int_t)model->error_ppm,
-			 "stall_every_ns", (json_int_t)model->stall_every_ns,
-			 "stall_ns", (json_int_t)model->stall_ns);
+			 "sigma_milli", (json_int_t)model->sigma_milli, "seed",
+			 (json_int_t)model->seed, "error_ppm",
+			 (json_int_t)model->error_ppm, "stall_every_ns",
+			 (json_int_t)model->stall_every_ns, "stall_ns",
+			 (json_int_t)model->stall_ns);
 }
 
 static int take_slot(struct reg_device *device)
@@ -203,7 +202,8 @@ static int take_slot(struct reg_device *device)
 static void device_add(struct reg_device *device, int fd)
 {
 	struct bind_op op = {
-		.endpoint = device->endpoint, .device = device,
+		.endpoint = device->endpoint,
+		.device = device,
 		.then = device_added,
 	};
 	json_t *message;
@@ -214,9 +214,9 @@ static void device_add(struct reg_device *device, int fd)
 		device_failed(device, "the endpoint has too many devices", 0);
 		return;
 	}
-	message = json_pack("{s:s, s:s, s:s, s:I, s:b, s:i}",
-			    "op", "device-add", "name", device->config->name,
-			    "kind", device->config->kind, "size_bytes",
+	message = json_pack("{s:s, s:s, s:s, s:I, s:b, s:i}", "op",
+			    "device-add", "name", device->config->name, "kind",
+			    device->config->kind, "size_bytes",
 			    (json_int_t)device->size_bytes, "read_only",
 			    device->config->read_only, "slot", device->slot);
 	if (strcmp(device->config->kind, "nullio") == 0)
@@ -235,7 +235,8 @@ static void device_lock(struct reg_device *device)
 	uint64_t now_ns = loop_clock_ns();
 	uint64_t retry_ns = LOCK_RETRY_NS;
 	struct event_subject subject = {
-		.device = device->name, .endpoint = device->endpoint->name,
+		.device = device->name,
+		.endpoint = device->endpoint->name,
 	};
 	int fd = device->fd;
 
@@ -308,8 +309,8 @@ void bind_device_start(struct reg_device *device)
 
 static void retry_expired(struct loop_timer *timer, uint64_t now_ns)
 {
-	struct reg_device *device = container_of(timer, struct reg_device,
-						 retry);
+	struct reg_device *device =
+		container_of(timer, struct reg_device, retry);
 
 	(void)now_ns;
 	if (device->fd >= 0)
@@ -339,7 +340,7 @@ static void device_added(struct bind_op *op, struct link_reply *reply)
 	bind_calibrate_first(device);
 }
 
-/* --- Measuring ---------------------------------------------------------------- */
+/* --- Measuring ----------------------------------------------------------- */
 
 struct capacity_write {
 	struct store_write write;
@@ -347,8 +348,7 @@ struct capacity_write {
 	struct host_call *call;
 };
 
-static void answer_calibrated(struct host_call *call,
-			      struct reg_device *device)
+static void answer_calibrated(struct host_call *call, struct reg_device *device)
 {
 	if (call)
 		host_answer(call, HOST_DONE,
@@ -359,12 +359,13 @@ static void answer_calibrated(struct host_call *call,
 /* Written down: from now on it is what admission goes by. */
 static void capacity_written(struct store_write *write)
 {
-	struct capacity_write *op = container_of(write, struct capacity_write,
-						 write);
+	struct capacity_write *op =
+		container_of(write, struct capacity_write, write);
 	struct reg_device *device = op->device;
 	struct host *host = device->endpoint->host;
 	struct event_subject subject = {
-		.device = device->name, .endpoint = device->endpoint->name,
+		.device = device->name,
+		.endpoint = device->endpoint->name,
 	};
 
 	if (write->result < 0)
@@ -405,10 +406,12 @@ static void use_capacity(struct reg_device *device,
 {
 	struct host *host = device->endpoint->host;
 	struct event_subject subject = {
-		.device = device->name, .endpoint = device->endpoint->name,
+		.device = device->name,
+		.endpoint = device->endpoint->name,
 	};
 	struct bind_op op = {
-		.endpoint = device->endpoint, .device = device,
+		.endpoint = device->endpoint,
+		.device = device,
 		.then = capacity_sent,
 	};
 	bool is_short = device->calibrate_ns == FIRST_CALIBRATION_NS && !call;
@@ -418,19 +421,23 @@ static void use_capacity(struct reg_device *device,
 	device->has_capacity = true;
 	device->calibrated_at = (int64_t)time(NULL);
 	store_capacity(device, call);
-	bind_ask(&op, json_pack("{s:s, s:s, s:o}", "op", "device-capacity",
-				"name", device->config->name, "capacity",
-				ctl_from_capacity(&device->capacity)), -1);
-	events_add(host->events, "calibrated", &subject, "device %s: %s",
-		   device->name, is_short
-		   ? "measured shortly, at its first start ('penstock device calibrate' measures it fully)"
-		   : "measured");
+	bind_ask(&op,
+		 json_pack("{s:s, s:s, s:o}", "op", "device-capacity", "name",
+			   device->config->name, "capacity",
+			   ctl_from_capacity(&device->capacity)),
+		 -1);
+	events_add(
+		host->events, "calibrated", &subject, "device %s: %s",
+		device->name,
+		is_short ?
+			"measured shortly, at its first start ('penstock device calibrate' measures it fully)" :
+			"measured");
 }
 
 static void calibrate_answered(struct bind_op *op, struct link_reply *reply)
 {
 	struct reg_device *device = op->device;
-	struct error why = { "the measurement makes no sense" };
+	struct error why = {"the measurement makes no sense"};
 	struct host_call *call = device->calibrate_call;
 	struct capacity capacity;
 
@@ -439,9 +446,10 @@ static void calibrate_answered(struct bind_op *op, struct link_reply *reply)
 		op->endpoint->calibrating = NULL;
 	if (reply->result == -ECONNRESET) {
 		device->calibrate_ns = 0;
-		host_answer(call, HOST_FAILED, NULL,
-			    "device %s: its endpoint died while it was measured",
-			    device->name);
+		host_answer(
+			call, HOST_FAILED, NULL,
+			"device %s: its endpoint died while it was measured",
+			device->name);
 		return;
 	}
 	if (reply->result == 0 &&
@@ -470,10 +478,11 @@ static void calibrate_answered(struct bind_op *op, struct link_reply *reply)
 void bind_calibrate_next(struct reg_endpoint *endpoint)
 {
 	struct bind_op op = {
-		.endpoint = endpoint, .then = calibrate_answered,
+		.endpoint = endpoint,
+		.then = calibrate_answered,
 	};
 	struct reg_device *device = NULL;
-	struct extent free_range = { 0, 0 };
+	struct extent free_range = {0, 0};
 	unsigned int i;
 
 	if (endpoint->calibrating)
@@ -491,14 +500,14 @@ void bind_calibrate_next(struct reg_endpoint *endpoint)
 						  device->size_bytes);
 	endpoint->calibrating = device;
 	op.device = device;
-	bind_ask(&op, json_pack("{s:s, s:s, s:I, s:I, s:I}",
-				"op", "device-calibrate",
-				"name", device->config->name, "duration_ns",
-				(json_int_t)device->calibrate_ns,
-				"free_offset_bytes",
-				(json_int_t)free_range.offset_bytes,
-				"free_size_bytes",
-				(json_int_t)free_range.size_bytes), -1);
+	bind_ask(
+		&op,
+		json_pack("{s:s, s:s, s:I, s:I, s:I}", "op", "device-calibrate",
+			  "name", device->config->name, "duration_ns",
+			  (json_int_t)device->calibrate_ns, "free_offset_bytes",
+			  (json_int_t)free_range.offset_bytes,
+			  "free_size_bytes", (json_int_t)free_range.size_bytes),
+		-1);
 }
 
 void bind_calibrate_first(struct reg_device *device)
@@ -508,7 +517,7 @@ void bind_calibrate_first(struct reg_device *device)
 	bind_calibrate_next(device->endpoint);
 }
 
-/* --- Life --------------------------------------------------------------------- */
+/* --- Life ---------------------------------------------------------------- */
 
 int bind_device_init(struct reg_device *device)
 {

@@ -22,7 +22,7 @@
 #include "host/listen.h"
 #include "host/records.h"
 
-/* --- Asking -------------------------------------------------------------------- */
+/* --- Asking -------------------------------------------------------------- */
 
 static void op_answered(void *arg, struct link_reply *reply)
 {
@@ -43,8 +43,7 @@ void bind_ask(const struct bind_op *op, json_t *message, int fd)
 		abort();	/* as in link_request */
 	*copy = *op;
 	op->endpoint->pending++;
-	endpoint_request(op->endpoint->process, message, fd, op_answered,
-			 copy);
+	endpoint_request(op->endpoint->process, message, fd, op_answered, copy);
 }
 
 static bool device_settled(const struct reg_device *device)
@@ -81,13 +80,14 @@ void bind_check_ready(struct host *host)
 		host->hooks.ready(host->hooks.arg);
 }
 
-/* --- Vdevs ----------------------------------------------------------------------- */
+/* --- Vdevs --------------------------------------------------------------- */
 
 static void vdev_failed(struct reg_vdev *vdev, const char *text)
 {
 	struct reg_endpoint *endpoint = reg_vdev_endpoint(vdev);
 	struct event_subject subject = {
-		.vdev = vdev->name, .endpoint = endpoint->name,
+		.vdev = vdev->name,
+		.endpoint = endpoint->name,
 	};
 
 	vdev->state = REG_VDEV_FAILED;
@@ -118,32 +118,36 @@ static void add_vdev(struct reg_vdev *vdev)
 	struct reg_endpoint *endpoint = reg_vdev_endpoint(vdev);
 	struct stats_segment *stats = endpoint_stats(endpoint->process);
 	struct bind_op op = {
-		.endpoint = endpoint, .vdev = vdev, .then = vdev_added,
+		.endpoint = endpoint,
+		.vdev = vdev,
+		.then = vdev_added,
 	};
 
 	if (vdev->slot < 0) {
 		vdev->slot = reg_slot_take(endpoint);
 		if (vdev->slot < 0) {
-			vdev_failed(vdev, "the endpoint has too many vdevs and processes");
+			vdev_failed(
+				vdev,
+				"the endpoint has too many vdevs and processes");
 			return;
 		}
 		memset(&stats->processes[vdev->slot], 0,
 		       sizeof(stats->processes[0]));
 	}
 	vdev->is_added = true;
-	bind_ask(&op, json_pack("{s:s, s:s, s:s, s:I, s:I, s:i, s:b, s:i, s:o}",
-				"op", "vdev-add", "name", vdev->name,
-				"device", vdev->pool->device->config->name,
-				"offset_bytes",
-				(json_int_t)vdev->offset_bytes,
-				"size_bytes", (json_int_t)vdev->size_bytes,
-				"queues", (int)vdev->queues,
-				"read_only", vdev->read_only,
-				"slot", vdev->slot, "limits",
-				ctl_from_sched_limits(&vdev->limits)), -1);
+	bind_ask(&op,
+		 json_pack("{s:s, s:s, s:s, s:I, s:I, s:i, s:b, s:i, s:o}",
+			   "op", "vdev-add", "name", vdev->name, "device",
+			   vdev->pool->device->config->name, "offset_bytes",
+			   (json_int_t)vdev->offset_bytes, "size_bytes",
+			   (json_int_t)vdev->size_bytes, "queues",
+			   (int)vdev->queues, "read_only", vdev->read_only,
+			   "slot", vdev->slot, "limits",
+			   ctl_from_sched_limits(&vdev->limits)),
+		 -1);
 }
 
-/* --- Ways in ----------------------------------------------------------------------- */
+/* --- Ways in ------------------------------------------------------------- */
 
 static void listening(struct bind_op *op, struct link_reply *reply)
 {
@@ -162,11 +166,13 @@ static void add_listener(struct reg_vdev *vdev, struct reg_process *process)
 {
 	const char *path = process ? process->vhost_user : vdev->vhost_user;
 	int *listen_fd = process ? &process->listen_fd : &vdev->listen_fd;
-	bool *is_listening = process ? &process->is_listening
-				     : &vdev->is_listening;
+	bool *is_listening =
+		process ? &process->is_listening : &vdev->is_listening;
 	struct bind_op op = {
-		.endpoint = reg_vdev_endpoint(vdev), .vdev = vdev,
-		.process = process, .then = listening,
+		.endpoint = reg_vdev_endpoint(vdev),
+		.vdev = vdev,
+		.process = process,
+		.then = listening,
 	};
 	struct error why;
 	int fd;
@@ -175,12 +181,11 @@ static void add_listener(struct reg_vdev *vdev, struct reg_process *process)
 		return;
 	if (*listen_fd < 0 && listen_open(path, listen_fd, &why) < 0) {
 		if (strcmp(vdev->error.text, why.text)) {
-			struct event_subject subject = { .vdev = vdev->name };
+			struct event_subject subject = {.vdev = vdev->name};
 
 			vdev->error = why;
-			events_add(op.endpoint->host->events, "error",
-				   &subject, "vdev %s: %s", vdev->name,
-				   why.text);
+			events_add(op.endpoint->host->events, "error", &subject,
+				   "vdev %s: %s", vdev->name, why.text);
 		}
 		return;
 	}
@@ -189,9 +194,11 @@ static void add_listener(struct reg_vdev *vdev, struct reg_process *process)
 		return;		/* tried again by bind_retry_listeners */
 	*is_listening = true;
 	vdev->error.text[0] = '\0';
-	bind_ask(&op, json_pack("{s:s, s:s, s:i}", "op", "listen", "vdev",
-				vdev->name, "pasid",
-				process ? (int)process->pasid : 0), fd);
+	bind_ask(&op,
+		 json_pack("{s:s, s:s, s:i}", "op", "listen", "vdev",
+			   vdev->name, "pasid",
+			   process ? (int)process->pasid : 0),
+		 fd);
 }
 
 void bind_retry_listeners(struct host *host)
@@ -210,22 +217,20 @@ void bind_retry_listeners(struct host *host)
 			add_listener(process->vdev, process);
 }
 
-/* --- Processes ---------------------------------------------------------------------- */
+/* --- Processes ----------------------------------------------------------- */
 
-json_t *bind_process_message(const struct reg_process *process,
-			     const char *op)
+json_t *bind_process_message(const struct reg_process *process, const char *op)
 {
 	struct sched_params params;
 	json_t *message;
 
 	promise_params(process, &params);
-	message = json_pack("{s:s, s:I, s:s, s:i, s:b, s:o, s:o}",
-			    "op", op, "pasid", (json_int_t)process->pasid,
-			    "vdev", process->vdev->name,
-			    "slot", process->slot,
-			    "own_socket", process->vhost_user != NULL,
-			    "params", ctl_from_sched_params(&params),
-			    "sla", ctl_from_sla(&process->sla));
+	message = json_pack("{s:s, s:I, s:s, s:i, s:b, s:o, s:o}", "op", op,
+			    "pasid", (json_int_t)process->pasid, "vdev",
+			    process->vdev->name, "slot", process->slot,
+			    "own_socket", process->vhost_user != NULL, "params",
+			    ctl_from_sched_params(&params), "sla",
+			    ctl_from_sla(&process->sla));
 	if (process->has_match)
 		json_object_set_new(message, "match_ioprio",
 				    json_integer(process->match_ioprio));
@@ -235,7 +240,8 @@ json_t *bind_process_message(const struct reg_process *process,
 static void process_added(struct bind_op *op, struct link_reply *reply)
 {
 	struct event_subject subject = {
-		.pasid = op->process->pasid, .vdev = op->process->vdev->name,
+		.pasid = op->process->pasid,
+		.vdev = op->process->vdev->name,
 	};
 
 	if (reply->result >= 0 || reply->result == -ECONNRESET)
@@ -251,8 +257,10 @@ static void add_process(struct reg_process *process)
 	struct reg_endpoint *endpoint = reg_vdev_endpoint(process->vdev);
 	struct stats_segment *stats = endpoint_stats(endpoint->process);
 	struct bind_op op = {
-		.endpoint = endpoint, .process = process,
-		.vdev = process->vdev, .then = process_added,
+		.endpoint = endpoint,
+		.process = process,
+		.vdev = process->vdev,
+		.then = process_added,
 	};
 
 	if (process->slot < 0) {
@@ -273,16 +281,19 @@ static void process_updated(struct bind_op *op, struct link_reply *reply)
 		host_answer(op->call, HOST_FAILED, NULL, "process %u: %s",
 			    op->process->pasid, reply->text);
 	else
-		host_answer(op->call, HOST_DONE,
-			    host_process(op->endpoint->host,
-					 op->process->pasid), "%s", "");
+		host_answer(
+			op->call, HOST_DONE,
+			host_process(op->endpoint->host, op->process->pasid),
+			"%s", "");
 }
 
 void bind_process_update(struct reg_process *process, struct host_call *call)
 {
 	struct bind_op op = {
 		.endpoint = reg_vdev_endpoint(process->vdev),
-		.process = process, .call = call, .then = process_updated,
+		.process = process,
+		.call = call,
+		.then = process_updated,
 	};
 
 	if (!process->is_added || !op.endpoint->is_connected) {
@@ -298,23 +309,26 @@ void bind_process_update(struct reg_process *process, struct host_call *call)
 void bind_admit(struct host *host, struct reg_process *process)
 {
 	struct event_subject subject = {
-		.pasid = process->pasid, .vdev = process->vdev->name,
+		.pasid = process->pasid,
+		.vdev = process->vdev->name,
 	};
 	struct promise_refusal refusal;
 
 	if (process->state != REG_PROCESS_PENDING)
 		return;
 	memset(&process->refusal, 0, sizeof(process->refusal));
-	if (promise_admit(host->registry, process, &process->sla, &refusal) == 0) {
+	if (promise_admit(host->registry, process, &process->sla, &refusal) ==
+	    0) {
 		process->state = REG_PROCESS_BOUND;
 		return;
 	}
 	process->refusal = refusal;
 	if (process->is_best_effort) {
 		process->state = REG_PROCESS_BOUND;
-		events_add(host->events, "refused", &subject,
-			   "process %u (%s) runs without a promise, as best effort: %s",
-			   process->pasid, process->name, refusal.text.text);
+		events_add(
+			host->events, "refused", &subject,
+			"process %u (%s) runs without a promise, as best effort: %s",
+			process->pasid, process->name, refusal.text.text);
 		return;
 	}
 	process->state = REG_PROCESS_REFUSED;
@@ -323,7 +337,7 @@ void bind_admit(struct host *host, struct reg_process *process)
 		   process->name, refusal.text.text);
 }
 
-/* --- Sync --------------------------------------------------------------------------- */
+/* --- Sync ---------------------------------------------------------------- */
 
 static bool vdev_may_serve(const struct reg_vdev *vdev)
 {
@@ -366,7 +380,7 @@ void bind_sync(struct reg_endpoint *endpoint)
 			add_listener(vdev, NULL);
 }
 
-/* --- Places ------------------------------------------------------------------------- */
+/* --- Places -------------------------------------------------------------- */
 
 struct placement_write {
 	struct store_write write;
@@ -375,9 +389,8 @@ struct placement_write {
 
 static void placement_written(struct store_write *write)
 {
-	struct placement_write *op = container_of(write,
-						  struct placement_write,
-						  write);
+	struct placement_write *op =
+		container_of(write, struct placement_write, write);
 	struct reg_vdev *vdev = op->vdev;
 
 	vdev->is_writing = false;
@@ -420,7 +433,8 @@ void bind_device_ready(struct reg_device *device)
 {
 	struct host *host = device->endpoint->host;
 	struct event_subject subject = {
-		.device = device->name, .endpoint = device->endpoint->name,
+		.device = device->name,
+		.endpoint = device->endpoint->name,
 	};
 	struct reg_process *process;
 	struct reg_vdev *vdev;
@@ -437,15 +451,17 @@ void bind_device_ready(struct reg_device *device)
 		return;
 	}
 	device->state = REG_DEVICE_READY;
-	events_add(host->events, "device-ready", &subject,
-		   "device %s is ready", device->name);
+	events_add(host->events, "device-ready", &subject, "device %s is ready",
+		   device->name);
 	for (vdev = host->registry->vdevs; vdev; vdev = vdev->next) {
 		if (vdev->pool->device != device ||
 		    vdev->state != REG_VDEV_PENDING)
 			continue;
-		if (vdev->is_placed && vdev->offset_bytes + vdev->size_bytes >
-		    device->size_bytes)
-			vdev_failed(vdev, "its device is smaller than it was: part of the data is gone");
+		if (vdev->is_placed &&
+		    vdev->offset_bytes + vdev->size_bytes > device->size_bytes)
+			vdev_failed(
+				vdev,
+				"its device is smaller than it was: part of the data is gone");
 		else if (!vdev->is_journaled && !vdev->is_writing)
 			place_vdev(host, vdev);
 	}
@@ -456,7 +472,7 @@ void bind_device_ready(struct reg_device *device)
 	bind_sync(device->endpoint);
 }
 
-/* --- Losing -------------------------------------------------------------------------- */
+/* --- Losing -------------------------------------------------------------- */
 
 void bind_reset(struct reg_endpoint *endpoint)
 {

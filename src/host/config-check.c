@@ -15,7 +15,7 @@
 
 #define EXTENT_BYTES	(UINT64_C(1) << 20)
 
-/* --- Unique names --------------------------------------------------------- */
+/* --- Unique names -------------------------------------------------------- */
 
 static int check_endpoint_names(struct reader *reader)
 {
@@ -30,16 +30,18 @@ static int check_endpoint_names(struct reader *reader)
 		for (j = 0; j < i; j++) {
 			other = &config->endpoints[j];
 			if (strcmp(endpoint->name, other->name) == 0)
-				return reader_fail(reader, endpoint->line,
-						   "endpoint '%s' twice (first in line %u)",
-						   endpoint->name, other->line);
+				return reader_fail(
+					reader, endpoint->line,
+					"endpoint '%s' twice (first in line %u)",
+					endpoint->name, other->line);
 		}
 		if (strlen(config->state) + strlen(endpoint->name) +
-		    sizeof("/.control") > path_max)
-			return reader_fail(reader, endpoint->line,
-					   "the control socket of '%s' in %s would have too long a path (%zu characters at most)",
-					   endpoint->name, config->state,
-					   path_max - 1);
+			    sizeof("/.control") >
+		    path_max)
+			return reader_fail(
+				reader, endpoint->line,
+				"the control socket of '%s' in %s would have too long a path (%zu characters at most)",
+				endpoint->name, config->state, path_max - 1);
 	}
 	return 0;
 }
@@ -55,8 +57,8 @@ static int check_device(struct reader *reader, unsigned int endpoint_index,
 
 	for (i = 0; i <= endpoint_index; i++) {
 		const struct config_endpoint *endpoint = &config->endpoints[i];
-		unsigned int end = i == endpoint_index ? device_index
-						       : endpoint->device_count;
+		unsigned int end = i == endpoint_index ? device_index :
+							 endpoint->device_count;
 
 		for (j = 0; j < end; j++) {
 			const struct config_device *other =
@@ -64,17 +66,18 @@ static int check_device(struct reader *reader, unsigned int endpoint_index,
 
 			if (i == endpoint_index &&
 			    strcmp(device->name, other->name) == 0)
-				return reader_fail(reader, device->line,
-						   "device '%s' twice in endpoint '%s' (first in line %u)",
-						   device->name,
-						   endpoint->name,
-						   other->line);
+				return reader_fail(
+					reader, device->line,
+					"device '%s' twice in endpoint '%s' (first in line %u)",
+					device->name, endpoint->name,
+					other->line);
 			if (device->path && other->path &&
 			    strcmp(device->path, other->path) == 0)
-				return reader_fail(reader, device->line,
-						   "device '%s': path %s is device '%s' already (line %u)",
-						   device->name, device->path,
-						   other->name, other->line);
+				return reader_fail(
+					reader, device->line,
+					"device '%s': path %s is device '%s' already (line %u)",
+					device->name, device->path, other->name,
+					other->line);
 		}
 	}
 	return 0;
@@ -96,7 +99,7 @@ static int check_devices(struct reader *reader)
 	return 0;
 }
 
-/* --- Sockets -------------------------------------------------------------- */
+/* --- Sockets ------------------------------------------------------------- */
 
 struct socket_use {
 	const char *path;
@@ -107,7 +110,7 @@ struct socket_use {
 /* The i-th path at which somebody is to listen; path NULL: none here. */
 static struct socket_use socket_at(const struct config *config, unsigned int i)
 {
-	struct socket_use use = { NULL, NULL, 0 };
+	struct socket_use use = {NULL, NULL, 0};
 
 	if (i == 0) {
 		use.path = config->api.unix_path;
@@ -122,8 +125,9 @@ static struct socket_use socket_at(const struct config *config, unsigned int i)
 		use.path = vdev->vhost_user;
 		if (i % 2)
 			use.path = vdev->nbd &&
-				strncmp(vdev->nbd, "unix:", 5) == 0 ?
-				vdev->nbd + 5 : NULL;
+					strncmp(vdev->nbd, "unix:", 5) == 0 ?
+				vdev->nbd + 5 :
+				NULL;
 		use.of = vdev->name;
 		use.line = vdev->line;
 		return use;
@@ -138,8 +142,7 @@ static struct socket_use socket_at(const struct config *config, unsigned int i)
 static int check_sockets(struct reader *reader)
 {
 	const struct config *config = reader->config;
-	unsigned int count = 1 + 2 * config->vdev_count +
-		config->process_count;
+	unsigned int count = 1 + 2 * config->vdev_count + config->process_count;
 	unsigned int i, j;
 
 	for (i = 1; i < count; i++) {
@@ -149,16 +152,16 @@ static int check_sockets(struct reader *reader)
 			struct socket_use other = socket_at(config, j);
 
 			if (other.path && strcmp(use.path, other.path) == 0)
-				return reader_fail(reader, use.line,
-						   "socket %s of '%s' is that of %s already (line %u)",
-						   use.path, use.of, other.of,
-						   other.line);
+				return reader_fail(
+					reader, use.line,
+					"socket %s of '%s' is that of %s already (line %u)",
+					use.path, use.of, other.of, other.line);
 		}
 	}
 	return 0;
 }
 
-/* --- Pools ---------------------------------------------------------------- */
+/* --- Pools --------------------------------------------------------------- */
 
 static const struct config_endpoint *find_endpoint(const struct config *config,
 						   const char *name)
@@ -171,8 +174,8 @@ static const struct config_endpoint *find_endpoint(const struct config *config,
 	return NULL;
 }
 
-static const struct config_device *
-find_device(const struct config *config, const struct config_pool_device *at)
+static const struct config_device *find_device(
+	const struct config *config, const struct config_pool_device *at)
 {
 	const struct config_endpoint *endpoint =
 		find_endpoint(config, at->endpoint);
@@ -212,8 +215,8 @@ static int check_device_once(struct reader *reader, unsigned int pool_index,
 
 	for (i = 0; i <= pool_index; i++) {
 		const struct config_pool *other = &config->pools[i];
-		unsigned int end = i == pool_index ? device_index
-						   : other->device_count;
+		unsigned int end =
+			i == pool_index ? device_index : other->device_count;
 
 		for (j = 0; j < end; j++) {
 			const struct config_pool_device *there =
@@ -225,10 +228,11 @@ static int check_device_once(struct reader *reader, unsigned int pool_index,
 			    strcmp(at->endpoint, there->endpoint) ||
 			    strcmp(at->device, there->device))
 				continue;
-			return reader_fail(reader, at->line,
-					   "device %s/%s is in pool '%s' already (line %u)",
-					   at->endpoint, at->device,
-					   other->name, there->line);
+			return reader_fail(
+				reader, at->line,
+				"device %s/%s is in pool '%s' already (line %u)",
+				at->endpoint, at->device, other->name,
+				there->line);
 		}
 	}
 	return 0;
@@ -261,10 +265,10 @@ static int check_pool_devices(struct reader *reader, unsigned int pool_index)
 		}
 		device = find_device(config, at);
 		if (!device)
-			return reader_fail(reader, at->line,
-					   "pool '%s': there is no device %s/%s",
-					   pool->name, at->endpoint,
-					   at->device);
+			return reader_fail(
+				reader, at->line,
+				"pool '%s': there is no device %s/%s",
+				pool->name, at->endpoint, at->device);
 		if (!device->served)
 			pool->served = false;
 	}
@@ -281,9 +285,10 @@ static int check_from(struct reader *reader, struct config_pool *pool)
 		const struct config_pool *next = find_pool(config, at->from);
 
 		if (!next)
-			return reader_fail(reader, at->line,
-					   "pool '%s': there is no pool '%s' to split it from",
-					   at->name, at->from);
+			return reader_fail(
+				reader, at->line,
+				"pool '%s': there is no pool '%s' to split it from",
+				at->name, at->from);
 		if (steps >= config->pool_count)
 			return reader_fail(reader, pool->line,
 					   "pool '%s' is split from itself",
@@ -317,13 +322,14 @@ static int check_pool(struct reader *reader, unsigned int index)
 				  pool->name);
 	}
 	if (ret == 0 && pool->served && pool->thin)
-		ret = reader_note(reader, pool->line,
-				  "pool '%s': thin provisioning (it is served as thick)",
-				  pool->name);
+		ret = reader_note(
+			reader, pool->line,
+			"pool '%s': thin provisioning (it is served as thick)",
+			pool->name);
 	return ret;
 }
 
-/* --- Vdevs ---------------------------------------------------------------- */
+/* --- Vdevs --------------------------------------------------------------- */
 
 /* Is there room in the pool for this vdev and all before it? */
 static int check_room(struct reader *reader, const struct config_vdev *vdev)
@@ -351,10 +357,12 @@ static int check_room(struct reader *reader, const struct config_vdev *vdev)
 	units_format_size(size, sizeof(size), vdev->size_bytes);
 	units_format_size(free_text, sizeof(free_text),
 			  used_bytes < device->size_bytes ?
-			  device->size_bytes - used_bytes : 0);
-	return reader_fail(reader, vdev->line,
-			   "vdev '%s' of %s does not fit: pool '%s' has %s left",
-			   vdev->name, size, vdev->pool, free_text);
+				  device->size_bytes - used_bytes :
+				  0);
+	return reader_fail(
+		reader, vdev->line,
+		"vdev '%s' of %s does not fit: pool '%s' has %s left",
+		vdev->name, size, vdev->pool, free_text);
 }
 
 static int check_vdev(struct reader *reader, struct config_vdev *vdev)
@@ -388,15 +396,15 @@ static int check_vdev(struct reader *reader, struct config_vdev *vdev)
 	if (vdev->endpoint &&
 	    strcmp(vdev->endpoint, pool->devices[0].endpoint)) {
 		vdev->served = false;
-		return reader_note(reader, vdev->line,
-				   "vdev '%s': endpoint '%s' with a pool of endpoint '%s'",
-				   vdev->name, vdev->endpoint,
-				   pool->devices[0].endpoint);
+		return reader_note(
+			reader, vdev->line,
+			"vdev '%s': endpoint '%s' with a pool of endpoint '%s'",
+			vdev->name, vdev->endpoint, pool->devices[0].endpoint);
 	}
 	return check_room(reader, vdev);
 }
 
-/* --- Processes -------------------------------------------------------------- */
+/* --- Processes ----------------------------------------------------------- */
 
 static const struct config_vdev *find_vdev(const struct config *config,
 					   const char *name)
@@ -420,23 +428,23 @@ static int check_process_differs(struct reader *reader,
 					   "pasid %u twice (first in line %u)",
 					   process->pasid, other->line);
 		if (strcmp(other->name, process->name) == 0)
-			return reader_fail(reader, process->line,
-					   "process '%s' twice (first in line %u)",
-					   process->name, other->line);
+			return reader_fail(
+				reader, process->line,
+				"process '%s' twice (first in line %u)",
+				process->name, other->line);
 		if (process->has_match && other->has_match &&
 		    process->match_ioprio == other->match_ioprio &&
 		    process->vdev && other->vdev &&
 		    strcmp(process->vdev, other->vdev) == 0)
-			return reader_fail(reader, process->line,
-					   "processes %u and %u of vdev '%s' match the same I/O priority",
-					   other->pasid, process->pasid,
-					   process->vdev);
+			return reader_fail(
+				reader, process->line,
+				"processes %u and %u of vdev '%s' match the same I/O priority",
+				other->pasid, process->pasid, process->vdev);
 	}
 	return 0;
 }
 
-static int check_process(struct reader *reader,
-			 struct config_process *process)
+static int check_process(struct reader *reader, struct config_process *process)
 {
 	const struct config_vdev *vdev;
 	int ret;

@@ -14,10 +14,13 @@
 #define MODEL_SERVERS_DEFAULT	8U
 #define MODEL_TIME_MAX_NS	UINT64_C(60000000000)
 
-static const struct { const char *word; bool served; } kinds[] = {
-	{ "file", true }, { "memory", true }, { "nullio", true },
-	{ "nbd", false }, { "vhost-user", false }, { "nic", false },
-	{ "crypto", false },
+static const struct {
+	const char *word;
+	bool served;
+} kinds[] = {
+	{"file", true},	   {"memory", true},	  {"nullio", true},
+	{"nbd", false},	   {"vhost-user", false}, {"nic", false},
+	{"crypto", false},
 };
 #define KINDS	(sizeof(kinds) / sizeof(kinds[0]))
 
@@ -39,9 +42,10 @@ static int read_kind(struct reader *reader, const struct reader_key *key,
 		device->kind = strdup(text);
 		return device->kind ? 0 : -ENOMEM;
 	}
-	return reader_fail(reader, reader_line(node),
-			   "'%s' is not a kind of device: file, memory, nullio (later: nbd, vhost-user, nic, crypto)",
-			   text);
+	return reader_fail(
+		reader, reader_line(node),
+		"'%s' is not a kind of device: file, memory, nullio (later: nbd, vhost-user, nic, crypto)",
+		text);
 }
 
 /* A time of the model, not beyond what makes sense. */
@@ -75,8 +79,7 @@ static int read_sigma(struct reader *reader, const struct reader_key *key,
 	sigma = strtod(text, &end);
 	if (*end || end == text || !(sigma >= 0.0 && sigma <= 3.0))
 		return reader_fail(reader, reader_line(node),
-				   "sigma must be from 0 to 3, not '%s'",
-				   text);
+				   "sigma must be from 0 to 3, not '%s'", text);
 	*(uint32_t *)field = (uint32_t)(sigma * 1000.0 + 0.5);
 	return 0;
 }
@@ -97,17 +100,17 @@ static int read_latency(struct reader *reader, const struct reader_key *key,
 			yaml_node_t *node, void *object)
 {
 	static const struct reader_key keys[] = {
-		{ "read", read_model_time,
-		  offsetof(struct block_model, read_median_ns), false },
-		{ "write", read_model_time,
-		  offsetof(struct block_model, write_median_ns), false },
-		{ "sigma", read_sigma,
-		  offsetof(struct block_model, sigma_milli), false },
-		{ "servers", read_servers,
-		  offsetof(struct block_model, servers), false },
-		{ "per-kib", read_model_time,
-		  offsetof(struct block_model, per_kib_ns), false },
-		{ NULL, NULL, 0, false },
+		{"read", read_model_time,
+		 offsetof(struct block_model, read_median_ns), false},
+		{"write", read_model_time,
+		 offsetof(struct block_model, write_median_ns), false},
+		{"sigma", read_sigma, offsetof(struct block_model, sigma_milli),
+		 false},
+		{"servers", read_servers, offsetof(struct block_model, servers),
+		 false},
+		{"per-kib", read_model_time,
+		 offsetof(struct block_model, per_kib_ns), false},
+		{NULL, NULL, 0, false},
 	};
 	struct block_model *model = object;
 	int ret;
@@ -124,8 +127,9 @@ static int read_latency(struct reader *reader, const struct reader_key *key,
 		return ret;
 	if (!model->read_median_ns && !model->write_median_ns &&
 	    !model->per_kib_ns)
-		return reader_fail(reader, reader_line(node),
-				   "latency names no time (read, write, per-kib)");
+		return reader_fail(
+			reader, reader_line(node),
+			"latency names no time (read, write, per-kib)");
 	return 0;
 }
 
@@ -149,9 +153,10 @@ static int read_error_share(struct reader *reader, const struct reader_key *key,
 	else if (strcmp(end, "ppm") != 0)
 		end = NULL;
 	if (!end || !(value >= 0.0 && value <= 1000000.0))
-		return reader_fail(reader, reader_line(node),
-				   "error must be a share such as '10ppm' or '0.1%%', not '%s'",
-				   text);
+		return reader_fail(
+			reader, reader_line(node),
+			"error must be a share such as '10ppm' or '0.1%%', not '%s'",
+			text);
 	*(uint32_t *)field = (uint32_t)(value + 0.5);
 	return 0;
 }
@@ -160,11 +165,11 @@ static int read_stall(struct reader *reader, const struct reader_key *key,
 		      yaml_node_t *node, void *object)
 {
 	static const struct reader_key keys[] = {
-		{ "every", read_model_time,
-		  offsetof(struct block_model, stall_every_ns), true },
-		{ "for", read_model_time,
-		  offsetof(struct block_model, stall_ns), true },
-		{ NULL, NULL, 0, false },
+		{"every", read_model_time,
+		 offsetof(struct block_model, stall_every_ns), true},
+		{"for", read_model_time, offsetof(struct block_model, stall_ns),
+		 true},
+		{NULL, NULL, 0, false},
 	};
 	struct block_model *model = object;
 	int ret;
@@ -173,8 +178,9 @@ static int read_stall(struct reader *reader, const struct reader_key *key,
 	if (ret < 0)
 		return ret;
 	if (model->stall_ns == 0 || model->stall_ns >= model->stall_every_ns)
-		return reader_fail(reader, reader_line(node),
-				   "stall: 'for' must be more than nothing and less than 'every'");
+		return reader_fail(
+			reader, reader_line(node),
+			"stall: 'for' must be more than nothing and less than 'every'");
 	return 0;
 }
 
@@ -194,13 +200,12 @@ static int read_model(struct reader *reader, const struct reader_key *key,
 		      yaml_node_t *node, void *field)
 {
 	static const struct reader_key keys[] = {
-		{ "latency", read_latency, 0, false },
-		{ "error", read_error_share,
-		  offsetof(struct block_model, error_ppm), false },
-		{ "stall", read_stall, 0, false },
-		{ "seed", read_seed, offsetof(struct block_model, seed),
-		  false },
-		{ NULL, NULL, 0, false },
+		{"latency", read_latency, 0, false},
+		{"error", read_error_share,
+		 offsetof(struct block_model, error_ppm), false},
+		{"stall", read_stall, 0, false},
+		{"seed", read_seed, offsetof(struct block_model, seed), false},
+		{NULL, NULL, 0, false},
 	};
 
 	return reader_mapping(reader, node, key->name, keys, field);
@@ -209,18 +214,18 @@ static int read_model(struct reader *reader, const struct reader_key *key,
 static int read_device(struct reader *reader, yaml_node_t *node, void *element)
 {
 	static const struct reader_key keys[] = {
-		{ "name", reader_name, offsetof(struct config_device, name),
-		  true },
-		{ "kind", read_kind, 0, true },
-		{ "path", reader_string, offsetof(struct config_device, path),
-		  false },
-		{ "size", reader_size,
-		  offsetof(struct config_device, size_bytes), false },
-		{ "read-only", reader_bool,
-		  offsetof(struct config_device, read_only), false },
-		{ "model", read_model, offsetof(struct config_device, model),
-		  false },
-		{ NULL, NULL, 0, false },
+		{"name", reader_name, offsetof(struct config_device, name),
+		 true},
+		{"kind", read_kind, 0, true},
+		{"path", reader_string, offsetof(struct config_device, path),
+		 false},
+		{"size", reader_size,
+		 offsetof(struct config_device, size_bytes), false},
+		{"read-only", reader_bool,
+		 offsetof(struct config_device, read_only), false},
+		{"model", read_model, offsetof(struct config_device, model),
+		 false},
+		{NULL, NULL, 0, false},
 	};
 	struct config_device *device = element;
 	unsigned int line = reader_line(node);
@@ -242,13 +247,15 @@ static int read_device(struct reader *reader, yaml_node_t *node, void *element)
 				   device->name, device->kind);
 	if (strcmp(device->kind, "file") == 0) {
 		if (!device->path)
-			return reader_fail(reader, line,
-					   "device '%s' of kind file has no 'path'",
-					   device->name);
+			return reader_fail(
+				reader, line,
+				"device '%s' of kind file has no 'path'",
+				device->name);
 		if (device->path[0] != '/')
-			return reader_fail(reader, line,
-					   "device '%s': path '%s' is not absolute",
-					   device->name, device->path);
+			return reader_fail(
+				reader, line,
+				"device '%s': path '%s' is not absolute",
+				device->name, device->path);
 		return 0;
 	}
 	if (device->path)
@@ -266,7 +273,8 @@ static int read_devices(struct reader *reader, const struct reader_key *key,
 			yaml_node_t *node, void *object)
 {
 	static const struct reader_list list = {
-		.what = "devices", .most = CONFIG_DEVICES_MAX,
+		.what = "devices",
+		.most = CONFIG_DEVICES_MAX,
 		.element_size = sizeof(struct config_device),
 		.read = read_device,
 	};
@@ -275,8 +283,7 @@ static int read_devices(struct reader *reader, const struct reader_key *key,
 	int ret;
 
 	(void)key;
-	ret = reader_list(reader, node, &list, &array,
-			  &endpoint->device_count);
+	ret = reader_list(reader, node, &list, &array, &endpoint->device_count);
 	endpoint->devices = array;
 	return ret;
 }
@@ -327,15 +334,14 @@ static int read_endpoint(struct reader *reader, yaml_node_t *node,
 			 void *element)
 {
 	static const struct reader_key keys[] = {
-		{ "name", reader_name, offsetof(struct config_endpoint, name),
-		  true },
-		{ "cpu", read_cpu, offsetof(struct config_endpoint, cpu),
-		  false },
-		{ "nice", read_nice, offsetof(struct config_endpoint, nice),
-		  false },
-		{ "poll", read_poll, 0, false },
-		{ "devices", read_devices, 0, false },
-		{ NULL, NULL, 0, false },
+		{"name", reader_name, offsetof(struct config_endpoint, name),
+		 true},
+		{"cpu", read_cpu, offsetof(struct config_endpoint, cpu), false},
+		{"nice", read_nice, offsetof(struct config_endpoint, nice),
+		 false},
+		{"poll", read_poll, 0, false},
+		{"devices", read_devices, 0, false},
+		{NULL, NULL, 0, false},
 	};
 	struct config_endpoint *endpoint = element;
 
@@ -348,7 +354,8 @@ int config_read_endpoints(struct reader *reader, const struct reader_key *key,
 			  yaml_node_t *node, void *object)
 {
 	static const struct reader_list list = {
-		.what = "endpoints", .most = CONFIG_ENDPOINTS_MAX,
+		.what = "endpoints",
+		.most = CONFIG_ENDPOINTS_MAX,
 		.element_size = sizeof(struct config_endpoint),
 		.read = read_endpoint,
 	};
@@ -357,8 +364,7 @@ int config_read_endpoints(struct reader *reader, const struct reader_key *key,
 	int ret;
 
 	(void)key;
-	ret = reader_list(reader, node, &list, &array,
-			  &config->endpoint_count);
+	ret = reader_list(reader, node, &list, &array, &config->endpoint_count);
 	config->endpoints = array;
 	return ret;
 }

@@ -75,9 +75,10 @@ static const char *node_word(const yaml_node_t *node)
 static int reader_visit(struct reader *reader, const yaml_node_t *node)
 {
 	if (++reader->visited > READER_NODES_MAX)
-		return reader_fail(reader, reader_line(node),
-				   "more than %u values in all (aliases count each time)",
-				   READER_NODES_MAX);
+		return reader_fail(
+			reader, reader_line(node),
+			"more than %u values in all (aliases count each time)",
+			READER_NODES_MAX);
 	return 0;
 }
 
@@ -93,8 +94,8 @@ int reader_text(struct reader *reader, const char *what, yaml_node_t *node,
 		return reader_fail(reader, reader_line(node),
 				   "%s contains a NUL character", what);
 	if (node->data.scalar.length == 0)
-		return reader_fail(reader, reader_line(node),
-				   "%s is empty", what);
+		return reader_fail(reader, reader_line(node), "%s is empty",
+				   what);
 	*ret_text = (const char *)node->data.scalar.value;
 	return 0;
 }
@@ -134,8 +135,8 @@ static unsigned int seen_before(struct reader *reader,
 	const yaml_node_pair_t *other = mapping->data.mapping.pairs.start;
 
 	for (; other < pair; other++) {
-		const yaml_node_t *key = yaml_document_get_node(reader->document,
-								other->key);
+		const yaml_node_t *key =
+			yaml_document_get_node(reader->document, other->key);
 
 		if (strcmp((const char *)key->data.scalar.value, name) == 0)
 			return reader_line(key);
@@ -162,10 +163,10 @@ int reader_pairs(struct reader *reader, yaml_node_t *node, const char *what,
 				   what, node_word(node));
 	for (pair = node->data.mapping.pairs.start;
 	     pair < node->data.mapping.pairs.top; pair++) {
-		yaml_node_t *key = yaml_document_get_node(reader->document,
-							  pair->key);
-		yaml_node_t *value = yaml_document_get_node(reader->document,
-							    pair->value);
+		yaml_node_t *key =
+			yaml_document_get_node(reader->document, pair->key);
+		yaml_node_t *value =
+			yaml_document_get_node(reader->document, pair->value);
 		const char *name;
 		unsigned int first;
 
@@ -181,9 +182,10 @@ int reader_pairs(struct reader *reader, yaml_node_t *node, const char *what,
 					   most);
 		first = seen_before(reader, node, pair, name);
 		if (first)
-			return reader_fail(reader, reader_line(key),
-					   "%s has the key '%s' twice (first in line %u)",
-					   what, name, first);
+			return reader_fail(
+				reader, reader_line(key),
+				"%s has the key '%s' twice (first in line %u)",
+				what, name, first);
 		ret = read(reader, key, name, value, arg);
 		if (ret < 0)
 			return ret;
@@ -206,11 +208,10 @@ static int table_pair(struct reader *reader, yaml_node_t *key_node,
 	char known[256];
 
 	if (!key)
-		return reader_fail(reader, reader_line(key_node),
-				   "%s has no key '%s'; there are: %s",
-				   table->what, name,
-				   known_keys(table->keys, known,
-					      sizeof(known)));
+		return reader_fail(
+			reader, reader_line(key_node),
+			"%s has no key '%s'; there are: %s", table->what, name,
+			known_keys(table->keys, known, sizeof(known)));
 	table->seen |= UINT64_C(1) << (key - table->keys);
 	return key->read(reader, key, value, table->object + key->offset);
 }
@@ -219,7 +220,9 @@ int reader_mapping(struct reader *reader, yaml_node_t *node, const char *what,
 		   const struct reader_key *keys, void *object)
 {
 	struct table table = {
-		.what = what, .keys = keys, .object = object,
+		.what = what,
+		.keys = keys,
+		.object = object,
 	};
 	unsigned int i;
 	int ret;
@@ -253,8 +256,8 @@ int reader_list(struct reader *reader, yaml_node_t *node,
 				   node_word(node));
 	for (item = node->data.sequence.items.start;
 	     item < node->data.sequence.items.top; item++) {
-		yaml_node_t *element = yaml_document_get_node(reader->document,
-							      *item);
+		yaml_node_t *element =
+			yaml_document_get_node(reader->document, *item);
 		void *grown;
 		char *slot;
 
@@ -297,8 +300,8 @@ int reader_number(struct reader *reader, const char *what, yaml_node_t *node,
 				   text);
 	if (errno || value < least || value > most)
 		return reader_fail(reader, reader_line(node),
-				   "%s must be from %lld to %lld, not %s",
-				   what, least, most, text);
+				   "%s must be from %lld to %lld, not %s", what,
+				   least, most, text);
 	*ret_value = value;
 	return 0;
 }
@@ -374,9 +377,10 @@ int reader_size(struct reader *reader, const struct reader_key *key,
 		return reader_fail(reader, reader_line(node), "%s: %s",
 				   key->name, why.text);
 	if (bytes == 0 || bytes % 512 || bytes > CONFIG_SIZE_MAX)
-		return reader_fail(reader, reader_line(node),
-				   "%s: '%s' is not a size from 512 B to 64 PiB in whole blocks of 512 B",
-				   key->name, text);
+		return reader_fail(
+			reader, reader_line(node),
+			"%s: '%s' is not a size from 512 B to 64 PiB in whole blocks of 512 B",
+			key->name, text);
 	*ret_bytes = bytes;
 	return 0;
 }

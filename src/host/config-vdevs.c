@@ -13,7 +13,7 @@
 
 #define BURST_MAX_NS	UINT64_C(10000000000)
 
-/* --- Pools -------------------------------------------------------------- */
+/* --- Pools --------------------------------------------------------------- */
 
 /* "ep0/d0" or "beta:ep0/d0". */
 static int read_pool_device(struct reader *reader, yaml_node_t *node,
@@ -31,9 +31,10 @@ static int read_pool_device(struct reader *reader, yaml_node_t *node,
 	rest = colon ? colon + 1 : text;
 	slash = strchr(rest, '/');
 	if (!slash)
-		return reader_fail(reader, device->line,
-				   "a pool's device is ENDPOINT/DEVICE or HOST:ENDPOINT/DEVICE, not '%s'",
-				   text);
+		return reader_fail(
+			reader, device->line,
+			"a pool's device is ENDPOINT/DEVICE or HOST:ENDPOINT/DEVICE, not '%s'",
+			text);
 	if (colon)
 		device->host = strndup(text, (size_t)(colon - text));
 	device->endpoint = strndup(rest, (size_t)(slash - rest));
@@ -48,7 +49,8 @@ static int read_pool_devices(struct reader *reader,
 			     void *object)
 {
 	static const struct reader_list list = {
-		.what = "devices of a pool", .most = CONFIG_ITEMS_MAX,
+		.what = "devices of a pool",
+		.most = CONFIG_ITEMS_MAX,
 		.element_size = sizeof(struct config_pool_device),
 		.read = read_pool_device,
 	};
@@ -73,9 +75,9 @@ static int read_provisioning(struct reader *reader,
 	if (ret < 0)
 		return ret;
 	if (strcmp(text, "thin") && strcmp(text, "thick"))
-		return reader_fail(reader, reader_line(node),
-				   "provisioning must be thin or thick, not '%s'",
-				   text);
+		return reader_fail(
+			reader, reader_line(node),
+			"provisioning must be thin or thick, not '%s'", text);
 	*(bool *)field = strcmp(text, "thin") == 0;
 	return 0;
 }
@@ -83,16 +85,15 @@ static int read_provisioning(struct reader *reader,
 static int read_pool(struct reader *reader, yaml_node_t *node, void *element)
 {
 	static const struct reader_key keys[] = {
-		{ "name", reader_name, offsetof(struct config_pool, name),
-		  true },
-		{ "devices", read_pool_devices, 0, false },
-		{ "from", reader_name, offsetof(struct config_pool, from),
-		  false },
-		{ "size", reader_size,
-		  offsetof(struct config_pool, size_bytes), false },
-		{ "provisioning", read_provisioning,
-		  offsetof(struct config_pool, thin), false },
-		{ NULL, NULL, 0, false },
+		{"name", reader_name, offsetof(struct config_pool, name), true},
+		{"devices", read_pool_devices, 0, false},
+		{"from", reader_name, offsetof(struct config_pool, from),
+		 false},
+		{"size", reader_size, offsetof(struct config_pool, size_bytes),
+		 false},
+		{"provisioning", read_provisioning,
+		 offsetof(struct config_pool, thin), false},
+		{NULL, NULL, 0, false},
 	};
 	struct config_pool *pool = element;
 	int ret;
@@ -106,13 +107,15 @@ static int read_pool(struct reader *reader, yaml_node_t *node, void *element)
 				   "pool '%s' has both 'from' and 'devices'",
 				   pool->name);
 	if (!pool->from && !pool->device_count)
-		return reader_fail(reader, pool->line,
-				   "pool '%s' has no devices (nor 'from: POOL')",
-				   pool->name);
+		return reader_fail(
+			reader, pool->line,
+			"pool '%s' has no devices (nor 'from: POOL')",
+			pool->name);
 	if (!pool->from && pool->size_bytes)
-		return reader_fail(reader, pool->line,
-				   "pool '%s': only a pool with 'from' has a size of its own",
-				   pool->name);
+		return reader_fail(
+			reader, pool->line,
+			"pool '%s': only a pool with 'from' has a size of its own",
+			pool->name);
 	return 0;
 }
 
@@ -120,8 +123,10 @@ int config_read_pools(struct reader *reader, const struct reader_key *key,
 		      yaml_node_t *node, void *object)
 {
 	static const struct reader_list list = {
-		.what = "pools", .most = CONFIG_ITEMS_MAX,
-		.element_size = sizeof(struct config_pool), .read = read_pool,
+		.what = "pools",
+		.most = CONFIG_ITEMS_MAX,
+		.element_size = sizeof(struct config_pool),
+		.read = read_pool,
 	};
 	struct config *config = object;
 	void *array = config->pools;
@@ -181,9 +186,7 @@ static int read_burst(struct reader *reader, const struct reader_key *key,
 static int read_limit_pair(struct reader *reader, yaml_node_t *key_node,
 			   const char *name, yaml_node_t *value, void *arg)
 {
-	static const struct reader_key burst = {
-		"burst", read_burst, 0, false
-	};
+	static const struct reader_key burst = {"burst", read_burst, 0, false};
 	struct limit_text *limit = arg;
 
 	if (strcmp(name, "burst") == 0)
@@ -195,7 +198,7 @@ static int read_limit_pair(struct reader *reader, yaml_node_t *key_node,
 static int read_limit(struct reader *reader, const struct reader_key *key,
 		      yaml_node_t *node, void *field)
 {
-	struct limit_text limit = { .limits = field };
+	struct limit_text limit = {.limits = field};
 	const char *text = limit.text;
 	struct error why;
 	int ret;
@@ -213,7 +216,7 @@ static int read_limit(struct reader *reader, const struct reader_key *key,
 	return 0;
 }
 
-/* --- Vdevs -------------------------------------------------------------- */
+/* --- Vdevs --------------------------------------------------------------- */
 
 static int read_vdev_size(struct reader *reader, const struct reader_key *key,
 			  yaml_node_t *node, void *field)
@@ -269,25 +272,29 @@ static int read_nbd(struct reader *reader, const struct reader_key *key,
 	text = *(char **)field;
 	if (strncmp(text, "unix:", 5) == 0) {
 		if (config_check_socket(text + 5, &why) < 0)
-			return reader_fail(reader, reader_line(node),
-					   "nbd: %s", why.text);
+			return reader_fail(reader, reader_line(node), "nbd: %s",
+					   why.text);
 		return 0;
 	}
 	port = strrchr(text, ':');
 	if (strncmp(text, "tcp:", 4) || port == text + 3 || port == text + 4 ||
 	    atoi(port + 1) < 1 || atoi(port + 1) > 65535)
-		return reader_fail(reader, reader_line(node),
-				   "nbd must be unix:/PATH or tcp:ADDRESS:PORT, not '%s'",
-				   text);
+		return reader_fail(
+			reader, reader_line(node),
+			"nbd must be unix:/PATH or tcp:ADDRESS:PORT, not '%s'",
+			text);
 	return 0;
 }
 
 /* What of a vdev can't be served yet is noted where it stands. */
 static int note_vdev(struct reader *reader, const struct config_vdev *vdev)
 {
-	const struct { const char *key, *value; } later[] = {
-		{ "nbd", vdev->nbd }, { "tap", vdev->tap },
-		{ "crypto", vdev->crypto },
+	const struct {
+		const char *key, *value;
+	} later[] = {
+		{"nbd", vdev->nbd},
+		{"tap", vdev->tap},
+		{"crypto", vdev->crypto},
 	};
 	unsigned int i;
 	int ret;
@@ -306,32 +313,30 @@ static int note_vdev(struct reader *reader, const struct config_vdev *vdev)
 static int read_vdev(struct reader *reader, yaml_node_t *node, void *element)
 {
 	static const struct reader_key keys[] = {
-		{ "name", reader_name, offsetof(struct config_vdev, name),
-		  true },
-		{ "endpoint", reader_name,
-		  offsetof(struct config_vdev, endpoint), false },
-		{ "pool", reader_name, offsetof(struct config_vdev, pool),
-		  true },
-		{ "size", read_vdev_size,
-		  offsetof(struct config_vdev, size_bytes), false },
-		{ "queues", read_queues, offsetof(struct config_vdev, queues),
-		  false },
-		{ "read-only", reader_bool,
-		  offsetof(struct config_vdev, read_only), false },
-		{ "vhost-user", reader_socket,
-		  offsetof(struct config_vdev, vhost_user), false },
-		{ "nbd", read_nbd, offsetof(struct config_vdev, nbd), false },
-		{ "connections", read_connections,
-		  offsetof(struct config_vdev, connections), false },
-		{ "tap", reader_string, offsetof(struct config_vdev, tap),
-		  false },
-		{ "crypto", reader_string,
-		  offsetof(struct config_vdev, crypto), false },
-		{ "limit", read_limit, offsetof(struct config_vdev, limits),
-		  false },
-		{ "burst", read_burst,
-		  offsetof(struct config_vdev, limits.burst_ns), false },
-		{ NULL, NULL, 0, false },
+		{"name", reader_name, offsetof(struct config_vdev, name), true},
+		{"endpoint", reader_name,
+		 offsetof(struct config_vdev, endpoint), false},
+		{"pool", reader_name, offsetof(struct config_vdev, pool), true},
+		{"size", read_vdev_size,
+		 offsetof(struct config_vdev, size_bytes), false},
+		{"queues", read_queues, offsetof(struct config_vdev, queues),
+		 false},
+		{"read-only", reader_bool,
+		 offsetof(struct config_vdev, read_only), false},
+		{"vhost-user", reader_socket,
+		 offsetof(struct config_vdev, vhost_user), false},
+		{"nbd", read_nbd, offsetof(struct config_vdev, nbd), false},
+		{"connections", read_connections,
+		 offsetof(struct config_vdev, connections), false},
+		{"tap", reader_string, offsetof(struct config_vdev, tap),
+		 false},
+		{"crypto", reader_string, offsetof(struct config_vdev, crypto),
+		 false},
+		{"limit", read_limit, offsetof(struct config_vdev, limits),
+		 false},
+		{"burst", read_burst,
+		 offsetof(struct config_vdev, limits.burst_ns), false},
+		{NULL, NULL, 0, false},
 	};
 	struct config_vdev *vdev = element;
 	int ret;
@@ -361,8 +366,10 @@ int config_read_vdevs(struct reader *reader, const struct reader_key *key,
 		      yaml_node_t *node, void *object)
 {
 	static const struct reader_list list = {
-		.what = "vdevs", .most = CONFIG_ITEMS_MAX,
-		.element_size = sizeof(struct config_vdev), .read = read_vdev,
+		.what = "vdevs",
+		.most = CONFIG_ITEMS_MAX,
+		.element_size = sizeof(struct config_vdev),
+		.read = read_vdev,
 	};
 	struct config *config = object;
 	void *array = config->vdevs;
@@ -374,7 +381,7 @@ int config_read_vdevs(struct reader *reader, const struct reader_key *key,
 	return ret;
 }
 
-/* --- Processes ---------------------------------------------------------- */
+/* --- Processes ----------------------------------------------------------- */
 
 static int read_pasid(struct reader *reader, const struct reader_key *key,
 		      yaml_node_t *node, void *field)
@@ -424,8 +431,8 @@ static int read_match(struct reader *reader, const struct reader_key *key,
 		      yaml_node_t *node, void *object)
 {
 	static const struct reader_key keys[] = {
-		{ "ioprio", read_ioprio, 0, true },
-		{ NULL, NULL, 0, false },
+		{"ioprio", read_ioprio, 0, true},
+		{NULL, NULL, 0, false},
 	};
 
 	return reader_mapping(reader, node, key->name, keys, object);
@@ -462,8 +469,8 @@ static int read_sla(struct reader *reader, const struct reader_key *key,
 		if (ret < 0)
 			return ret;
 		if (sla_parse(text, sla, &why) < 0)
-			return reader_fail(reader, reader_line(node),
-					   "sla: %s", why.text);
+			return reader_fail(reader, reader_line(node), "sla: %s",
+					   why.text);
 		return 0;
 	}
 	ret = reader_pairs(reader, node, key->name, SLA_SPECS_MAX,
@@ -492,29 +499,27 @@ static int read_process_vdev(struct reader *reader,
 	return process->policy ? 0 : -ENOMEM;
 }
 
-static int read_process(struct reader *reader, yaml_node_t *node,
-			void *element)
+static int read_process(struct reader *reader, yaml_node_t *node, void *element)
 {
 	static const struct reader_key keys[] = {
-		{ "pasid", read_pasid, offsetof(struct config_process, pasid),
-		  true },
-		{ "name", reader_name, offsetof(struct config_process, name),
-		  false },
-		{ "vdev", read_process_vdev, 0, true },
-		{ "sla", read_sla, offsetof(struct config_process, sla),
-		  false },
-		{ "limit", read_limit,
-		  offsetof(struct config_process, limits), false },
-		{ "burst", read_burst,
-		  offsetof(struct config_process, limits.burst_ns), false },
-		{ "weight", read_weight,
-		  offsetof(struct config_process, weight), false },
-		{ "match", read_match, 0, false },
-		{ "vhost-user", reader_socket,
-		  offsetof(struct config_process, vhost_user), false },
-		{ "best-effort", reader_bool,
-		  offsetof(struct config_process, best_effort), false },
-		{ NULL, NULL, 0, false },
+		{"pasid", read_pasid, offsetof(struct config_process, pasid),
+		 true},
+		{"name", reader_name, offsetof(struct config_process, name),
+		 false},
+		{"vdev", read_process_vdev, 0, true},
+		{"sla", read_sla, offsetof(struct config_process, sla), false},
+		{"limit", read_limit, offsetof(struct config_process, limits),
+		 false},
+		{"burst", read_burst,
+		 offsetof(struct config_process, limits.burst_ns), false},
+		{"weight", read_weight, offsetof(struct config_process, weight),
+		 false},
+		{"match", read_match, 0, false},
+		{"vhost-user", reader_socket,
+		 offsetof(struct config_process, vhost_user), false},
+		{"best-effort", reader_bool,
+		 offsetof(struct config_process, best_effort), false},
+		{NULL, NULL, 0, false},
 	};
 	struct config_process *process = element;
 	int ret;
@@ -526,9 +531,10 @@ static int read_process(struct reader *reader, yaml_node_t *node,
 	if (ret < 0)
 		return ret;
 	if (process->has_match && process->vhost_user)
-		return reader_fail(reader, process->line,
-				   "process %u has both 'match' and a socket of its own: one way to tell it apart is enough",
-				   process->pasid);
+		return reader_fail(
+			reader, process->line,
+			"process %u has both 'match' and a socket of its own: one way to tell it apart is enough",
+			process->pasid);
 	if (!process->name &&
 	    asprintf(&process->name, "process-%u", process->pasid) < 0) {
 		process->name = NULL;
@@ -546,7 +552,8 @@ int config_read_processes(struct reader *reader, const struct reader_key *key,
 			  yaml_node_t *node, void *object)
 {
 	static const struct reader_list list = {
-		.what = "processes", .most = CONFIG_ITEMS_MAX,
+		.what = "processes",
+		.most = CONFIG_ITEMS_MAX,
 		.element_size = sizeof(struct config_process),
 		.read = read_process,
 	};

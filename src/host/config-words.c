@@ -30,9 +30,10 @@ int config_check_name(const char *text, struct error *reterr)
 
 		if (first || (i > 0 && strchr("-_.", text[i])))
 			continue;
-		return error_set(reterr, -EINVAL,
-				 "'%s' is not a name (letters, digits, '-', '_', '.'; the first a letter or digit)",
-				 text);
+		return error_set(
+			reterr, -EINVAL,
+			"'%s' is not a name (letters, digits, '-', '_', '.'; the first a letter or digit)",
+			text);
 	}
 	return 0;
 }
@@ -45,9 +46,10 @@ int config_check_socket(const char *text, struct error *reterr)
 		return error_set(reterr, -EINVAL,
 				 "'%s' is not an absolute path", text);
 	if (strlen(text) > most)
-		return error_set(reterr, -EINVAL,
-				 "the path of a socket has at most %zu characters, '%s' has %zu",
-				 most, text, strlen(text));
+		return error_set(
+			reterr, -EINVAL,
+			"the path of a socket has at most %zu characters, '%s' has %zu",
+			most, text, strlen(text));
 	if (text[strlen(text) - 1] == '/')
 		return error_set(reterr, -EINVAL, "'%s' is a directory", text);
 	return 0;
@@ -85,21 +87,23 @@ static int parse_one_limit(char *text, struct sched_limits *limits,
 	if (word && strcmp(word, "bandwidth") == 0)
 		bytes = true;
 	else if (!word || strcmp(word, "iops") != 0)
-		return error_set(reterr, -EINVAL,
-				 "a limit is '[read|write] iops|bandwidth VALUE', not '%s'",
-				 word ? word : "");
+		return error_set(
+			reterr, -EINVAL,
+			"a limit is '[read|write] iops|bandwidth VALUE', not '%s'",
+			word ? word : "");
 	text += strspn(text, " \t");
 	if (strncmp(text, "<=", 2) == 0)
 		text += 2;
 	text += strspn(text, " \t");
-	ret = bytes ? units_parse_rate(text, &value, reterr)
-		    : units_parse_count(text, &value, reterr);
+	ret = bytes ? units_parse_rate(text, &value, reterr) :
+		      units_parse_count(text, &value, reterr);
 	if (ret < 0)
 		return ret;
 	if (value == 0 || value > SCHED_RATE_MAX)
-		return error_set(reterr, -EINVAL,
-				 "a limit of '%s' cannot be kept; leave it out for none",
-				 text);
+		return error_set(
+			reterr, -EINVAL,
+			"a limit of '%s' cannot be kept; leave it out for none",
+			text);
 	if (bytes)
 		axis += SCHED_READ_BYTES - SCHED_READ_IOPS;
 	if (limits->limit_per_s[axis])
@@ -111,7 +115,7 @@ static int parse_one_limit(char *text, struct sched_limits *limits,
 int config_parse_limit(const char *text, struct sched_limits *limits,
 		       struct error *reterr)
 {
-	struct sched_limits parsed = { .burst_ns = limits->burst_ns };
+	struct sched_limits parsed = {.burst_ns = limits->burst_ns};
 	char copy[LIMIT_TEXT_MAX];
 	char *rest = copy;
 	char *one;
@@ -134,8 +138,12 @@ int config_parse_limit(const char *text, struct sched_limits *limits,
 }
 
 /* As Linux has it: class << 13 | level. */
-static const struct { const char *word; uint16_t class; } ioprio_classes[] = {
-	{ "rt", 1 }, { "be", 2 },
+static const struct {
+	const char *word;
+	uint16_t class;
+} ioprio_classes[] = {
+	{"rt", 1},
+	{"be", 2},
 };
 
 int config_parse_ioprio(const char *text, uint16_t *ret_ioprio,
@@ -158,9 +166,10 @@ int config_parse_ioprio(const char *text, uint16_t *ret_ioprio,
 			return 0;
 		}
 	}
-	return error_set(reterr, -EINVAL,
-			 "'%s' is not an I/O priority (be/0 to be/7, rt/0 to rt/7, idle)",
-			 text);
+	return error_set(
+		reterr, -EINVAL,
+		"'%s' is not an I/O priority (be/0 to be/7, rt/0 to rt/7, idle)",
+		text);
 }
 
 char *config_format_ioprio(uint16_t ioprio, char *buffer, size_t size)

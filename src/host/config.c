@@ -11,7 +11,7 @@
 
 #include "host/config-read.h"
 
-/* --- Small sections --------------------------------------------------------- */
+/* --- Small sections ------------------------------------------------------ */
 
 struct role_list {
 	enum config_role role;
@@ -42,7 +42,8 @@ static int read_role_list(struct reader *reader, const struct reader_key *key,
 			  yaml_node_t *node, void *object)
 {
 	static const struct reader_list list = {
-		.what = "users and groups", .most = CONFIG_ITEMS_MAX,
+		.what = "users and groups",
+		.most = CONFIG_ITEMS_MAX,
 		.element_size = sizeof(struct config_role_entry),
 		.read = read_role,
 	};
@@ -67,10 +68,10 @@ static int read_roles(struct reader *reader, const struct reader_key *key,
 		      yaml_node_t *node, void *object)
 {
 	static const struct reader_key keys[] = {
-		{ "read", read_role_list, 0, false },
-		{ "operate", read_role_list, 0, false },
-		{ "administer", read_role_list, 0, false },
-		{ NULL, NULL, 0, false },
+		{"read", read_role_list, 0, false},
+		{"operate", read_role_list, 0, false},
+		{"administer", read_role_list, 0, false},
+		{NULL, NULL, 0, false},
 	};
 
 	return reader_mapping(reader, node, key->name, keys, object);
@@ -80,13 +81,13 @@ static int read_tls(struct reader *reader, const struct reader_key *key,
 		    yaml_node_t *node, void *object)
 {
 	static const struct reader_key keys[] = {
-		{ "cert", reader_string, offsetof(struct config_api, tls_cert),
-		  true },
-		{ "key", reader_string, offsetof(struct config_api, tls_key),
-		  true },
-		{ "ca", reader_string, offsetof(struct config_api, tls_ca),
-		  true },
-		{ NULL, NULL, 0, false },
+		{"cert", reader_string, offsetof(struct config_api, tls_cert),
+		 true},
+		{"key", reader_string, offsetof(struct config_api, tls_key),
+		 true},
+		{"ca", reader_string, offsetof(struct config_api, tls_ca),
+		 true},
+		{NULL, NULL, 0, false},
 	};
 
 	return reader_mapping(reader, node, key->name, keys, object);
@@ -96,13 +97,12 @@ static int read_api(struct reader *reader, const struct reader_key *key,
 		    yaml_node_t *node, void *object)
 {
 	static const struct reader_key keys[] = {
-		{ "unix", reader_socket,
-		  offsetof(struct config_api, unix_path), false },
-		{ "tcp", reader_string, offsetof(struct config_api, tcp),
-		  false },
-		{ "tls", read_tls, 0, false },
-		{ "roles", read_roles, 0, false },
-		{ NULL, NULL, 0, false },
+		{"unix", reader_socket, offsetof(struct config_api, unix_path),
+		 false},
+		{"tcp", reader_string, offsetof(struct config_api, tcp), false},
+		{"tls", read_tls, 0, false},
+		{"roles", read_roles, 0, false},
+		{NULL, NULL, 0, false},
 	};
 	struct config_api *api = object;
 	int ret;
@@ -112,8 +112,9 @@ static int read_api(struct reader *reader, const struct reader_key *key,
 	if (ret < 0)
 		return ret;
 	if (api->tcp && !api->tls_cert)
-		return reader_fail(reader, api->line,
-				   "api: 'tcp' needs 'tls: {cert, key, ca}': both sides show a certificate");
+		return reader_fail(
+			reader, api->line,
+			"api: 'tcp' needs 'tls: {cert, key, ca}': both sides show a certificate");
 	if (api->tls_cert && !api->tcp)
 		return reader_fail(reader, api->line,
 				   "api: 'tls' without 'tcp'");
@@ -125,11 +126,9 @@ static int read_api(struct reader *reader, const struct reader_key *key,
 static int read_peer(struct reader *reader, yaml_node_t *node, void *element)
 {
 	static const struct reader_key keys[] = {
-		{ "name", reader_name, offsetof(struct config_peer, name),
-		  true },
-		{ "api", reader_string, offsetof(struct config_peer, api),
-		  true },
-		{ NULL, NULL, 0, false },
+		{"name", reader_name, offsetof(struct config_peer, name), true},
+		{"api", reader_string, offsetof(struct config_peer, api), true},
+		{NULL, NULL, 0, false},
 	};
 	struct config_peer *peer = element;
 	const struct config_peer *other;
@@ -151,8 +150,10 @@ static int read_peers(struct reader *reader, const struct reader_key *key,
 		      yaml_node_t *node, void *object)
 {
 	static const struct reader_list list = {
-		.what = "hosts", .most = CONFIG_ITEMS_MAX,
-		.element_size = sizeof(struct config_peer), .read = read_peer,
+		.what = "hosts",
+		.most = CONFIG_ITEMS_MAX,
+		.element_size = sizeof(struct config_peer),
+		.read = read_peer,
 	};
 	struct config *config = object;
 	int ret;
@@ -180,13 +181,13 @@ static int read_uplink_queues(struct reader *reader,
 static int read_uplink(struct reader *reader, yaml_node_t *node, void *element)
 {
 	static const struct reader_key keys[] = {
-		{ "name", reader_name, offsetof(struct config_uplink, name),
-		  true },
-		{ "dev", reader_string, offsetof(struct config_uplink, dev),
-		  true },
-		{ "queues", read_uplink_queues,
-		  offsetof(struct config_uplink, queues), false },
-		{ NULL, NULL, 0, false },
+		{"name", reader_name, offsetof(struct config_uplink, name),
+		 true},
+		{"dev", reader_string, offsetof(struct config_uplink, dev),
+		 true},
+		{"queues", read_uplink_queues,
+		 offsetof(struct config_uplink, queues), false},
+		{NULL, NULL, 0, false},
 	};
 	struct config_uplink *uplink = element;
 	const struct config_uplink *other;
@@ -198,9 +199,10 @@ static int read_uplink(struct reader *reader, yaml_node_t *node, void *element)
 		return ret;
 	for (other = reader->config->uplinks; other < uplink; other++)
 		if (strcmp(other->name, uplink->name) == 0)
-			return reader_fail(reader, uplink->line,
-					   "uplink '%s' twice (first in line %u)",
-					   uplink->name, other->line);
+			return reader_fail(
+				reader, uplink->line,
+				"uplink '%s' twice (first in line %u)",
+				uplink->name, other->line);
 	return reader_note(reader, uplink->line, "uplink '%s'", uplink->name);
 }
 
@@ -208,7 +210,8 @@ static int read_uplinks(struct reader *reader, const struct reader_key *key,
 			yaml_node_t *node, void *object)
 {
 	static const struct reader_list list = {
-		.what = "uplinks", .most = CONFIG_ITEMS_MAX,
+		.what = "uplinks",
+		.most = CONFIG_ITEMS_MAX,
 		.element_size = sizeof(struct config_uplink),
 		.read = read_uplink,
 	};
@@ -235,9 +238,9 @@ static int read_headroom(struct reader *reader, const struct reader_key *key,
 	while (end != text && *end == ' ')
 		end++;
 	if (strcmp(end, "%") || !(percent >= 0.0 && percent <= 90.0))
-		return reader_fail(reader, reader_line(node),
-				   "headroom must be from 0%% to 90%%, not '%s'",
-				   text);
+		return reader_fail(
+			reader, reader_line(node),
+			"headroom must be from 0%% to 90%%, not '%s'", text);
 	*(uint32_t *)field = (uint32_t)(percent * 10.0 + 0.5);
 	return 0;
 }
@@ -257,23 +260,23 @@ static int read_state(struct reader *reader, const struct reader_key *key,
 	return 0;
 }
 
-/* --- The whole -------------------------------------------------------------- */
+/* --- The whole ----------------------------------------------------------- */
 
 static const struct reader_key top_keys[] = {
-	{ "host", reader_name, offsetof(struct config, host), true },
-	{ "state", read_state, offsetof(struct config, state), true },
-	{ "headroom", read_headroom, offsetof(struct config, headroom_milli),
-	  false },
-	{ "session-hold", reader_duration,
-	  offsetof(struct config, session_hold_ns), false },
-	{ "api", read_api, offsetof(struct config, api), false },
-	{ "endpoints", config_read_endpoints, 0, false },
-	{ "pools", config_read_pools, 0, false },
-	{ "vdevs", config_read_vdevs, 0, false },
-	{ "processes", config_read_processes, 0, false },
-	{ "hosts", read_peers, 0, false },
-	{ "uplinks", read_uplinks, 0, false },
-	{ NULL, NULL, 0, false },
+	{"host", reader_name, offsetof(struct config, host), true},
+	{"state", read_state, offsetof(struct config, state), true},
+	{"headroom", read_headroom, offsetof(struct config, headroom_milli),
+	 false},
+	{"session-hold", reader_duration,
+	 offsetof(struct config, session_hold_ns), false},
+	{"api", read_api, offsetof(struct config, api), false},
+	{"endpoints", config_read_endpoints, 0, false},
+	{"pools", config_read_pools, 0, false},
+	{"vdevs", config_read_vdevs, 0, false},
+	{"processes", config_read_processes, 0, false},
+	{"hosts", read_peers, 0, false},
+	{"uplinks", read_uplinks, 0, false},
+	{NULL, NULL, 0, false},
 };
 
 static int compare_notes(const void *a, const void *b)
@@ -296,8 +299,8 @@ static int read_document(struct reader *reader)
 	if (ret == 0)
 		ret = config_check(reader);
 	if (ret == 0 && config->note_count)
-		qsort(config->notes, config->note_count,
-		      sizeof(*config->notes), compare_notes);
+		qsort(config->notes, config->note_count, sizeof(*config->notes),
+		      compare_notes);
 	return ret;
 }
 
@@ -307,8 +310,7 @@ static int fail_yaml(struct reader *reader, const yaml_parser_t *parser)
 	if (parser->error == YAML_MEMORY_ERROR)
 		return error_set(reader->error, -ENOMEM, "%s: out of memory",
 				 reader->file);
-	return reader_fail(reader,
-			   (unsigned int)parser->problem_mark.line + 1U,
+	return reader_fail(reader, (unsigned int)parser->problem_mark.line + 1U,
 			   "not YAML: %s%s%s",
 			   parser->problem ? parser->problem : "unreadable",
 			   parser->context ? " " : "",
@@ -318,15 +320,14 @@ static int fail_yaml(struct reader *reader, const yaml_parser_t *parser)
 int config_parse(const char *file, const char *text, size_t length,
 		 struct config **ret_config, struct error *reterr)
 {
-	struct reader reader = { .file = file, .error = reterr };
+	struct reader reader = {.file = file, .error = reterr};
 	yaml_document_t document, second;
 	yaml_parser_t parser;
 	int ret = -ENOMEM;
 
 	if (length > CONFIG_FILE_MAX)
-		return error_set(reterr, -EINVAL,
-				 "%s:1: larger than %u bytes", file,
-				 CONFIG_FILE_MAX);
+		return error_set(reterr, -EINVAL, "%s:1: larger than %u bytes",
+				 file, CONFIG_FILE_MAX);
 	reader.config = calloc(1, sizeof(*reader.config));
 	if (!reader.config)
 		return error_set(reterr, -ENOMEM, "%s: out of memory", file);
@@ -354,9 +355,9 @@ int config_parse(const char *file, const char *text, size_t length,
 		goto out_parser;
 	}
 	if (yaml_document_get_root_node(&second))
-		ret = reader_fail(&reader,
-				  (unsigned int)second.start_mark.line + 1U,
-				  "a second document begins here; only one is read");
+		ret = reader_fail(
+			&reader, (unsigned int)second.start_mark.line + 1U,
+			"a second document begins here; only one is read");
 	yaml_document_delete(&second);
 out_parser:
 	yaml_parser_delete(&parser);
@@ -397,7 +398,7 @@ int config_load(const char *file, struct config **ret_config,
 	return ret;
 }
 
-/* --- Freeing ---------------------------------------------------------------- */
+/* --- Freeing ------------------------------------------------------------- */
 
 static void free_endpoints(struct config *config)
 {

@@ -66,7 +66,7 @@ struct config_pool {
 	char *name;
 	struct config_pool_device *devices;
 	unsigned int device_count;
-	char *from;			/* NULL, or the pool that it is split from */
+	char *from;			/* NULL, or the pool it is split from */
 	uint64_t size_bytes;		/* with 'from' */
 	bool thin;
 	bool served;
@@ -117,8 +117,12 @@ struct config_uplink {
 	unsigned int line;
 };
 
-enum config_role { CONFIG_ROLE_NONE, CONFIG_ROLE_READ, CONFIG_ROLE_OPERATE,
-		   CONFIG_ROLE_ADMINISTER };
+enum config_role {
+	CONFIG_ROLE_NONE,
+	CONFIG_ROLE_READ,
+	CONFIG_ROLE_OPERATE,
+	CONFIG_ROLE_ADMINISTER
+};
 
 /* Who may do what over the unix socket.  root and penstockd's own user always
  * administer; everybody else who can connect reads, unless it is said who
@@ -148,8 +152,8 @@ struct config {
 	char *file;			/* as given */
 	char *host;
 	char *state;			/* directory */
-	uint32_t headroom_milli;	/* of capacity that admission keeps free */
-	uint64_t session_hold_ns;	/* --session: kept so long without one */
+	uint32_t headroom_milli;	/* of capacity that stays free */
+	uint64_t session_hold_ns;	/* --session: kept without one */
 	struct config_api api;
 	struct config_endpoint *endpoints;
 	unsigned int endpoint_count;

@@ -29,7 +29,7 @@ static void set_text(json_t *object, const char *key, const char *value)
 		json_object_set_new(object, key, json_string(value));
 }
 
-/* --- Devices and pools -------------------------------------------------------------- */
+/* --- Devices and pools --------------------------------------------------- */
 
 static const char *device_state(const struct reg_device *device)
 {
@@ -53,8 +53,8 @@ static void set_device_statistics(json_t *object,
 
 	if (device->slot < 0)
 		return;
-	stats = &endpoint_stats(device->endpoint->process)->
-		devices[device->slot];
+	stats = &endpoint_stats(device->endpoint->process)
+			 ->devices[device->slot];
 	set_u64(object, "capacity_milli", stats_get(&stats->capacity_milli));
 	set_u64(object, "shortage_milli", stats_get(&stats->shortage_milli));
 	set_u64(object, "shortages", stats_get(&stats->shortages));
@@ -67,20 +67,20 @@ static void set_device_statistics(json_t *object,
 
 static json_t *describe_device(const struct reg_device *device)
 {
-	json_t *object = json_pack("{s:s, s:s, s:s, s:s, s:I, s:I, s:b, s:s}",
-		"name", device->name, "endpoint", device->endpoint->name,
-		"device", device->config->name, "kind", device->config->kind,
-		"size_bytes", (json_int_t)device->size_bytes,
-		"allocated_bytes",
-		(json_int_t)extents_taken_bytes(&device->extents),
-		"read_only", device->config->read_only,
-		"state", device_state(device));
+	json_t *object = json_pack(
+		"{s:s, s:s, s:s, s:s, s:I, s:I, s:b, s:s}", "name",
+		device->name, "endpoint", device->endpoint->name, "device",
+		device->config->name, "kind", device->config->kind,
+		"size_bytes", (json_int_t)device->size_bytes, "allocated_bytes",
+		(json_int_t)extents_taken_bytes(&device->extents), "read_only",
+		device->config->read_only, "state", device_state(device));
 
 	set_text(object, "path", device->config->path);
 	set_text(object, "error", device->error.text);
-	set(object, "calibration", json_string(!device->has_capacity ? "none" :
-					       device->capacity.is_short
-					       ? "short" : "full"));
+	set(object, "calibration",
+	    json_string(!device->has_capacity		  ? "none" :
+				device->capacity.is_short ? "short" :
+							    "full"));
 	if (device->has_capacity) {
 		set_u64(object, "calibrated_at",
 			(uint64_t)device->calibrated_at);
@@ -102,8 +102,8 @@ json_t *host_devices(struct host *host)
 		struct reg_endpoint *endpoint = &host->registry->endpoints[i];
 
 		for (j = 0; j < endpoint->device_count; j++)
-			json_array_append_new(array, describe_device(
-						      &endpoint->devices[j]));
+			json_array_append_new(
+				array, describe_device(&endpoint->devices[j]));
 	}
 	return array;
 }
@@ -126,18 +126,20 @@ static json_t *describe_pool(struct host *host, const struct reg_pool *pool)
 	for (vdev = host->registry->vdevs; vdev; vdev = vdev->next)
 		if (vdev->pool == pool)
 			json_array_append_new(vdevs, json_string(vdev->name));
+	/* The last extent may be short. */
 	if (taken_bytes > device->size_bytes)
-		taken_bytes = device->size_bytes;	/* a short last extent */
-	object = json_pack("{s:s, s:[s], s:s, s:I, s:I, s:I, s:I, s:o}",
-		"name", pool->name, "devices", device->name,
-		"provisioning", "thick",
-		"size_bytes", (json_int_t)device->size_bytes,
-		"allocated_bytes", (json_int_t)taken_bytes,
-		"free_bytes", (json_int_t)(device->size_bytes - taken_bytes),
-		"largest_free_bytes",
-		(json_int_t)extents_largest_free(&device->extents,
-						 device->size_bytes).size_bytes,
-		"vdevs", vdevs);
+		taken_bytes = device->size_bytes;
+	object = json_pack("{s:s, s:[s], s:s, s:I, s:I, s:I, s:I, s:o}", "name",
+			   pool->name, "devices", device->name, "provisioning",
+			   "thick", "size_bytes",
+			   (json_int_t)device->size_bytes, "allocated_bytes",
+			   (json_int_t)taken_bytes, "free_bytes",
+			   (json_int_t)(device->size_bytes - taken_bytes),
+			   "largest_free_bytes",
+			   (json_int_t)extents_largest_free(&device->extents,
+							    device->size_bytes)
+				   .size_bytes,
+			   "vdevs", vdevs);
 	set(object, "combined", promise_json(&device->promise));
 	set(object, "combined_text", promise_text_json(&device->promise));
 	return object;
@@ -149,8 +151,8 @@ json_t *host_pools(struct host *host)
 	unsigned int i;
 
 	for (i = 0; i < host->registry->pool_count; i++)
-		json_array_append_new(array, describe_pool(host,
-						&host->registry->pools[i]));
+		json_array_append_new(
+			array, describe_pool(host, &host->registry->pools[i]));
 	return array;
 }
 
@@ -161,7 +163,7 @@ json_t *host_pool(struct host *host, const char *name)
 	return pool ? describe_pool(host, pool) : NULL;
 }
 
-/* --- What was delivered --------------------------------------------------------------- */
+/* --- What was delivered -------------------------------------------------- */
 
 /* A rate as a whole number, or a latency; absent if nothing came. */
 static void set_rate(json_t *object, const char *key, double per_s)
@@ -174,12 +176,12 @@ static json_t *describe_delivered(const struct watch_delivered *delivered)
 	json_t *object = json_object();
 	struct histogram both = delivered->latency[0];
 
-	set_rate(object, "iops", delivered->requests_per_s[0] +
-		 delivered->requests_per_s[1]);
+	set_rate(object, "iops",
+		 delivered->requests_per_s[0] + delivered->requests_per_s[1]);
 	set_rate(object, "read_iops", delivered->requests_per_s[0]);
 	set_rate(object, "write_iops", delivered->requests_per_s[1]);
-	set_rate(object, "bandwidth_bytes_per_s", delivered->bytes_per_s[0] +
-		 delivered->bytes_per_s[1]);
+	set_rate(object, "bandwidth_bytes_per_s",
+		 delivered->bytes_per_s[0] + delivered->bytes_per_s[1]);
 	set_rate(object, "read_bandwidth_bytes_per_s",
 		 delivered->bytes_per_s[0]);
 	set_rate(object, "write_bandwidth_bytes_per_s",
@@ -197,19 +199,18 @@ static json_t *describe_delivered(const struct watch_delivered *delivered)
 
 static json_t *describe_counters(const struct stats_process *stats)
 {
-	static const char *const names[] = { "read", "write", "other" };
+	static const char *const names[] = {"read", "write", "other"};
 	json_t *object = json_object();
 	unsigned int i;
 
 	for (i = 0; i < 3; i++) {
-		const struct stats_counters *counters = i < 2
-			? &stats->direction[i] : &stats->other;
+		const struct stats_counters *counters =
+			i < 2 ? &stats->direction[i] : &stats->other;
 
 		set(object, names[i],
 		    json_pack("{s:I, s:I, s:I}", "requests",
 			      (json_int_t)stats_get(&counters->requests),
-			      "bytes",
-			      (json_int_t)stats_get(&counters->bytes),
+			      "bytes", (json_int_t)stats_get(&counters->bytes),
 			      "errors",
 			      (json_int_t)stats_get(&counters->errors)));
 	}
@@ -217,7 +218,7 @@ static json_t *describe_counters(const struct stats_process *stats)
 	return object;
 }
 
-/* --- Processes ---------------------------------------------------------------------- */
+/* --- Processes ----------------------------------------------------------- */
 
 static json_t *describe_limit(const struct sched_limits *limits)
 {
@@ -275,14 +276,13 @@ static json_t *describe_specs(const struct reg_process *process,
 	unsigned int i;
 
 	for (i = 0; i < process->sla.count; i++) {
-		struct sla one = { .count = 1 };
+		struct sla one = {.count = 1};
 		char text[SLA_TEXT_MAX];
 		json_t *spec;
 
 		one.specs[0] = process->sla.specs[i];
 		spec = json_pack("{s:s, s:o}", "text",
-				 sla_format(&one, text, sizeof(text)),
-				 "kept",
+				 sla_format(&one, text, sizeof(text)), "kept",
 				 verdict_json(judgement->specs[i].verdict));
 		if (one.specs[0].metric == SLA_LATENCY) {
 			set_u64(spec, "conforming",
@@ -299,8 +299,10 @@ static void set_kept(json_t *object, const struct reg_process *process)
 	static const struct keep_judgement unknown = {
 		.verdict = KEEP_UNKNOWN,
 	};
-	const struct keep_judgement *judgement = process->watch &&
-		process->sla.count ? &process->watch->judgement : &unknown;
+	const struct keep_judgement *judgement =
+		process->watch && process->sla.count ?
+		&process->watch->judgement :
+		&unknown;
 
 	set(object, "kept", verdict_json(judgement->verdict));
 	set_u64(object, "window_s", judgement->window_s);
@@ -314,15 +316,15 @@ static const struct stats_process *stats_of(const struct reg_vdev *vdev,
 {
 	if (slot < 0)
 		return NULL;
-	return &endpoint_stats(reg_vdev_endpoint(vdev)->process)->
-		processes[slot];
+	return &endpoint_stats(reg_vdev_endpoint(vdev)->process)
+			->processes[slot];
 }
 
 static void set_process_statistics(json_t *object,
 				   const struct reg_process *process)
 {
-	const struct stats_process *stats = stats_of(process->vdev,
-						     process->slot);
+	const struct stats_process *stats =
+		stats_of(process->vdev, process->slot);
 	struct watch_delivered delivered;
 
 	watch_delivered(process->watch, stats, &delivered);
@@ -338,32 +340,32 @@ static void set_process_statistics(json_t *object,
 static json_t *describe_process(const struct reg_process *process)
 {
 	char ioprio[CONFIG_IOPRIO_TEXT_MAX], text[SLA_TEXT_MAX];
-	json_t *object = json_pack("{s:I, s:s, s:s, s:s, s:o, s:o, s:i, s:b, s:b, s:s}",
-		"pasid", (json_int_t)process->pasid, "name", process->name,
-		"vdev", process->vdev->name, "state", process_state(process),
-		"sla", promise_sla_json(&process->sla),
-		"limit", describe_limit(&process->limits), "weight",
-		(int)(process->weight ? process->weight
-		      : SCHED_WEIGHT_DEFAULT),
-		"session", process->is_session,
-		"best_effort", process->is_best_effort,
-		"origin", process->is_runtime || process->is_changed
-		? "runtime" : "file");
+	json_t *object = json_pack(
+		"{s:I, s:s, s:s, s:s, s:o, s:o, s:i, s:b, s:b, s:s}", "pasid",
+		(json_int_t)process->pasid, "name", process->name, "vdev",
+		process->vdev->name, "state", process_state(process), "sla",
+		promise_sla_json(&process->sla), "limit",
+		describe_limit(&process->limits), "weight",
+		(int)(process->weight ? process->weight : SCHED_WEIGHT_DEFAULT),
+		"session", process->is_session, "best_effort",
+		process->is_best_effort, "origin",
+		process->is_runtime || process->is_changed ? "runtime" :
+							     "file");
 
 	set(object, "sla_text",
 	    json_string(sla_format(&process->sla, text, sizeof(text))));
 	if (process->refusal.is_refused) {
 		set_text(object, "reason", process->refusal.text.text);
-		set(object, "refusal",
-		    promise_refusal_json(&process->refusal));
+		set(object, "refusal", promise_refusal_json(&process->refusal));
 	}
 	if (process->has_match)
 		set_text(object, "ioprio",
 			 config_format_ioprio(process->match_ioprio, ioprio,
 					      sizeof(ioprio)));
 	set_text(object, "vhost_user", process->vhost_user);
-	set_u64(object, "sessions", process->vhost_user
-		? process->sessions : process->vdev->sessions);
+	set_u64(object, "sessions",
+		process->vhost_user ? process->sessions :
+				      process->vdev->sessions);
 	set_process_statistics(object, process);
 	return object;
 }
@@ -388,9 +390,12 @@ json_t *host_process(struct host *host, uint32_t pasid)
 
 static json_t *describe_latency(const struct histogram *histogram)
 {
-	static const struct { const char *name; double percent; } points[] = {
-		{ "p50_ns", 50.0 }, { "p90_ns", 90.0 }, { "p95_ns", 95.0 },
-		{ "p99_ns", 99.0 }, { "p99_9_ns", 99.9 }, { "max_ns", 100.0 },
+	static const struct {
+		const char *name;
+		double percent;
+	} points[] = {
+		{"p50_ns", 50.0}, {"p90_ns", 90.0},   {"p95_ns", 95.0},
+		{"p99_ns", 99.0}, {"p99_9_ns", 99.9}, {"max_ns", 100.0},
 	};
 	uint64_t count = histogram_count(histogram);
 	json_t *object = json_object();
@@ -418,17 +423,17 @@ json_t *host_process_stats(struct host *host, uint32_t pasid)
 		return object;
 	watch_delivered(process->watch, stats, &delivered);
 	set(object, "latency",
-	    json_pack("{s:o, s:o}",
-		      "read", describe_latency(&delivered.latency[0]),
-		      "write", describe_latency(&delivered.latency[1])));
+	    json_pack("{s:o, s:o}", "read",
+		      describe_latency(&delivered.latency[0]), "write",
+		      describe_latency(&delivered.latency[1])));
 	set(object, "latency_total",
-	    json_pack("{s:o, s:o}",
-		      "read", describe_latency(&stats->latency[0]),
-		      "write", describe_latency(&stats->latency[1])));
+	    json_pack("{s:o, s:o}", "read",
+		      describe_latency(&stats->latency[0]), "write",
+		      describe_latency(&stats->latency[1])));
 	return object;
 }
 
-/* --- Vdevs -------------------------------------------------------------------------- */
+/* --- Vdevs --------------------------------------------------------------- */
 
 static const char *vdev_state(const struct reg_vdev *vdev)
 {
@@ -465,8 +470,7 @@ static void sum_delivered(struct host *host, const struct reg_vdev *vdev,
 		for (i = 0; i < 2; i++) {
 			ret_sum->requests_per_s[i] += one.requests_per_s[i];
 			ret_sum->bytes_per_s[i] += one.bytes_per_s[i];
-			histogram_merge(&ret_sum->latency[i],
-					&one.latency[i]);
+			histogram_merge(&ret_sum->latency[i], &one.latency[i]);
 		}
 	}
 }
@@ -475,8 +479,8 @@ static json_t *describe_vdev(struct host *host, const struct reg_vdev *vdev)
 {
 	const struct reg_endpoint *endpoint = reg_vdev_endpoint(vdev);
 	const struct reg_process *process;
-	uint64_t size_bytes = vdev->size_bytes == CONFIG_SIZE_EQUAL ? 0
-		: vdev->size_bytes;
+	uint64_t size_bytes =
+		vdev->size_bytes == CONFIG_SIZE_EQUAL ? 0 : vdev->size_bytes;
 	struct watch_delivered delivered;
 	json_t *processes = json_array();
 	json_t *object;
@@ -486,15 +490,16 @@ static json_t *describe_vdev(struct host *host, const struct reg_vdev *vdev)
 		if (process->vdev == vdev)
 			json_array_append_new(processes,
 					      describe_process(process));
-	object = json_pack("{s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:i, s:b, s:o, s:s}",
-		"name", vdev->name, "endpoint", endpoint->name,
-		"pool", vdev->pool->name, "device", vdev->pool->device->name,
-		"state", vdev_state(vdev),
-		"size_bytes", (json_int_t)size_bytes, "allocated_bytes",
+	object = json_pack(
+		"{s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:i, s:b, s:o, s:s}",
+		"name", vdev->name, "endpoint", endpoint->name, "pool",
+		vdev->pool->name, "device", vdev->pool->device->name, "state",
+		vdev_state(vdev), "size_bytes", (json_int_t)size_bytes,
+		"allocated_bytes",
 		(json_int_t)(vdev->is_placed ? extents_round(size_bytes) : 0),
 		"queues", (int)vdev->queues, "read_only", vdev->read_only,
-		"limit", describe_limit(&vdev->limits),
-		"origin", vdev->is_runtime ? "runtime" : "file");
+		"limit", describe_limit(&vdev->limits), "origin",
+		vdev->is_runtime ? "runtime" : "file");
 	set_text(object, "error", vdev->error.text);
 	set_text(object, "vhost_user", vdev->vhost_user);
 	set(object, "combined", promise_json(&vdev->promise));
@@ -528,13 +533,13 @@ json_t *host_vdev(struct host *host, const char *name)
 	return vdev ? describe_vdev(host, vdev) : NULL;
 }
 
-/* --- Status ---------------------------------------------------------------------------- */
+/* --- Status -------------------------------------------------------------- */
 
 static json_t *describe_endpoint(const struct reg_endpoint *endpoint)
 {
-	json_t *object = json_pack("{s:s, s:s, s:i, s:i, s:b, s:i, s:f}",
-		"name", endpoint->name, "state",
-		endpoint_state_name(endpoint->process), "pid",
+	json_t *object = json_pack(
+		"{s:s, s:s, s:i, s:i, s:b, s:i, s:f}", "name", endpoint->name,
+		"state", endpoint_state_name(endpoint->process), "pid",
 		(int)endpoint_pid(endpoint->process), "cpu",
 		endpoint->config->cpu, "adopted",
 		endpoint_adopted(endpoint->process), "restarts",
@@ -551,7 +556,7 @@ static json_t *describe_counts(struct host *host)
 	static const char *const names[] = {
 		"pending", "bound", "refused", "unknown", "kept", "broken",
 	};
-	uint64_t counts[6] = { 0 };
+	uint64_t counts[6] = {0};
 	const struct reg_process *process;
 	json_t *object = json_object();
 	unsigned int i;
@@ -564,8 +569,9 @@ static json_t *describe_counts(struct host *host)
 		if (process->state != REG_PROCESS_BOUND ||
 		    process->sla.count == 0)
 			continue;
-		counts[3 + (process->watch ? process->watch->judgement.verdict
-			    : KEEP_UNKNOWN)]++;
+		counts[3 +
+		       (process->watch ? process->watch->judgement.verdict :
+					 KEEP_UNKNOWN)]++;
 	}
 	for (i = 0; i < 6; i++)
 		set_u64(object, names[i], counts[i]);
@@ -584,8 +590,8 @@ static json_t *describe_not_served(struct host *host)
 		error_set(&where, 0, "%s:%u", config->file,
 			  config->notes[i].line);
 		json_array_append_new(array,
-				      json_pack("{s:s, s:s}",
-						"where", where.text, "what",
+				      json_pack("{s:s, s:s}", "where",
+						where.text, "what",
 						config->notes[i].text));
 	}
 	return array;
@@ -600,17 +606,17 @@ json_t *host_status(struct host *host)
 	size_t j;
 
 	for (i = 0; i < host->registry->endpoint_count; i++)
-		json_array_append_new(endpoints, describe_endpoint(
-					&host->registry->endpoints[i]));
-	json_array_foreach(vdevs, j, vdev)
-		json_object_del(vdev, "processes");
-	object = json_pack("{s:s, s:i, s:I, s:b, s:o, s:o, s:o, s:o, s:o}",
-		"host", host->config->host, "pid", (int)getpid(), "uptime_s",
+		json_array_append_new(
+			endpoints,
+			describe_endpoint(&host->registry->endpoints[i]));
+	json_array_foreach(vdevs, j, vdev) json_object_del(vdev, "processes");
+	object = json_pack(
+		"{s:s, s:i, s:I, s:b, s:o, s:o, s:o, s:o, s:o}", "host",
+		host->config->host, "pid", (int)getpid(), "uptime_s",
 		(json_int_t)((loop_clock_ns() - host->started_ns) /
 			     1000000000U),
 		"enforce", host->is_enforcing, "endpoints", endpoints,
-		"devices", host_devices(host), "vdevs", vdevs,
-		"processes", describe_counts(host),
-		"not_served", describe_not_served(host));
+		"devices", host_devices(host), "vdevs", vdevs, "processes",
+		describe_counts(host), "not_served", describe_not_served(host));
 	return object;
 }

@@ -33,6 +33,7 @@
 #include "base/container.h"
 #include "ctl/ctl.h"
 #include "ctl/stats.h"
+#include "host/endpoint-data.h"
 #include "host/spawn.h"
 #include "os/loop.h"
 
@@ -41,35 +42,14 @@
 #define START_NS	(20000U * MS)	/* the same, when started */
 #define LOST_NS		(300U * MS)	/* to die after its connection has */
 #define LOST_TRIES	10U
-#define STOP_NS		(10000U * MS)
 #define SHORT_LIFE_NS	(10000U * MS)
 #define BACKOFF_MIN_NS	(100U * MS)
 #define BACKOFF_MAX_NS	(5000U * MS)
 
-struct endpoint {
-	struct endpoint_config config;
-	struct link link;
-	struct loop_timer timer;	/* what it means depends on 'state' */
-	struct loop_watch death;	/* of 'pidfd' */
-	enum endpoint_state state;
-	char *control_path;
-	pid_t pid;
-	int pidfd;			/* -1: no process */
-	int stats_fd;
-	struct stats_segment *stats;
-	json_t *list;			/* being gathered */
-	uint64_t started_ns, backoff_ns;
-	unsigned int restarts, lost_tries;
-	bool adopted, is_draining;
-};
-
-static void endpoint_spawn(struct endpoint *endpoint);
 static void endpoint_dead(struct endpoint *endpoint);
 
-static void tell(struct endpoint *endpoint, const char *kind,
-		 const char *format, ...) __attribute__((format(printf, 3, 4)));
-static void tell(struct endpoint *endpoint, const char *kind,
-		 const char *format, ...)
+void endpoint_tell(struct endpoint *endpoint, const char *kind,
+		   const char *format, ...)
 {
 	struct error text;
 	va_list args;
@@ -81,23 +61,23 @@ static void tell(struct endpoint *endpoint, const char *kind,
 				    text.text);
 }
 
-static void set_timer(struct endpoint *endpoint, uint64_t in_ns)
+void endpoint_set_timer(struct endpoint *endpoint, uint64_t in_ns)
 {
 	loop_timer_set(endpoint->config.loop, &endpoint->timer,
 		       loop_clock_ns() + in_ns);
 }
 
-/* --- The process ------------------------------------------------------------ */
+/* --- The process --------------------------------------------------------- */
 
 static void death_ready(struct loop_watch *watch)
 {
 	endpoint_dead(container_of(watch, struct endpoint, death));
 }
 
-static int watch_process(struct endpoint *endpoint, pid_t pid, int pidfd)
+int endpoint_watch_process(struct endpoint *endpoint, pid_t pid, int pidfd)
 {
-	int ret = loop_watch_add(endpoint->config.loop, &endpoint->death,
-				 pidfd);
+	int ret =
+		loop_watch_add(endpoint->config.loop, &endpoint->death, pidfd);
 
 	if (ret < 0)
 		return ret;
@@ -116,7 +96,7 @@ static void forget_process(struct endpoint *endpoint)
 	endpoint->pid = 0;
 }
 
-static void end_process(struct endpoint *endpoint)
+void endpoint_kill(struct endpoint *endpoint)
 {
 	if (endpoint->pidfd >= 0)
 		syscall(SYS_pidfd_send_signal, endpoint->pidfd, SIGKILL, NULL,
@@ -130,7 +110,8 @@ static void describe_end(struct endpoint *endpoint, char *text, size_t size)
 
 	memset(&info, 0, sizeof(info));
 	if (waitid(P_PIDFD, (id_t)endpoint->pidfd, &info, WEXITED | WNOHANG) <
-	    0 || info.si_pid == 0)
+		    0 ||
+	    info.si_pid == 0)
 		snprintf(text, size, "ended");
 	else if (info.si_code == CLD_EXITED && info.si_status == 127)
 		snprintf(text, size, "could not be started: is %s there?",
@@ -174,224 +155,25 @@ static void endpoint_dead(struct endpoint *endpoint)
 		return;
 	}
 	endpoint->state = ENDPOINT_WAITING;
-	set_timer(endpoint, next_backoff(endpoint));
-	tell(endpoint, "endpoint-died", "endpoint %s %s",
-	     endpoint->config.name, how);
+	endpoint_set_timer(endpoint, next_backoff(endpoint));
+	endpoint_tell(endpoint, "endpoint-died", "endpoint %s %s",
+		      endpoint->config.name, how);
 	endpoint->config.hooks.lost(endpoint->config.hooks.arg);
 }
 
-/* --- Getting to know it ------------------------------------------------------- */
-
-/* Whoever answers is of no use: ask it to end, and start afresh. */
-static void adopt_failed(struct endpoint *endpoint, const char *why)
-{
-	tell(endpoint, "error", "endpoint %s cannot be adopted: %s",
-	     endpoint->config.name, why);
-	if (endpoint->pidfd >= 0) {
-		end_process(endpoint);	/* death_ready goes on */
-		return;
-	}
-	link_close(&endpoint->link);
-	endpoint_spawn(endpoint);
-}
-
-static void now_running(struct endpoint *endpoint)
-{
-	json_t *list = endpoint->list;
-
-	endpoint->list = NULL;
-	endpoint->state = ENDPOINT_RUNNING;
-	endpoint->lost_tries = 0;
-	loop_timer_cancel(endpoint->config.loop, &endpoint->timer);
-	if (endpoint->adopted)
-		tell(endpoint, "endpoint-adopted",
-		     "endpoint %s (pid %d) was found running and goes on",
-		     endpoint->config.name, (int)endpoint->pid);
-	else if (endpoint->restarts)
-		tell(endpoint, "endpoint-restarted",
-		     "endpoint %s runs again (pid %d)", endpoint->config.name,
-		     (int)endpoint->pid);
-	else
-		tell(endpoint, "endpoint-started",
-		     "endpoint %s runs (pid %d)", endpoint->config.name,
-		     (int)endpoint->pid);
-	endpoint->config.hooks.connected(endpoint->config.hooks.arg,
-					 endpoint->adopted, list);
-	json_decref(list);
-}
-
-static void list_answered(void *arg, struct link_reply *reply);
-
-static void ask_list(struct endpoint *endpoint, json_int_t from)
-{
-	link_request(&endpoint->link,
-		     json_pack("{s:s, s:I}", "op", "list", "from", from), -1,
-		     list_answered, endpoint);
-}
-
-/* Add a part of the list to what was gathered before. */
-static int gather(json_t *list, const json_t *part)
-{
-	static const char *const keys[] = {
-		"devices", "vdevs", "processes", "listeners",
-	};
-	unsigned int i;
-
-	for (i = 0; i < 4; i++) {
-		json_t *all = json_object_get(list, keys[i]);
-		json_t *more = json_object_get(part, keys[i]);
-
-		if (!all) {
-			all = json_array();
-			json_object_set_new(list, keys[i], all);
-		}
-		if (more && json_array_extend(all, more) < 0)
-			return -EBADMSG;
-	}
-	json_object_set(list, "enforce", json_object_get(part, "enforce"));
-	return 0;
-}
-
-static void list_answered(void *arg, struct link_reply *reply)
-{
-	struct endpoint *endpoint = arg;
-	json_t *next;
-
-	if (reply->result == -ECONNRESET ||
-	    endpoint->state == ENDPOINT_STOPPING)
-		return;
-	if (!endpoint->list)
-		endpoint->list = json_object();
-	if (reply->result < 0 || gather(endpoint->list, reply->reply) < 0) {
-		adopt_failed(endpoint, "it does not say what it has");
-		return;
-	}
-	next = json_object_get(reply->reply, "next");
-	if (next)
-		ask_list(endpoint, json_integer_value(next));
-	else
-		now_running(endpoint);
-}
-
-/* An adopted endpoint has a segment of its own. */
-static void stats_answered(void *arg, struct link_reply *reply)
-{
-	struct endpoint *endpoint = arg;
-	struct stats_segment *stats;
-
-	if (reply->result == -ECONNRESET ||
-	    endpoint->state == ENDPOINT_STOPPING)
-		return;
-	if (reply->result < 0 || reply->fd < 0 ||
-	    spawn_stats_map(reply->fd, &stats) < 0) {
-		adopt_failed(endpoint, "its statistics are of another version");
-		return;
-	}
-	spawn_stats_unmap(endpoint->stats);
-	close(endpoint->stats_fd);
-	endpoint->stats = stats;
-	endpoint->stats_fd = reply->fd;
-	reply->fd = -1;
-	endpoint->started_ns = loop_clock_ns();
-	ask_list(endpoint, 0);
-}
-
-static void ignore_answer(void *arg, struct link_reply *reply)
-{
-	(void)arg;
-	(void)reply;
-}
-
-/* The process that answered is not our child (any more): watch it too. */
-static int adopt_process(struct endpoint *endpoint, const json_t *hello)
-{
-	pid_t pid = (pid_t)json_integer_value(json_object_get(hello, "pid"));
-	int pidfd, ret;
-
-	if (endpoint->pidfd >= 0)
-		return pid == endpoint->pid ? 0 : -ESRCH;
-	if (pid <= 1)
-		return -EBADMSG;
-	pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
-	if (pidfd < 0)
-		return -errno;
-	ret = watch_process(endpoint, pid, pidfd);
-	if (ret < 0)
-		close(pidfd);
-	return ret;
-}
-
-static void hello_answered(void *arg, struct link_reply *reply)
-{
-	struct endpoint *endpoint = arg;
-	const json_t *hello = reply->reply;
-	const char *name;
-
-	if (reply->result == -ECONNRESET ||
-	    endpoint->state == ENDPOINT_STOPPING)
-		return;
-	name = json_string_value(json_object_get(hello, "name"));
-	if (reply->result < 0 || !name ||
-	    strcmp(name, endpoint->config.name) ||
-	    json_integer_value(json_object_get(hello, "version")) !=
-	    CTL_VERSION) {
-		/* A stranger or another version: let it finish, start ours
-		 * when its connection ends. */
-		tell(endpoint, "error",
-		     "endpoint %s is of another version (%s): it is drained",
-		     endpoint->config.name,
-		     reply->result < 0 ? reply->text : "hello");
-		endpoint->is_draining = true;
-		set_timer(endpoint, STOP_NS);
-		link_request(&endpoint->link,
-			     json_pack("{s:s}", "op", "drain"), -1,
-			     ignore_answer, NULL);
-		return;
-	}
-	if (adopt_process(endpoint, hello) < 0) {
-		adopt_failed(endpoint, "its process cannot be watched");
-		return;
-	}
-	if (endpoint->adopted)
-		link_request(&endpoint->link,
-			     json_pack("{s:s, s:s}", "op", "descriptor",
-				       "kind", "stats"), -1,
-			     stats_answered, endpoint);
-	else
-		ask_list(endpoint, 0);
-}
-
-/* Connect and say hello.  Returns 0 or why nobody is there. */
-static int endpoint_connect(struct endpoint *endpoint)
-{
-	int fd, ret;
-
-	ret = spawn_connect(endpoint->control_path, &fd);
-	if (ret < 0)
-		return ret;
-	ret = link_open(&endpoint->link, fd);
-	if (ret < 0) {
-		close(fd);
-		return ret;
-	}
-	json_decref(endpoint->list);
-	endpoint->list = NULL;
-	link_request(&endpoint->link,
-		     json_pack("{s:s, s:i}", "op", "hello", "version",
-			       CTL_VERSION), -1, hello_answered, endpoint);
-	return 0;
-}
-
-/* --- Starting, losing, stopping ------------------------------------------------- */
+/* --- Starting, losing, stopping ------------------------------------------ */
 
 /* Start a process; 'reterr' says why not. */
 static int start_process(struct endpoint *endpoint, struct error *reterr)
 {
 	const struct endpoint_config *config = &endpoint->config;
 	struct spawn spawn = {
-		.program = config->program, .name = config->name,
-		.cpu = config->cpu, .nice = config->nice,
-		.has_spin = config->has_spin, .spin_ns = config->spin_ns,
+		.program = config->program,
+		.name = config->name,
+		.cpu = config->cpu,
+		.nice = config->nice,
+		.has_spin = config->has_spin,
+		.spin_ns = config->spin_ns,
 		.stats_fd = endpoint->stats_fd,
 	};
 	int pidfd, ret;
@@ -405,7 +187,7 @@ static int start_process(struct endpoint *endpoint, struct error *reterr)
 	close(spawn.control_fd);
 	if (ret < 0)
 		return ret;
-	ret = watch_process(endpoint, pid, pidfd);
+	ret = endpoint_watch_process(endpoint, pid, pidfd);
 	if (ret < 0) {
 		syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0);
 		close(pidfd);
@@ -415,7 +197,7 @@ static int start_process(struct endpoint *endpoint, struct error *reterr)
 	return 0;
 }
 
-static void endpoint_spawn(struct endpoint *endpoint)
+void endpoint_spawn(struct endpoint *endpoint)
 {
 	struct error why;
 	int ret;
@@ -426,7 +208,7 @@ static void endpoint_spawn(struct endpoint *endpoint)
 	ret = start_process(endpoint, &why);
 	if (ret == 0) {
 		endpoint->state = ENDPOINT_STARTING;
-		set_timer(endpoint, START_NS);
+		endpoint_set_timer(endpoint, START_NS);
 		ret = endpoint_connect(endpoint);
 		if (ret == 0)
 			return;
@@ -434,24 +216,23 @@ static void endpoint_spawn(struct endpoint *endpoint)
 		error_set(&why, ret, "connecting: %s", strerror(-ret));
 	} else {
 		endpoint->state = ENDPOINT_WAITING;
-		set_timer(endpoint, next_backoff(endpoint) + BACKOFF_MIN_NS);
+		endpoint_set_timer(endpoint,
+				   next_backoff(endpoint) + BACKOFF_MIN_NS);
 	}
-	tell(endpoint, "error", "endpoint %s: %s", endpoint->config.name,
-	     why.text);
+	endpoint_tell(endpoint, "error", "endpoint %s: %s",
+		      endpoint->config.name, why.text);
 }
 
 static void link_event(struct link *link, const json_t *event)
 {
-	struct endpoint *endpoint =
-		container_of(link, struct endpoint, link);
+	struct endpoint *endpoint = container_of(link, struct endpoint, link);
 
 	endpoint->config.hooks.event(endpoint->config.hooks.arg, event);
 }
 
 static void link_closed(struct link *link, int why)
 {
-	struct endpoint *endpoint =
-		container_of(link, struct endpoint, link);
+	struct endpoint *endpoint = container_of(link, struct endpoint, link);
 
 	(void)why;
 	if (endpoint->pidfd < 0) {
@@ -459,37 +240,36 @@ static void link_closed(struct link *link, int why)
 		if (endpoint->state == ENDPOINT_ADOPTING)
 			endpoint_spawn(endpoint);
 		else if (endpoint->state == ENDPOINT_STOPPING)
-			set_timer(endpoint, 0);
+			endpoint_set_timer(endpoint, 0);
 		return;
 	}
 	if (endpoint->state == ENDPOINT_STOPPING)
 		return;		/* its death is on its way */
 	endpoint->state = ENDPOINT_LOST;
-	set_timer(endpoint, LOST_NS);
+	endpoint_set_timer(endpoint, LOST_NS);
 }
 
 /* It lives, but its connection ended: ask again, and again, then end it. */
 static void lost_expired(struct endpoint *endpoint)
 {
 	if (++endpoint->lost_tries > LOST_TRIES) {
-		tell(endpoint, "error",
-		     "endpoint %s does not answer: it is ended",
-		     endpoint->config.name);
-		end_process(endpoint);
+		endpoint_tell(endpoint, "error",
+			      "endpoint %s does not answer: it is ended",
+			      endpoint->config.name);
+		endpoint_kill(endpoint);
 		return;
 	}
 	endpoint->adopted = true;
-	set_timer(endpoint, LOST_NS);
+	endpoint_set_timer(endpoint, LOST_NS);
 	if (endpoint_connect(endpoint) == 0) {
 		endpoint->state = ENDPOINT_ADOPTING;
-		set_timer(endpoint, ADOPT_NS);
+		endpoint_set_timer(endpoint, ADOPT_NS);
 	}
 }
 
 static void timer_expired(struct loop_timer *timer, uint64_t now_ns)
 {
-	struct endpoint *endpoint =
-		container_of(timer, struct endpoint, timer);
+	struct endpoint *endpoint = container_of(timer, struct endpoint, timer);
 
 	(void)now_ns;
 	switch (endpoint->state) {
@@ -501,15 +281,17 @@ static void timer_expired(struct loop_timer *timer, uint64_t now_ns)
 		lost_expired(endpoint);
 		return;
 	case ENDPOINT_ADOPTING:
-		adopt_failed(endpoint, endpoint->is_draining
-			     ? "it did not drain in time"
-			     : "it does not answer");
+		endpoint_meet_failed(endpoint,
+				     endpoint->is_draining ?
+					     "it did not drain in time" :
+					     "it does not answer");
 		return;
 	case ENDPOINT_STARTING:
-		tell(endpoint, "error",
-		     "endpoint %s did not answer after its start: it is ended",
-		     endpoint->config.name);
-		end_process(endpoint);
+		endpoint_tell(
+			endpoint, "error",
+			"endpoint %s did not answer after its start: it is ended",
+			endpoint->config.name);
+		endpoint_kill(endpoint);
 		return;
 	case ENDPOINT_STOPPING:
 		if (endpoint->pidfd < 0) {
@@ -519,10 +301,10 @@ static void timer_expired(struct loop_timer *timer, uint64_t now_ns)
 				endpoint->config.hooks.arg);
 			return;
 		}
-		tell(endpoint, "error",
-		     "endpoint %s did not drain in time: it is ended",
-		     endpoint->config.name);
-		end_process(endpoint);
+		endpoint_tell(endpoint, "error",
+			      "endpoint %s did not drain in time: it is ended",
+			      endpoint->config.name);
+		endpoint_kill(endpoint);
 		return;
 	case ENDPOINT_IDLE:
 	case ENDPOINT_RUNNING:
@@ -536,7 +318,7 @@ void endpoint_start(struct endpoint *endpoint)
 	endpoint->adopted = true;
 	if (endpoint_connect(endpoint) == 0) {
 		endpoint->state = ENDPOINT_ADOPTING;
-		set_timer(endpoint, ADOPT_NS);
+		endpoint_set_timer(endpoint, ADOPT_NS);
 		return;
 	}
 	endpoint_spawn(endpoint);
@@ -545,15 +327,13 @@ void endpoint_start(struct endpoint *endpoint)
 void endpoint_stop(struct endpoint *endpoint)
 {
 	endpoint->state = ENDPOINT_STOPPING;
-	set_timer(endpoint, STOP_NS);
+	endpoint_set_timer(endpoint, ENDPOINT_STOP_NS);
 	if (endpoint->link.fd >= 0)
-		link_request(&endpoint->link,
-			     json_pack("{s:s}", "op", "drain"), -1,
-			     ignore_answer, NULL);
+		endpoint_ask_drain(endpoint);
 	else if (endpoint->pidfd >= 0)
-		end_process(endpoint);	/* nobody can tell it to drain */
+		endpoint_kill(endpoint); /* nobody can tell it to drain */
 	else
-		set_timer(endpoint, 0);
+		endpoint_set_timer(endpoint, 0);
 }
 
 void endpoint_request(struct endpoint *endpoint, json_t *message, int fd,
@@ -563,7 +343,7 @@ void endpoint_request(struct endpoint *endpoint, json_t *message, int fd,
 	link_request(&endpoint->link, message, fd, done, arg);
 }
 
-/* --- Made, asked, freed ----------------------------------------------------------- */
+/* --- Made, asked, freed -------------------------------------------------- */
 
 int endpoint_create(const struct endpoint_config *config,
 		    struct endpoint **ret_endpoint, struct error *reterr)

@@ -37,17 +37,16 @@ static void set_text(json_t *event, const char *key, const char *text)
 }
 
 static json_t *event_make(uint64_t number, const char *kind,
-			  const struct event_subject *subject,
-			  const char *text)
+			  const struct event_subject *subject, const char *text)
 {
 	struct timespec now;
 	json_t *event;
 
 	clock_gettime(CLOCK_REALTIME, &now);
-	event = json_pack("{s:I, s:f, s:s, s:s}", "seq", (json_int_t)number,
-			  "time", (double)now.tv_sec +
-			  (double)(now.tv_nsec / 1000000) / 1000.0,
-			  "kind", kind, "text", text);
+	event = json_pack(
+		"{s:I, s:f, s:s, s:s}", "seq", (json_int_t)number, "time",
+		(double)now.tv_sec + (double)(now.tv_nsec / 1000000) / 1000.0,
+		"kind", kind, "text", text);
 
 	if (!event || !subject)
 		return event;
@@ -105,8 +104,8 @@ void events_unlisten(struct events *events, struct host_listener *listener)
 
 json_t *events_since(const struct events *events, uint64_t after)
 {
-	uint64_t number = events->last > EVENTS_KEPT
-		? events->last - EVENTS_KEPT + 1 : 1;
+	uint64_t number =
+		events->last > EVENTS_KEPT ? events->last - EVENTS_KEPT + 1 : 1;
 	json_t *array = json_array();
 
 	if (after >= number)

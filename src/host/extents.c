@@ -22,8 +22,7 @@ static uint64_t end_of(const struct extent *extent)
 static int insert(struct extents *extents, unsigned int index,
 		  uint64_t offset_bytes, uint64_t size_bytes)
 {
-	struct extent *grown = reallocarray(extents->taken,
-					    extents->count + 1U,
+	struct extent *grown = reallocarray(extents->taken, extents->count + 1U,
 					    sizeof(*grown));
 
 	if (!grown)
@@ -45,8 +44,9 @@ int extents_take(struct extents *extents, uint64_t total_bytes,
 	int ret;
 
 	for (i = 0; i <= extents->count; i++) {
-		uint64_t end = i < extents->count
-			? extents->taken[i].offset_bytes : total_bytes;
+		uint64_t end = i < extents->count ?
+			extents->taken[i].offset_bytes :
+			total_bytes;
 
 		if (end > start && size_bytes <= end - start) {
 			ret = insert(extents, i, start, size_bytes);
@@ -70,8 +70,7 @@ int extents_take_at(struct extents *extents, uint64_t offset_bytes,
 	    offset_bytes > OFFSET_MAX || size_bytes > OFFSET_MAX)
 		return -EINVAL;
 	end = offset_bytes + extents_round(size_bytes);
-	while (i < extents->count &&
-	       end_of(&extents->taken[i]) <= offset_bytes)
+	while (i < extents->count && end_of(&extents->taken[i]) <= offset_bytes)
 		i++;
 	if (i < extents->count && extents->taken[i].offset_bytes < end)
 		return -EEXIST;
@@ -84,8 +83,9 @@ int extents_resize(struct extents *extents, uint64_t total_bytes,
 	unsigned int i;
 
 	for (i = 0; i < extents->count; i++) {
-		uint64_t end = i + 1 < extents->count
-			? extents->taken[i + 1].offset_bytes : total_bytes;
+		uint64_t end = i + 1 < extents->count ?
+			extents->taken[i + 1].offset_bytes :
+			total_bytes;
 
 		if (extents->taken[i].offset_bytes != offset_bytes)
 			continue;
@@ -124,13 +124,14 @@ uint64_t extents_taken_bytes(const struct extents *extents)
 struct extent extents_largest_free(const struct extents *extents,
 				   uint64_t total_bytes)
 {
-	struct extent best = { 0, 0 };
+	struct extent best = {0, 0};
 	uint64_t start = 0;
 	unsigned int i;
 
 	for (i = 0; i <= extents->count; i++) {
-		uint64_t end = i < extents->count
-			? extents->taken[i].offset_bytes : total_bytes;
+		uint64_t end = i < extents->count ?
+			extents->taken[i].offset_bytes :
+			total_bytes;
 
 		if (end > start && end - start > best.size_bytes) {
 			best.offset_bytes = start;

@@ -44,11 +44,10 @@ struct host {
 };
 
 /* Say how a verb ended; 'call' may be NULL.  'value' is taken over. */
-void host_answer(struct host_call *call, enum host_result result,
-		 json_t *value, const char *format, ...)
-	__attribute__((format(printf, 4, 5)));
+void host_answer(struct host_call *call, enum host_result result, json_t *value,
+		 const char *format, ...) __attribute__((format(printf, 4, 5)));
 
-/* --- binder.c ----------------------------------------------------------------- */
+/* --- binder.c ------------------------------------------------------------ */
 
 /* One request to an endpoint and what it is about. */
 struct bind_op {
@@ -72,8 +71,7 @@ void bind_device_ready(struct reg_device *device);
 /* Try to admit a process that waits; says so if it is refused. */
 void bind_admit(struct host *host, struct reg_process *process);
 /* The message that adds or (op "process-update") changes a process. */
-json_t *bind_process_message(const struct reg_process *process,
-			     const char *op);
+json_t *bind_process_message(const struct reg_process *process, const char *op);
 void bind_process_update(struct reg_process *process, struct host_call *call);
 /* Take it away from its endpoint, then free it; 'call' may be NULL. */
 void bind_process_remove(struct reg_process *process, struct host_call *call);
@@ -89,7 +87,7 @@ void bind_check_ready(struct host *host);
 /* Ways in that could not be opened: try again (once a second). */
 void bind_retry_listeners(struct host *host);
 
-/* --- bind-device.c -------------------------------------------------------------- */
+/* --- bind-device.c ------------------------------------------------------- */
 
 int bind_device_init(struct reg_device *device);
 void bind_device_finish(struct reg_device *device);
@@ -101,18 +99,18 @@ void bind_calibrate_first(struct reg_device *device);
 /* The next device of the endpoint that waits to be measured. */
 void bind_calibrate_next(struct reg_endpoint *endpoint);
 
-/* --- adopt.c ----------------------------------------------------------------- */
+/* --- adopt.c ------------------------------------------------------------- */
 
 /* endpoint_hooks.connected */
 void adopt_connected(void *arg, bool adopted, const json_t *list);
 
-/* --- verbs.c ------------------------------------------------------------------ */
+/* --- verbs.c ------------------------------------------------------------- */
 
 /* Release a process, as host_process_release; 'call' may be NULL. */
 void verbs_release(struct host *host, struct reg_process *process,
 		   struct host_call *call);
 
-/* --- watch.c ----------------------------------------------------------------- */
+/* --- watch.c ------------------------------------------------------------- */
 
 int watch_start(struct host *host);
 void watch_finish(struct host *host);

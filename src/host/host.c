@@ -11,7 +11,7 @@
 #include "host/host-data.h"
 #include "host/records.h"
 
-/* --- What endpoints say ---------------------------------------------------------- */
+/* --- What endpoints say -------------------------------------------------- */
 
 static void endpoint_lost(void *arg)
 {
@@ -21,7 +21,7 @@ static void endpoint_lost(void *arg)
 static void endpoint_told(void *arg, const char *kind, const char *text)
 {
 	struct reg_endpoint *endpoint = arg;
-	struct event_subject subject = { .endpoint = endpoint->name };
+	struct event_subject subject = {.endpoint = endpoint->name};
 
 	events_add(endpoint->host->events, kind, &subject, "%s", text);
 	bind_check_ready(endpoint->host);
@@ -44,31 +44,32 @@ static void device_event(struct reg_endpoint *endpoint, const char *kind,
 {
 	struct reg_device *device = event_device(endpoint, event);
 	struct events *events = endpoint->host->events;
-	struct event_subject subject = { .endpoint = endpoint->name };
+	struct event_subject subject = {.endpoint = endpoint->name};
 	json_int_t number;
 
 	if (!device)
 		return;
 	subject.device = device->name;
 	if (strcmp(kind, "shortage") == 0) {
-		number = json_integer_value(json_object_get(event,
-							    "factor_milli"));
-		events_add(events, kind, &subject, number >= 1000
-			   ? "device %s: the shortage is over"
-			   : "device %s cannot keep all that was promised: it delivers %d.%d %% of it",
-			   device->name, (int)(number / 10),
-			   (int)(number % 10));
+		number = json_integer_value(
+			json_object_get(event, "factor_milli"));
+		events_add(
+			events, kind, &subject,
+			number >= 1000 ?
+				"device %s: the shortage is over" :
+				"device %s cannot keep all that was promised: it delivers %d.%d %% of it",
+			device->name, (int)(number / 10), (int)(number % 10));
 	} else if (strcmp(kind, "stall") == 0) {
 		number = json_integer_value(json_object_get(event, "ns"));
-		events_add(events, kind, &subject, number
-			   ? "device %s answers nothing since %d ms"
-			   : "device %s answers again", device->name,
-			   (int)(number / 1000000));
+		events_add(events, kind, &subject,
+			   number ? "device %s answers nothing since %d ms" :
+				    "device %s answers again",
+			   device->name, (int)(number / 1000000));
 	} else {
 		events_add(events, kind, &subject,
 			   "device %s: %d requests failed: %s", device->name,
-			   (int)json_integer_value(json_object_get(event,
-								   "count")),
+			   (int)json_integer_value(
+				   json_object_get(event, "count")),
 			   strerror((int)json_integer_value(
 				   json_object_get(event, "errno"))));
 	}
@@ -83,8 +84,7 @@ static void endpoint_event(void *arg, const json_t *event)
 		return;
 	if (strcmp(kind, "session") == 0)
 		watch_session(endpoint->host, event, endpoint);
-	else if (strcmp(kind, "shortage") == 0 ||
-		 strcmp(kind, "stall") == 0 ||
+	else if (strcmp(kind, "shortage") == 0 || strcmp(kind, "stall") == 0 ||
 		 strcmp(kind, "device-error") == 0)
 		device_event(endpoint, kind, event);
 }
@@ -99,22 +99,30 @@ static void endpoint_stopped(void *arg)
 		host->hooks.stopped(host->hooks.arg);
 }
 
-/* --- Made ---------------------------------------------------------------------------- */
+/* --- Made ---------------------------------------------------------------- */
 
 static int make_endpoint(struct host *host, struct reg_endpoint *endpoint,
 			 const char *program, struct error *reterr)
 {
 	const struct config_endpoint *entry = endpoint->config;
 	struct endpoint_config config = {
-		.loop = host->loop, .program = program,
-		.directory = host->config->state, .name = endpoint->name,
-		.cpu = entry->cpu, .nice = entry->nice,
-		.has_spin = entry->has_spin, .spin_ns = entry->spin_ns,
-		.hooks = {
-			.connected = adopt_connected, .lost = endpoint_lost,
-			.event = endpoint_event, .stopped = endpoint_stopped,
-			.tell = endpoint_told, .arg = endpoint,
-		},
+		.loop = host->loop,
+		.program = program,
+		.directory = host->config->state,
+		.name = endpoint->name,
+		.cpu = entry->cpu,
+		.nice = entry->nice,
+		.has_spin = entry->has_spin,
+		.spin_ns = entry->spin_ns,
+		.hooks =
+			{
+				.connected = adopt_connected,
+				.lost = endpoint_lost,
+				.event = endpoint_event,
+				.stopped = endpoint_stopped,
+				.tell = endpoint_told,
+				.arg = endpoint,
+			},
 	};
 	unsigned int i;
 	int ret;
@@ -199,8 +207,7 @@ void host_destroy(struct host *host)
 	host->told_ready = true;
 	host->is_stopping = true;
 	store_close(host->store);
-	for (i = 0; host->registry && i < host->registry->endpoint_count;
-	     i++) {
+	for (i = 0; host->registry && i < host->registry->endpoint_count; i++) {
 		struct reg_endpoint *endpoint = &host->registry->endpoints[i];
 
 		if (!endpoint->process)
@@ -217,7 +224,7 @@ void host_destroy(struct host *host)
 	free(host);
 }
 
-/* --- Started, stopped ---------------------------------------------------------------- */
+/* --- Started, stopped ---------------------------------------------------- */
 
 int host_start(struct host *host, struct error *reterr)
 {

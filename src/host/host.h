@@ -27,7 +27,7 @@ struct config;
 struct host;
 struct loop;
 
-/* --- Life --------------------------------------------------------------- */
+/* --- Life ---------------------------------------------------------------- */
 
 struct host_hooks {
 	/* Every endpoint serves what it can: READY=1.  May be NULL. */
@@ -52,7 +52,7 @@ void host_stop(struct host *host);
 
 const struct config *host_config(const struct host *host);
 
-/* --- Questions ---------------------------------------------------------- */
+/* --- Questions ----------------------------------------------------------- */
 
 /* {"host", "pid", "uptime_s", "enforce",
  *  "endpoints": [{"name", "state": "starting|running|restarting|stopping|
@@ -112,9 +112,10 @@ json_t *host_process(struct host *host, uint32_t pasid);
  * "latency_total", the same since it was added. */
 json_t *host_process_stats(struct host *host, uint32_t pasid);
 
-/* --- Verbs -------------------------------------------------------------- */
+/* --- Verbs --------------------------------------------------------------- */
 
-enum host_result {		/* = exit status of penstock */
+/* = exit status of penstock */
+enum host_result {
 	HOST_DONE = 0,
 	HOST_FAILED = 1,
 	HOST_USAGE = 2,		/* what was asked makes no sense */
@@ -164,7 +165,7 @@ void host_process_release(struct host *host, uint32_t pasid,
 
 struct host_vdev_request {
 	const char *name;
-	const char *pool;		/* create; may be NULL if there is one */
+	const char *pool;		/* create; NULL: the only one */
 	const char *size;		/* "4GiB" */
 	const char *vhost_user;		/* create: path of its socket */
 	const char *limit, *burst;	/* create */
@@ -187,7 +188,7 @@ void host_device_calibrate(struct host *host, const char *name,
 /* Scheduling on all endpoints, on or off (off: for comparisons). */
 void host_enforce(struct host *host, bool on, struct host_call *call);
 
-/* --- Events ------------------------------------------------------------- */
+/* --- Events -------------------------------------------------------------- */
 
 /* {"seq", "time" (seconds, UTC, with a fraction), "kind", "text", and of
  *  "pasid", "vdev", "device", "endpoint" those that apply}.  Kinds:

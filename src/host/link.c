@@ -45,9 +45,9 @@ static void link_pump(struct link *link)
 	while (link->unsent && link->sent_count < LINK_SENT_MAX &&
 	       !link->broken) {
 		struct link_request *request = link->unsent;
-		int ret = request->message
-			? ctl_send(link->fd, request->message, request->fd)
-			: -ENOMEM;
+		int ret = request->message ?
+			ctl_send(link->fd, request->message, request->fd) :
+			-ENOMEM;
 
 		if (ret == -EAGAIN) {
 			loop_timer_set(link->loop, &link->timer,
@@ -78,7 +78,8 @@ static void fail_all(struct link_request *request)
 	while (request) {
 		struct link_request *next = request->next;
 		struct link_reply reply = {
-			.result = -ECONNRESET, .fd = -1,
+			.result = -ECONNRESET,
+			.fd = -1,
 			.text = "the endpoint is gone",
 		};
 
@@ -134,15 +135,17 @@ static void link_answered(struct link *link, json_t *message, int *fd)
 	json_int_t id = json_integer_value(json_object_get(message, "id"));
 	struct link_request *request = take_sent(link, (uint64_t)id);
 	struct link_reply reply = {
-		.text = "", .reply = message, .fd = *fd,
+		.text = "",
+		.reply = message,
+		.fd = *fd,
 	};
 	const char *text;
 
 	if (!request)
 		return;		/* answers a question nobody has asked */
 	if (!json_is_true(json_object_get(message, "ok"))) {
-		json_int_t code = json_integer_value(json_object_get(message,
-								     "errno"));
+		json_int_t code =
+			json_integer_value(json_object_get(message, "errno"));
 
 		text = json_string_value(json_object_get(message, "error"));
 		reply.text = text ? text : "the endpoint gave no reason";
@@ -238,8 +241,7 @@ void link_finish(struct link *link)
 }
 
 void link_request(struct link *link, json_t *message, int fd,
-		  void (*done)(void *arg, struct link_reply *reply),
-		  void *arg)
+		  void (*done)(void *arg, struct link_reply *reply), void *arg)
 {
 	struct link_request *request = calloc(1, sizeof(*request));
 
@@ -252,7 +254,8 @@ void link_request(struct link *link, json_t *message, int fd,
 	request->done = done;
 	request->arg = arg;
 	request->id = ++link->last_id;
-	json_object_set_new(message, "id", json_integer((json_int_t)request->id));
+	json_object_set_new(message, "id",
+			    json_integer((json_int_t)request->id));
 	*link->unsent_end = request;
 	link->unsent_end = &request->next;
 	loop_timer_set(link->loop, &link->timer, loop_clock_ns());

@@ -58,8 +58,7 @@ void link_finish(struct link *link);
 /* Takes 'message' (an object without "id"; NULL: memory had run out) and
  * 'fd' (-1: none) over, whatever happens. */
 void link_request(struct link *link, json_t *message, int fd,
-		  void (*done)(void *arg, struct link_reply *reply),
-		  void *arg);
+		  void (*done)(void *arg, struct link_reply *reply), void *arg);
 bool link_idle(const struct link *link);
 
 #endif

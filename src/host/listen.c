@@ -20,9 +20,9 @@ static int replace_stale(const char *path, const struct sockaddr_un *address,
 	int fd, ret = 0;
 
 	if (lstat(path, &status) < 0)
-		return errno == ENOENT ? 0
-			: error_set(reterr, -errno, "%s: %s", path,
-				    strerror(errno));
+		return errno == ENOENT ? 0 :
+					 error_set(reterr, -errno, "%s: %s",
+						   path, strerror(errno));
 	if (!S_ISSOCK(status.st_mode))
 		return error_set(reterr, -EEXIST,
 				 "%s exists and is no socket: move it away",
@@ -32,7 +32,8 @@ static int replace_stale(const char *path, const struct sockaddr_un *address,
 		return error_set(reterr, -errno, "a socket: %s",
 				 strerror(errno));
 	if (connect(fd, (const struct sockaddr *)address, sizeof(*address)) ==
-	    0 || errno != ECONNREFUSED)
+		    0 ||
+	    errno != ECONNREFUSED)
 		ret = error_set(reterr, -EADDRINUSE,
 				"somebody listens at %s already", path);
 	close(fd);
@@ -44,7 +45,7 @@ static int replace_stale(const char *path, const struct sockaddr_un *address,
 
 int listen_open(const char *path, int *ret_fd, struct error *reterr)
 {
-	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
 	int fd, ret;
 
 	if (strlen(path) >= sizeof(address.sun_path))

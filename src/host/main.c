@@ -42,7 +42,7 @@ struct program {
 static void notify(const char *text)
 {
 	const char *path = getenv("NOTIFY_SOCKET");
-	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
 	size_t length = path ? strlen(path) : 0;
 	int fd;
 
@@ -56,8 +56,9 @@ static void notify(const char *text)
 	if (fd < 0)
 		return;
 	if (sendto(fd, text, strlen(text), MSG_NOSIGNAL,
-		   (struct sockaddr *)&address, (socklen_t)
-		   (offsetof(struct sockaddr_un, sun_path) + length)) < 0)
+		   (struct sockaddr *)&address,
+		   (socklen_t)(offsetof(struct sockaddr_un, sun_path) +
+			       length)) < 0)
 		fprintf(stderr, "penstockd: $NOTIFY_SOCKET %s: %s\n", path,
 			strerror(errno));
 	close(fd);
@@ -159,18 +160,21 @@ static int start_api(struct program *program, struct error *reterr)
 
 static int run(struct program *program, struct error *reterr)
 {
-	const struct loop_config loop_config = { .entries = LOOP_ENTRIES };
+	const struct loop_config loop_config = {.entries = LOOP_ENTRIES};
 	const struct host_hooks hooks = {
-		.ready = on_ready, .stopped = on_stopped, .arg = program,
+		.ready = on_ready,
+		.stopped = on_stopped,
+		.arg = program,
 	};
 	char path[4096];
 	int ret;
 
 	ret = endpoint_program(path, sizeof(path));
 	if (ret < 0)
-		return error_set(reterr, ret,
-				 "penstock-endpoint is not beside penstockd: %s",
-				 strerror(-ret));
+		return error_set(
+			reterr, ret,
+			"penstock-endpoint is not beside penstockd: %s",
+			strerror(-ret));
 	ret = loop_create(&loop_config, &program->loop, reterr);
 	if (ret < 0)
 		return ret;
@@ -225,15 +229,16 @@ static int usage(FILE *stream, int status)
 int main(int argc, char **argv)
 {
 	static const struct option options[] = {
-		{ "config", required_argument, NULL, 'c' },
-		{ "check", no_argument, NULL, 'k' },
-		{ "help", no_argument, NULL, 'h' },
-		{ NULL, 0, NULL, 0 },
+		{"config", required_argument, NULL, 'c'},
+		{"check", no_argument, NULL, 'k'},
+		{"help", no_argument, NULL, 'h'},
+		{NULL, 0, NULL, 0},
 	};
 	struct program program = {
-		.listener = { .event = log_event }, .signal_fd = -1,
+		.listener = {.event = log_event},
+		.signal_fd = -1,
 	};
-	struct error why = { "" };
+	struct error why = {""};
 	const char *file = NULL;
 	bool check = false;
 	int c, ret;

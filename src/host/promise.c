@@ -41,7 +41,7 @@ void promise_set_correction(struct promise *promise, uint32_t milli)
 	admission_set_correction(promise->admission, milli);
 }
 
-/* --- Refusals ------------------------------------------------------------------ */
+/* --- Refusals ------------------------------------------------------------ */
 
 static void spec_key(const struct sla_spec *spec, char *key, size_t size);
 
@@ -71,8 +71,9 @@ static void explain(const struct registry *registry,
 			.device = vdev->pool->device->promise.admission,
 		};
 	}
-	admission_explain(why, device->name, places
-			  ? admission_find(places, count, request) : NULL,
+	admission_explain(why, device->name,
+			  places ? admission_find(places, count, request) :
+				   NULL,
 			  refusal->text.text, sizeof(refusal->text.text));
 	free(places);
 }
@@ -98,11 +99,11 @@ static void fill_refusal(const struct registry *registry,
 }
 
 json_t *promise_where(const struct registry *registry,
-		      const struct reg_process *process,
-		      const struct sla *sla)
+		      const struct reg_process *process, const struct sla *sla)
 {
 	const struct admission_request request = {
-		.sla = sla, .vdev_size_bytes = process->vdev->size_bytes,
+		.sla = sla,
+		.vdev_size_bytes = process->vdev->size_bytes,
 	};
 	json_t *array = json_array();
 	unsigned int i, j;
@@ -115,14 +116,14 @@ json_t *promise_where(const struct registry *registry,
 			if (device != process->vdev->pool->device &&
 			    admission_what_if(device->promise.admission,
 					      &request, NULL) == 0)
-				json_array_append_new(array, json_string(
-							      device->name));
+				json_array_append_new(
+					array, json_string(device->name));
 		}
 	}
 	return array;
 }
 
-/* --- Members ------------------------------------------------------------------- */
+/* --- Members ------------------------------------------------------------- */
 
 /* At the device: 'sla' instead of what it has there.  Nothing promised needs
  * no admission. */
@@ -147,8 +148,8 @@ static int admit(struct reg_process *process,
 static int count_in(struct promise *promise, const struct sla *before,
 		    const struct sla *sla)
 {
-	return before ? combine_update(promise->combine, before, sla)
-		      : combine_add(promise->combine, sla);
+	return before ? combine_update(promise->combine, before, sla) :
+			combine_add(promise->combine, sla);
 }
 
 static void count_out(struct promise *promise, const struct sla *before,
@@ -164,7 +165,8 @@ static int count(struct reg_process *process, const struct sla *sla)
 {
 	struct reg_device *device = process->vdev->pool->device;
 	struct promise *promises[] = {
-		&process->vdev->promise, &device->promise,
+		&process->vdev->promise,
+		&device->promise,
 		&device->endpoint->promise,
 	};
 	const struct sla before = process->member.sla;
@@ -187,12 +189,12 @@ static int count(struct reg_process *process, const struct sla *sla)
 	return 0;
 }
 
-int promise_admit(const struct registry *registry,
-		  struct reg_process *process, const struct sla *sla,
-		  struct promise_refusal *ret_refusal)
+int promise_admit(const struct registry *registry, struct reg_process *process,
+		  const struct sla *sla, struct promise_refusal *ret_refusal)
 {
 	struct admission_request request = {
-		.sla = sla, .vdev_size_bytes = process->vdev->size_bytes,
+		.sla = sla,
+		.vdev_size_bytes = process->vdev->size_bytes,
 	};
 	struct admission_refusal why;
 	int ret;
@@ -203,9 +205,10 @@ int promise_admit(const struct registry *registry,
 		fill_refusal(registry, process, &request, &why, ret_refusal);
 	if (ret < 0 && ret != -ENOMEM && ret != -ENOSPC) {
 		ret_refusal->is_refused = true;
-		error_set(&ret_refusal->text, ret,
-			  "device %s has too many different percentiles promised",
-			  process->vdev->pool->device->name);
+		error_set(
+			&ret_refusal->text, ret,
+			"device %s has too many different percentiles promised",
+			process->vdev->pool->device->name);
 		return -ENOSPC;
 	}
 	if (ret < 0)
@@ -215,8 +218,7 @@ int promise_admit(const struct registry *registry,
 		return 0;
 	/* Back to what was admitted before. */
 	request.sla = &process->member.sla;
-	if (!process->member.is_counted ||
-	    admit(process, &request, NULL) < 0)
+	if (!process->member.is_counted || admit(process, &request, NULL) < 0)
 		promise_leave(process);
 	ret_refusal->is_refused = true;
 	error_set(&ret_refusal->text, ret,
@@ -240,20 +242,19 @@ void promise_leave(struct reg_process *process)
 	member->is_counted = false;
 }
 
-/* --- For the scheduler, and as JSON ----------------------------------------------- */
+/* --- For the scheduler, and as JSON -------------------------------------- */
 
 void promise_params(const struct reg_process *process,
 		    struct sched_params *ret_params)
 {
-	struct sched_params params = { .weight = process->weight };
+	struct sched_params params = {.weight = process->weight};
 	unsigned int i, d;
 
 	memcpy(params.limit_per_s, process->limits.limit_per_s,
 	       sizeof(params.limit_per_s));
 	params.burst_ns = process->limits.burst_ns;
 	/* Best effort that did not fit: ordered by weight only. */
-	for (i = 0; process->member.is_counted && i < process->sla.count;
-	     i++) {
+	for (i = 0; process->member.is_counted && i < process->sla.count; i++) {
 		const struct sla_spec *spec = &process->sla.specs[i];
 		static const uint8_t axes[SLA_DIRECTIONS] = {
 			[SLA_TOTAL] = SCHED_TOTAL_IOPS,
@@ -282,24 +283,26 @@ void promise_params(const struct reg_process *process,
  * "latency_p99_9_ns", "latency_max_ns", "loss_ppb". */
 static void spec_key(const struct sla_spec *spec, char *key, size_t size)
 {
-	static const char *const directions[] = { "", "read_", "write_" };
+	static const char *const directions[] = {"", "read_", "write_"};
 	static const char *const metrics[] = {
-		[SLA_IOPS] = "iops", [SLA_BANDWIDTH] = "bandwidth_bytes_per_s",
-		[SLA_LATENCY] = "latency", [SLA_JITTER] = "jitter",
-		[SLA_LOSS] = "loss_ppb", [SLA_CAPACITY] = "capacity_bytes",
+		[SLA_IOPS] = "iops",
+		[SLA_BANDWIDTH] = "bandwidth_bytes_per_s",
+		[SLA_LATENCY] = "latency",
+		[SLA_JITTER] = "jitter",
+		[SLA_LOSS] = "loss_ppb",
+		[SLA_CAPACITY] = "capacity_bytes",
 		[SLA_OPS] = "ops",
 	};
 	char percentile[16] = "";
-	bool is_time = spec->metric == SLA_LATENCY ||
-		spec->metric == SLA_JITTER;
+	bool is_time =
+		spec->metric == SLA_LATENCY || spec->metric == SLA_JITTER;
 
 	if (spec->percentile == SLA_PERCENTILE_MAX)
 		snprintf(percentile, sizeof(percentile), "_max");
 	else if (spec->percentile && spec->percentile % 10)
 		snprintf(percentile, sizeof(percentile), "_p%u_%u",
 			 spec->percentile / 10, spec->percentile % 10);
-	else if (spec->percentile &&
-		 spec->percentile != SLA_PERCENTILE_DEFAULT)
+	else if (spec->percentile && spec->percentile != SLA_PERCENTILE_DEFAULT)
 		snprintf(percentile, sizeof(percentile), "_p%u",
 			 spec->percentile / 10);
 	snprintf(key, size, "%s%s%s%s", directions[spec->direction],
@@ -314,8 +317,8 @@ static json_t *specs_json(const struct sla_spec *specs, unsigned int count)
 
 	for (i = 0; i < count; i++) {
 		spec_key(&specs[i], key, sizeof(key));
-		json_object_set_new(object, key, json_integer(
-				    (json_int_t)specs[i].value));
+		json_object_set_new(object, key,
+				    json_integer((json_int_t)specs[i].value));
 	}
 	return object;
 }
@@ -357,8 +360,7 @@ json_t *promise_share_json(const struct promise *promise)
 	if (!promise->admission)
 		return NULL;
 	admission_report(promise->admission, &report);
-	return json_pack("{s:f, s:f, s:b}",
-			 "promised_share", report.promised_ppm / 1e6,
-			 "allowed_share", report.allowed_ppm / 1e6,
-			 "is_over", report.is_over);
+	return json_pack("{s:f, s:f, s:b}", "promised_share",
+			 report.promised_ppm / 1e6, "allowed_share",
+			 report.allowed_ppm / 1e6, "is_over", report.is_over);
 }

@@ -32,7 +32,7 @@ struct promise {
 struct promise_member {
 	bool is_counted;	/* in the promises of vdev, device, endpoint */
 	struct sla sla;		/* as counted */
-	struct admitted *admitted;	/* at the device; NULL: promises nothing */
+	struct admitted *admitted;	/* at the device; NULL: nothing */
 };
 
 /* Why a process was refused: is_refused false: it was not. */
@@ -51,8 +51,7 @@ void promise_finish(struct promise *promise);
 /* The device's: measured (anew).  Members stay, even if there are now too
  * many.  Returns 0, or -EINVAL for a table that makes no sense. */
 int promise_set_capacity(struct promise *promise,
-			 const struct capacity *capacity,
-			 struct error *reterr);
+			 const struct capacity *capacity, struct error *reterr);
 /* The device's, as corrected while it runs: thousandths of the measured. */
 void promise_set_correction(struct promise *promise, uint32_t milli);
 
@@ -60,15 +59,13 @@ void promise_set_correction(struct promise *promise, uint32_t milli);
  * device and endpoint, instead of what was counted before.  Returns 0;
  * -ENOSPC: refused, with '*ret_refusal' filled and nothing changed; or
  * -ENOMEM. */
-int promise_admit(const struct registry *registry,
-		  struct reg_process *process, const struct sla *sla,
-		  struct promise_refusal *ret_refusal);
+int promise_admit(const struct registry *registry, struct reg_process *process,
+		  const struct sla *sla, struct promise_refusal *ret_refusal);
 /* Count it no more. */
 void promise_leave(struct reg_process *process);
 /* Names of other devices where 'sla' could be met: a new array. */
 json_t *promise_where(const struct registry *registry,
-		      const struct reg_process *process,
-		      const struct sla *sla);
+		      const struct reg_process *process, const struct sla *sla);
 
 /* The scheduler's parameters of a process, as promised or not. */
 void promise_params(const struct reg_process *process,

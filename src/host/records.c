@@ -12,7 +12,7 @@
 #include "host/events.h"
 #include "store/store.h"
 
-/* --- Hashes ------------------------------------------------------------------- */
+/* --- Hashes -------------------------------------------------------------- */
 
 /* FNV-1a of the canonical text; takes 'json' over. */
 static void hash_json(json_t *json, char text[RECORDS_HASH_MAX])
@@ -31,35 +31,35 @@ static void hash_json(json_t *json, char text[RECORDS_HASH_MAX])
 void records_hash_vdev(const struct config_vdev *entry,
 		       char text[RECORDS_HASH_MAX])
 {
-	hash_json(json_pack("{s:s, s:s, s:I, s:i, s:b, s:s?, s:o}",
-			    "name", entry->name, "pool", entry->pool,
-			    "size", (json_int_t)(entry->size_bytes / 512),
-			    "queues", (int)entry->queues,
-			    "read_only", entry->read_only,
+	hash_json(json_pack("{s:s, s:s, s:I, s:i, s:b, s:s?, s:o}", "name",
+			    entry->name, "pool", entry->pool, "size",
+			    (json_int_t)(entry->size_bytes / 512), "queues",
+			    (int)entry->queues, "read_only", entry->read_only,
 			    "vhost_user", entry->vhost_user, "limits",
-			    ctl_from_sched_limits(&entry->limits)), text);
+			    ctl_from_sched_limits(&entry->limits)),
+		  text);
 }
 
 void records_hash_process(const struct config_process *entry,
 			  char text[RECORDS_HASH_MAX])
 {
 	hash_json(json_pack("{s:I, s:s, s:s?, s:s?, s:i, s:i, s:b, s:o, s:o}",
-			    "pasid", (json_int_t)entry->pasid,
-			    "name", entry->name, "vdev", entry->vdev,
-			    "vhost_user", entry->vhost_user,
-			    "ioprio", entry->has_match
-			    ? (int)entry->match_ioprio : -1,
-			    "weight", (int)entry->weight,
-			    "best_effort", entry->best_effort,
-			    "limits", ctl_from_sched_limits(&entry->limits),
-			    "sla", ctl_from_sla(&entry->sla)), text);
+			    "pasid", (json_int_t)entry->pasid, "name",
+			    entry->name, "vdev", entry->vdev, "vhost_user",
+			    entry->vhost_user, "ioprio",
+			    entry->has_match ? (int)entry->match_ioprio : -1,
+			    "weight", (int)entry->weight, "best_effort",
+			    entry->best_effort, "limits",
+			    ctl_from_sched_limits(&entry->limits), "sla",
+			    ctl_from_sla(&entry->sla)),
+		  text);
 }
 
-/* --- Out ---------------------------------------------------------------------- */
+/* --- Out ----------------------------------------------------------------- */
 
 /* Put 'value' (taken over; NULL: no memory) into a group. */
-static int put(struct store_write *write, enum store_kind kind,
-	       const char *key, json_t *value)
+static int put(struct store_write *write, enum store_kind kind, const char *key,
+	       json_t *value)
 {
 	int ret = value ? store_write_put(write, kind, key, value) : -ENOMEM;
 
@@ -73,11 +73,10 @@ static json_t *device_identity(const struct reg_device *device)
 	const struct config_device *config = device->config;
 	const struct block_model *model = &config->model;
 
-	return json_pack("{s:s, s:s?, s:I, s:b, s:[I,I,I,I,I]}",
-			 "kind", config->kind, "path", config->path,
-			 "size_bytes", (json_int_t)device->size_bytes,
-			 "read_only", config->read_only, "model",
-			 (json_int_t)model->servers,
+	return json_pack("{s:s, s:s?, s:I, s:b, s:[I,I,I,I,I]}", "kind",
+			 config->kind, "path", config->path, "size_bytes",
+			 (json_int_t)device->size_bytes, "read_only",
+			 config->read_only, "model", (json_int_t)model->servers,
 			 (json_int_t)model->read_median_ns,
 			 (json_int_t)model->write_median_ns,
 			 (json_int_t)model->per_kib_ns,
@@ -88,8 +87,8 @@ int records_put_capacity(struct store_write *write,
 			 const struct reg_device *device)
 {
 	return put(write, STORE_CAPACITY, device->name,
-		   json_pack("{s:o, s:o, s:I}",
-			     "device", device_identity(device), "capacity",
+		   json_pack("{s:o, s:o, s:I}", "device",
+			     device_identity(device), "capacity",
 			     ctl_from_capacity(&device->capacity), "at",
 			     (json_int_t)device->calibrated_at));
 }
@@ -98,24 +97,22 @@ int records_put_placement(struct store_write *write,
 			  const struct reg_vdev *vdev)
 {
 	return put(write, STORE_PLACEMENT, vdev->name,
-		   json_pack("{s:s, s:I, s:I}",
-			     "device", vdev->pool->device->name,
-			     "offset_bytes", (json_int_t)vdev->offset_bytes,
-			     "size_bytes", (json_int_t)vdev->size_bytes));
+		   json_pack("{s:s, s:I, s:I}", "device",
+			     vdev->pool->device->name, "offset_bytes",
+			     (json_int_t)vdev->offset_bytes, "size_bytes",
+			     (json_int_t)vdev->size_bytes));
 }
 
 int records_put_vdev(struct store_write *write, const struct reg_vdev *vdev,
 		     const char *op)
 {
 	return put(write, STORE_VDEV, vdev->name,
-		   json_pack("{s:s, s:s, s:s, s:I, s:i, s:b, s:s?, s:o}",
-			     "op", op, "entry", vdev->entry,
-			     "pool", vdev->pool->name, "size_bytes",
-			     (json_int_t)vdev->size_bytes,
-			     "queues", (int)vdev->queues,
-			     "read_only", vdev->read_only,
-			     "vhost_user", vdev->vhost_user, "limits",
-			     ctl_from_sched_limits(&vdev->limits)));
+		   json_pack("{s:s, s:s, s:s, s:I, s:i, s:b, s:s?, s:o}", "op",
+			     op, "entry", vdev->entry, "pool", vdev->pool->name,
+			     "size_bytes", (json_int_t)vdev->size_bytes,
+			     "queues", (int)vdev->queues, "read_only",
+			     vdev->read_only, "vhost_user", vdev->vhost_user,
+			     "limits", ctl_from_sched_limits(&vdev->limits)));
 }
 
 int records_put_process(struct store_write *write,
@@ -124,23 +121,22 @@ int records_put_process(struct store_write *write,
 	char pasid[16];
 
 	snprintf(pasid, sizeof(pasid), "%u", process->pasid);
-	return put(write, STORE_PROCESS, pasid,
-		   json_pack("{s:s, s:s, s:s, s:s, s:s?, s:i, s:i, s:b, s:b, s:o, s:o}",
-			     "op", op, "entry", process->entry,
-			     "name", process->name,
-			     "vdev", process->vdev->name,
-			     "vhost_user", process->vhost_user,
-			     "ioprio", process->has_match
-			     ? (int)process->match_ioprio : -1,
-			     "weight", (int)process->weight,
-			     "session", process->is_session,
-			     "best_effort", process->is_best_effort,
-			     "limits",
-			     ctl_from_sched_limits(&process->limits),
-			     "sla", ctl_from_sla(&process->sla)));
+	return put(
+		write, STORE_PROCESS, pasid,
+		json_pack(
+			"{s:s, s:s, s:s, s:s, s:s?, s:i, s:i, s:b, s:b, s:o, s:o}",
+			"op", op, "entry", process->entry, "name",
+			process->name, "vdev", process->vdev->name,
+			"vhost_user", process->vhost_user, "ioprio",
+			process->has_match ? (int)process->match_ioprio : -1,
+			"weight", (int)process->weight, "session",
+			process->is_session, "best_effort",
+			process->is_best_effort, "limits",
+			ctl_from_sched_limits(&process->limits), "sla",
+			ctl_from_sla(&process->sla)));
 }
 
-/* --- In ----------------------------------------------------------------------- */
+/* --- In ------------------------------------------------------------------ */
 
 static const char *text_of(const json_t *record, const char *key)
 {
@@ -209,18 +205,19 @@ static int load_file_vdev(struct registry *registry, const json_t *records,
 static int load_runtime_vdev(struct registry *registry, struct events *events,
 			     const char *name, const json_t *record)
 {
-	struct reg_pool *pool = registry_pool(registry,
-					      text_of(record, "pool"));
-	struct event_subject subject = { .vdev = name };
+	struct reg_pool *pool =
+		registry_pool(registry, text_of(record, "pool"));
+	struct event_subject subject = {.vdev = name};
 	struct reg_vdev *vdev;
 
 	if (strcmp(text_of(record, "op"), "created") ||
 	    registry_vdev(registry, name) || *text_of(record, "entry"))
 		return 0;
 	if (!pool) {
-		events_add(events, "error", &subject,
-			   "vdev '%s', created at run time: there is no pool '%s' any more",
-			   name, text_of(record, "pool"));
+		events_add(
+			events, "error", &subject,
+			"vdev '%s', created at run time: there is no pool '%s' any more",
+			name, text_of(record, "pool"));
 		return 0;
 	}
 	vdev = registry_vdev_new(registry, name, pool);
@@ -240,39 +237,43 @@ static int load_runtime_vdev(struct registry *registry, struct events *events,
 static int load_placement(struct registry *registry, struct events *events,
 			  const char *name, const json_t *record)
 {
-	struct reg_device *device = registry_device(registry,
-						    text_of(record, "device"));
+	struct reg_device *device =
+		registry_device(registry, text_of(record, "device"));
 	struct reg_vdev *vdev = registry_vdev(registry, name);
 	uint64_t size_bytes = number_of(record, "size_bytes");
 	uint64_t offset_bytes = number_of(record, "offset_bytes");
-	struct event_subject subject = { .vdev = name };
+	struct event_subject subject = {.vdev = name};
 	int ret;
 
 	if (vdev && vdev->pool->device != device) {
 		vdev->state = REG_VDEV_FAILED;
-		error_set(&vdev->error, -ENODEV,
-			  "its data lie on device %s, which is not in pool '%s' (delete the vdev to give them up)",
-			  text_of(record, "device"), vdev->pool->name);
+		error_set(
+			&vdev->error, -ENODEV,
+			"its data lie on device %s, which is not in pool '%s' (delete the vdev to give them up)",
+			text_of(record, "device"), vdev->pool->name);
 		events_add(events, "error", &subject, "vdev '%s': %s", name,
 			   vdev->error.text);
 		vdev = NULL;
 	}
 	if (!device)
 		return json_object_set(registry->orphans, name,
-				       (json_t *)(uintptr_t)record) < 0
-			? -ENOMEM : 0;
+				       (json_t *)(uintptr_t)record) < 0 ?
+			-ENOMEM :
+			0;
 	ret = extents_take_at(&device->extents, offset_bytes, size_bytes);
 	if (ret == -ENOMEM)
 		return ret;
 	if (ret < 0)
 		return -EUCLEAN;
 	if (!vdev) {
-		events_add(events, "space", &subject,
-			   "vdev '%s' is not configured any more; its space on %s stays taken until it is deleted",
-			   name, device->name);
+		events_add(
+			events, "space", &subject,
+			"vdev '%s' is not configured any more; its space on %s stays taken until it is deleted",
+			name, device->name);
 		return json_object_set(registry->orphans, name,
-				       (json_t *)(uintptr_t)record) < 0
-			? -ENOMEM : 0;
+				       (json_t *)(uintptr_t)record) < 0 ?
+			-ENOMEM :
+			0;
 	}
 	vdev->offset_bytes = offset_bytes;
 	vdev->is_placed = true;
@@ -287,23 +288,25 @@ static int load_placement(struct registry *registry, struct events *events,
 static void adjust_size(struct reg_vdev *vdev, struct events *events)
 {
 	struct reg_device *device = vdev->pool->device;
-	struct event_subject subject = { .vdev = vdev->name };
+	struct event_subject subject = {.vdev = vdev->name};
 
 	if (!vdev->is_placed || vdev->wanted_bytes == CONFIG_SIZE_EQUAL ||
 	    vdev->wanted_bytes == vdev->size_bytes)
 		return;
 	if (vdev->wanted_bytes < vdev->size_bytes) {
-		events_add(events, "error", &subject,
-			   "vdev '%s' keeps its size: the file asks for less, which would cut off data (use 'penstock vdev resize')",
-			   vdev->name);
+		events_add(
+			events, "error", &subject,
+			"vdev '%s' keeps its size: the file asks for less, which would cut off data (use 'penstock vdev resize')",
+			vdev->name);
 		return;
 	}
-	if (extents_resize(&device->extents, device->size_bytes
-			   ? device->size_bytes : UINT64_MAX,
+	if (extents_resize(&device->extents,
+			   device->size_bytes ? device->size_bytes : UINT64_MAX,
 			   vdev->offset_bytes, vdev->wanted_bytes) < 0) {
-		events_add(events, "error", &subject,
-			   "vdev '%s' keeps its size: there is no free space behind it on %s",
-			   vdev->name, device->name);
+		events_add(
+			events, "error", &subject,
+			"vdev '%s' keeps its size: there is no free space behind it on %s",
+			vdev->name, device->name);
 		return;
 	}
 	vdev->size_bytes = vdev->wanted_bytes;
@@ -312,8 +315,8 @@ static void adjust_size(struct reg_vdev *vdev, struct events *events)
 
 static int apply_process(struct reg_process *process, const json_t *record)
 {
-	json_int_t ioprio = json_integer_value(json_object_get(record,
-							       "ioprio"));
+	json_int_t ioprio =
+		json_integer_value(json_object_get(record, "ioprio"));
 
 	process->name = strdup(text_of(record, "name"));
 	process->weight = (uint32_t)number_of(record, "weight");
@@ -376,8 +379,8 @@ static int load_file_process(struct registry *registry, const json_t *records,
 		return -ENOMEM;
 	strcpy(process->entry, hash);
 	process->is_changed = record != NULL;
-	return record ? apply_process(process, record)
-		      : apply_entry(process, entry);
+	return record ? apply_process(process, record) :
+			apply_entry(process, entry);
 }
 
 static int load_runtime_process(struct registry *registry,
@@ -387,8 +390,8 @@ static int load_runtime_process(struct registry *registry,
 	struct event_subject subject = {
 		.pasid = (uint32_t)strtoul(key, NULL, 10),
 	};
-	struct reg_vdev *vdev = registry_vdev(registry,
-					      text_of(record, "vdev"));
+	struct reg_vdev *vdev =
+		registry_vdev(registry, text_of(record, "vdev"));
 	struct reg_process *process;
 
 	if (*text_of(record, "entry") ||
@@ -398,9 +401,10 @@ static int load_runtime_process(struct registry *registry,
 	if (subject.pasid == 0 || subject.pasid > CONFIG_PASID_MAX)
 		return -EUCLEAN;
 	if (!vdev) {
-		events_add(events, "error", &subject,
-			   "process %u, added at run time: there is no vdev '%s' any more",
-			   subject.pasid, text_of(record, "vdev"));
+		events_add(
+			events, "error", &subject,
+			"process %u, added at run time: there is no vdev '%s' any more",
+			subject.pasid, text_of(record, "vdev"));
 		return 0;
 	}
 	process = registry_process_new(registry, subject.pasid, vdev);
@@ -421,9 +425,8 @@ static int load_capacity(struct reg_device *device, const json_t *records)
 		return 0;
 	/* A size taken from the file itself is not known yet. */
 	if (device->size_bytes == 0)
-		device->size_bytes = number_of(json_object_get(record,
-							       "device"),
-					       "size_bytes");
+		device->size_bytes = number_of(
+			json_object_get(record, "device"), "size_bytes");
 	identity = device_identity(device);
 	device->size_bytes = device->config->size_bytes;
 	if (!identity)
@@ -455,11 +458,13 @@ static int load_vdevs(struct registry *registry, const struct loaded *loaded,
 	for (i = 0; ret == 0 && i < config->vdev_count; i++)
 		ret = load_file_vdev(registry, loaded->records[STORE_VDEV],
 				     &config->vdevs[i]);
-	json_object_foreach(loaded->records[STORE_VDEV], key, record) {
+	json_object_foreach(loaded->records[STORE_VDEV], key, record)
+	{
 		if (ret == 0)
 			ret = load_runtime_vdev(registry, events, key, record);
 	}
-	json_object_foreach(loaded->records[STORE_PLACEMENT], key, record) {
+	json_object_foreach(loaded->records[STORE_PLACEMENT], key, record)
+	{
 		if (ret == 0)
 			ret = load_placement(registry, events, key, record);
 	}
@@ -481,14 +486,15 @@ static int load_processes(struct registry *registry,
 		ret = load_file_process(registry,
 					loaded->records[STORE_PROCESS],
 					&config->processes[i]);
-	json_object_foreach(loaded->records[STORE_PROCESS], key, record) {
+	json_object_foreach(loaded->records[STORE_PROCESS], key, record)
+	{
 		if (ret == 0)
 			ret = load_runtime_process(registry, events, key,
 						   record);
 	}
 	for (i = 0; ret == 0 && i < registry->endpoint_count; i++)
-		for (j = 0; ret == 0 &&
-		     j < registry->endpoints[i].device_count; j++)
+		for (j = 0; ret == 0 && j < registry->endpoints[i].device_count;
+		     j++)
 			ret = load_capacity(&registry->endpoints[i].devices[j],
 					    loaded->records[STORE_CAPACITY]);
 	return ret;
@@ -497,7 +503,7 @@ static int load_processes(struct registry *registry,
 int records_load(struct registry *registry, struct store *store,
 		 struct events *events, struct error *reterr)
 {
-	struct loaded loaded = { { NULL } };
+	struct loaded loaded = {{NULL}};
 	unsigned int kind;
 	int ret = 0;
 
@@ -508,10 +514,12 @@ int records_load(struct registry *registry, struct store *store,
 		if (ret == 0)
 			ret = load_processes(registry, &loaded, events);
 		if (ret < 0)
-			error_set(reterr, ret, ret == -EUCLEAN
-				  ? "the state in %s is damaged: restore it, or move it away to start afresh"
-				  : "out of memory reading the state in %s",
-				  registry->config->state);
+			error_set(
+				reterr, ret,
+				ret == -EUCLEAN ?
+					"the state in %s is damaged: restore it, or move it away to start afresh" :
+					"out of memory reading the state in %s",
+				registry->config->state);
 	}
 	for (kind = 0; kind < STORE_KINDS; kind++)
 		json_decref(loaded.records[kind]);

@@ -9,10 +9,9 @@
 
 #include "base/units.h"
 
-/* --- Made from the configuration, freed --------------------------------------- */
+/* --- Made from the configuration, freed ---------------------------------- */
 
-static int make_device(struct registry *registry,
-		       struct reg_endpoint *endpoint,
+static int make_device(struct registry *registry, struct reg_endpoint *endpoint,
 		       const struct config_device *config)
 {
 	struct reg_device *device = &endpoint->devices[endpoint->device_count];
@@ -40,8 +39,8 @@ static int make_endpoint(struct registry *registry,
 
 	endpoint->config = config;
 	endpoint->name = config->name;
-	endpoint->devices = calloc(config->device_count + 1U,
-				   sizeof(*endpoint->devices));
+	endpoint->devices =
+		calloc(config->device_count + 1U, sizeof(*endpoint->devices));
 	if (!endpoint->devices)
 		return -ENOMEM;
 	registry->endpoint_count++;
@@ -83,8 +82,8 @@ int registry_create(const struct config *config, struct registry **ret_registry)
 	registry->orphans = json_object();
 	registry->endpoints = calloc(config->endpoint_count + 1U,
 				     sizeof(*registry->endpoints));
-	registry->pools = calloc(config->pool_count + 1U,
-				 sizeof(*registry->pools));
+	registry->pools =
+		calloc(config->pool_count + 1U, sizeof(*registry->pools));
 	if (!registry->endpoints || !registry->pools || !registry->orphans)
 		ret = -ENOMEM;
 	for (i = 0; ret == 0 && i < config->endpoint_count; i++)
@@ -126,7 +125,7 @@ void registry_destroy(struct registry *registry)
 	free(registry);
 }
 
-/* --- Finding ---------------------------------------------------------------- */
+/* --- Finding ------------------------------------------------------------- */
 
 struct reg_device *registry_device(struct registry *registry, const char *name)
 {
@@ -184,7 +183,7 @@ struct reg_endpoint *reg_vdev_endpoint(const struct reg_vdev *vdev)
 	return vdev->pool->device->endpoint;
 }
 
-/* --- Vdevs and processes ------------------------------------------------------ */
+/* --- Vdevs and processes ------------------------------------------------- */
 
 struct reg_vdev *registry_vdev_new(struct registry *registry, const char *name,
 				   struct reg_pool *pool)
@@ -228,8 +227,7 @@ void registry_vdev_free(struct registry *registry, struct reg_vdev *vdev)
 }
 
 struct reg_process *registry_process_new(struct registry *registry,
-					 uint32_t pasid,
-					 struct reg_vdev *vdev)
+					 uint32_t pasid, struct reg_vdev *vdev)
 {
 	struct reg_process **end = &registry->processes;
 	struct reg_process *process = calloc(1, sizeof(*process));
@@ -262,7 +260,7 @@ void registry_process_free(struct registry *registry,
 	free(process);
 }
 
-/* --- Places ------------------------------------------------------------------- */
+/* --- Places -------------------------------------------------------------- */
 
 /* E3: what the vdevs with a size of their own leave, in equal parts. */
 uint64_t registry_equal_size(const struct registry *registry,
@@ -278,7 +276,8 @@ uint64_t registry_equal_size(const struct registry *registry,
 
 		if (other->pool->device != device)
 			continue;
-		for (i = 0; !is_equal && i < registry->config->vdev_count; i++) {
+		for (i = 0; !is_equal && i < registry->config->vdev_count;
+		     i++) {
 			const struct config_vdev *entry =
 				&registry->config->vdevs[i];
 
@@ -307,25 +306,27 @@ int registry_place(struct registry *registry, struct reg_vdev *vdev,
 	if (size_bytes == CONFIG_SIZE_EQUAL)
 		size_bytes = registry_equal_size(registry, vdev);
 	ret = size_bytes ? extents_take(&device->extents, device->size_bytes,
-					size_bytes, &vdev->offset_bytes)
-			 : -ENOSPC;
+					size_bytes, &vdev->offset_bytes) :
+			   -ENOSPC;
 	if (ret == -ENOMEM)
 		return error_set(reterr, ret, "out of memory");
 	if (ret < 0)
-		return error_set(reterr, ret,
-				 "pool '%s' has no place for vdev '%s' of %s: the largest free one is %s",
-				 vdev->pool->name, vdev->name,
-				 units_format_size(wanted, sizeof(wanted),
-						   size_bytes),
-				 units_format_size(largest, sizeof(largest),
-					extents_largest_free(&device->extents,
-						device->size_bytes).size_bytes));
+		return error_set(
+			reterr, ret,
+			"pool '%s' has no place for vdev '%s' of %s: the largest free one is %s",
+			vdev->pool->name, vdev->name,
+			units_format_size(wanted, sizeof(wanted), size_bytes),
+			units_format_size(
+				largest, sizeof(largest),
+				extents_largest_free(&device->extents,
+						     device->size_bytes)
+					.size_bytes));
 	vdev->size_bytes = size_bytes;
 	vdev->is_placed = true;
 	return 0;
 }
 
-/* --- Slots ---------------------------------------------------------------------- */
+/* --- Slots --------------------------------------------------------------- */
 
 int reg_slot_take(struct reg_endpoint *endpoint)
 {
@@ -354,6 +355,5 @@ void reg_slot_reserve(struct reg_endpoint *endpoint, unsigned int slot)
 void reg_slot_release(struct reg_endpoint *endpoint, int slot)
 {
 	if (slot >= 0)
-		endpoint->slots_taken[slot / 64] &=
-			~(UINT64_C(1) << slot % 64);
+		endpoint->slots_taken[slot / 64] &= ~(UINT64_C(1) << slot % 64);
 }

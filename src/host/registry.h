@@ -85,7 +85,10 @@ struct reg_pool {
 };
 
 enum reg_vdev_state {
-	REG_VDEV_PENDING, REG_VDEV_SERVING, REG_VDEV_FAILED, REG_VDEV_REMOVING,
+	REG_VDEV_PENDING,
+	REG_VDEV_SERVING,
+	REG_VDEV_FAILED,
+	REG_VDEV_REMOVING,
 };
 
 struct reg_vdev {
@@ -95,7 +98,7 @@ struct reg_vdev {
 	uint64_t size_bytes;		/* or CONFIG_SIZE_EQUAL until placed */
 	uint64_t offset_bytes;
 	bool is_placed;
-	uint64_t wanted_bytes;		/* by the file, when it was placed before */
+	uint64_t wanted_bytes;		/* by the file, if placed before */
 	unsigned int queues;
 	bool read_only;
 	char *vhost_user;
@@ -112,7 +115,7 @@ struct reg_vdev {
 	/* the binder's */
 	bool is_added, is_listening;	/* asked for, or had */
 	bool is_journaled;		/* its place survives */
-	bool is_writing;		/* a change of it is on its way to disk */
+	bool is_writing;		/* a change is on its way to disk */
 	int listen_fd;			/* kept; -1: none */
 	unsigned int removing;		/* ways in that still drain */
 	struct host_call *call;		/* to be told of the end of removal */
@@ -121,7 +124,9 @@ struct reg_vdev {
 };
 
 enum reg_process_state {
-	REG_PROCESS_PENDING, REG_PROCESS_BOUND, REG_PROCESS_REFUSED,
+	REG_PROCESS_PENDING,
+	REG_PROCESS_BOUND,
+	REG_PROCESS_REFUSED,
 	REG_PROCESS_REMOVING,
 };
 
@@ -139,7 +144,7 @@ struct reg_process {
 	bool is_session, is_best_effort;
 	bool is_runtime;		/* added at run time */
 	bool is_changed;		/* from the file, changed at run time */
-	bool is_writing;		/* a change of it is on its way to disk */
+	bool is_writing;		/* a change is on its way to disk */
 	char entry[20];
 	enum reg_process_state state;
 	struct promise_member member;	/* in the promises of its vdev ... */
@@ -150,7 +155,7 @@ struct reg_process {
 	/* the binder's */
 	bool is_added, is_listening;
 	int listen_fd;
-	uint64_t hold_until_ns;		/* session: to be released then; 0: not */
+	uint64_t hold_until_ns;		/* session: then released; 0: not */
 	/* the watch's */
 	struct watch_slot *watch;
 };
@@ -168,25 +173,23 @@ struct registry {
 
 /* Endpoints, devices and pools of 'config' that are served.  'config' must
  * outlive it.  Returns 0 or -ENOMEM. */
-int registry_create(const struct config *config, struct registry **ret_registry);
+int registry_create(const struct config *config,
+		    struct registry **ret_registry);
 void registry_destroy(struct registry *registry);
 
 /* "ep0/d0", or "d0" if only one endpoint has it. */
-struct reg_device *registry_device(struct registry *registry,
-				   const char *name);
+struct reg_device *registry_device(struct registry *registry, const char *name);
 struct reg_pool *registry_pool(struct registry *registry, const char *name);
 struct reg_vdev *registry_vdev(struct registry *registry, const char *name);
-struct reg_process *registry_process(struct registry *registry,
-				     uint32_t pasid);
+struct reg_process *registry_process(struct registry *registry, uint32_t pasid);
 struct reg_endpoint *reg_vdev_endpoint(const struct reg_vdev *vdev);
 
 /* Zeroed and linked at the end, with its name or pasid.  NULL: no memory. */
-struct reg_vdev *registry_vdev_new(struct registry *registry,
-				   const char *name, struct reg_pool *pool);
+struct reg_vdev *registry_vdev_new(struct registry *registry, const char *name,
+				   struct reg_pool *pool);
 void registry_vdev_free(struct registry *registry, struct reg_vdev *vdev);
 struct reg_process *registry_process_new(struct registry *registry,
-					 uint32_t pasid,
-					 struct reg_vdev *vdev);
+					 uint32_t pasid, struct reg_vdev *vdev);
 void registry_process_free(struct registry *registry,
 			   struct reg_process *process);
 /* The size that "equal" means for this vdev now (E3). */

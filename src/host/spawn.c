@@ -108,8 +108,11 @@ void spawn_stats_unmap(struct stats_segment *stats)
 int spawn_stats_create(const char *name, int *ret_fd,
 		       struct stats_segment **ret_stats, struct error *reterr)
 {
-	const struct { uint64_t magic, size_bytes; } head = {
-		STATS_MAGIC, sizeof(struct stats_segment),
+	const struct {
+		uint64_t magic, size_bytes;
+	} head = {
+		STATS_MAGIC,
+		sizeof(struct stats_segment),
 	};
 	char label[96];
 	int fd, ret = 0;
@@ -122,7 +125,8 @@ int spawn_stats_create(const char *name, int *ret_fd,
 	/* The endpoint must not be able to take the memory away from us. */
 	if (ftruncate(fd, (off_t)sizeof(struct stats_segment)) < 0 ||
 	    fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) <
-	    0 || pwrite(fd, &head, sizeof(head), 0) != (ssize_t)sizeof(head))
+		    0 ||
+	    pwrite(fd, &head, sizeof(head), 0) != (ssize_t)sizeof(head))
 		ret = -errno;
 	if (ret == 0)
 		ret = spawn_stats_map(fd, ret_stats);
@@ -139,7 +143,7 @@ int spawn_stats_create(const char *name, int *ret_fd,
  * program with threads. */
 static void become_endpoint(const struct spawn *spawn, char **arguments)
 {
-	char *const environment[] = { NULL };
+	char *const environment[] = {NULL};
 	int control = fcntl(spawn->control_fd, F_DUPFD_CLOEXEC, SPARE_FD);
 	int stats = fcntl(spawn->stats_fd, F_DUPFD_CLOEXEC, SPARE_FD);
 	int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
@@ -163,7 +167,7 @@ int spawn_endpoint(const struct spawn *spawn, pid_t *ret_pid, int *ret_pidfd,
 		   struct error *reterr)
 {
 	char cpu[16], nice[16], spin[24];
-	char *arguments[ARGUMENTS_MAX] = { NULL };
+	char *arguments[ARGUMENTS_MAX] = {NULL};
 	char name[] = "penstock-endpoint";
 	char name_option[] = "--name", cpu_option[] = "--cpu";
 	char nice_option[] = "--nice", spin_option[] = "--spin-ns";
@@ -206,8 +210,8 @@ int spawn_endpoint(const struct spawn *spawn, pid_t *ret_pid, int *ret_pidfd,
 		int ret = -errno;
 
 		kill(pid, SIGKILL);
-		return error_set(reterr, ret, "watching %s: %s",
-				 spawn->program, strerror(-ret));
+		return error_set(reterr, ret, "watching %s: %s", spawn->program,
+				 strerror(-ret));
 	}
 	*ret_pid = pid;
 	*ret_pidfd = pidfd;

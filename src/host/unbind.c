@@ -18,7 +18,7 @@
 #include "base/container.h"
 #include "host/listen.h"
 
-/* --- Processes ------------------------------------------------------------------ */
+/* --- Processes ----------------------------------------------------------- */
 
 static void process_gone(struct bind_op *op, struct link_reply *reply)
 {
@@ -43,25 +43,30 @@ static void process_way_gone(struct bind_op *op, struct link_reply *reply)
 
 	(void)reply;
 	next.then = process_gone;
-	bind_ask(&next, json_pack("{s:s, s:I}", "op", "process-remove",
-				  "pasid", (json_int_t)op->process->pasid),
+	bind_ask(&next,
+		 json_pack("{s:s, s:I}", "op", "process-remove", "pasid",
+			   (json_int_t)op->process->pasid),
 		 -1);
 }
 
 static void ask_unlisten(const struct bind_op *op, const char *vdev,
 			 uint32_t pasid)
 {
-	bind_ask(op, json_pack("{s:s, s:s, s:I}", "op", "unlisten", "vdev",
-			       vdev, "pasid", (json_int_t)pasid), -1);
+	bind_ask(op,
+		 json_pack("{s:s, s:s, s:I}", "op", "unlisten", "vdev", vdev,
+			   "pasid", (json_int_t)pasid),
+		 -1);
 }
 
 void bind_process_remove(struct reg_process *process, struct host_call *call)
 {
 	struct bind_op op = {
 		.endpoint = reg_vdev_endpoint(process->vdev),
-		.process = process, .call = call, .then = process_way_gone,
+		.process = process,
+		.call = call,
+		.then = process_way_gone,
 	};
-	struct link_reply nothing = { .fd = -1 };
+	struct link_reply nothing = {.fd = -1};
 
 	process->state = REG_PROCESS_REMOVING;
 	promise_leave(process);
@@ -73,7 +78,7 @@ void bind_process_remove(struct reg_process *process, struct host_call *call)
 		process_way_gone(&op, &nothing);
 }
 
-/* --- Data ------------------------------------------------------------------------ */
+/* --- Data ---------------------------------------------------------------- */
 
 /* The space of a deleted vdev is given back empty: the next to have it is
  * somebody else. */
@@ -132,7 +137,7 @@ void bind_wipe(struct host *host, struct reg_device *device,
 	worker_submit(host->files, &wipe->job);
 }
 
-/* --- Vdevs ----------------------------------------------------------------------- */
+/* --- Vdevs --------------------------------------------------------------- */
 
 static void vdev_gone(struct bind_op *op, struct link_reply *reply)
 {
@@ -140,13 +145,13 @@ static void vdev_gone(struct bind_op *op, struct link_reply *reply)
 	struct host *host = op->endpoint->host;
 	struct host_call *call = vdev->call;
 	struct reg_process *process, *next;
-	struct event_subject subject = { .endpoint = op->endpoint->name };
+	struct event_subject subject = {.endpoint = op->endpoint->name};
 
 	if (reply->result < 0 && reply->result != -ECONNRESET) {
 		vdev->state = REG_VDEV_FAILED;
 		error_set(&vdev->error, reply->result, "%s", reply->text);
-		host_answer(call, HOST_FAILED, NULL, "vdev %s: %s",
-			    vdev->name, reply->text);
+		host_answer(call, HOST_FAILED, NULL, "vdev %s: %s", vdev->name,
+			    reply->text);
 		return;
 	}
 	for (process = host->registry->processes; process; process = next) {
@@ -179,7 +184,8 @@ static void ignore(struct bind_op *op, struct link_reply *reply)
 static void remove_rest(struct reg_vdev *vdev)
 {
 	struct bind_op op = {
-		.endpoint = reg_vdev_endpoint(vdev), .vdev = vdev,
+		.endpoint = reg_vdev_endpoint(vdev),
+		.vdev = vdev,
 		.then = ignore,
 	};
 	struct reg_process *process;
@@ -187,14 +193,15 @@ static void remove_rest(struct reg_vdev *vdev)
 	for (process = op.endpoint->host->registry->processes; process;
 	     process = process->next)
 		if (process->vdev == vdev && process->is_added)
-			bind_ask(&op, json_pack("{s:s, s:I}",
-						"op", "process-remove",
-						"pasid",
-						(json_int_t)process->pasid),
+			bind_ask(&op,
+				 json_pack("{s:s, s:I}", "op", "process-remove",
+					   "pasid", (json_int_t)process->pasid),
 				 -1);
 	op.then = vdev_gone;
-	bind_ask(&op, json_pack("{s:s, s:s}", "op", "vdev-remove", "name",
-				vdev->name), -1);
+	bind_ask(&op,
+		 json_pack("{s:s, s:s}", "op", "vdev-remove", "name",
+			   vdev->name),
+		 -1);
 }
 
 static void vdev_way_gone(struct bind_op *op, struct link_reply *reply)
@@ -207,10 +214,11 @@ static void vdev_way_gone(struct bind_op *op, struct link_reply *reply)
 void bind_vdev_remove(struct reg_vdev *vdev, struct host_call *call)
 {
 	struct bind_op op = {
-		.endpoint = reg_vdev_endpoint(vdev), .vdev = vdev,
+		.endpoint = reg_vdev_endpoint(vdev),
+		.vdev = vdev,
 		.then = vdev_way_gone,
 	};
-	struct link_reply nothing = { .fd = -1 };
+	struct link_reply nothing = {.fd = -1};
 	struct reg_process *process;
 
 	vdev->state = REG_VDEV_REMOVING;
@@ -253,17 +261,21 @@ static void vdev_resized(struct bind_op *op, struct link_reply *reply)
 void bind_vdev_resize(struct reg_vdev *vdev, struct host_call *call)
 {
 	struct bind_op op = {
-		.endpoint = reg_vdev_endpoint(vdev), .vdev = vdev,
-		.call = call, .then = vdev_resized,
+		.endpoint = reg_vdev_endpoint(vdev),
+		.vdev = vdev,
+		.call = call,
+		.then = vdev_resized,
 	};
-	struct link_reply nothing = { .fd = -1 };
+	struct link_reply nothing = {.fd = -1};
 
 	if (!vdev->is_added) {
 		bind_sync(op.endpoint);
 		vdev_resized(&op, &nothing);
 		return;
 	}
-	bind_ask(&op, json_pack("{s:s, s:s, s:I}", "op", "vdev-resize",
-				"name", vdev->name, "size_bytes",
-				(json_int_t)vdev->size_bytes), -1);
+	bind_ask(&op,
+		 json_pack("{s:s, s:s, s:I}", "op", "vdev-resize", "name",
+			   vdev->name, "size_bytes",
+			   (json_int_t)vdev->size_bytes),
+		 -1);
 }

@@ -16,7 +16,7 @@
 #define CALIBRATION_NS		UINT64_C(10000000000)
 #define CALIBRATION_MAX_NS	UINT64_C(600000000000)
 
-/* --- Writing down ----------------------------------------------------------------- */
+/* --- Writing down -------------------------------------------------------- */
 
 struct vdev_write {
 	struct store_write write;
@@ -50,14 +50,15 @@ static int parse_size(const char *text, uint64_t *ret_bytes,
 	if (ret < 0)
 		return ret;
 	if (bytes == 0 || bytes % 512 || bytes > CONFIG_SIZE_MAX)
-		return error_set(reterr, -EINVAL,
-				 "'%s' is not a size from 512 B to 64 PiB in whole blocks of 512 B",
-				 text);
+		return error_set(
+			reterr, -EINVAL,
+			"'%s' is not a size from 512 B to 64 PiB in whole blocks of 512 B",
+			text);
 	*ret_bytes = bytes;
 	return 0;
 }
 
-/* --- Creating ---------------------------------------------------------------------- */
+/* --- Creating ------------------------------------------------------------ */
 
 /* Everything asked before is answered: is it served? */
 static void vdev_created(struct bind_op *op, struct link_reply *reply)
@@ -68,20 +69,22 @@ static void vdev_created(struct bind_op *op, struct link_reply *reply)
 			    op->vdev->name, op->vdev->error.text);
 	else
 		host_answer(op->call, HOST_DONE,
-			    host_vdev(op->endpoint->host, op->vdev->name),
-			    "%s", "");
+			    host_vdev(op->endpoint->host, op->vdev->name), "%s",
+			    "");
 }
 
 static void vdev_create_written(struct store_write *write)
 {
-	struct vdev_write *written = container_of(write, struct vdev_write,
-						  write);
+	struct vdev_write *written =
+		container_of(write, struct vdev_write, write);
 	struct reg_vdev *vdev = written->vdev;
 	struct bind_op op = {
-		.endpoint = reg_vdev_endpoint(vdev), .vdev = vdev,
-		.call = written->call, .then = vdev_created,
+		.endpoint = reg_vdev_endpoint(vdev),
+		.vdev = vdev,
+		.call = written->call,
+		.then = vdev_created,
 	};
-	struct event_subject subject = { .vdev = vdev->name };
+	struct event_subject subject = {.vdev = vdev->name};
 
 	if (write->result < 0) {
 		host_answer(written->call, HOST_FAILED, NULL, "%s",
@@ -93,8 +96,7 @@ static void vdev_create_written(struct store_write *write)
 	vdev->is_writing = false;
 	vdev->is_journaled = true;
 	events_add(written->host->events, "vdev-created", &subject,
-		   "vdev %s is made in pool %s", vdev->name,
-		   vdev->pool->name);
+		   "vdev %s is made in pool %s", vdev->name, vdev->pool->name);
 	bind_sync(op.endpoint);
 	bind_ask(&op, json_pack("{s:s}", "op", "status"), -1);
 	free(written);
@@ -119,8 +121,7 @@ static int check_create(struct host *host,
 				CONFIG_QUEUES_MAX);
 	made->limits.burst_ns = CONFIG_BURST_DEFAULT_NS;
 	if (ret == 0 && request->limit)
-		ret = config_parse_limit(request->limit, &made->limits,
-					 reterr);
+		ret = config_parse_limit(request->limit, &made->limits, reterr);
 	if (ret == 0 && request->burst)
 		ret = units_parse_duration(request->burst,
 					   &made->limits.burst_ns, reterr);
@@ -131,8 +132,7 @@ static int check_create(struct host *host,
 	else if (host->registry->pool_count == 1)
 		made->pool = &host->registry->pools[0];
 	else
-		return error_set(reterr, -EINVAL,
-				 "which of the %u pools?",
+		return error_set(reterr, -EINVAL, "which of the %u pools?",
 				 host->registry->pool_count);
 	return 0;
 }
@@ -149,9 +149,10 @@ static int check_free(struct host *host,
 		return error_set(reterr, -EEXIST, "vdev '%s' exists",
 				 request->name);
 	if (json_object_get(host->registry->orphans, request->name))
-		return error_set(reterr, -EEXIST,
-				 "the data of an earlier vdev '%s' are still there: delete it first",
-				 request->name);
+		return error_set(
+			reterr, -EEXIST,
+			"the data of an earlier vdev '%s' are still there: delete it first",
+			request->name);
 	if (!request->vhost_user)
 		return 0;
 	for (vdev = host->registry->vdevs; vdev; vdev = vdev->next)
@@ -174,8 +175,8 @@ static struct reg_vdev *vdev_make(struct host *host,
 				  const struct host_vdev_request *request,
 				  const struct reg_vdev *made)
 {
-	struct reg_vdev *vdev = registry_vdev_new(host->registry,
-						  request->name, made->pool);
+	struct reg_vdev *vdev =
+		registry_vdev_new(host->registry, request->name, made->pool);
 
 	if (!vdev)
 		return NULL;
@@ -188,8 +189,8 @@ static struct reg_vdev *vdev_make(struct host *host,
 	}
 	vdev->size_bytes = made->size_bytes;
 	vdev->limits = made->limits;
-	vdev->queues = request->queues ? request->queues
-		: CONFIG_QUEUES_DEFAULT;
+	vdev->queues =
+		request->queues ? request->queues : CONFIG_QUEUES_DEFAULT;
 	vdev->read_only = request->read_only;
 	vdev->is_runtime = true;
 	return vdev;
@@ -199,7 +200,7 @@ void host_vdev_create(struct host *host,
 		      const struct host_vdev_request *request,
 		      struct host_call *call)
 {
-	struct reg_vdev made = { .pool = NULL };
+	struct reg_vdev made = {.pool = NULL};
 	struct vdev_write *op = NULL;
 	struct reg_vdev *vdev;
 	struct error why;
@@ -215,8 +216,8 @@ void host_vdev_create(struct host *host,
 		return;
 	}
 	if (made.pool->device->state != REG_DEVICE_READY) {
-		host_answer(call, HOST_FAILED, NULL,
-			    "device %s is not ready", made.pool->device->name);
+		host_answer(call, HOST_FAILED, NULL, "device %s is not ready",
+			    made.pool->device->name);
 		return;
 	}
 	if (check_free(host, request, &why) < 0) {
@@ -229,8 +230,7 @@ void host_vdev_create(struct host *host,
 		ret = registry_place(host->registry, vdev, &why);
 	if (ret == 0) {
 		op = write_new(host, vdev, call, vdev_create_written);
-		if (!op ||
-		    records_put_placement(&op->write, vdev) < 0 ||
+		if (!op || records_put_placement(&op->write, vdev) < 0 ||
 		    records_put_vdev(&op->write, vdev, "created") < 0)
 			ret = error_set(&why, -ENOMEM, "out of memory");
 	}
@@ -245,7 +245,7 @@ void host_vdev_create(struct host *host,
 	store_write_start(host->store, &op->write);
 }
 
-/* --- Resizing ---------------------------------------------------------------------- */
+/* --- Resizing ------------------------------------------------------------ */
 
 static void vdev_resize_written(struct store_write *write)
 {
@@ -254,7 +254,7 @@ static void vdev_resize_written(struct store_write *write)
 	struct reg_device *device = vdev->pool->device;
 	uint64_t before = extents_round(op->size_before_bytes);
 	uint64_t after = extents_round(vdev->size_bytes);
-	struct event_subject subject = { .vdev = vdev->name };
+	struct event_subject subject = {.vdev = vdev->name};
 
 	vdev->is_writing = false;
 	if (write->result < 0) {
@@ -295,9 +295,10 @@ void host_vdev_resize(struct host *host, const char *name, const char *size,
 	}
 	if (!vdev || !vdev->is_placed || vdev->is_writing ||
 	    vdev->state == REG_VDEV_REMOVING) {
-		host_answer(call, HOST_FAILED, NULL, vdev
-			    ? "vdev '%s' cannot be resized now"
-			    : "there is no vdev '%s'", name);
+		host_answer(call, HOST_FAILED, NULL,
+			    vdev ? "vdev '%s' cannot be resized now" :
+				   "there is no vdev '%s'",
+			    name);
 		return;
 	}
 	if (size_bytes < vdev->size_bytes && vdev->sessions) {
@@ -308,12 +309,13 @@ void host_vdev_resize(struct host *host, const char *name, const char *size,
 	op = write_new(host, vdev, call, vdev_resize_written);
 	if (op && size_bytes > vdev->size_bytes &&
 	    extents_resize(&vdev->pool->device->extents,
-			   vdev->pool->device->size_bytes,
-			   vdev->offset_bytes, size_bytes) < 0) {
+			   vdev->pool->device->size_bytes, vdev->offset_bytes,
+			   size_bytes) < 0) {
 		free(op);
-		host_answer(call, HOST_FAILED, NULL,
-			    "vdev '%s' cannot grow to %s: there is no free space behind it on %s",
-			    name, size, vdev->pool->device->name);
+		host_answer(
+			call, HOST_FAILED, NULL,
+			"vdev '%s' cannot grow to %s: there is no free space behind it on %s",
+			name, size, vdev->pool->device->name);
 		return;
 	}
 	if (op) {
@@ -322,8 +324,8 @@ void host_vdev_resize(struct host *host, const char *name, const char *size,
 		vdev->is_writing = true;
 	}
 	if (!op || records_put_placement(&op->write, vdev) < 0 ||
-	    records_put_vdev(&op->write, vdev, vdev->is_runtime ? "created"
-			     : "resized") < 0) {
+	    records_put_vdev(&op->write, vdev,
+			     vdev->is_runtime ? "created" : "resized") < 0) {
 		if (op)
 			vdev->is_writing = false;
 		free(op);
@@ -333,7 +335,7 @@ void host_vdev_resize(struct host *host, const char *name, const char *size,
 	store_write_start(host->store, &op->write);
 }
 
-/* --- Deleting ---------------------------------------------------------------------- */
+/* --- Deleting ------------------------------------------------------------ */
 
 static void vdev_delete_written(struct store_write *write)
 {
@@ -355,8 +357,8 @@ static int check_unused(struct host *host, const struct reg_vdev *vdev,
 	const struct reg_process *process;
 
 	if (vdev->is_writing || vdev->state == REG_VDEV_REMOVING)
-		return error_set(reterr, -EBUSY,
-				 "vdev '%s' is being changed", vdev->name);
+		return error_set(reterr, -EBUSY, "vdev '%s' is being changed",
+				 vdev->name);
 	if (vdev->sessions)
 		return error_set(reterr, -EBUSY,
 				 "vdev '%s' is in use: detach it first",
@@ -366,16 +368,16 @@ static int check_unused(struct host *host, const struct reg_vdev *vdev,
 		if (process->vdev != vdev)
 			continue;
 		if (process->is_runtime || process->is_writing ||
-		    process->sessions ||
-		    process->state == REG_PROCESS_REMOVING)
-			return error_set(reterr, -EBUSY,
-					 "vdev '%s' has process %u: release it first",
-					 vdev->name, process->pasid);
+		    process->sessions || process->state == REG_PROCESS_REMOVING)
+			return error_set(
+				reterr, -EBUSY,
+				"vdev '%s' has process %u: release it first",
+				vdev->name, process->pasid);
 	}
 	return 0;
 }
 
-/* --- Orphans: the space of vdevs that nobody names any more --- */
+/* --- Orphans: the space of vdevs that nobody names any more -------------- */
 
 struct orphan_write {
 	struct store_write write;
@@ -388,8 +390,8 @@ struct orphan_write {
 
 static void orphan_delete_written(struct store_write *write)
 {
-	struct orphan_write *op = container_of(write, struct orphan_write,
-					       write);
+	struct orphan_write *op =
+		container_of(write, struct orphan_write, write);
 
 	if (write->result < 0) {
 		host_answer(op->call, HOST_FAILED, NULL, "%s",
@@ -408,8 +410,8 @@ static void orphan_delete(struct host *host, const char *name,
 			  const json_t *record, struct host_call *call)
 {
 	struct orphan_write *op = calloc(1, sizeof(*op));
-	const char *device = json_string_value(json_object_get(record,
-							       "device"));
+	const char *device =
+		json_string_value(json_object_get(record, "device"));
 
 	if (!op) {
 		host_answer(call, HOST_FAILED, NULL, "out of memory");
@@ -452,12 +454,12 @@ void host_vdev_delete(struct host *host, const char *name,
 		return;
 	}
 	op = write_new(host, vdev, call, vdev_delete_written);
-	ret = op ? store_write_put(&op->write, STORE_PLACEMENT, name, NULL)
-		 : -ENOMEM;
+	ret = op ? store_write_put(&op->write, STORE_PLACEMENT, name, NULL) :
+		   -ENOMEM;
 	if (ret == 0)
-		ret = vdev->is_runtime
-			? store_write_put(&op->write, STORE_VDEV, name, NULL)
-			: records_put_vdev(&op->write, vdev, "deleted");
+		ret = vdev->is_runtime ?
+			store_write_put(&op->write, STORE_VDEV, name, NULL) :
+			records_put_vdev(&op->write, vdev, "deleted");
 	if (ret < 0) {
 		free(op);
 		host_answer(call, HOST_FAILED, NULL, "out of memory");
@@ -467,7 +469,7 @@ void host_vdev_delete(struct host *host, const char *name,
 	store_write_start(host->store, &op->write);
 }
 
-/* --- Devices, enforcement ------------------------------------------------------------ */
+/* --- Devices, enforcement ------------------------------------------------ */
 
 void host_device_calibrate(struct host *host, const char *name,
 			   uint64_t duration_ns, struct host_call *call)
@@ -475,9 +477,10 @@ void host_device_calibrate(struct host *host, const char *name,
 	struct reg_device *device = registry_device(host->registry, name);
 
 	if (!device) {
-		host_answer(call, HOST_FAILED, NULL,
-			    "there is no device '%s' (or several: say ENDPOINT/DEVICE)",
-			    name);
+		host_answer(
+			call, HOST_FAILED, NULL,
+			"there is no device '%s' (or several: say ENDPOINT/DEVICE)",
+			name);
 		return;
 	}
 	if (duration_ns > CALIBRATION_MAX_NS) {
@@ -487,8 +490,9 @@ void host_device_calibrate(struct host *host, const char *name,
 	}
 	if (device->state != REG_DEVICE_READY || device->calibrate_ns) {
 		host_answer(call, HOST_FAILED, NULL, "device %s is %s",
-			    device->name, device->calibrate_ns
-			    ? "being measured already" : "not ready");
+			    device->name,
+			    device->calibrate_ns ? "being measured already" :
+						   "not ready");
 		return;
 	}
 	device->calibrate_ns = duration_ns ? duration_ns : CALIBRATION_NS;
@@ -514,8 +518,8 @@ static void enforce_one_answered(struct enforcing *enforcing)
 	else
 		host_answer(enforcing->call, HOST_DONE,
 			    json_pack("{s:b}", "enforce",
-				      enforcing->host->is_enforcing), "%s",
-			    "");
+				      enforcing->host->is_enforcing),
+			    "%s", "");
 	free(enforcing);
 }
 
@@ -526,8 +530,7 @@ static void enforce_answered(void *arg, struct link_reply *reply)
 	/* One that died is told when it is back. */
 	if (reply->result < 0 && reply->result != -ECONNRESET) {
 		enforcing->failed = true;
-		error_set(&enforcing->error, reply->result, "%s",
-			  reply->text);
+		error_set(&enforcing->error, reply->result, "%s", reply->text);
 	}
 	enforce_one_answered(enforcing);
 }
@@ -553,10 +556,10 @@ void host_enforce(struct host *host, bool on, struct host_call *call)
 		if (!endpoint->is_connected)
 			continue;
 		enforcing->pending++;
-		endpoint_request(endpoint->process,
-				 json_pack("{s:s, s:b}", "op", "enforce", "on",
-					   on), -1, enforce_answered,
-				 enforcing);
+		endpoint_request(
+			endpoint->process,
+			json_pack("{s:s, s:b}", "op", "enforce", "on", on), -1,
+			enforce_answered, enforcing);
 	}
 	enforce_one_answered(enforcing);
 }

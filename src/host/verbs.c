@@ -18,10 +18,10 @@
 #include "base/units.h"
 #include "host/records.h"
 
-void host_answer(struct host_call *call, enum host_result result,
-		 json_t *value, const char *format, ...)
+void host_answer(struct host_call *call, enum host_result result, json_t *value,
+		 const char *format, ...)
 {
-	struct host_reply reply = { .result = result, .value = value };
+	struct host_reply reply = {.result = result, .value = value};
 	struct error text;
 	va_list args;
 
@@ -34,7 +34,7 @@ void host_answer(struct host_call *call, enum host_result result,
 	json_decref(value);
 }
 
-/* --- Writing down --------------------------------------------------------------- */
+/* --- Writing down -------------------------------------------------------- */
 
 struct process_write {
 	struct store_write write;
@@ -74,7 +74,7 @@ static int put_released(struct store_write *write,
 	return store_write_put(write, STORE_PROCESS, pasid, NULL);
 }
 
-/* --- What is asked for ------------------------------------------------------------ */
+/* --- What is asked for --------------------------------------------------- */
 
 /* A request, checked. */
 struct wanted {
@@ -99,8 +99,7 @@ static int want_limits(const struct host_process_request *request,
 		wanted->has_burst = true;
 		ret = units_parse_duration(request->burst,
 					   &wanted->limits.burst_ns, reterr);
-		if (ret == 0 && wanted->limits.burst_ns >
-		    UINT64_C(10000000000))
+		if (ret == 0 && wanted->limits.burst_ns > UINT64_C(10000000000))
 			ret = error_set(reterr, -EINVAL,
 					"burst: more than 10 s");
 	}
@@ -115,8 +114,8 @@ static int want(const struct host_process_request *request,
 	memset(wanted, 0, sizeof(*wanted));
 	wanted->weight = request->weight;
 	if (request->weight > SCHED_WEIGHT_MAX)
-		return error_set(reterr, -EINVAL,
-				 "weight: from 1 to %u", SCHED_WEIGHT_MAX);
+		return error_set(reterr, -EINVAL, "weight: from 1 to %u",
+				 SCHED_WEIGHT_MAX);
 	if (request->name) {
 		ret = config_check_name(request->name, reterr);
 		if (ret < 0)
@@ -124,17 +123,19 @@ static int want(const struct host_process_request *request,
 	}
 	if (request->sla) {
 		wanted->has_sla = true;
-		ret = strcmp(request->sla, "none") == 0 ? 0
-			: sla_parse(request->sla, &wanted->sla, reterr);
+		ret = strcmp(request->sla, "none") == 0 ?
+			0 :
+			sla_parse(request->sla, &wanted->sla, reterr);
 		if (ret < 0)
 			return ret;
 	}
 	if (request->ioprio) {
 		wanted->has_ioprio = true;
 		wanted->has_match = strcmp(request->ioprio, "none") != 0;
-		ret = wanted->has_match
-			? config_parse_ioprio(request->ioprio,
-					      &wanted->ioprio, reterr) : 0;
+		ret = wanted->has_match ?
+			config_parse_ioprio(request->ioprio, &wanted->ioprio,
+					    reterr) :
+			0;
 		if (ret < 0)
 			return ret;
 	}
@@ -164,9 +165,10 @@ static int check_alone(struct host *host, uint32_t pasid, const char *name,
 					 other->pasid, name);
 		if (has_match && other->vdev == vdev && other->has_match &&
 		    other->match_ioprio == ioprio)
-			return error_set(reterr, -EEXIST,
-					 "process %u of vdev '%s' matches this I/O priority already",
-					 other->pasid, vdev->name);
+			return error_set(
+				reterr, -EEXIST,
+				"process %u of vdev '%s' matches this I/O priority already",
+				other->pasid, vdev->name);
 		if (vhost_user && other->vhost_user &&
 		    strcmp(other->vhost_user, vhost_user) == 0)
 			return error_set(reterr, -EEXIST,
@@ -188,7 +190,8 @@ static void answer_refused(struct host *host, struct reg_process *process,
 			   struct host_call *call)
 {
 	struct event_subject subject = {
-		.pasid = process->pasid, .vdev = process->vdev->name,
+		.pasid = process->pasid,
+		.vdev = process->vdev->name,
 	};
 	json_t *value = promise_refusal_json(refusal);
 
@@ -202,16 +205,17 @@ static void answer_refused(struct host *host, struct reg_process *process,
 	host_answer(call, HOST_REFUSED, value, "%s", refusal->text.text);
 }
 
-/* --- Adding ------------------------------------------------------------------------- */
+/* --- Adding -------------------------------------------------------------- */
 
 static void process_add_written(struct store_write *write)
 {
-	struct process_write *op = container_of(write, struct process_write,
-						write);
+	struct process_write *op =
+		container_of(write, struct process_write, write);
 	struct reg_process *process = op->process;
 	struct host *host = op->host;
 	struct event_subject subject = {
-		.pasid = process->pasid, .vdev = process->vdev->name,
+		.pasid = process->pasid,
+		.vdev = process->vdev->name,
 	};
 
 	if (write->result < 0) {
@@ -231,10 +235,9 @@ static void process_add_written(struct store_write *write)
 	free(op);
 }
 
-static struct reg_process *process_make(struct host *host,
-				const struct host_process_request *request,
-				const struct wanted *wanted,
-				struct reg_vdev *vdev)
+static struct reg_process *process_make(
+	struct host *host, const struct host_process_request *request,
+	const struct wanted *wanted, struct reg_vdev *vdev)
 {
 	struct reg_process *process;
 
@@ -302,20 +305,21 @@ void host_process_add(struct host *host,
 	struct error why;
 
 	if (request->pasid == 0 || request->pasid > CONFIG_PASID_MAX) {
-		host_answer(call, HOST_USAGE, NULL,
-			    "a PASID is from 1 to %u", CONFIG_PASID_MAX);
+		host_answer(call, HOST_USAGE, NULL, "a PASID is from 1 to %u",
+			    CONFIG_PASID_MAX);
 		return;
 	}
 	if (!request->vdev || want(request, &wanted, &why) < 0) {
 		host_answer(call, HOST_USAGE, NULL, "process %u: %s",
-			    request->pasid, request->vdev ? why.text
-			    : "which vdev?");
+			    request->pasid,
+			    request->vdev ? why.text : "which vdev?");
 		return;
 	}
 	if (wanted.has_match && request->vhost_user) {
-		host_answer(call, HOST_USAGE, NULL,
-			    "process %u: an I/O priority or a socket of its own, not both",
-			    request->pasid);
+		host_answer(
+			call, HOST_USAGE, NULL,
+			"process %u: an I/O priority or a socket of its own, not both",
+			request->pasid);
 		return;
 	}
 	vdev = registry_vdev(host->registry, request->vdev);
@@ -326,9 +330,10 @@ void host_process_add(struct host *host,
 	}
 	if (vdev->pool->device->state == REG_DEVICE_CALIBRATING ||
 	    !vdev->pool->device->has_capacity) {
-		host_answer(call, HOST_FAILED, NULL,
-			    "device %s is not measured yet: ask again in a second",
-			    vdev->pool->device->name);
+		host_answer(
+			call, HOST_FAILED, NULL,
+			"device %s is not measured yet: ask again in a second",
+			vdev->pool->device->name);
 		return;
 	}
 	process = registry_process(host->registry, request->pasid);
@@ -338,9 +343,10 @@ void host_process_add(struct host *host,
 		process = NULL;
 	}
 	if (process) {
-		host_answer(call, HOST_FAILED, NULL,
-			    "process %u is bound to vdev '%s' already: update or release it",
-			    request->pasid, process->vdev->name);
+		host_answer(
+			call, HOST_FAILED, NULL,
+			"process %u is bound to vdev '%s' already: update or release it",
+			request->pasid, process->vdev->name);
 		return;
 	}
 	if (check_alone(host, request->pasid, request->name, vdev,
@@ -356,15 +362,16 @@ void host_process_add(struct host *host,
 		process_enter(host, process, call);
 }
 
-/* --- Updating ------------------------------------------------------------------------- */
+/* --- Updating ------------------------------------------------------------ */
 
 static void process_update_written(struct store_write *write)
 {
-	struct process_write *op = container_of(write, struct process_write,
-						write);
+	struct process_write *op =
+		container_of(write, struct process_write, write);
 	struct reg_process *process = op->process;
 	struct event_subject subject = {
-		.pasid = process->pasid, .vdev = process->vdev->name,
+		.pasid = process->pasid,
+		.vdev = process->vdev->name,
 	};
 	struct promise_refusal refusal;
 
@@ -470,8 +477,9 @@ static void process_change(struct host *host, struct reg_process *process,
 	/* One that was refused is tried again with whatever it has now. */
 	if ((wanted->has_sla || process->state == REG_PROCESS_REFUSED ||
 	     request->best_effort) &&
-	    update_sla(host, process, wanted->has_sla ? &wanted->sla
-		       : &process->sla, request->best_effort, call) < 0) {
+	    update_sla(host, process,
+		       wanted->has_sla ? &wanted->sla : &process->sla,
+		       request->best_effort, call) < 0) {
 		free(op);
 		return;
 	}
@@ -493,8 +501,8 @@ void host_process_update(struct host *host,
 			 const struct host_process_request *request,
 			 struct host_call *call)
 {
-	struct reg_process *process = registry_process(host->registry,
-						       request->pasid);
+	struct reg_process *process =
+		registry_process(host->registry, request->pasid);
 	struct wanted wanted;
 	struct error why;
 
@@ -504,9 +512,10 @@ void host_process_update(struct host *host,
 		return;
 	}
 	if (request->vdev || request->vhost_user || request->session) {
-		host_answer(call, HOST_USAGE, NULL,
-			    "process %u: its vdev, socket and session stay; release it and add it anew",
-			    request->pasid);
+		host_answer(
+			call, HOST_USAGE, NULL,
+			"process %u: its vdev, socket and session stay; release it and add it anew",
+			request->pasid);
 		return;
 	}
 	if (want(request, &wanted, &why) < 0) {
@@ -528,15 +537,16 @@ void host_process_update(struct host *host,
 	process_change(host, process, request, &wanted, call);
 }
 
-/* --- Releasing ------------------------------------------------------------------------ */
+/* --- Releasing ----------------------------------------------------------- */
 
 static void process_release_written(struct store_write *write)
 {
-	struct process_write *op = container_of(write, struct process_write,
-						write);
+	struct process_write *op =
+		container_of(write, struct process_write, write);
 	struct reg_process *process = op->process;
 	struct event_subject subject = {
-		.pasid = process->pasid, .vdev = process->vdev->name,
+		.pasid = process->pasid,
+		.vdev = process->vdev->name,
 	};
 
 	process->is_writing = false;

@@ -15,7 +15,7 @@
 #define TICK_NS		UINT64_C(1000000000)
 #define LATENCY_NS	(5U * TICK_NS)
 
-/* --- Samples -------------------------------------------------------------------- */
+/* --- Samples ------------------------------------------------------------- */
 
 static void copy_latency(struct watch_latency *copy,
 			 const struct stats_process *stats, uint64_t now_ns)
@@ -45,8 +45,7 @@ void watch_sample(struct watch_slot **slot, const struct stats_process *stats,
 	sample = &watch->samples[watch->newest];
 	sample->at_ns = now_ns;
 	for (i = 0; i < 2; i++) {
-		sample->requests[i] =
-			stats_get(&stats->direction[i].requests);
+		sample->requests[i] = stats_get(&stats->direction[i].requests);
 		sample->bytes[i] = stats_get(&stats->direction[i].bytes);
 	}
 	if (now_ns - watch->between.at_ns >= LATENCY_NS) {
@@ -67,9 +66,10 @@ void watch_delivered(const struct watch_slot *slot,
 	if (slot && slot->count >= 2) {
 		newest = &slot->samples[slot->newest];
 		oldest = &slot->samples[(slot->newest + WATCH_SECONDS + 2 -
-					 slot->count) % (WATCH_SECONDS + 1)];
-		delivered.window_s = (double)(newest->at_ns - oldest->at_ns) /
-			1e9;
+					 slot->count) %
+					(WATCH_SECONDS + 1)];
+		delivered.window_s =
+			(double)(newest->at_ns - oldest->at_ns) / 1e9;
 		for (i = 0; i < 2; i++) {
 			delivered.requests_per_s[i] =
 				(double)(newest->requests[i] -
@@ -87,14 +87,15 @@ void watch_delivered(const struct watch_slot *slot,
 	*ret_delivered = delivered;
 }
 
-/* --- Judgement ------------------------------------------------------------------- */
+/* --- Judgement ----------------------------------------------------------- */
 
 static void judge(struct host *host, struct reg_process *process,
 		  const struct stats_process *stats, uint64_t now_ns)
 {
 	struct watch_slot *watch = process->watch;
 	struct event_subject subject = {
-		.pasid = process->pasid, .vdev = process->vdev->name,
+		.pasid = process->pasid,
+		.vdev = process->vdev->name,
 	};
 	enum keep_verdict verdict;
 
@@ -103,11 +104,12 @@ static void judge(struct host *host, struct reg_process *process,
 	if (verdict == KEEP_UNKNOWN || verdict == watch->told)
 		return;
 	if (verdict == KEEP_BROKEN)
-		events_add(host->events, "sla-broken", &subject,
-			   "process %u (%s): its SLA is not kept (%u of %u windows)",
-			   process->pasid, process->name,
-			   watch->judgement.windows_broken,
-			   watch->judgement.windows);
+		events_add(
+			host->events, "sla-broken", &subject,
+			"process %u (%s): its SLA is not kept (%u of %u windows)",
+			process->pasid, process->name,
+			watch->judgement.windows_broken,
+			watch->judgement.windows);
 	else if (watch->told == KEEP_BROKEN)
 		events_add(host->events, "sla-restored", &subject,
 			   "process %u (%s): its SLA is kept again",
@@ -146,8 +148,8 @@ static void watch_vdevs(struct host *host, uint64_t now_ns)
 	struct reg_vdev *vdev;
 
 	for (vdev = host->registry->vdevs; vdev; vdev = vdev->next) {
-		const struct stats_segment *segment = endpoint_stats(
-			reg_vdev_endpoint(vdev)->process);
+		const struct stats_segment *segment =
+			endpoint_stats(reg_vdev_endpoint(vdev)->process);
 
 		if (vdev->slot >= 0)
 			watch_sample(&vdev->watch,
@@ -168,8 +170,9 @@ static void watch_endpoint(struct reg_endpoint *endpoint, uint64_t now_ns)
 		uint64_t slept = asleep_ns - endpoint->seen_asleep_ns;
 		uint64_t passed = at_ns - endpoint->seen_at_ns;
 
-		endpoint->busy_milli = slept < passed
-			? (uint32_t)((passed - slept) * 1000 / passed) : 0;
+		endpoint->busy_milli = slept < passed ?
+			(uint32_t)((passed - slept) * 1000 / passed) :
+			0;
 	}
 	if (now_ns - endpoint->seen_at_ns >= 10U * TICK_NS ||
 	    asleep_ns < endpoint->seen_asleep_ns) {
@@ -186,8 +189,8 @@ static void watch_endpoint(struct reg_endpoint *endpoint, uint64_t now_ns)
 			&segment->devices[device->slot].capacity_milli);
 		if (milli)
 			promise_set_correction(&device->promise,
-					       milli < 10000 ? (uint32_t)milli
-							     : 10000);
+					       milli < 10000 ? (uint32_t)milli :
+							       10000);
 	}
 }
 
@@ -229,7 +232,7 @@ void watch_finish(struct host *host)
 	loop_timer_finish(host->loop, &host->tick);
 }
 
-/* --- Sessions --------------------------------------------------------------------- */
+/* --- Sessions ------------------------------------------------------------ */
 
 /* A front came or went: a process that ends with it begins or stops to wait. */
 static void session_changed(struct host *host, struct reg_process *process,
@@ -237,23 +240,25 @@ static void session_changed(struct host *host, struct reg_process *process,
 {
 	if (!process->is_session)
 		return;
-	process->hold_until_ns = sessions ? 0
-		: loop_clock_ns() + host->config->session_hold_ns;
+	process->hold_until_ns =
+		sessions ? 0 : loop_clock_ns() + host->config->session_hold_ns;
 }
 
 void watch_session(struct host *host, const json_t *event,
 		   struct reg_endpoint *endpoint)
 {
 	const char *name = json_string_value(json_object_get(event, "vdev"));
-	struct reg_vdev *vdev = name ? registry_vdev(host->registry, name)
-				     : NULL;
-	uint32_t pasid = (uint32_t)json_integer_value(json_object_get(event,
-								      "pasid"));
+	struct reg_vdev *vdev =
+		name ? registry_vdev(host->registry, name) : NULL;
+	uint32_t pasid =
+		(uint32_t)json_integer_value(json_object_get(event, "pasid"));
 	unsigned int sessions = (unsigned int)json_integer_value(
 		json_object_get(event, "sessions"));
 	bool is_attached = json_is_true(json_object_get(event, "attached"));
 	struct event_subject subject = {
-		.pasid = pasid, .vdev = name, .endpoint = endpoint->name,
+		.pasid = pasid,
+		.vdev = name,
+		.endpoint = endpoint->name,
 	};
 	struct reg_process *process;
 
@@ -277,8 +282,7 @@ void watch_session(struct host *host, const json_t *event,
 		vdev->sessions = sessions;
 		vdev->is_attached = is_attached;
 	}
-	events_add(host->events, "session", &subject,
-		   "vdev %s: %u session%s%s", name, sessions,
-		   sessions == 1 ? "" : "s",
+	events_add(host->events, "session", &subject, "vdev %s: %u session%s%s",
+		   name, sessions, sessions == 1 ? "" : "s",
 		   is_attached ? ", attached" : "");
 }

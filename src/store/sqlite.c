@@ -30,9 +30,10 @@ static int fail(const struct sqlite *state, struct error *reterr)
 	switch (code) {
 	case SQLITE_CORRUPT:
 	case SQLITE_NOTADB:
-		return error_set(reterr, -EUCLEAN,
-				 "%s is damaged (%s): restore it, or move it away to start afresh",
-				 state->path, text);
+		return error_set(
+			reterr, -EUCLEAN,
+			"%s is damaged (%s): restore it, or move it away to start afresh",
+			state->path, text);
 	case SQLITE_FULL:
 		return error_set(reterr, -ENOSPC, "%s: %s", state->path, text);
 	case SQLITE_NOMEM:
@@ -63,8 +64,8 @@ static void sqlite_close_store(void *opaque)
 }
 
 /* The single text or number that a query gives. */
-static int query(struct sqlite *state, const char *sql, char *text,
-		 size_t size, struct error *reterr)
+static int query(struct sqlite *state, const char *sql, char *text, size_t size,
+		 struct error *reterr)
 {
 	sqlite3_stmt *statement;
 	int code;
@@ -85,14 +86,16 @@ static int prepare(struct sqlite *state, struct error *reterr)
 			 "CREATE TABLE IF NOT EXISTS record("
 			 "kind TEXT NOT NULL, key TEXT NOT NULL,"
 			 "value TEXT NOT NULL, PRIMARY KEY(kind, key))"
-			 "WITHOUT ROWID", NULL, NULL, NULL) ||
+			 "WITHOUT ROWID",
+			 NULL, NULL, NULL) ||
 	    sqlite3_prepare_v2(state->db,
 			       "INSERT INTO record VALUES(?1, ?2, ?3)"
-			       "ON CONFLICT DO UPDATE SET value = ?3", -1,
-			       &state->put, NULL) ||
+			       "ON CONFLICT DO UPDATE SET value = ?3",
+			       -1, &state->put, NULL) ||
 	    sqlite3_prepare_v2(state->db,
 			       "DELETE FROM record WHERE kind = ?1"
-			       " AND key = ?2", -1, &state->delete, NULL))
+			       " AND key = ?2",
+			       -1, &state->delete, NULL))
 		return fail(state, reterr);
 	return 0;
 }
@@ -112,20 +115,21 @@ static int examine(struct sqlite *state, struct error *reterr)
 	if (ret < 0)
 		return ret;
 	if (atoi(text) > STORE_FORMAT)
-		return error_set(reterr, -EPROTO,
-				 "%s was written by a newer penstockd (format %s, this one knows %d): run that one, or move the file away",
-				 state->path, text, STORE_FORMAT);
+		return error_set(
+			reterr, -EPROTO,
+			"%s was written by a newer penstockd (format %s, this one knows %d): run that one, or move the file away",
+			state->path, text, STORE_FORMAT);
 	if (atoi(text) == 0 &&
 	    sqlite3_exec(state->db, "PRAGMA user_version=1", NULL, NULL, NULL))
 		return fail(state, reterr);
-	ret = query(state, "PRAGMA quick_check(1)", text, sizeof(text),
-		    reterr);
+	ret = query(state, "PRAGMA quick_check(1)", text, sizeof(text), reterr);
 	if (ret < 0)
 		return ret;
 	if (strcmp(text, "ok"))
-		return error_set(reterr, -EUCLEAN,
-				 "%s is damaged (%s): restore it, or move it away to start afresh",
-				 state->path, text);
+		return error_set(
+			reterr, -EUCLEAN,
+			"%s is damaged (%s): restore it, or move it away to start afresh",
+			state->path, text);
 	return 0;
 }
 
@@ -165,7 +169,8 @@ static int sqlite_load(void *opaque, enum store_kind kind,
 
 	if (sqlite3_prepare_v2(state->db,
 			       "SELECT key, value FROM record WHERE kind = ?1"
-			       " ORDER BY key", -1, &statement, NULL))
+			       " ORDER BY key",
+			       -1, &statement, NULL))
 		return fail(state, reterr);
 	sqlite3_bind_text(statement, 1, store_kind_name(kind), -1,
 			  SQLITE_STATIC);

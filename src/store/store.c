@@ -74,9 +74,10 @@ static int fail_locked(const char *directory, int fd, struct error *reterr)
 
 	pid[got > 0 ? got : 0] = '\0';
 	pid[strcspn(pid, "\n")] = '\0';
-	return error_set(reterr, -EBUSY,
-			 "state directory %s is in use by another penstockd%s%s; end it first",
-			 directory, pid[0] ? ", pid " : "", pid);
+	return error_set(
+		reterr, -EBUSY,
+		"state directory %s is in use by another penstockd%s%s; end it first",
+		directory, pid[0] ? ", pid " : "", pid);
 }
 
 static int lock_directory(const char *directory, int *ret_fd,
@@ -96,10 +97,10 @@ static int lock_directory(const char *directory, int *ret_fd,
 	}
 	free(path);
 	if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
-		ret = errno == EWOULDBLOCK
-			? fail_locked(directory, fd, reterr)
-			: error_set(reterr, -errno, "%s/lock: %s", directory,
-				    strerror(errno));
+		ret = errno == EWOULDBLOCK ?
+			fail_locked(directory, fd, reterr) :
+			error_set(reterr, -errno, "%s/lock: %s", directory,
+				  strerror(errno));
 		close(fd);
 		return ret;
 	}
@@ -186,7 +187,9 @@ int store_load(struct store *store, enum store_kind kind, json_t **ret_records,
 	       struct error *reterr)
 {
 	struct loading loading = {
-		.records = json_object(), .kind = kind, .error = reterr,
+		.records = json_object(),
+		.kind = kind,
+		.error = reterr,
 	};
 	int ret;
 
@@ -221,8 +224,8 @@ int store_write_put(struct store_write *write, enum store_kind kind,
 	strcpy(change->key, key);
 	change->value = NULL;
 	if (value) {
-		change->value = json_dumps(value, JSON_COMPACT |
-					   JSON_SORT_KEYS);
+		change->value =
+			json_dumps(value, JSON_COMPACT | JSON_SORT_KEYS);
 		if (!change->value)
 			return -ENOMEM;
 	}

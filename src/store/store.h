@@ -58,8 +58,7 @@ struct store_ops {
 	void (*close)(void *state);
 	/* Call 'found' for each record.  Required. */
 	int (*load)(void *state, enum store_kind kind,
-		    int (*found)(const char *key, const char *value,
-				 void *arg),
+		    int (*found)(const char *key, const char *value, void *arg),
 		    void *arg, struct error *reterr);
 	/* All or nothing, durable on return.  Writer thread.  Required. */
 	int (*commit)(void *state, const struct store_change *changes,

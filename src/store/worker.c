@@ -30,7 +30,7 @@ struct worker {
 	pthread_t thread;
 	int event_fd;
 	pthread_mutex_t lock;
-	pthread_cond_t wake;		/* under lock: 'todo' or 'ending' changed */
+	pthread_cond_t wake;		/* 'todo' or 'ending' changed */
 	struct job_list todo, finished;	/* under lock */
 	bool ending;			/* under lock */
 };

@@ -54,11 +54,10 @@ static void note(const json_t *request)
 
 static void tell_session(const struct way *way)
 {
-	json_t *event = json_pack("{s:s, s:s, s:I, s:i, s:b}",
-				  "event", "session", "vdev", way->vdev,
-				  "pasid", way->pasid, "sessions",
-				  way->session >= 0, "attached",
-				  way->session >= 0);
+	json_t *event =
+		json_pack("{s:s, s:s, s:I, s:i, s:b}", "event", "session",
+			  "vdev", way->vdev, "pasid", way->pasid, "sessions",
+			  way->session >= 0, "attached", way->session >= 0);
 
 	if (fake.connection >= 0)
 		ctl_send(fake.connection, event, -1);
@@ -101,8 +100,8 @@ static json_t *capacity(void)
 
 static struct way *find_way(const json_t *request)
 {
-	json_int_t pasid = json_integer_value(json_object_get(request,
-							      "pasid"));
+	json_int_t pasid =
+		json_integer_value(json_object_get(request, "pasid"));
 	unsigned int i;
 
 	for (i = 0; i < way_count; i++)
@@ -148,8 +147,9 @@ static void answer_list(json_t *reply)
 	for (i = 0; i < way_count; i++)
 		if (ways[i].fd >= 0)
 			json_array_append_new(listeners,
-				json_pack("{s:s, s:I}", "vdev", ways[i].vdev,
-					  "pasid", ways[i].pasid));
+					      json_pack("{s:s, s:I}", "vdev",
+							ways[i].vdev, "pasid",
+							ways[i].pasid));
 	json_object_set_new(reply, "devices", values_of(fake.devices));
 	json_object_set_new(reply, "vdevs", values_of(fake.vdevs));
 	json_object_set_new(reply, "processes", values_of(fake.processes));
@@ -178,9 +178,8 @@ static int wanted(const json_t *request)
 		way = find_way(request);
 		return way ? way->fd : -1;
 	}
-	return (int)json_integer_value(json_object_get(fake.descriptors,
-						       text_of(request,
-							       "name")));
+	return (int)json_integer_value(
+		json_object_get(fake.descriptors, text_of(request, "name")));
 }
 
 static void add_device(const json_t *request, json_t *reply, int *fd)
@@ -204,8 +203,8 @@ static void handle(const json_t *request, int fd)
 	int back = -1;
 
 	snprintf(pasid, sizeof(pasid), "%lld",
-		 (long long)json_integer_value(json_object_get(request,
-							       "pasid")));
+		 (long long)json_integer_value(
+			 json_object_get(request, "pasid")));
 	note(request);
 	if (strcmp(op, "hello") == 0)
 		answer_hello(reply);
@@ -303,12 +302,13 @@ int main(int argc, char **argv)
 		struct pollfd polls[2 + WAYS_MAX];
 		unsigned int count = way_count, j;
 
-		polls[0] = (struct pollfd){ CTL_LISTEN_FD, POLLIN, 0 };
-		polls[1] = (struct pollfd){ fake.connection, POLLIN, 0 };
+		polls[0] = (struct pollfd){CTL_LISTEN_FD, POLLIN, 0};
+		polls[1] = (struct pollfd){fake.connection, POLLIN, 0};
 		for (j = 0; j < count; j++)
-			polls[2 + j] = (struct pollfd){
-				ways[j].session >= 0 ? ways[j].session
-				: ways[j].fd, POLLIN, 0 };
+			polls[2 + j] = (struct pollfd){ways[j].session >= 0 ?
+							       ways[j].session :
+							       ways[j].fd,
+						       POLLIN, 0};
 		if (poll(polls, 2 + count, -1) < 0)
 			return 1;
 		for (j = 0; j < count; j++)

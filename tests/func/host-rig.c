@@ -21,7 +21,7 @@ const char *rig_program;
 
 int rig_setup(void **state)
 {
-	const struct loop_config config = { .entries = 128 };
+	const struct loop_config config = {.entries = 128};
 	struct rig *rig = calloc(1, sizeof(*rig));
 	struct error why;
 
@@ -100,9 +100,11 @@ static bool is_answered(struct rig *rig, void *arg)
 void rig_start(struct rig *rig, const char *text, bool wait)
 {
 	const struct host_hooks hooks = {
-		.ready = on_ready, .stopped = on_stopped, .arg = rig,
+		.ready = on_ready,
+		.stopped = on_stopped,
+		.arg = rig,
 	};
-	struct error why = { "" };
+	struct error why = {""};
 	char *expanded = malloc(strlen(text) * 8 + 1);
 	char *to = expanded;
 
@@ -118,8 +120,9 @@ void rig_start(struct rig *rig, const char *text, bool wait)
 	rig->is_stopped = false;
 	rig->call.done = on_answer;
 	if (config_parse("f", expanded, strlen(expanded), &rig->config, &why) <
-	    0 || host_create(rig->loop, rig->config, rig_program, &hooks,
-			     &rig->host, &why) < 0 ||
+		    0 ||
+	    host_create(rig->loop, rig->config, rig_program, &hooks, &rig->host,
+			&why) < 0 ||
 	    host_start(rig->host, &why) < 0)
 		fail_msg("%s", why.text);
 	free(expanded);
@@ -165,12 +168,14 @@ bool rig_has_event(struct rig *rig, const char *kind, const char *text)
 	bool found = false;
 	size_t i;
 
-	json_array_foreach(events, i, event) {
-		const char *has = json_string_value(json_object_get(event,
-								    "text"));
+	json_array_foreach(events, i, event)
+	{
+		const char *has =
+			json_string_value(json_object_get(event, "text"));
 
-		found |= strcmp(json_string_value(json_object_get(
-				event, "kind")), kind) == 0 &&
+		found |= strcmp(json_string_value(
+					json_object_get(event, "kind")),
+				kind) == 0 &&
 			strstr(has, text);
 	}
 	json_decref(events);
@@ -190,7 +195,7 @@ static bool has_event(struct rig *rig, void *arg)
 
 void rig_wait_event(struct rig *rig, const char *kind, const char *text)
 {
-	struct awaited awaited = { kind, text };
+	struct awaited awaited = {kind, text};
 
 	rig_wait(rig, has_event, &awaited);
 }
@@ -219,9 +224,9 @@ json_t *rig_at(json_t *json, const char *path)
 
 	snprintf(copy, sizeof(copy), "%s", path);
 	while ((word = strsep(&rest, ".")) != NULL) {
-		json = json_is_array(json)
-			? json_array_get(json, (size_t)atoi(word))
-			: json_object_get(json, word);
+		json = json_is_array(json) ?
+			json_array_get(json, (size_t)atoi(word)) :
+			json_object_get(json, word);
 		if (!json)
 			fail_msg("no '%s' of '%s'", word, path);
 	}

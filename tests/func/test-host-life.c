@@ -24,24 +24,24 @@
 #include <cmocka.h>
 
 #define HEAD								\
-	"host: a\n"							\
-	"state: @/state\n"						\
-	"endpoints:\n"							\
-	"  - name: ep0\n"						\
-	"    devices:\n"						\
-	"      - {name: m0, kind: memory, size: 64MiB}\n"		\
-	"      - {name: d0, kind: file, path: @/d0, size: 8MiB}\n"	\
-	"pools:\n"							\
-	"  - {name: p0, devices: [ep0/m0]}\n"				\
-	"  - {name: p1, devices: [ep0/d0]}\n"				\
-	"vdevs:\n"							\
-	"  - {name: v0, pool: p0, size: 16MiB, vhost-user: @/v0}\n"	\
+	"host: a\n" \
+	"state: @/state\n" \
+	"endpoints:\n" \
+	"  - name: ep0\n" \
+	"    devices:\n" \
+	"      - {name: m0, kind: memory, size: 64MiB}\n" \
+	"      - {name: d0, kind: file, path: @/d0, size: 8MiB}\n" \
+	"pools:\n" \
+	"  - {name: p0, devices: [ep0/m0]}\n" \
+	"  - {name: p1, devices: [ep0/d0]}\n" \
+	"vdevs:\n" \
+	"  - {name: v0, pool: p0, size: 16MiB, vhost-user: @/v0}\n" \
 	"  - {name: v1, pool: p1, size: 8MiB, vhost-user: @/v1}\n"
 
-#define WHOLE	HEAD							\
-	"processes:\n"							\
-	"  - {pasid: 1, vdev: v0, sla: {iops: '>= 500'}}\n"		\
-	"  - {pasid: 2, vdev: v1, sla: {iops: '>= 400'}, vhost-user: @/own}\n"
+#define WHOLE	\
+	HEAD "processes:\n" \
+	     "  - {pasid: 1, vdev: v0, sla: {iops: '>= 500'}}\n" \
+	     "  - {pasid: 2, vdev: v1, sla: {iops: '>= 400'}, vhost-user: @/own}\n"
 
 static pid_t endpoint_pid(struct rig *rig)
 {
@@ -50,7 +50,7 @@ static pid_t endpoint_pid(struct rig *rig)
 
 static int dial(struct rig *rig, const char *name)
 {
-	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
 	snprintf(address.sun_path, sizeof(address.sun_path), "%s/%s",
@@ -81,7 +81,7 @@ static bool asked_for_all(struct rig *rig, void *arg)
 	return rig_ops("\"op\":\"listen\"") == 3;
 }
 
-/* --- Death ---------------------------------------------------------------------------- */
+/* --- Death --------------------------------------------------------------- */
 
 static void test_life_restarts_what_is_killed(void **state)
 {
@@ -107,8 +107,8 @@ static void test_life_restarts_what_is_killed(void **state)
 	assert_int_equal(rig_ops("\"op\":\"vdev-add\""), 2);
 	assert_int_equal(rig_ops("\"op\":\"process-add\""), 2);
 	rig_text_is(host_process(rig->host, 1), "state", "bound");
-	assert_int_equal(rig_number(host_status(rig->host),
-				    "endpoints.0.restarts"), 1);
+	assert_int_equal(
+		rig_number(host_status(rig->host), "endpoints.0.restarts"), 1);
 }
 
 /* What penstockd kept of a memory device is given to the next endpoint. */
@@ -164,7 +164,7 @@ static void test_life_backs_off(void **state)
 	assert_true(loop_clock_ns() - start_ns >= 700000000U);
 }
 
-/* --- Adoption -------------------------------------------------------------------------- */
+/* --- Adoption ------------------------------------------------------------ */
 
 static void test_life_adopts(void **state)
 {
@@ -181,9 +181,10 @@ static void test_life_adopts(void **state)
 	assert_true(rig_has_event(rig, "endpoint-adopted", "ep0"));
 	assert_int_equal(endpoint_pid(rig), pid);
 	/* Nothing was changed: only asked for what it has. */
-	assert_int_equal(rig_ops("\"op\":\""), rig_ops("\"op\":\"hello\"") +
-			 rig_ops("\"op\":\"list\"") +
-			 rig_ops("\"op\":\"descriptor\""));
+	assert_int_equal(rig_ops("\"op\":\""),
+			 rig_ops("\"op\":\"hello\"") +
+				 rig_ops("\"op\":\"list\"") +
+				 rig_ops("\"op\":\"descriptor\""));
 	assert_int_equal(rig_ops("\"kind\":\"listener\""), 3);
 	assert_int_equal(rig_ops("\"kind\":\"device\""), 1);
 	/* And it is ours as if we had started it: killed, it comes back, with
@@ -203,10 +204,11 @@ static void test_life_adopts_and_corrects(void **state)
 	rig_start(rig, WHOLE, true);
 	rig_abandon(rig);
 	rig_forget_ops();
-	rig_start(rig, HEAD
-		  "processes:\n"
-		  "  - {pasid: 1, vdev: v0, sla: {iops: '>= 600'}}\n"
-		  "  - {pasid: 3, vdev: v0, sla: {iops: '>= 50'}}\n", true);
+	rig_start(rig,
+		  HEAD "processes:\n"
+		       "  - {pasid: 1, vdev: v0, sla: {iops: '>= 600'}}\n"
+		       "  - {pasid: 3, vdev: v0, sla: {iops: '>= 50'}}\n",
+		  true);
 	assert_true(rig_has_event(rig, "endpoint-adopted", "ep0"));
 	assert_int_equal(rig_ops("\"op\":\"process-update\""), 1);
 	assert_int_equal(rig_ops("\"op\":\"process-add\""), 1);
@@ -248,7 +250,7 @@ static void test_life_stops_in_order(void **state)
 	assert_int_equal(errno, ESRCH);
 }
 
-/* --- Locks, files, sockets ---------------------------------------------------------------- */
+/* --- Locks, files, sockets ----------------------------------------------- */
 
 /* A device is not served before its lock is had. */
 static void test_life_waits_for_the_lock(void **state)
@@ -309,13 +311,13 @@ static void test_life_makes_missing_file(void **state)
 
 static int leave_socket(struct rig *rig, const char *name)
 {
-	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
 	snprintf(address.sun_path, sizeof(address.sun_path), "%s/%s",
 		 rig->directory, name);
-	assert_int_equal(bind(fd, (struct sockaddr *)&address,
-			      sizeof(address)), 0);
+	assert_int_equal(bind(fd, (struct sockaddr *)&address, sizeof(address)),
+			 0);
 	assert_int_equal(listen(fd, 1), 0);
 	return fd;
 }
@@ -342,8 +344,8 @@ static void test_life_leaves_living_socket(void **state)
 
 	rig_start(rig, WHOLE, true);
 	assert_true(rig_has_event(rig, "error", "somebody listens at"));
-	assert_int_equal(rig_ops("\"op\":\"listen\",\"pasid\":0,\"vdev\":\"v0\""),
-			 0);
+	assert_int_equal(
+		rig_ops("\"op\":\"listen\",\"pasid\":0,\"vdev\":\"v0\""), 0);
 	close(fd);
 	/* It is tried again when the other one has gone. */
 	while (rig_ops("\"op\":\"listen\",\"pasid\":0,\"vdev\":\"v0\"") == 0)
@@ -353,19 +355,35 @@ static void test_life_leaves_living_socket(void **state)
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(test_life_restarts_what_is_killed, rig_setup, rig_teardown),
-		cmocka_unit_test_setup_teardown(test_life_memory_survives, rig_setup, rig_teardown),
-		cmocka_unit_test_setup_teardown(test_life_backs_off, rig_setup, rig_teardown),
-		cmocka_unit_test_setup_teardown(test_life_adopts, rig_setup, rig_teardown),
-		cmocka_unit_test_setup_teardown(test_life_adopts_and_corrects, rig_setup, rig_teardown),
-		cmocka_unit_test_setup_teardown(test_life_replaces_old_version, rig_setup, rig_teardown),
-		cmocka_unit_test_setup_teardown(test_life_stops_in_order, rig_setup, rig_teardown),
-		cmocka_unit_test_setup_teardown(test_life_waits_for_the_lock, rig_setup, rig_teardown),
-		cmocka_unit_test_setup_teardown(test_life_measures_only_blank_by_writing, rig_setup, rig_teardown),
-		cmocka_unit_test_setup_teardown(test_life_small_file_is_not_served, rig_setup, rig_teardown),
-		cmocka_unit_test_setup_teardown(test_life_makes_missing_file, rig_setup, rig_teardown),
-		cmocka_unit_test_setup_teardown(test_life_replaces_stale_socket, rig_setup, rig_teardown),
-		cmocka_unit_test_setup_teardown(test_life_leaves_living_socket, rig_setup, rig_teardown),
+		cmocka_unit_test_setup_teardown(
+			test_life_restarts_what_is_killed, rig_setup,
+			rig_teardown),
+		cmocka_unit_test_setup_teardown(test_life_memory_survives,
+						rig_setup, rig_teardown),
+		cmocka_unit_test_setup_teardown(test_life_backs_off, rig_setup,
+						rig_teardown),
+		cmocka_unit_test_setup_teardown(test_life_adopts, rig_setup,
+						rig_teardown),
+		cmocka_unit_test_setup_teardown(test_life_adopts_and_corrects,
+						rig_setup, rig_teardown),
+		cmocka_unit_test_setup_teardown(test_life_replaces_old_version,
+						rig_setup, rig_teardown),
+		cmocka_unit_test_setup_teardown(test_life_stops_in_order,
+						rig_setup, rig_teardown),
+		cmocka_unit_test_setup_teardown(test_life_waits_for_the_lock,
+						rig_setup, rig_teardown),
+		cmocka_unit_test_setup_teardown(
+			test_life_measures_only_blank_by_writing, rig_setup,
+			rig_teardown),
+		cmocka_unit_test_setup_teardown(
+			test_life_small_file_is_not_served, rig_setup,
+			rig_teardown),
+		cmocka_unit_test_setup_teardown(test_life_makes_missing_file,
+						rig_setup, rig_teardown),
+		cmocka_unit_test_setup_teardown(test_life_replaces_stale_socket,
+						rig_setup, rig_teardown),
+		cmocka_unit_test_setup_teardown(test_life_leaves_living_socket,
+						rig_setup, rig_teardown),
 	};
 
 	if (argc < 2)

@@ -26,25 +26,25 @@
 #include <cmocka.h>
 
 #define HEAD								\
-	"host: a\n"							\
-	"state: @/state\n"						\
-	"session-hold: 50 ms\n"						\
-	"endpoints:\n"							\
-	"  - name: ep0\n"						\
-	"    devices:\n"						\
-	"      - {name: m0, kind: memory, size: 64MiB}\n"		\
-	"      - {name: n0, kind: nullio, size: 6GiB}\n"		\
-	"pools:\n"							\
-	"  - {name: p0, devices: [ep0/m0]}\n"				\
-	"  - {name: p1, devices: [ep0/n0]}\n"				\
-	"vdevs:\n"							\
+	"host: a\n" \
+	"state: @/state\n" \
+	"session-hold: 50 ms\n" \
+	"endpoints:\n" \
+	"  - name: ep0\n" \
+	"    devices:\n" \
+	"      - {name: m0, kind: memory, size: 64MiB}\n" \
+	"      - {name: n0, kind: nullio, size: 6GiB}\n" \
+	"pools:\n" \
+	"  - {name: p0, devices: [ep0/m0]}\n" \
+	"  - {name: p1, devices: [ep0/n0]}\n" \
+	"vdevs:\n" \
 	"  - {name: v0, pool: p0, size: 16MiB, vhost-user: @/v0}\n"
 
-#define THREE	HEAD							\
-	"processes:\n"							\
-	"  - {pasid: 1, vdev: v0, sla: {iops: '>= 500', latency: '<= 2 ms'}}\n" \
-	"  - {pasid: 2, vdev: v0, sla: {iops: '>= 400', latency: '<= 1 ms'}}\n" \
-	"  - {pasid: 3, vdev: v0, sla: {iops: '>= 300', latency: '<= 3 ms', bandwidth: '>= 500 Mbps'}}\n"
+#define THREE	\
+	HEAD "processes:\n" \
+	     "  - {pasid: 1, vdev: v0, sla: {iops: '>= 500', latency: '<= 2 ms'}}\n" \
+	     "  - {pasid: 2, vdev: v0, sla: {iops: '>= 400', latency: '<= 1 ms'}}\n" \
+	     "  - {pasid: 3, vdev: v0, sla: {iops: '>= 300', latency: '<= 3 ms', bandwidth: '>= 500 Mbps'}}\n"
 
 static json_t *combined(struct rig *rig)
 {
@@ -64,7 +64,7 @@ static void combined_is(struct rig *rig, long long iops, long long latency_ns,
 			 bytes_per_s);
 }
 
-/* --- E3, E5, E6, E8, E12, E13 ----------------------------------------------------- */
+/* --- E3, E5, E6, E8, E12, E13 -------------------------------------------- */
 
 static void test_host_combines(void **state)
 {
@@ -74,12 +74,14 @@ static void test_host_combines(void **state)
 	rig_start(rig, THREE, true);
 	combined_is(rig, 1200, 1000000, 62500000);	/* E5 */
 	status = host_status(rig->host);
-	assert_int_equal(json_integer_value(rig_at(status,
-				"endpoints.0.combined.iops")), 1200);
-	assert_int_equal(json_integer_value(rig_at(status,
-				"devices.0.combined.latency_ns")), 1000000);
-	assert_int_equal(json_integer_value(rig_at(status,
-				"processes.bound")), 3);
+	assert_int_equal(
+		json_integer_value(rig_at(status, "endpoints.0.combined.iops")),
+		1200);
+	assert_int_equal(json_integer_value(rig_at(
+				 status, "devices.0.combined.latency_ns")),
+			 1000000);
+	assert_int_equal(json_integer_value(rig_at(status, "processes.bound")),
+			 3);
 	json_decref(status);
 
 	host_process_release(rig->host, 2, &rig->call);	/* E6, E12 */
@@ -94,8 +96,10 @@ static void test_host_updates(void **state)		/* E13 */
 {
 	struct rig *rig = *state;
 	struct host_process_request request = {
-		.pasid = 1, .sla = "iops >= 700, latency <= 500 us",
-		.limit = "iops 1000", .weight = 7,
+		.pasid = 1,
+		.sla = "iops >= 700, latency <= 500 us",
+		.limit = "iops 1000",
+		.weight = 7,
 	};
 
 	rig_start(rig, THREE, true);
@@ -119,10 +123,11 @@ static void test_host_divides_equally(void **state)	/* E3 */
 {
 	struct rig *rig = *state;
 
-	rig_start(rig, HEAD
-		  "  - {name: a, pool: p1, size: equal}\n"
-		  "  - {name: b, pool: p1, size: equal}\n"
-		  "  - {name: c, pool: p1, size: equal}\n", true);
+	rig_start(rig,
+		  HEAD "  - {name: a, pool: p1, size: equal}\n"
+		       "  - {name: b, pool: p1, size: equal}\n"
+		       "  - {name: c, pool: p1, size: equal}\n",
+		  true);
 	assert_int_equal(rig_number(host_vdev(rig->host, "a"), "size_bytes"),
 			 INT64_C(2) << 30);
 	assert_int_equal(rig_number(host_vdev(rig->host, "c"), "size_bytes"),
@@ -132,10 +137,11 @@ static void test_host_divides_equally(void **state)	/* E3 */
 			 0);
 	/* The shares stay when they are known. */
 	rig_abandon(rig);
-	rig_start(rig, HEAD
-		  "  - {name: a, pool: p1, size: equal}\n"
-		  "  - {name: b, pool: p1, size: equal}\n"
-		  "  - {name: c, pool: p1, size: equal}\n", true);
+	rig_start(rig,
+		  HEAD "  - {name: a, pool: p1, size: equal}\n"
+		       "  - {name: b, pool: p1, size: equal}\n"
+		       "  - {name: c, pool: p1, size: equal}\n",
+		  true);
 	assert_int_equal(rig_number(host_vdev(rig->host, "b"), "size_bytes"),
 			 INT64_C(2) << 30);
 }
@@ -144,7 +150,9 @@ static void test_host_refuses(void **state)		/* E8 */
 {
 	struct rig *rig = *state;
 	struct host_process_request request = {
-		.pasid = 9, .vdev = "v0", .sla = "iops >= 9000",
+		.pasid = 9,
+		.vdev = "v0",
+		.sla = "iops >= 9000",
 	};
 
 	rig_start(rig, THREE, true);
@@ -152,9 +160,10 @@ static void test_host_refuses(void **state)		/* E8 */
 	rig_answer(rig, HOST_REFUSED);
 	rig_text_is(json_incref(rig->value), "metric", "iops");
 	rig_text_is(json_incref(rig->value), "where.0", "ep0/n0");
-	assert_int_equal(rig_number(json_incref(rig->value), "requested") -
-			 rig_number(json_incref(rig->value), "available"),
-			 rig_number(json_incref(rig->value), "shortfall"));
+	assert_int_equal(
+		rig_number(json_incref(rig->value), "requested") -
+			rig_number(json_incref(rig->value), "available"),
+		rig_number(json_incref(rig->value), "shortfall"));
 	assert_true(rig_number(json_incref(rig->value), "shortfall") > 0);
 	assert_true(rig_has_event(rig, "refused", "process 9 is refused"));
 	assert_null(host_process(rig->host, 9));
@@ -167,8 +176,9 @@ static void test_host_refuses(void **state)		/* E8 */
 	rig_text_is(json_incref(rig->value), "state", "bound");
 	rig_text_is(json_incref(rig->value), "refusal.metric", "iops");
 	combined_is(rig, 1200, 1000000, 62500000);
-	assert_int_equal(rig_ops("\"op\":\"process-add\",\"own_socket\":false,\"params\":{\"burst_ns\":10000000,\"latency_ns\":[0,0],\"limit\":[0,0,0,0,0,0],\"reservation\":[0,0,0,0,0,0],"),
-			 1);
+	assert_int_equal(
+		rig_ops("\"op\":\"process-add\",\"own_socket\":false,\"params\":{\"burst_ns\":10000000,\"latency_ns\":[0,0],\"limit\":[0,0,0,0,0,0],\"reservation\":[0,0,0,0,0,0],"),
+		1);
 }
 
 /* A configured process that is refused does not keep penstockd from
@@ -177,15 +187,15 @@ static void test_host_lists_refused(void **state)	/* E8 */
 {
 	struct rig *rig = *state;
 
-	rig_start(rig, THREE
-		  "  - {pasid: 4, vdev: v0, sla: {iops: '>= 1M'}}\n", true);
+	rig_start(rig, THREE "  - {pasid: 4, vdev: v0, sla: {iops: '>= 1M'}}\n",
+		  true);
 	rig_text_is(host_process(rig->host, 4), "state", "refused");
 	rig_text_is(host_process(rig->host, 4), "refusal.metric", "iops");
 	assert_true(rig_has_event(rig, "refused", "process 4"));
 	assert_int_equal(rig_ops("\"op\":\"process-add\""), 3);
 }
 
-/* --- What makes no sense --------------------------------------------------------- */
+/* --- What makes no sense ------------------------------------------------- */
 
 static void test_host_process_usage(void **state)
 {
@@ -194,16 +204,30 @@ static void test_host_process_usage(void **state)
 		enum host_result result;
 		const char *text;
 	} wrongs[] = {
-		{ { .pasid = 0, .vdev = "v0" }, HOST_USAGE, "a PASID is from 1 to 1048575" },
-		{ { .pasid = 9 }, HOST_USAGE, "process 9: which vdev?" },
-		{ { .pasid = 9, .vdev = "v9" }, HOST_FAILED, "there is no vdev 'v9'" },
-		{ { .pasid = 1, .vdev = "v0" }, HOST_FAILED, "process 1 is bound to vdev 'v0' already: update or release it" },
-		{ { .pasid = 9, .vdev = "v0", .name = "process-1" }, HOST_FAILED, "process 1 has the name 'process-1' already" },
-		{ { .pasid = 9, .vdev = "v0", .vhost_user = "x" }, HOST_USAGE, "process 9: 'x' is not an absolute path" },
-		{ { .pasid = 9, .vdev = "v0", .limit = "iops" }, HOST_USAGE, NULL },
-		{ { .pasid = 9, .vdev = "v0", .sla = "iops" }, HOST_USAGE, NULL },
-		{ { .pasid = 9, .vdev = "v0", .ioprio = "be/9" }, HOST_USAGE, NULL },
-		{ { .pasid = 9, .vdev = "v0", .burst = "11 s" }, HOST_USAGE, "process 9: burst: more than 10 s" },
+		{{.pasid = 0, .vdev = "v0"},
+		 HOST_USAGE,
+		 "a PASID is from 1 to 1048575"},
+		{{.pasid = 9}, HOST_USAGE, "process 9: which vdev?"},
+		{{.pasid = 9, .vdev = "v9"},
+		 HOST_FAILED,
+		 "there is no vdev 'v9'"},
+		{{.pasid = 1, .vdev = "v0"},
+		 HOST_FAILED,
+		 "process 1 is bound to vdev 'v0' already: update or release it"},
+		{{.pasid = 9, .vdev = "v0", .name = "process-1"},
+		 HOST_FAILED,
+		 "process 1 has the name 'process-1' already"},
+		{{.pasid = 9, .vdev = "v0", .vhost_user = "x"},
+		 HOST_USAGE,
+		 "process 9: 'x' is not an absolute path"},
+		{{.pasid = 9, .vdev = "v0", .limit = "iops"}, HOST_USAGE, NULL},
+		{{.pasid = 9, .vdev = "v0", .sla = "iops"}, HOST_USAGE, NULL},
+		{{.pasid = 9, .vdev = "v0", .ioprio = "be/9"},
+		 HOST_USAGE,
+		 NULL},
+		{{.pasid = 9, .vdev = "v0", .burst = "11 s"},
+		 HOST_USAGE,
+		 "process 9: burst: more than 10 s"},
 	};
 	struct rig *rig = *state;
 	unsigned int i;
@@ -220,18 +244,22 @@ static void test_host_process_usage(void **state)
 	assert_string_equal(rig->text, "there is no process 9");
 }
 
-/* --- What is remembered ----------------------------------------------------------- */
+/* --- What is remembered -------------------------------------------------- */
 
 /* "Changes made at run time win until the file's own entry changes." */
 static void test_host_runtime_wins_until_file_changes(void **state)
 {
 	struct rig *rig = *state;
 	const struct host_process_request update = {
-		.pasid = 1, .sla = "iops >= 600",
+		.pasid = 1,
+		.sla = "iops >= 600",
 	};
 	const struct host_process_request add = {
-		.pasid = 8, .vdev = "v0", .name = "eight",
-		.sla = "iops >= 50", .ioprio = "be/1",
+		.pasid = 8,
+		.vdev = "v0",
+		.name = "eight",
+		.sla = "iops >= 50",
+		.ioprio = "be/1",
 	};
 
 	rig_start(rig, THREE, true);
@@ -253,10 +281,11 @@ static void test_host_runtime_wins_until_file_changes(void **state)
 	rig_stop(rig);
 
 	/* Other values for 1 and 2: the file wins; 8 is nobody else's. */
-	rig_start(rig, HEAD
-		  "processes:\n"
-		  "  - {pasid: 1, vdev: v0, sla: {iops: '>= 501'}}\n"
-		  "  - {pasid: 2, vdev: v0, sla: {iops: '>= 401'}}\n", true);
+	rig_start(rig,
+		  HEAD "processes:\n"
+		       "  - {pasid: 1, vdev: v0, sla: {iops: '>= 501'}}\n"
+		       "  - {pasid: 2, vdev: v0, sla: {iops: '>= 401'}}\n",
+		  true);
 	assert_int_equal(rig_number(host_process(rig->host, 1), "sla.iops"),
 			 501);
 	assert_int_equal(rig_number(host_process(rig->host, 2), "sla.iops"),
@@ -284,13 +313,15 @@ static void test_host_calibrates_once(void **state)
 	assert_int_equal(rig_ops("\"op\":\"device-capacity\""), 1);
 }
 
-/* --- Vdevs --------------------------------------------------------------------------- */
+/* --- Vdevs --------------------------------------------------------------- */
 
 static void test_host_vdev_create_resize_delete(void **state)
 {
 	struct rig *rig = *state;
 	struct host_vdev_request request = {
-		.name = "new", .pool = "p0", .size = "32MiB",
+		.name = "new",
+		.pool = "p0",
+		.size = "32MiB",
 	};
 
 	rig_start(rig, THREE, true);
@@ -305,8 +336,9 @@ static void test_host_vdev_create_resize_delete(void **state)
 	request.name = "other";
 	host_vdev_create(rig->host, &request, &rig->call);
 	rig_answer(rig, HOST_FAILED);
-	assert_string_equal(rig->text,
-			    "pool 'p0' has no place for vdev 'other' of 32 MiB: the largest free one is 16 MiB");
+	assert_string_equal(
+		rig->text,
+		"pool 'p0' has no place for vdev 'other' of 32 MiB: the largest free one is 16 MiB");
 
 	host_vdev_resize(rig->host, "v0", "17MiB", &rig->call);
 	rig_answer(rig, HOST_FAILED);	/* 'new' lies behind it */
@@ -317,8 +349,8 @@ static void test_host_vdev_create_resize_delete(void **state)
 	rig_stop(rig);
 
 	rig_start(rig, THREE, true);
-	assert_int_equal(rig_number(host_vdev(rig->host, "new"),
-				    "size_bytes"), 48 << 20);
+	assert_int_equal(rig_number(host_vdev(rig->host, "new"), "size_bytes"),
+			 48 << 20);
 	host_vdev_delete(rig->host, "new", &rig->call);
 	rig_answer(rig, HOST_DONE);
 	assert_null(host_vdev(rig->host, "new"));
@@ -348,17 +380,17 @@ static void test_host_keeps_space_of_forgotten_vdev(void **state)
 			 48 << 20);
 }
 
-/* --- Sessions (E12) ------------------------------------------------------------------- */
+/* --- Sessions (E12) ------------------------------------------------------ */
 
 static int dial(struct rig *rig, const char *name)
 {
-	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
 	snprintf(address.sun_path, sizeof(address.sun_path), "%s/%s",
 		 rig->directory, name);
-	assert_int_equal(connect(fd, (struct sockaddr *)&address,
-				 sizeof(address)), 0);
+	assert_int_equal(
+		connect(fd, (struct sockaddr *)&address, sizeof(address)), 0);
 	return fd;
 }
 
@@ -366,7 +398,9 @@ static void test_host_session_ends_with_its_front(void **state)
 {
 	struct rig *rig = *state;
 	const struct host_process_request request = {
-		.pasid = 7, .vdev = "v0", .sla = "iops >= 100",
+		.pasid = 7,
+		.vdev = "v0",
+		.sla = "iops >= 100",
 		.session = true,
 	};
 	int fd;
@@ -388,17 +422,32 @@ static void test_host_session_ends_with_its_front(void **state)
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(test_host_combines, rig_setup, rig_teardown),
-		cmocka_unit_test_setup_teardown(test_host_updates, rig_setup, rig_teardown),
-		cmocka_unit_test_setup_teardown(test_host_divides_equally, rig_setup, rig_teardown),
-		cmocka_unit_test_setup_teardown(test_host_refuses, rig_setup, rig_teardown),
-		cmocka_unit_test_setup_teardown(test_host_lists_refused, rig_setup, rig_teardown),
-		cmocka_unit_test_setup_teardown(test_host_process_usage, rig_setup, rig_teardown),
-		cmocka_unit_test_setup_teardown(test_host_runtime_wins_until_file_changes, rig_setup, rig_teardown),
-		cmocka_unit_test_setup_teardown(test_host_calibrates_once, rig_setup, rig_teardown),
-		cmocka_unit_test_setup_teardown(test_host_vdev_create_resize_delete, rig_setup, rig_teardown),
-		cmocka_unit_test_setup_teardown(test_host_keeps_space_of_forgotten_vdev, rig_setup, rig_teardown),
-		cmocka_unit_test_setup_teardown(test_host_session_ends_with_its_front, rig_setup, rig_teardown),
+		cmocka_unit_test_setup_teardown(test_host_combines, rig_setup,
+						rig_teardown),
+		cmocka_unit_test_setup_teardown(test_host_updates, rig_setup,
+						rig_teardown),
+		cmocka_unit_test_setup_teardown(test_host_divides_equally,
+						rig_setup, rig_teardown),
+		cmocka_unit_test_setup_teardown(test_host_refuses, rig_setup,
+						rig_teardown),
+		cmocka_unit_test_setup_teardown(test_host_lists_refused,
+						rig_setup, rig_teardown),
+		cmocka_unit_test_setup_teardown(test_host_process_usage,
+						rig_setup, rig_teardown),
+		cmocka_unit_test_setup_teardown(
+			test_host_runtime_wins_until_file_changes, rig_setup,
+			rig_teardown),
+		cmocka_unit_test_setup_teardown(test_host_calibrates_once,
+						rig_setup, rig_teardown),
+		cmocka_unit_test_setup_teardown(
+			test_host_vdev_create_resize_delete, rig_setup,
+			rig_teardown),
+		cmocka_unit_test_setup_teardown(
+			test_host_keeps_space_of_forgotten_vdev, rig_setup,
+			rig_teardown),
+		cmocka_unit_test_setup_teardown(
+			test_host_session_ends_with_its_front, rig_setup,
+			rig_teardown),
 	};
 
 	if (argc < 2)

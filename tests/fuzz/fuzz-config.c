@@ -11,7 +11,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	struct error why = { "" };
+	struct error why = {""};
 	struct config *config;
 
 	if (config_parse("f", (const char *)data, size, &config, &why) == 0) {

@@ -15,7 +15,7 @@
 
 static struct config *parse(const char *text)
 {
-	struct error why = { "" };
+	struct error why = {""};
 	struct config *config;
 
 	if (config_parse("f", text, strlen(text), &config, &why) < 0)
@@ -25,33 +25,33 @@ static struct config *parse(const char *text)
 
 /* The contract's own example, whole. */
 static const char contract[] =
-"host: alpha\n"
-"state: /var/lib/penstock/alpha\n"
-"api:\n"
-"  unix: /run/penstock/alpha.sock\n"
-"endpoints:\n"
-"  - name: ep0\n"
-"    cpu: 0\n"
-"    devices:\n"
-"      - {name: d0, kind: file,   path: /srv/d0.img, size: 10GiB}\n"
-"      - {name: m0, kind: memory, size: 1GiB}\n"
-"      - {name: n0, kind: nullio, size: 64GiB}\n"
-"pools:\n"
-"  - {name: main, devices: [ep0/d0, ep0/m0], provisioning: thin}\n"
-"vdevs:\n"
-"  - name: vd0\n"
-"    endpoint: ep0\n"
-"    pool: main\n"
-"    size: 4GiB\n"
-"    queues: 4\n"
-"    vhost-user: /run/penstock/vd0.sock\n"
-"    nbd: unix:/run/penstock/vd0.nbd\n"
-"processes:\n"
-"  - {pasid: 1, name: db,  vdev: vd0, sla: {iops: \">= 500\", latency: \"<= 2 ms\"}}\n"
-"  - {pasid: 2, name: web, vdev: vd0, match: {ioprio: be/4}, sla: {iops: \">= 400\", latency: \"p99 <= 1 ms\"}, limit: {iops: 2000}, weight: 2}\n"
-"  - {pasid: 3, name: own, vdev: vd0, vhost-user: /run/penstock/vd0-own.sock, sla: {read iops: \">= 300\"}, best-effort: true}\n"
-"hosts: [{name: beta, api: \"https://beta:7780\"}]\n"
-"uplinks: [{name: up0, dev: eth0, queues: 4}]\n";
+	"host: alpha\n"
+	"state: /var/lib/penstock/alpha\n"
+	"api:\n"
+	"  unix: /run/penstock/alpha.sock\n"
+	"endpoints:\n"
+	"  - name: ep0\n"
+	"    cpu: 0\n"
+	"    devices:\n"
+	"      - {name: d0, kind: file,   path: /srv/d0.img, size: 10GiB}\n"
+	"      - {name: m0, kind: memory, size: 1GiB}\n"
+	"      - {name: n0, kind: nullio, size: 64GiB}\n"
+	"pools:\n"
+	"  - {name: main, devices: [ep0/d0, ep0/m0], provisioning: thin}\n"
+	"vdevs:\n"
+	"  - name: vd0\n"
+	"    endpoint: ep0\n"
+	"    pool: main\n"
+	"    size: 4GiB\n"
+	"    queues: 4\n"
+	"    vhost-user: /run/penstock/vd0.sock\n"
+	"    nbd: unix:/run/penstock/vd0.nbd\n"
+	"processes:\n"
+	"  - {pasid: 1, name: db,  vdev: vd0, sla: {iops: \">= 500\", latency: \"<= 2 ms\"}}\n"
+	"  - {pasid: 2, name: web, vdev: vd0, match: {ioprio: be/4}, sla: {iops: \">= 400\", latency: \"p99 <= 1 ms\"}, limit: {iops: 2000}, weight: 2}\n"
+	"  - {pasid: 3, name: own, vdev: vd0, vhost-user: /run/penstock/vd0-own.sock, sla: {read iops: \">= 300\"}, best-effort: true}\n"
+	"hosts: [{name: beta, api: \"https://beta:7780\"}]\n"
+	"uplinks: [{name: up0, dev: eth0, queues: 4}]\n";
 
 static void test_config_contract_is_read(void **state)
 {
@@ -73,8 +73,7 @@ static void test_config_contract_is_read(void **state)
 		2000);
 	assert_int_equal(config->processes[0].sla.count, 2);
 	assert_true(config->processes[2].best_effort);
-	assert_int_equal(config->processes[2].sla.specs[0].direction,
-			 SLA_READ);
+	assert_int_equal(config->processes[2].sla.specs[0].direction, SLA_READ);
 	assert_string_equal(config->peers[0].name, "beta");
 	assert_int_equal(config->uplinks[0].queues, 4);
 	config_free(config);
@@ -83,15 +82,18 @@ static void test_config_contract_is_read(void **state)
 /* What cannot be served is reported, never refused. */
 static void test_config_contract_notes(void **state)
 {
-	static const struct { unsigned int line; const char *text; } notes[] = {
-		{ 13, "pool 'main': more than one device" },
-		{ 15, "vdev 'vd0': nbd unix:/run/penstock/vd0.nbd" },
-		{ 15, "vdev 'vd0': its pool 'main' is not served" },
-		{ 23, "process 1: its vdev 'vd0' is not served" },
-		{ 24, "process 2: its vdev 'vd0' is not served" },
-		{ 25, "process 3: its vdev 'vd0' is not served" },
-		{ 26, "host 'beta'" },
-		{ 27, "uplink 'up0'" },
+	static const struct {
+		unsigned int line;
+		const char *text;
+	} notes[] = {
+		{13, "pool 'main': more than one device"},
+		{15, "vdev 'vd0': nbd unix:/run/penstock/vd0.nbd"},
+		{15, "vdev 'vd0': its pool 'main' is not served"},
+		{23, "process 1: its vdev 'vd0' is not served"},
+		{24, "process 2: its vdev 'vd0' is not served"},
+		{25, "process 3: its vdev 'vd0' is not served"},
+		{26, "host 'beta'"},
+		{27, "uplink 'up0'"},
 	};
 	struct config *config = parse(contract);
 	unsigned int i, j, found = 0;
@@ -101,8 +103,8 @@ static void test_config_contract_notes(void **state)
 	for (i = 0; i < 8; i++)
 		for (j = 0; j < config->note_count; j++)
 			found += notes[i].line == config->notes[j].line &&
-				strcmp(notes[i].text,
-				       config->notes[j].text) == 0;
+				strcmp(notes[i].text, config->notes[j].text) ==
+					0;
 	assert_int_equal(found, 8);
 	assert_false(config->vdevs[0].served);
 	assert_false(config->processes[0].served);
@@ -110,199 +112,217 @@ static void test_config_contract_notes(void **state)
 }
 
 #define HEAD	"host: a\nstate: /s\n"				/* 1-2 */
-#define DEVICES	HEAD						\
-	"endpoints:\n"						/* 3 */ \
-	"  - name: ep0\n"					/* 4 */ \
-	"    devices:\n"					/* 5 */ \
-	"      - {name: m0, kind: memory, size: 1GiB}\n"	/* 6 */ \
-	"      - {name: d0, kind: file, path: /d0, size: 8GiB}\n"	/* 7 */
-#define POOLS	DEVICES						\
-	"pools:\n"						/* 8 */ \
-	"  - {name: p0, devices: [ep0/m0]}\n"			/* 9 */ \
+#define DEVICES	\
+	HEAD "endpoints:\n" /* 3 */ \
+	     "  - name: ep0\n" /* 4 */ \
+	     "    devices:\n" /* 5 */ \
+	     "      - {name: m0, kind: memory, size: 1GiB}\n" /* 6 */ \
+	     "      - {name: d0, kind: file, path: /d0, size: 8GiB}\n"	/* 7 */
+#define POOLS	\
+	DEVICES \
+	"pools:\n" /* 8 */ \
+	"  - {name: p0, devices: [ep0/m0]}\n" /* 9 */ \
 	"  - {name: p1, devices: [ep0/d0]}\n"			/* 10 */
-#define VDEVS	POOLS						\
-	"vdevs:\n"						/* 11 */ \
+#define VDEVS	\
+	POOLS \
+	"vdevs:\n" /* 11 */ \
 	"  - {name: vd0, pool: p0, size: 512MiB, vhost-user: /v0}\n"	/* 12 */
-#define PROCESSES VDEVS						\
-	"processes:\n"						/* 13 */ \
+#define PROCESSES \
+	VDEVS \
+	"processes:\n" /* 13 */ \
 	"  - {pasid: 1, vdev: vd0, match: {ioprio: be/4}}\n"	/* 14 */
 
+/* No exact error where the words are those of units.h or sla.h. */
 static const struct wrong {
 	const char *text;
 	const char *error;
 } wrongs[] = {
-	{ "", "f:1: the file is empty" },
-	{ "- a\n", "f:1: the configuration must be a mapping (key: value), not a list" },
-	{ "host: a\nstate: /s\nhost: b\n",
-	  "f:3: the configuration has the key 'host' twice (first in line 1)" },
-	{ "host: a\n", "f:1: the configuration has no 'state'" },
-	{ "state: /s\n", "f:1: the configuration has no 'host'" },
-	{ "host: a\nstate: s\n",
-	  "f:2: state: 's' is not an absolute path" },
-	{ "host: -a\nstate: /s\n",
-	  "f:1: host: '-a' is not a name (letters, digits, '-', '_', '.'; the first a letter or digit)" },
-	{ "host: [a]\nstate: /s\n",
-	  "f:1: host must be a single value, not a list" },
-	{ "host: \"a\\0b\"\nstate: /s\n",
-	  "f:1: host contains a NUL character" },
-	{ "host:\nstate: /s\n", "f:1: host is empty" },
-	{ HEAD "hosst: b\n",
-	  "f:3: the configuration has no key 'hosst'; there are: host, state, headroom, session-hold, api, endpoints, pools, vdevs, processes, hosts, uplinks" },
-	{ HEAD "---\nhost: b\n",
-	  "f:3: a second document begins here; only one is read" },
-	{ HEAD "api: {unix: /a\n",
-	  "f:4: not YAML: did not find expected ',' or '}' while parsing a flow mapping" },
-	{ HEAD "headroom: 10\n",
-	  "f:3: headroom must be from 0% to 90%, not '10'" },
-	{ HEAD "headroom: 95%\n",
-	  "f:3: headroom must be from 0% to 90%, not '95%'" },
+	{"", "f:1: the file is empty"},
+	{"- a\n",
+	 "f:1: the configuration must be a mapping (key: value), not a list"},
+	{"host: a\nstate: /s\nhost: b\n",
+	 "f:3: the configuration has the key 'host' twice (first in line 1)"},
+	{"host: a\n", "f:1: the configuration has no 'state'"},
+	{"state: /s\n", "f:1: the configuration has no 'host'"},
+	{"host: a\nstate: s\n", "f:2: state: 's' is not an absolute path"},
+	{"host: -a\nstate: /s\n",
+	 "f:1: host: '-a' is not a name (letters, digits, '-', '_', '.'; the first a letter or digit)"},
+	{"host: [a]\nstate: /s\n",
+	 "f:1: host must be a single value, not a list"},
+	{"host: \"a\\0b\"\nstate: /s\n", "f:1: host contains a NUL character"},
+	{"host:\nstate: /s\n", "f:1: host is empty"},
+	{HEAD "hosst: b\n",
+	 "f:3: the configuration has no key 'hosst'; there are: host, state, headroom, session-hold, api, endpoints, pools, vdevs, processes, hosts, uplinks"},
+	{HEAD "---\nhost: b\n",
+	 "f:3: a second document begins here; only one is read"},
+	{HEAD "api: {unix: /a\n",
+	 "f:4: not YAML: did not find expected ',' or '}' while parsing a flow mapping"},
+	{HEAD "headroom: 10\n",
+	 "f:3: headroom must be from 0% to 90%, not '10'"},
+	{HEAD "headroom: 95%\n",
+	 "f:3: headroom must be from 0% to 90%, not '95%'"},
 	/* api */
-	{ HEAD "api: {unix: a.sock}\n",
-	  "f:3: unix: 'a.sock' is not an absolute path" },
-	{ HEAD "api: {tcp: 0.0.0.0:7780}\n",
-	  "f:3: api: 'tcp' needs 'tls: {cert, key, ca}': both sides show a certificate" },
-	{ HEAD "api: {tls: {cert: c, key: k}}\n", "f:3: tls has no 'ca'" },
-	{ HEAD "api: {roles: {operate: adm}}\n",
-	  "f:3: users and groups must be a list, not a single value" },
-	{ HEAD "api: {roles: {rule: [adm]}}\n",
-	  "f:3: roles has no key 'rule'; there are: read, operate, administer" },
+	{HEAD "api: {unix: a.sock}\n",
+	 "f:3: unix: 'a.sock' is not an absolute path"},
+	{HEAD "api: {tcp: 0.0.0.0:7780}\n",
+	 "f:3: api: 'tcp' needs 'tls: {cert, key, ca}': both sides show a certificate"},
+	{HEAD "api: {tls: {cert: c, key: k}}\n", "f:3: tls has no 'ca'"},
+	{HEAD "api: {roles: {operate: adm}}\n",
+	 "f:3: users and groups must be a list, not a single value"},
+	{HEAD "api: {roles: {rule: [adm]}}\n",
+	 "f:3: roles has no key 'rule'; there are: read, operate, administer"},
 	/* endpoints */
-	{ HEAD "endpoints: {name: a}\n",
-	  "f:3: endpoints must be a list, not a mapping" },
-	{ HEAD "endpoints:\n  - cpu: 0\n", "f:4: endpoint has no 'name'" },
-	{ HEAD "endpoints:\n  - {name: e, cpu: x}\n",
-	  "f:4: cpu must be a whole number, not 'x'" },
-	{ HEAD "endpoints:\n  - {name: e, cpu: -1}\n",
-	  "f:4: cpu must be from 0 to 4095, not -1" },
-	{ HEAD "endpoints:\n  - {name: e, nice: 20}\n",
-	  "f:4: nice must be from -20 to 19, not 20" },
-	{ HEAD "endpoints:\n  - {name: e, poll: 2 s}\n",
-	  "f:4: poll: more than a second" },
-	{ HEAD "endpoints:\n  - name: e\n  - name: e\n",
-	  "f:5: endpoint 'e' twice (first in line 4)" },
+	{HEAD "endpoints: {name: a}\n",
+	 "f:3: endpoints must be a list, not a mapping"},
+	{HEAD "endpoints:\n  - cpu: 0\n", "f:4: endpoint has no 'name'"},
+	{HEAD "endpoints:\n  - {name: e, cpu: x}\n",
+	 "f:4: cpu must be a whole number, not 'x'"},
+	{HEAD "endpoints:\n  - {name: e, cpu: -1}\n",
+	 "f:4: cpu must be from 0 to 4095, not -1"},
+	{HEAD "endpoints:\n  - {name: e, nice: 20}\n",
+	 "f:4: nice must be from -20 to 19, not 20"},
+	{HEAD "endpoints:\n  - {name: e, poll: 2 s}\n",
+	 "f:4: poll: more than a second"},
+	{HEAD "endpoints:\n  - name: e\n  - name: e\n",
+	 "f:5: endpoint 'e' twice (first in line 4)"},
 	/* devices */
-	{ HEAD "endpoints:\n  - name: e\n    devices: [{kind: memory}]\n",
-	  "f:5: device has no 'name'" },
-	{ HEAD "endpoints:\n  - name: e\n    devices: [{name: d, kind: tape}]\n",
-	  "f:5: 'tape' is not a kind of device: file, memory, nullio (later: nbd, vhost-user, nic, crypto)" },
-	{ HEAD "endpoints:\n  - name: e\n    devices: [{name: d, kind: memory}]\n",
-	  "f:5: device 'd' of kind memory has no 'size'" },
-	{ HEAD "endpoints:\n  - name: e\n    devices: [{name: d, kind: file, size: 1GiB}]\n",
-	  "f:5: device 'd' of kind file has no 'path'" },
-	{ HEAD "endpoints:\n  - name: e\n    devices: [{name: d, kind: file, path: d.img}]\n",
-	  "f:5: device 'd': path 'd.img' is not absolute" },
-	{ HEAD "endpoints:\n  - name: e\n    devices: [{name: d, kind: memory, path: /d, size: 1GiB}]\n",
-	  "f:5: device 'd': kind memory has no path" },
-	{ HEAD "endpoints:\n  - name: e\n    devices: [{name: d, kind: memory, size: 1000}]\n",
-	  "f:5: size: '1000' is not a size from 512 B to 64 PiB in whole blocks of 512 B" },
-	{ HEAD "endpoints:\n  - name: e\n    devices: [{name: d, kind: memory, size: 0}]\n",
-	  "f:5: size: '0' is not a size from 512 B to 64 PiB in whole blocks of 512 B" },
-	{ HEAD "endpoints:\n  - name: e\n    devices: [{name: d, kind: memory, size: 1GiB, read-only: maybe}]\n",
-	  "f:5: read-only must be true or false, not 'maybe'" },
-	{ HEAD "endpoints:\n  - name: e\n    devices: [{name: d, kind: memory, size: 1GiB, model: {latency: 1ms}}]\n",
-	  "f:5: device 'd': only nullio has a model" },
-	{ HEAD "endpoints:\n  - name: e\n    devices: [{name: d, kind: nullio, size: 1GiB, model: {latency: {sigma: 9}}}]\n",
-	  "f:5: sigma must be from 0 to 3, not '9'" },
-	{ HEAD "endpoints:\n  - name: e\n    devices: [{name: d, kind: nullio, size: 1GiB, model: {latency: {servers: 4}}}]\n",
-	  "f:5: latency names no time (read, write, per-kib)" },
-	{ HEAD "endpoints:\n  - name: e\n    devices: [{name: d, kind: nullio, size: 1GiB, model: {error: 5}}]\n",
-	  "f:5: error must be a share such as '10ppm' or '0.1%', not '5'" },
-	{ HEAD "endpoints:\n  - name: e\n    devices: [{name: d, kind: nullio, size: 1GiB, model: {stall: {every: 1s, for: 2s}}}]\n",
-	  "f:5: stall: 'for' must be more than nothing and less than 'every'" },
-	{ HEAD "endpoints:\n  - name: e\n    devices: [{name: d, kind: nullio, size: 1GiB, model: {stall: {every: 1s}}}]\n",
-	  "f:5: stall has no 'for'" },
-	{ DEVICES "      - {name: m0, kind: nullio, size: 1GiB}\n",
-	  "f:8: device 'm0' twice in endpoint 'ep0' (first in line 6)" },
-	{ DEVICES "      - {name: d1, kind: file, path: /d0}\n",
-	  "f:8: device 'd1': path /d0 is device 'd0' already (line 7)" },
+	{HEAD "endpoints:\n  - name: e\n    devices: [{kind: memory}]\n",
+	 "f:5: device has no 'name'"},
+	{HEAD "endpoints:\n  - name: e\n    devices: [{name: d, kind: tape}]\n",
+	 "f:5: 'tape' is not a kind of device: file, memory, nullio (later: nbd, vhost-user, nic, crypto)"},
+	{HEAD
+	 "endpoints:\n  - name: e\n    devices: [{name: d, kind: memory}]\n",
+	 "f:5: device 'd' of kind memory has no 'size'"},
+	{HEAD
+	 "endpoints:\n  - name: e\n    devices: [{name: d, kind: file, size: 1GiB}]\n",
+	 "f:5: device 'd' of kind file has no 'path'"},
+	{HEAD
+	 "endpoints:\n  - name: e\n    devices: [{name: d, kind: file, path: d.img}]\n",
+	 "f:5: device 'd': path 'd.img' is not absolute"},
+	{HEAD
+	 "endpoints:\n  - name: e\n    devices: [{name: d, kind: memory, path: /d, size: 1GiB}]\n",
+	 "f:5: device 'd': kind memory has no path"},
+	{HEAD
+	 "endpoints:\n  - name: e\n    devices: [{name: d, kind: memory, size: 1000}]\n",
+	 "f:5: size: '1000' is not a size from 512 B to 64 PiB in whole blocks of 512 B"},
+	{HEAD
+	 "endpoints:\n  - name: e\n    devices: [{name: d, kind: memory, size: 0}]\n",
+	 "f:5: size: '0' is not a size from 512 B to 64 PiB in whole blocks of 512 B"},
+	{HEAD
+	 "endpoints:\n  - name: e\n    devices: [{name: d, kind: memory, size: 1GiB, read-only: maybe}]\n",
+	 "f:5: read-only must be true or false, not 'maybe'"},
+	{HEAD
+	 "endpoints:\n  - name: e\n    devices: [{name: d, kind: memory, size: 1GiB, model: {latency: 1ms}}]\n",
+	 "f:5: device 'd': only nullio has a model"},
+	{HEAD
+	 "endpoints:\n  - name: e\n    devices: [{name: d, kind: nullio, size: 1GiB, model: {latency: {sigma: 9}}}]\n",
+	 "f:5: sigma must be from 0 to 3, not '9'"},
+	{HEAD
+	 "endpoints:\n  - name: e\n    devices: [{name: d, kind: nullio, size: 1GiB, model: {latency: {servers: 4}}}]\n",
+	 "f:5: latency names no time (read, write, per-kib)"},
+	{HEAD
+	 "endpoints:\n  - name: e\n    devices: [{name: d, kind: nullio, size: 1GiB, model: {error: 5}}]\n",
+	 "f:5: error must be a share such as '10ppm' or '0.1%', not '5'"},
+	{HEAD
+	 "endpoints:\n  - name: e\n    devices: [{name: d, kind: nullio, size: 1GiB, model: {stall: {every: 1s, for: 2s}}}]\n",
+	 "f:5: stall: 'for' must be more than nothing and less than 'every'"},
+	{HEAD
+	 "endpoints:\n  - name: e\n    devices: [{name: d, kind: nullio, size: 1GiB, model: {stall: {every: 1s}}}]\n",
+	 "f:5: stall has no 'for'"},
+	{DEVICES "      - {name: m0, kind: nullio, size: 1GiB}\n",
+	 "f:8: device 'm0' twice in endpoint 'ep0' (first in line 6)"},
+	{DEVICES "      - {name: d1, kind: file, path: /d0}\n",
+	 "f:8: device 'd1': path /d0 is device 'd0' already (line 7)"},
 	/* pools */
-	{ DEVICES "pools: [{name: p}]\n",
-	  "f:8: pool 'p' has no devices (nor 'from: POOL')" },
-	{ DEVICES "pools: [{name: p, devices: [m0]}]\n",
-	  "f:8: a pool's device is ENDPOINT/DEVICE or HOST:ENDPOINT/DEVICE, not 'm0'" },
-	{ DEVICES "pools: [{name: p, devices: [ep0/x]}]\n",
-	  "f:8: pool 'p': there is no device ep0/x" },
-	{ DEVICES "pools: [{name: p, devices: [ep1/m0]}]\n",
-	  "f:8: pool 'p': there is no device ep1/m0" },
-	{ DEVICES "pools: [{name: p, devices: [ep0/m0, ep0/m0]}]\n",
-	  "f:8: device ep0/m0 is in pool 'p' already (line 8)" },
-	{ POOLS "  - {name: p2, devices: [ep0/d0]}\n",
-	  "f:11: device ep0/d0 is in pool 'p1' already (line 10)" },
-	{ POOLS "  - {name: p0, devices: [ep0/d0]}\n",
-	  "f:11: pool 'p0' twice (first in line 9)" },
-	{ POOLS "  - {name: p2, from: p9}\n",
-	  "f:11: pool 'p2': there is no pool 'p9' to split it from" },
-	{ POOLS "  - {name: p2, from: p2}\n",
-	  "f:11: pool 'p2' is split from itself" },
-	{ POOLS "  - {name: p2, from: p0, devices: [ep0/d0]}\n",
-	  "f:11: pool 'p2' has both 'from' and 'devices'" },
-	{ DEVICES "pools: [{name: p, devices: [ep0/m0], provisioning: fat}]\n",
-	  "f:8: provisioning must be thin or thick, not 'fat'" },
+	{DEVICES "pools: [{name: p}]\n",
+	 "f:8: pool 'p' has no devices (nor 'from: POOL')"},
+	{DEVICES "pools: [{name: p, devices: [m0]}]\n",
+	 "f:8: a pool's device is ENDPOINT/DEVICE or HOST:ENDPOINT/DEVICE, not 'm0'"},
+	{DEVICES "pools: [{name: p, devices: [ep0/x]}]\n",
+	 "f:8: pool 'p': there is no device ep0/x"},
+	{DEVICES "pools: [{name: p, devices: [ep1/m0]}]\n",
+	 "f:8: pool 'p': there is no device ep1/m0"},
+	{DEVICES "pools: [{name: p, devices: [ep0/m0, ep0/m0]}]\n",
+	 "f:8: device ep0/m0 is in pool 'p' already (line 8)"},
+	{POOLS "  - {name: p2, devices: [ep0/d0]}\n",
+	 "f:11: device ep0/d0 is in pool 'p1' already (line 10)"},
+	{POOLS "  - {name: p0, devices: [ep0/d0]}\n",
+	 "f:11: pool 'p0' twice (first in line 9)"},
+	{POOLS "  - {name: p2, from: p9}\n",
+	 "f:11: pool 'p2': there is no pool 'p9' to split it from"},
+	{POOLS "  - {name: p2, from: p2}\n",
+	 "f:11: pool 'p2' is split from itself"},
+	{POOLS "  - {name: p2, from: p0, devices: [ep0/d0]}\n",
+	 "f:11: pool 'p2' has both 'from' and 'devices'"},
+	{DEVICES "pools: [{name: p, devices: [ep0/m0], provisioning: fat}]\n",
+	 "f:8: provisioning must be thin or thick, not 'fat'"},
 	/* vdevs */
-	{ POOLS "vdevs: [{name: v, pool: p9, size: 1MiB}]\n",
-	  "f:11: vdev 'v': there is no pool 'p9'" },
-	{ POOLS "vdevs: [{name: v, pool: p0}]\n",
-	  "f:11: vdev 'v' has no 'size' (bytes, or equal)" },
-	{ POOLS "vdevs: [{name: v, pool: p0, size: 2GiB}]\n",
-	  "f:11: vdev 'v' of 2 GiB does not fit: pool 'p0' has 1 GiB left" },
-	{ VDEVS "  - {name: vd1, pool: p0, size: 513MiB}\n",
-	  "f:13: vdev 'vd1' of 513 MiB does not fit: pool 'p0' has 512 MiB left" },
-	{ VDEVS "  - {name: vd0, pool: p1, size: 1MiB}\n",
-	  "f:13: vdev 'vd0' twice (first in line 12)" },
-	{ VDEVS "  - {name: vd1, pool: p1, size: 1MiB, vhost-user: /v0}\n",
-	  "f:13: socket /v0 of 'vd1' is that of vd0 already (line 12)" },
-	{ POOLS "vdevs: [{name: v, pool: p0, size: 1MiB, endpoint: ep9}]\n",
-	  "f:11: vdev 'v': there is no endpoint 'ep9'" },
-	{ POOLS "vdevs: [{name: v, pool: p0, size: 1MiB, queues: 0}]\n",
-	  "f:11: queues must be from 1 to 64, not 0" },
-	{ POOLS "vdevs: [{name: v, pool: p0, size: 1MiB, nbd: /v.nbd}]\n",
-	  "f:11: nbd must be unix:/PATH or tcp:ADDRESS:PORT, not '/v.nbd'" },
-	{ POOLS "vdevs: [{name: v, pool: p0, size: 1MiB, nbd: \"tcp:1.2.3.4:99999\"}]\n",
-	  "f:11: nbd must be unix:/PATH or tcp:ADDRESS:PORT, not 'tcp:1.2.3.4:99999'" },
-	{ POOLS "vdevs: [{name: v, pool: p0, size: 1MiB, connections: 4}]\n",
-	  "f:11: vdev 'v': 'connections' without 'nbd'" },
-	{ POOLS "vdevs: [{name: v, pool: p0, size: 1MiB, limit: {iop: 5}}]\n",
-	  "f:11: limit: a limit is '[read|write] iops|bandwidth VALUE', not 'iop'" },
-	{ POOLS "vdevs: [{name: v, pool: p0, size: 1MiB, limit: {iops: 0}}]\n",
-	  "f:11: limit: a limit of '0' cannot be kept; leave it out for none" },
-	{ POOLS "vdevs: [{name: v, pool: p0, size: 1MiB, burst: 1 min}]\n",
-	  NULL },	/* the words are units.h's */
-	{ POOLS "vdevs: [{name: v, pool: p0, size: 1MiB, burst: 11 s}]\n",
-	  "f:11: burst: more than 10 s" },
+	{POOLS "vdevs: [{name: v, pool: p9, size: 1MiB}]\n",
+	 "f:11: vdev 'v': there is no pool 'p9'"},
+	{POOLS "vdevs: [{name: v, pool: p0}]\n",
+	 "f:11: vdev 'v' has no 'size' (bytes, or equal)"},
+	{POOLS "vdevs: [{name: v, pool: p0, size: 2GiB}]\n",
+	 "f:11: vdev 'v' of 2 GiB does not fit: pool 'p0' has 1 GiB left"},
+	{VDEVS "  - {name: vd1, pool: p0, size: 513MiB}\n",
+	 "f:13: vdev 'vd1' of 513 MiB does not fit: pool 'p0' has 512 MiB left"},
+	{VDEVS "  - {name: vd0, pool: p1, size: 1MiB}\n",
+	 "f:13: vdev 'vd0' twice (first in line 12)"},
+	{VDEVS "  - {name: vd1, pool: p1, size: 1MiB, vhost-user: /v0}\n",
+	 "f:13: socket /v0 of 'vd1' is that of vd0 already (line 12)"},
+	{POOLS "vdevs: [{name: v, pool: p0, size: 1MiB, endpoint: ep9}]\n",
+	 "f:11: vdev 'v': there is no endpoint 'ep9'"},
+	{POOLS "vdevs: [{name: v, pool: p0, size: 1MiB, queues: 0}]\n",
+	 "f:11: queues must be from 1 to 64, not 0"},
+	{POOLS "vdevs: [{name: v, pool: p0, size: 1MiB, nbd: /v.nbd}]\n",
+	 "f:11: nbd must be unix:/PATH or tcp:ADDRESS:PORT, not '/v.nbd'"},
+	{POOLS
+	 "vdevs: [{name: v, pool: p0, size: 1MiB, nbd: \"tcp:1.2.3.4:99999\"}]\n",
+	 "f:11: nbd must be unix:/PATH or tcp:ADDRESS:PORT, not 'tcp:1.2.3.4:99999'"},
+	{POOLS "vdevs: [{name: v, pool: p0, size: 1MiB, connections: 4}]\n",
+	 "f:11: vdev 'v': 'connections' without 'nbd'"},
+	{POOLS "vdevs: [{name: v, pool: p0, size: 1MiB, limit: {iop: 5}}]\n",
+	 "f:11: limit: a limit is '[read|write] iops|bandwidth VALUE', not 'iop'"},
+	{POOLS "vdevs: [{name: v, pool: p0, size: 1MiB, limit: {iops: 0}}]\n",
+	 "f:11: limit: a limit of '0' cannot be kept; leave it out for none"},
+	{POOLS "vdevs: [{name: v, pool: p0, size: 1MiB, burst: 1 min}]\n",
+	 NULL},
+	{POOLS "vdevs: [{name: v, pool: p0, size: 1MiB, burst: 11 s}]\n",
+	 "f:11: burst: more than 10 s"},
 	/* processes */
-	{ VDEVS "processes: [{vdev: vd0}]\n", "f:13: process has no 'pasid'" },
-	{ VDEVS "processes: [{pasid: 0, vdev: vd0}]\n",
-	  "f:13: pasid must be from 1 to 1048575, not 0" },
-	{ VDEVS "processes: [{pasid: 1, vdev: vd9}]\n",
-	  "f:13: process 1: there is no vdev 'vd9'" },
-	{ PROCESSES "  - {pasid: 1, vdev: vd0}\n",
-	  "f:15: pasid 1 twice (first in line 14)" },
-	{ PROCESSES "  - {pasid: 2, name: process-1, vdev: vd0}\n",
-	  "f:15: process 'process-1' twice (first in line 14)" },
-	{ PROCESSES "  - {pasid: 2, vdev: vd0, match: {ioprio: be/4}}\n",
-	  "f:15: processes 1 and 2 of vdev 'vd0' match the same I/O priority" },
-	{ PROCESSES "  - {pasid: 2, vdev: vd0, match: {ioprio: be/8}}\n",
-	  "f:15: ioprio: 'be/8' is not an I/O priority (be/0 to be/7, rt/0 to rt/7, idle)" },
-	{ PROCESSES "  - {pasid: 2, vdev: vd0, match: {}}\n",
-	  "f:15: match has no 'ioprio'" },
-	{ PROCESSES "  - {pasid: 2, vdev: vd0, match: {ioprio: idle}, vhost-user: /x}\n",
-	  "f:15: process 2 has both 'match' and a socket of its own: one way to tell it apart is enough" },
-	{ PROCESSES "  - {pasid: 2, vdev: vd0, vhost-user: /v0}\n",
-	  "f:15: socket /v0 of 'process-2' is that of vd0 already (line 12)" },
-	{ PROCESSES "  - {pasid: 2, vdev: vd0, weight: 0}\n",
-	  "f:15: weight must be from 1 to 1000000, not 0" },
-	{ PROCESSES "  - {pasid: 2, vdev: vd0, sla: {}}\n",
-	  "f:15: sla: it promises nothing; leave it out" },
-	{ PROCESSES "  - {pasid: 2, vdev: vd0, sla: {speed: \">= 5\"}}\n",
-	  NULL },	/* the words are sla.h's */
-	{ PROCESSES "  - {pasid: 2, vdev: vd0, limit: {iops: 5, write iops: x}}\n",
-	  NULL },
+	{VDEVS "processes: [{vdev: vd0}]\n", "f:13: process has no 'pasid'"},
+	{VDEVS "processes: [{pasid: 0, vdev: vd0}]\n",
+	 "f:13: pasid must be from 1 to 1048575, not 0"},
+	{VDEVS "processes: [{pasid: 1, vdev: vd9}]\n",
+	 "f:13: process 1: there is no vdev 'vd9'"},
+	{PROCESSES "  - {pasid: 1, vdev: vd0}\n",
+	 "f:15: pasid 1 twice (first in line 14)"},
+	{PROCESSES "  - {pasid: 2, name: process-1, vdev: vd0}\n",
+	 "f:15: process 'process-1' twice (first in line 14)"},
+	{PROCESSES "  - {pasid: 2, vdev: vd0, match: {ioprio: be/4}}\n",
+	 "f:15: processes 1 and 2 of vdev 'vd0' match the same I/O priority"},
+	{PROCESSES "  - {pasid: 2, vdev: vd0, match: {ioprio: be/8}}\n",
+	 "f:15: ioprio: 'be/8' is not an I/O priority (be/0 to be/7, rt/0 to rt/7, idle)"},
+	{PROCESSES "  - {pasid: 2, vdev: vd0, match: {}}\n",
+	 "f:15: match has no 'ioprio'"},
+	{PROCESSES
+	 "  - {pasid: 2, vdev: vd0, match: {ioprio: idle}, vhost-user: /x}\n",
+	 "f:15: process 2 has both 'match' and a socket of its own: one way to tell it apart is enough"},
+	{PROCESSES "  - {pasid: 2, vdev: vd0, vhost-user: /v0}\n",
+	 "f:15: socket /v0 of 'process-2' is that of vd0 already (line 12)"},
+	{PROCESSES "  - {pasid: 2, vdev: vd0, weight: 0}\n",
+	 "f:15: weight must be from 1 to 1000000, not 0"},
+	{PROCESSES "  - {pasid: 2, vdev: vd0, sla: {}}\n",
+	 "f:15: sla: it promises nothing; leave it out"},
+	{PROCESSES "  - {pasid: 2, vdev: vd0, sla: {speed: \">= 5\"}}\n", NULL},
+	{PROCESSES
+	 "  - {pasid: 2, vdev: vd0, limit: {iops: 5, write iops: x}}\n",
+	 NULL},
 	/* others */
-	{ HEAD "hosts: [{name: b, api: x}, {name: b, api: y}]\n",
-	  "f:3: host 'b' twice (first in line 3)" },
-	{ HEAD "uplinks: [{name: u}]\n", "f:3: uplink has no 'dev'" },
-	{ HEAD "uplinks: [{name: u, dev: e, queues: 0}]\n",
-	  "f:3: queues must be from 1 to 4096, not 0" },
+	{HEAD "hosts: [{name: b, api: x}, {name: b, api: y}]\n",
+	 "f:3: host 'b' twice (first in line 3)"},
+	{HEAD "uplinks: [{name: u}]\n", "f:3: uplink has no 'dev'"},
+	{HEAD "uplinks: [{name: u, dev: e, queues: 0}]\n",
+	 "f:3: queues must be from 1 to 4096, not 0"},
 };
 
 static void test_config_refuses(void **state)
@@ -311,12 +331,13 @@ static void test_config_refuses(void **state)
 
 	(void)state;
 	for (i = 0; i < sizeof(wrongs) / sizeof(wrongs[0]); i++) {
-		struct error why = { "" };
+		struct error why = {""};
 		struct config *config;
 
 		assert_int_equal(config_parse("f", wrongs[i].text,
 					      strlen(wrongs[i].text), &config,
-					      &why), -EINVAL);
+					      &why),
+				 -EINVAL);
 		assert_int_equal(strncmp(why.text, "f:", 2), 0);
 		if (wrongs[i].error)
 			assert_string_equal(why.text, wrongs[i].error);
@@ -330,7 +351,7 @@ static void test_config_cut_anywhere(void **state)
 
 	(void)state;
 	for (i = 0; i < sizeof(contract) - 1; i++) {
-		struct error why = { "" };
+		struct error why = {""};
 		struct config *config;
 
 		if (config_parse("f", contract, i, &config, &why) == 0)
@@ -342,7 +363,8 @@ static void test_config_cut_anywhere(void **state)
 
 static void test_config_options(void **state)
 {
-	struct config *config = parse(HEAD
+	struct config *config = parse(
+		HEAD
 		"headroom: 12.5%\n"
 		"session-hold: 5 s\n"
 		"api: {unix: /a, roles: {operate: [adm, '@disk'], read: ['@users']}}\n"
@@ -385,9 +407,8 @@ static void test_config_options(void **state)
 	assert_int_equal(model->seed, 7);
 	assert_int_equal(config->vdevs[0].size_bytes, CONFIG_SIZE_EQUAL);
 	assert_true(config->vdevs[0].read_only);
-	assert_int_equal(
-		config->vdevs[0].limits.limit_per_s[SCHED_WRITE_BYTES],
-		10000000);
+	assert_int_equal(config->vdevs[0].limits.limit_per_s[SCHED_WRITE_BYTES],
+			 10000000);
 	assert_int_equal(config->vdevs[0].limits.burst_ns, 50000000);
 	assert_int_equal(config->processes[0].limits.burst_ns, 2000000);
 	assert_string_equal(config->processes[0].name, "process-5");
@@ -397,21 +418,24 @@ static void test_config_options(void **state)
 /* A thin vdev may be larger than its pool: reported, not refused. */
 static void test_config_thin_may_exceed(void **state)
 {
-	struct config *config = parse(DEVICES
+	struct config *config = parse(
+		DEVICES
 		"pools: [{name: p, devices: [ep0/m0], provisioning: thin}]\n"
 		"vdevs: [{name: v, pool: p, size: 4GiB}]\n");
 
 	(void)state;
 	assert_true(config->vdevs[0].served);
 	assert_int_equal(config->note_count, 1);
-	assert_string_equal(config->notes[0].text,
-			    "pool 'p': thin provisioning (it is served as thick)");
+	assert_string_equal(
+		config->notes[0].text,
+		"pool 'p': thin provisioning (it is served as thick)");
 	config_free(config);
 }
 
 static void test_config_later_kinds_are_noted(void **state)
 {
-	struct config *config = parse(HEAD
+	struct config *config = parse(
+		HEAD
 		"endpoints:\n"
 		"  - name: ep0\n"
 		"    devices: [{name: a0, kind: crypto}, {name: m0, kind: memory, size: 1GiB}]\n"
@@ -435,8 +459,7 @@ static void test_config_later_kinds_are_noted(void **state)
 	assert_false(config->processes[0].served);
 	assert_int_equal(config->note_count, 5);
 	for (i = 1; i < config->note_count; i++)
-		assert_true(config->notes[i - 1].line <=
-			    config->notes[i].line);
+		assert_true(config->notes[i - 1].line <= config->notes[i].line);
 	config_free(config);
 }
 
@@ -446,34 +469,37 @@ static void test_config_bounds_aliases(void **state)
 	static const char bomb[] = HEAD
 		"endpoints:\n"
 		"  - &e {name: e, devices: [&d {name: d, kind: memory, size: 1GiB}, *d]}\n";
-	struct error why = { "" };
+	struct error why = {""};
 	struct config *config;
 
 	(void)state;
-	assert_int_equal(config_parse("f", bomb, sizeof(bomb) - 1, &config,
-				      &why), -EINVAL);
-	assert_string_equal(why.text,
-			    "f:4: device 'd' twice in endpoint 'e' (first in line 4)");
+	assert_int_equal(
+		config_parse("f", bomb, sizeof(bomb) - 1, &config, &why),
+		-EINVAL);
+	assert_string_equal(
+		why.text,
+		"f:4: device 'd' twice in endpoint 'e' (first in line 4)");
 }
 
 static void test_config_bounds_size(void **state)
 {
 	char *text = malloc(CONFIG_FILE_MAX + 1U);
-	struct error why = { "" };
+	struct error why = {""};
 	struct config *config;
 
 	(void)state;
 	assert_non_null(text);
 	memset(text, '#', CONFIG_FILE_MAX + 1U);
-	assert_int_equal(config_parse("f", text, CONFIG_FILE_MAX + 1U, &config,
-				      &why), -EINVAL);
+	assert_int_equal(
+		config_parse("f", text, CONFIG_FILE_MAX + 1U, &config, &why),
+		-EINVAL);
 	assert_string_equal(why.text, "f:1: larger than 1048576 bytes");
 	free(text);
 }
 
 static void test_config_no_such_file(void **state)
 {
-	struct error why = { "" };
+	struct error why = {""};
 	struct config *config;
 
 	(void)state;
@@ -485,7 +511,7 @@ static void test_config_no_such_file(void **state)
 
 static void test_config_ioprio_words(void **state)
 {
-	static const char *const words[] = { "be/0", "be/7", "rt/3", "idle" };
+	static const char *const words[] = {"be/0", "be/7", "rt/3", "idle"};
 	char text[CONFIG_IOPRIO_TEXT_MAX];
 	uint16_t ioprio;
 	unsigned int i;
@@ -494,9 +520,9 @@ static void test_config_ioprio_words(void **state)
 	for (i = 0; i < 4; i++) {
 		assert_int_equal(config_parse_ioprio(words[i], &ioprio, NULL),
 				 0);
-		assert_string_equal(config_format_ioprio(ioprio, text,
-							 sizeof(text)),
-				    words[i]);
+		assert_string_equal(
+			config_format_ioprio(ioprio, text, sizeof(text)),
+			words[i]);
 	}
 	assert_int_equal(config_parse_ioprio("be/", &ioprio, NULL), -EINVAL);
 	assert_int_equal(config_parse_ioprio("be/10", &ioprio, NULL), -EINVAL);
@@ -504,12 +530,13 @@ static void test_config_ioprio_words(void **state)
 
 static void test_config_limit_words(void **state)
 {
-	struct sched_limits limits = { .burst_ns = 5 };
+	struct sched_limits limits = {.burst_ns = 5};
 
 	(void)state;
-	assert_int_equal(config_parse_limit(
-			"read iops 1k, iops <= 2k, bandwidth 1 MB/s", &limits,
-			NULL), 0);
+	assert_int_equal(
+		config_parse_limit("read iops 1k, iops <= 2k, bandwidth 1 MB/s",
+				   &limits, NULL),
+		0);
 	assert_int_equal(limits.limit_per_s[SCHED_READ_IOPS], 1000);
 	assert_int_equal(limits.limit_per_s[SCHED_TOTAL_IOPS], 2000);
 	assert_int_equal(limits.limit_per_s[SCHED_TOTAL_BYTES], 1000000);
@@ -517,8 +544,7 @@ static void test_config_limit_words(void **state)
 	assert_int_equal(config_parse_limit("none", &limits, NULL), 0);
 	assert_int_equal(limits.limit_per_s[SCHED_TOTAL_IOPS], 0);
 	assert_int_equal(config_parse_limit("", &limits, NULL), -EINVAL);
-	assert_int_equal(config_parse_limit("iops 1,", &limits, NULL),
-			 -EINVAL);
+	assert_int_equal(config_parse_limit("iops 1,", &limits, NULL), -EINVAL);
 	assert_int_equal(config_parse_limit("iops 1, iops 2", &limits, NULL),
 			 -EINVAL);
 	assert_int_equal(config_parse_limit("bandwidth 1", &limits, NULL),

@@ -25,7 +25,7 @@ struct fixture {
 static int setup(void **state)
 {
 	struct fixture *fixture = calloc(1, sizeof(*fixture));
-	struct loop_config config = { .entries = 64 };
+	struct loop_config config = {.entries = 64};
 	struct error why;
 
 	strcpy(fixture->directory, "/tmp/test-store.XXXXXX");
@@ -52,7 +52,7 @@ static int teardown(void **state)
 static struct store *open_store(struct fixture *fixture)
 {
 	struct store *store;
-	struct error why = { "" };
+	struct error why = {""};
 
 	if (store_open(&store_sqlite, fixture->loop, fixture->state, &store,
 		       &why) < 0)
@@ -89,7 +89,7 @@ static void put(struct waiting_write *waiting, enum store_kind kind,
 
 static json_t *load(struct store *store, enum store_kind kind)
 {
-	struct error why = { "" };
+	struct error why = {""};
 	json_t *records;
 
 	if (store_load(store, kind, &records, &why) < 0)
@@ -101,7 +101,7 @@ static void test_store_remembers(void **state)
 {
 	struct fixture *fixture = *state;
 	struct store *store = open_store(fixture);
-	struct waiting_write waiting = { .is_done = false };
+	struct waiting_write waiting = {.is_done = false};
 	json_t *records;
 
 	store_write_init(&waiting.write, note_done);
@@ -122,7 +122,7 @@ static void test_store_remembers(void **state)
 	records = load(store, STORE_PROCESS);
 	assert_int_equal(json_object_size(records), 1);
 	assert_string_equal(json_string_value(json_object_get(
-				json_object_get(records, "8"), "sla")),
+				    json_object_get(records, "8"), "sla")),
 			    "iops >= 300");
 	json_decref(records);
 	records = load(store, STORE_PLACEMENT);
@@ -136,7 +136,7 @@ static void test_store_close_finishes(void **state)
 {
 	struct fixture *fixture = *state;
 	struct store *store = open_store(fixture);
-	struct waiting_write waiting = { .is_done = false };
+	struct waiting_write waiting = {.is_done = false};
 	json_t *records;
 
 	store_write_init(&waiting.write, note_done);
@@ -164,11 +164,12 @@ static void test_store_makes_private_directory(void **state)
 
 static void refuses(struct fixture *fixture, int expected, const char *text)
 {
-	struct error why = { "" };
+	struct error why = {""};
 	struct store *store;
 
 	assert_int_equal(store_open(&store_sqlite, fixture->loop,
-				    fixture->state, &store, &why), expected);
+				    fixture->state, &store, &why),
+			 expected);
 	if (!strstr(why.text, text))
 		fail_msg("'%s' says nothing of '%s'", why.text, text);
 }
@@ -203,7 +204,7 @@ static void test_store_refuses_damage(void **state)
 static void test_store_refuses_newer(void **state)
 {
 	struct fixture *fixture = *state;
-	const uint8_t version_be32[4] = { 0, 0, 0, 99 };
+	const uint8_t version_be32[4] = {0, 0, 0, 99};
 	char path[128];
 	int fd;
 
@@ -230,8 +231,8 @@ static void test_store_bounds(void **state)
 	assert_int_equal(store_write_put(&write, STORE_VDEV, key, value),
 			 -ENAMETOOLONG);
 	for (i = 0; i < STORE_CHANGES_MAX; i++)
-		assert_int_equal(store_write_put(&write, STORE_VDEV, "k",
-						 NULL), 0);
+		assert_int_equal(store_write_put(&write, STORE_VDEV, "k", NULL),
+				 0);
 	assert_int_equal(store_write_put(&write, STORE_VDEV, "k", NULL),
 			 -ENOSPC);
 	json_decref(value);
@@ -250,8 +251,8 @@ int main(void)
 						setup, teardown),
 		cmocka_unit_test_setup_teardown(test_store_refuses_damage,
 						setup, teardown),
-		cmocka_unit_test_setup_teardown(test_store_refuses_newer,
-						setup, teardown),
+		cmocka_unit_test_setup_teardown(test_store_refuses_newer, setup,
+						teardown),
 		cmocka_unit_test(test_store_bounds),
 	};
 

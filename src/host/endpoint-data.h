@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * endpoint-data.h - the insides that endpoint.c and endpoint-meet.c share
+ */
+#ifndef HOST_ENDPOINT_DATA_H
+#define HOST_ENDPOINT_DATA_H
+
+#include "host/endpoint.h"
+#include "os/loop.h"
+
+#define ENDPOINT_STOP_NS	UINT64_C(10000000000)	/* to drain */
+
+struct endpoint {
+	struct endpoint_config config;
+	struct link link;
+	struct loop_timer timer;	/* what it means depends on 'state' */
+	struct loop_watch death;	/* of 'pidfd' */
+	enum endpoint_state state;
+	char *control_path;
+	pid_t pid;
+	int pidfd;			/* -1: no process */
+	int stats_fd;
+	struct stats_segment *stats;
+	json_t *list;			/* being gathered */
+	uint64_t started_ns, backoff_ns;
+	unsigned int restarts, lost_tries;
+	bool adopted, is_draining;
+};
+
+/* --- endpoint.c ---------------------------------------------------------- */
+
+void endpoint_tell(struct endpoint *endpoint, const char *kind,
+		   const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
+void endpoint_set_timer(struct endpoint *endpoint, uint64_t in_ns);
+/* From now on its death is noticed; takes 'pidfd' over on success. */
+int endpoint_watch_process(struct endpoint *endpoint, pid_t pid, int pidfd);
+void endpoint_kill(struct endpoint *endpoint);
+void endpoint_spawn(struct endpoint *endpoint);
+
+/* --- endpoint-meet.c ----------------------------------------------------- */
+
+/* Connect and say hello; ends in ENDPOINT_RUNNING.  Returns 0 or why nobody
+ * is there. */
+int endpoint_connect(struct endpoint *endpoint);
+/* It ends when it is done; nobody waits for the answer. */
+void endpoint_ask_drain(struct endpoint *endpoint);
+/* Whoever answers is of no use: start afresh. */
+void endpoint_meet_failed(struct endpoint *endpoint, const char *why);
+
+#endif

@@ -1,0 +1,220 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * endpoint-meet.c - getting to know an endpoint: hello, what statistics it
+ * writes, what it has
+ */
+#include "host/endpoint-data.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "ctl/ctl.h"
+#include "host/spawn.h"
+
+/* Whoever answers is of no use: ask it to end, and start afresh. */
+void endpoint_meet_failed(struct endpoint *endpoint, const char *why)
+{
+	endpoint_tell(endpoint, "error", "endpoint %s cannot be adopted: %s",
+	     endpoint->config.name, why);
+	if (endpoint->pidfd >= 0) {
+		endpoint_kill(endpoint);	/* death_ready goes on */
+		return;
+	}
+	link_close(&endpoint->link);
+	endpoint_spawn(endpoint);
+}
+
+static void now_running(struct endpoint *endpoint)
+{
+	json_t *list = endpoint->list;
+
+	endpoint->list = NULL;
+	endpoint->state = ENDPOINT_RUNNING;
+	endpoint->lost_tries = 0;
+	loop_timer_cancel(endpoint->config.loop, &endpoint->timer);
+	if (endpoint->adopted)
+		endpoint_tell(endpoint, "endpoint-adopted",
+		     "endpoint %s (pid %d) was found running and goes on",
+		     endpoint->config.name, (int)endpoint->pid);
+	else if (endpoint->restarts)
+		endpoint_tell(endpoint, "endpoint-restarted",
+		     "endpoint %s runs again (pid %d)", endpoint->config.name,
+		     (int)endpoint->pid);
+	else
+		endpoint_tell(endpoint, "endpoint-started", "endpoint %s runs (pid %d)",
+		     endpoint->config.name, (int)endpoint->pid);
+	endpoint->config.hooks.connected(endpoint->config.hooks.arg,
+					 endpoint->adopted, list);
+	json_decref(list);
+}
+
+static void list_answered(void *arg, struct link_reply *reply);
+
+static void ask_list(struct endpoint *endpoint, json_int_t from)
+{
+	link_request(&endpoint->link,
+		     json_pack("{s:s, s:I}", "op", "list", "from", from), -1,
+		     list_answered, endpoint);
+}
+
+/* Add a part of the list to what was gathered before. */
+static int gather(json_t *list, const json_t *part)
+{
+	static const char *const keys[] = {
+		"devices",
+		"vdevs",
+		"processes",
+		"listeners",
+	};
+	unsigned int i;
+
+	for (i = 0; i < 4; i++) {
+		json_t *all = json_object_get(list, keys[i]);
+		json_t *more = json_object_get(part, keys[i]);
+
+		if (!all) {
+			all = json_array();
+			json_object_set_new(list, keys[i], all);
+		}
+		if (more && json_array_extend(all, more) < 0)
+			return -EBADMSG;
+	}
+	json_object_set(list, "enforce", json_object_get(part, "enforce"));
+	return 0;
+}
+
+static void list_answered(void *arg, struct link_reply *reply)
+{
+	struct endpoint *endpoint = arg;
+	json_t *next;
+
+	if (reply->result == -ECONNRESET ||
+	    endpoint->state == ENDPOINT_STOPPING)
+		return;
+	if (!endpoint->list)
+		endpoint->list = json_object();
+	if (reply->result < 0 || gather(endpoint->list, reply->reply) < 0) {
+		endpoint_meet_failed(endpoint, "it does not say what it has");
+		return;
+	}
+	next = json_object_get(reply->reply, "next");
+	if (next)
+		ask_list(endpoint, json_integer_value(next));
+	else
+		now_running(endpoint);
+}
+
+/* An adopted endpoint has a segment of its own. */
+static void stats_answered(void *arg, struct link_reply *reply)
+{
+	struct endpoint *endpoint = arg;
+	struct stats_segment *stats;
+
+	if (reply->result == -ECONNRESET ||
+	    endpoint->state == ENDPOINT_STOPPING)
+		return;
+	if (reply->result < 0 || reply->fd < 0 ||
+	    spawn_stats_map(reply->fd, &stats) < 0) {
+		endpoint_meet_failed(endpoint, "its statistics are of another version");
+		return;
+	}
+	spawn_stats_unmap(endpoint->stats);
+	close(endpoint->stats_fd);
+	endpoint->stats = stats;
+	endpoint->stats_fd = reply->fd;
+	reply->fd = -1;
+	endpoint->started_ns = loop_clock_ns();
+	ask_list(endpoint, 0);
+}
+
+static void ignore_answer(void *arg, struct link_reply *reply)
+{
+	(void)arg;
+	(void)reply;
+}
+
+void endpoint_ask_drain(struct endpoint *endpoint)
+{
+	link_request(&endpoint->link, json_pack("{s:s}", "op", "drain"), -1,
+		     ignore_answer, NULL);
+}
+
+/* The process that answered is not our child (any more): watch it too. */
+static int adopt_process(struct endpoint *endpoint, const json_t *hello)
+{
+	pid_t pid = (pid_t)json_integer_value(json_object_get(hello, "pid"));
+	int pidfd, ret;
+
+	if (endpoint->pidfd >= 0)
+		return pid == endpoint->pid ? 0 : -ESRCH;
+	if (pid <= 1)
+		return -EBADMSG;
+	pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+	if (pidfd < 0)
+		return -errno;
+	ret = endpoint_watch_process(endpoint, pid, pidfd);
+	if (ret < 0)
+		close(pidfd);
+	return ret;
+}
+
+static void hello_answered(void *arg, struct link_reply *reply)
+{
+	struct endpoint *endpoint = arg;
+	const json_t *hello = reply->reply;
+	const char *name;
+
+	if (reply->result == -ECONNRESET ||
+	    endpoint->state == ENDPOINT_STOPPING)
+		return;
+	name = json_string_value(json_object_get(hello, "name"));
+	if (reply->result < 0 || !name || strcmp(name, endpoint->config.name) ||
+	    json_integer_value(json_object_get(hello, "version")) !=
+		    CTL_VERSION) {
+		/* A stranger or another version: let it finish, start ours
+		 * when its connection ends. */
+		endpoint_tell(endpoint, "error",
+		     "endpoint %s is of another version (%s): it is drained",
+		     endpoint->config.name,
+		     reply->result < 0 ? reply->text : "hello");
+		endpoint->is_draining = true;
+		endpoint_set_timer(endpoint, ENDPOINT_STOP_NS);
+		endpoint_ask_drain(endpoint);
+		return;
+	}
+	if (adopt_process(endpoint, hello) < 0) {
+		endpoint_meet_failed(endpoint, "its process cannot be watched");
+		return;
+	}
+	if (endpoint->adopted)
+		link_request(&endpoint->link,
+			     json_pack("{s:s, s:s}", "op", "descriptor", "kind",
+				       "stats"),
+			     -1, stats_answered, endpoint);
+	else
+		ask_list(endpoint, 0);
+}
+
+/* Connect and say hello.  Returns 0 or why nobody is there. */
+int endpoint_connect(struct endpoint *endpoint)
+{
+	int fd, ret;
+
+	ret = spawn_connect(endpoint->control_path, &fd);
+	if (ret < 0)
+		return ret;
+	ret = link_open(&endpoint->link, fd);
+	if (ret < 0) {
+		close(fd);
+		return ret;
+	}
+	json_decref(endpoint->list);
+	endpoint->list = NULL;
+	link_request(
+		&endpoint->link,
+		json_pack("{s:s, s:i}", "op", "hello", "version", CTL_VERSION),
+		-1, hello_answered, endpoint);
+	return 0;
+}
