@@ -28,7 +28,8 @@ migrate()
 	qmp "$to" qmp_capabilities >/dev/null
 	qmp "$to" migrate-set-capabilities "$CAPABILITIES" >/dev/null
 	qmp "$to" migrate-incoming "{\"uri\": \"$uri\"}" >/dev/null
-	equal 2 "$(ask .sessions vdev show vd0)" "sessions while migrating"
+	wait_for 10 holds '.sessions == 2' vdev show vd0 ||
+		fail "no second session while migrating"
 	qmp "$from" migrate-set-capabilities "$CAPABILITIES" >/dev/null
 	qmp "$from" migrate "{\"uri\": \"$uri\"}" >/dev/null
 	qmp_event "$from" 60 '"pre-switchover"' || {
