@@ -34,6 +34,7 @@
 #include <time.h>
 
 #include "os/spin.h"
+#include "os/timers.h"
 
 #define ENTRIES_MAX		32768U
 #define COMPLETIONS_MIN		4096U
@@ -60,11 +61,6 @@ struct slot {
 	enum slot_state state;
 };
 
-struct heap_entry {
-	uint64_t due_ns;
-	struct loop_timer *timer;
-};
-
 struct loop {
 	struct io_uring ring;
 	uint64_t now_ns;
@@ -76,9 +72,7 @@ struct loop {
 	struct loop_poller **pollers_end;
 	struct loop_poller *pollers_next;	/* the walk's, while it goes on */
 
-	struct heap_entry *heap;	/* from 1 */
-	unsigned int heap_count;
-	unsigned int heap_capacity;	/* timers initialised */
+	struct timers timers;
 
 	struct slot *slots;		/* from 1; 0 ends lists */
 	unsigned int slot_count;
@@ -314,65 +308,15 @@ static unsigned int watch_completed(struct loop *loop, unsigned int index)
 	return 0;
 }
 
-/* ---- timers: a binary heap, each knows where it is ---- */
-
-static void heap_put(struct loop *loop, unsigned int index,
-		     struct heap_entry entry)
-{
-	loop->heap[index] = entry;
-	entry.timer->heap_index = index;
-}
-
-static void heap_rise(struct loop *loop, unsigned int index,
-		      struct heap_entry entry)
-{
-	while (index > 1 && loop->heap[index / 2].due_ns > entry.due_ns) {
-		heap_put(loop, index, loop->heap[index / 2]);
-		index /= 2;
-	}
-	heap_put(loop, index, entry);
-}
-
-static void heap_sink(struct loop *loop, unsigned int index,
-		      struct heap_entry entry)
-{
-	for (;;) {
-		unsigned int child = index * 2;
-
-		if (child > loop->heap_count)
-			break;
-		if (child < loop->heap_count &&
-		    loop->heap[child + 1].due_ns < loop->heap[child].due_ns)
-			child++;
-		if (loop->heap[child].due_ns >= entry.due_ns)
-			break;
-		heap_put(loop, index, loop->heap[child]);
-		index = child;
-	}
-	heap_put(loop, index, entry);
-}
-
-static void heap_place(struct loop *loop, unsigned int index,
-		       struct heap_entry entry)
-{
-	if (index > 1 && loop->heap[index / 2].due_ns > entry.due_ns)
-		heap_rise(loop, index, entry);
-	else
-		heap_sink(loop, index, entry);
-}
+/* ---- timers ---- */
 
 int loop_timer_init(struct loop *loop, struct loop_timer *timer,
 		    void (*expired)(struct loop_timer *timer, uint64_t now_ns))
 {
-	struct heap_entry *heap;
+	const int rc = timers_reserve(&loop->timers);
 
-	/* One more than there are timers: the heap starts at 1. */
-	heap = reallocarray(loop->heap, loop->heap_capacity + 2UL,
-			    sizeof(*heap));
-	if (!heap)
-		return -ENOMEM;
-	loop->heap = heap;
-	loop->heap_capacity++;
+	if (rc < 0)
+		return rc;
 	*timer = (struct loop_timer){ .expired = expired };
 	return 0;
 }
@@ -380,52 +324,33 @@ int loop_timer_init(struct loop *loop, struct loop_timer *timer,
 void loop_timer_set(struct loop *loop, struct loop_timer *timer,
 		    uint64_t due_ns)
 {
-	struct heap_entry entry = { .due_ns = due_ns, .timer = timer };
-
-	timer->due_ns = due_ns;
-	if (timer->heap_index != 0) {
-		heap_place(loop, timer->heap_index, entry);
-		return;
-	}
-	assert(loop->heap_count < loop->heap_capacity);
-	loop->heap_count++;
-	heap_rise(loop, loop->heap_count, entry);
+	timers_set(&loop->timers, timer, due_ns);
 }
 
 void loop_timer_cancel(struct loop *loop, struct loop_timer *timer)
 {
-	const unsigned int index = timer->heap_index;
-	struct heap_entry last;
-
-	if (index == 0)
-		return;
-	timer->heap_index = 0;
-	last = loop->heap[loop->heap_count];
-	loop->heap_count--;
-	if (last.timer != timer)
-		heap_place(loop, index, last);
+	timers_cancel(&loop->timers, timer);
 }
 
 void loop_timer_finish(struct loop *loop, struct loop_timer *timer)
 {
 	if (!timer->expired)
 		return;
-	loop_timer_cancel(loop, timer);
+	timers_cancel(&loop->timers, timer);
 	timer->expired = NULL;
-	loop->heap_capacity--;
+	timers_release(&loop->timers);
 }
 
 static unsigned int timers_run(struct loop *loop)
 {
 	/* Bounded: a callback may set its timer for now again and again. */
-	unsigned int left = loop->heap_count;
+	unsigned int left = loop->timers.count;
 	unsigned int found = 0;
 
-	while (left > 0 && loop->heap_count > 0 &&
-	       loop->heap[1].due_ns <= loop->now_ns) {
-		struct loop_timer *timer = loop->heap[1].timer;
+	while (left > 0 && timers_due_ns(&loop->timers) <= loop->now_ns) {
+		struct loop_timer *timer = timers_first(&loop->timers);
 
-		loop_timer_cancel(loop, timer);
+		timers_cancel(&loop->timers, timer);
 		timer->expired(timer, loop->now_ns);
 		found++;
 		left--;
@@ -496,8 +421,8 @@ static uint64_t arm_all(struct loop *loop)
 		if (its_ns < due_ns)
 			due_ns = its_ns;
 	}
-	if (loop->heap_count > 0 && loop->heap[1].due_ns < due_ns)
-		due_ns = loop->heap[1].due_ns;
+	if (timers_due_ns(&loop->timers) < due_ns)
+		due_ns = timers_due_ns(&loop->timers);
 	return due_ns;
 }
 
@@ -545,7 +470,7 @@ static unsigned int turn(struct loop *loop)
 	loop->times.rounds++;
 	found = pollers_run(loop);
 	found += reap(loop);
-	if (loop->heap_count > 0 && loop->heap[1].due_ns <= loop->now_ns)
+	if (timers_due_ns(&loop->timers) <= loop->now_ns)
 		found += timers_run(loop);
 	return found;
 }
@@ -681,6 +606,6 @@ void loop_destroy(struct loop *loop)
 		return;
 	io_uring_queue_exit(&loop->ring);
 	free(loop->slots);
-	free(loop->heap);
+	timers_finish(&loop->timers);
 	free(loop);
 }
