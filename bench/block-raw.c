@@ -56,9 +56,9 @@ static uint64_t cpu_ns(void)
 
 	getrusage(RUSAGE_SELF, &usage);
 	return (uint64_t)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) *
-		       UINT64_C(1000000000) +
-	       (uint64_t)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) *
-		       1000;
+		UINT64_C(1000000000) +
+		(uint64_t)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) *
+		1000;
 }
 
 static void finished(struct block_request *request)
@@ -135,7 +135,7 @@ static void time_is_up(struct loop_timer *timer, uint64_t now_ns)
 static void fill(void)
 {
 	static char piece[1U << 20];
-	struct iovec iov = { piece, sizeof(piece) };
+	struct iovec iov = {piece, sizeof(piece)};
 
 	memset(piece, 'x', sizeof(piece));
 	for (uint64_t at = 0; at < SIZE_BYTES; at += sizeof(piece)) {
@@ -144,9 +144,12 @@ static void fill(void)
 
 		load.free = slot->next_free;
 		slot->request = (struct block_request){
-			.op = BLOCK_WRITE, .offset_bytes = at,
-			.length_bytes = sizeof(piece), .iov = &iov,
-			.iov_count = 1, .done = finished,
+			.op = BLOCK_WRITE,
+			.offset_bytes = at,
+			.length_bytes = sizeof(piece),
+			.iov = &iov,
+			.iov_count = 1,
+			.done = finished,
 		};
 		block_submit(load.device, &slot->request);
 		while (load.done == before)
@@ -157,8 +160,8 @@ static void fill(void)
 
 static int open_device(const char *what)
 {
-	struct block_config config = { .kind = "memory", .fd = -1,
-				       .size_bytes = SIZE_BYTES };
+	struct block_config config = {
+		.kind = "memory", .fd = -1, .size_bytes = SIZE_BYTES};
 	char path[4096];
 	struct error error;
 	int flags = O_RDWR | O_CREAT | O_CLOEXEC;
@@ -237,8 +240,8 @@ static void report(bool deadlines, uint64_t wall_ns, uint64_t busy_ns)
 int main(int argc, char **argv)
 {
 	const bool deadlines = argc > 2 && strcmp(argv[1], "deadlines") == 0;
-	const struct loop_config config = { .entries = 256,
-					    .spin_max_ns = SPIN_MAX_NS };
+	const struct loop_config config = {.entries = 256,
+					   .spin_max_ns = SPIN_MAX_NS};
 	const int seconds_at = deadlines ? 3 : 4;
 	uint64_t start_ns, start_cpu_ns, seconds = 3;
 	struct error error;

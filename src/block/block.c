@@ -17,15 +17,16 @@ static const struct {
 	int (*open)(const struct block_config *config, struct loop *loop,
 		    struct block_device **ret_device, struct error *reterr);
 } kinds[] = {
-	{ "file", block_file_open },
-	{ "memory", block_memory_open },
-	{ "nullio", block_nullio_open },
+	{"file", block_file_open},
+	{"memory", block_memory_open},
+	{"nullio", block_nullio_open},
 };
 
-static const char *const kind_names[] = { "file", "memory", "nullio", NULL };
+static const char *const kind_names[] = {"file", "memory", "nullio", NULL};
 
 static_assert(sizeof(kind_names) / sizeof(kind_names[0]) ==
-	      sizeof(kinds) / sizeof(kinds[0]) + 1, "a name for each kind");
+		      sizeof(kinds) / sizeof(kinds[0]) + 1,
+	      "a name for each kind");
 
 const char *const *block_kinds(void)
 {
@@ -37,15 +38,18 @@ int block_open(const struct block_config *config, struct loop *loop,
 {
 	if (config->size_bytes > SIZE_MAX_BYTES ||
 	    config->size_bytes % BLOCK_SIZE_BYTES != 0)
-		return error_set(reterr, -EINVAL,
-				 "device size of %" PRIu64 " bytes: must be a multiple of %u and at most 2^62",
-				 config->size_bytes, BLOCK_SIZE_BYTES);
+		return error_set(
+			reterr, -EINVAL,
+			"device size of %" PRIu64
+			" bytes: must be a multiple of %u and at most 2^62",
+			config->size_bytes, BLOCK_SIZE_BYTES);
 	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
 		if (strcmp(config->kind, kinds[i].name) == 0)
 			return kinds[i].open(config, loop, ret_device, reterr);
-	return error_set(reterr, -EINVAL,
-			 "device kind '%.32s' is unknown: use file, memory or nullio",
-			 config->kind);
+	return error_set(
+		reterr, -EINVAL,
+		"device kind '%.32s' is unknown: use file, memory or nullio",
+		config->kind);
 }
 
 void block_close(struct block_device *device)

@@ -85,7 +85,7 @@ struct block_model {
 struct block_config {
 	const char *kind;
 	uint64_t size_bytes;		/* 0: take the descriptor's own */
-	int fd;				/* file, memory: taken over on success;
+	int fd; /* file, memory: taken over on success;
 					 * memory: < 0, make our own */
 	bool read_only;
 	bool huge_pages;		/* memory: of our own making, if possible */

@@ -36,8 +36,8 @@
 /* A phase fails when more than one in so many requests did. */
 #define FAILURES_SHARE		10U
 
-static const uint32_t depths[] = { 1, 2, 4, 8, 16, 32, 64, 128 };
-static const uint32_t depths_short[] = { 1, 8, 32, 128 };
+static const uint32_t depths[] = {1, 2, 4, 8, 16, 32, 64, 128};
+static const uint32_t depths_short[] = {1, 8, 32, 128};
 
 enum calibration_state {
 	CALIBRATION_RUNNING,
@@ -115,10 +115,12 @@ static void region_of(const struct calibration *calibration,
 	*ret_size_bytes = written;
 	if (phase->op == BLOCK_WRITE && phase->sequential) {
 		*ret_size_bytes = config->free_size_bytes < WRITTEN_MAX_BYTES ?
-			config->free_size_bytes : WRITTEN_MAX_BYTES;
+			config->free_size_bytes :
+			WRITTEN_MAX_BYTES;
 	} else if (phase->op == BLOCK_READ &&
-		   (written == 0 || (written < WRITTEN_ENOUGH_BYTES &&
-				     written < config->device->size_bytes / 2))) {
+		   (written == 0 ||
+		    (written < WRITTEN_ENOUGH_BYTES &&
+		     written < config->device->size_bytes / 2))) {
 		*ret_start_bytes = 0;
 		*ret_size_bytes = config->device->size_bytes;
 	}
@@ -148,8 +150,8 @@ static void note_done(struct block_request *request)
 static void send_one(struct calibration *calibration, struct slot *slot)
 {
 	const struct phase *phase = phase_of(calibration);
-	const uint64_t length = phase->sequential ? SEQUENTIAL_BYTES :
-						    RANDOM_BYTES;
+	const uint64_t length =
+		phase->sequential ? SEQUENTIAL_BYTES : RANDOM_BYTES;
 	uint64_t start, size, at;
 
 	region_of(calibration, &start, &size);
@@ -165,8 +167,7 @@ static void send_one(struct calibration *calibration, struct slot *slot)
 		at = random_below(calibration, size / length) * length;
 	}
 	slot->iov.iov_base = calibration->buffer +
-			     (size_t)(slot - calibration->slots) * length %
-				     BUFFER_BYTES;
+		(size_t)(slot - calibration->slots) * length % BUFFER_BYTES;
 	slot->iov.iov_len = length;
 	slot->request.op = (uint8_t)phase->op;
 	slot->request.offset_bytes = start + at;
@@ -196,8 +197,8 @@ static unsigned int send_some(struct calibration *calibration)
 
 static void phase_begin(struct calibration *calibration, uint64_t now_ns)
 {
-	const uint64_t left_ns = calibration->end_ns > now_ns ?
-		calibration->end_ns - now_ns : 0;
+	const uint64_t left_ns =
+		calibration->end_ns > now_ns ? calibration->end_ns - now_ns : 0;
 	const unsigned int phases_left =
 		calibration->phase_count - calibration->phase;
 
@@ -232,8 +233,8 @@ static void phase_note(struct calibration *calibration)
 	}
 	per_s = (double)count * 1e9 / (double)(ns > 0 ? ns : 1);
 	if (phase->sequential) {
-		curve->bytes_per_s = (uint64_t)(per_s *
-						(double)SEQUENTIAL_BYTES);
+		curve->bytes_per_s =
+			(uint64_t)(per_s * (double)SEQUENTIAL_BYTES);
 		return;
 	}
 	curve->points[curve->count++] = (struct capacity_point){
@@ -304,7 +305,8 @@ static unsigned int calibration_poll(struct loop_poller *poller,
 		if (calibration->result == 0 &&
 		    (now_ns < calibration->phase_end_ns ||
 		     calibration->completions + calibration->failures +
-				     calibration->in_flight == 0))
+				     calibration->in_flight ==
+			     0))
 			return send_some(calibration);
 		calibration->state = CALIBRATION_DRAINING;
 	}
@@ -325,14 +327,17 @@ static uint64_t calibration_arm(struct loop_poller *poller, uint64_t now_ns)
 	if (calibration->state != CALIBRATION_RUNNING)
 		return UINT64_MAX;
 	return calibration->in_flight < phase_of(calibration)->depth ?
-		0 : calibration->phase_end_ns;
+		0 :
+		calibration->phase_end_ns;
 }
 
 static void add_phase(struct calibration *calibration, enum block_op op,
 		      uint32_t depth, bool sequential)
 {
 	calibration->phases[calibration->phase_count++] = (struct phase){
-		.op = op, .depth = depth, .sequential = sequential,
+		.op = op,
+		.depth = depth,
+		.sequential = sequential,
 	};
 }
 
@@ -354,20 +359,21 @@ static void add_phases(struct calibration *calibration)
 	add_phase(calibration, BLOCK_READ, SEQUENTIAL_DEPTH, true);
 }
 
-static int check(const struct calibration_config *config,
-		 struct error *reterr)
+static int check(const struct calibration_config *config, struct error *reterr)
 {
 	const uint64_t size_bytes = config->device->size_bytes;
 
 	if (size_bytes < SEQUENTIAL_BYTES)
 		return error_set(reterr, -EINVAL,
-				 "calibration: the device has %" PRIu64 " bytes: too small to measure",
+				 "calibration: the device has %" PRIu64
+				 " bytes: too small to measure",
 				 size_bytes);
 	if (config->free_offset_bytes > size_bytes ||
 	    config->free_size_bytes > size_bytes - config->free_offset_bytes ||
 	    config->free_offset_bytes % RANDOM_BYTES != 0)
-		return error_set(reterr, -EINVAL,
-				 "calibration: the free region is not one of the device's");
+		return error_set(
+			reterr, -EINVAL,
+			"calibration: the free region is not one of the device's");
 	return 0;
 }
 
@@ -384,13 +390,11 @@ int calibration_start(const struct calibration_config *config,
 		return rc;
 	calibration = calloc(1, sizeof(*calibration));
 	if (!calibration)
-		return error_set(reterr, -ENOMEM,
-				 "calibration: out of memory");
+		return error_set(reterr, -ENOMEM, "calibration: out of memory");
 	calibration->buffer = aligned_alloc(RANDOM_BYTES, BUFFER_BYTES);
 	if (!calibration->buffer) {
 		free(calibration);
-		return error_set(reterr, -ENOMEM,
-				 "calibration: out of memory");
+		return error_set(reterr, -ENOMEM, "calibration: out of memory");
 	}
 	now_ns = loop_clock_ns();
 	calibration->config = *config;

@@ -131,7 +131,7 @@ static bool is_aligned(const struct file *file,
 		lengths |= request->iov[i].iov_len;
 	}
 	return addresses % file->memory_align == 0 &&
-	       lengths % file->device.block_size == 0;
+		lengths % file->device.block_size == 0;
 }
 
 /* ---- to the kernel ---- */
@@ -146,7 +146,7 @@ static bool is_bounced(const struct file *file,
 	const unsigned char *at = request->single.iov_base;
 
 	return file->bounce && at >= file->bounce &&
-	       at < file->bounce + BOUNCE_COUNT * BOUNCE_BYTES;
+		at < file->bounce + BOUNCE_COUNT * BOUNCE_BYTES;
 }
 
 static void prep_transfer(const struct file *file,
@@ -168,15 +168,13 @@ static void prep_transfer(const struct file *file,
 		i = find_segment(request, &into);
 		if (into == 0 && request->iov_count - i > 1) {
 			if (request->op == BLOCK_READ)
-				io_uring_prep_readv(sqe, file->fd,
-						    &request->iov[i],
-						    request->iov_count - i,
-						    at_bytes);
+				io_uring_prep_readv(
+					sqe, file->fd, &request->iov[i],
+					request->iov_count - i, at_bytes);
 			else
-				io_uring_prep_writev(sqe, file->fd,
-						     &request->iov[i],
-						     request->iov_count - i,
-						     at_bytes);
+				io_uring_prep_writev(
+					sqe, file->fd, &request->iov[i],
+					request->iov_count - i, at_bytes);
 			return;
 		}
 		request->single.iov_base =
@@ -318,8 +316,8 @@ static void end(struct file *file, struct block_request *request, int result)
 }
 
 /* 'moved' bytes came or went: returns true when the request goes on. */
-static bool account(struct file *file, struct block_request *request,
-		    int moved, int *ret_result)
+static bool account(struct file *file, struct block_request *request, int moved,
+		    int *ret_result)
 {
 	uint64_t bytes = (uint64_t)moved;
 
@@ -339,8 +337,7 @@ static bool account(struct file *file, struct block_request *request,
 
 static bool is_unsupported(int result)
 {
-	return result == -EOPNOTSUPP || result == -ENOSYS ||
-	       result == -ENODEV;
+	return result == -EOPNOTSUPP || result == -ENOSYS || result == -ENODEV;
 }
 
 /* The same for discard and write-zeroes. */
@@ -354,7 +351,7 @@ static bool account_range(struct file *file, struct block_request *request,
 			file->punches = false;
 		else
 			file->zeroes = false;
-		*ret_result = 0;	/* a discard is a hint */
+		*ret_result = 0; /* a discard is a hint */
 		return request->op == BLOCK_WRITE_ZEROES;
 	}
 	if (mode != 0 || result < 0) {
@@ -408,8 +405,8 @@ static int transfer_in_place(const struct file *file,
 	int count = (int)request->iov_count;
 
 	while (request->done_bytes < request->length_bytes) {
-		const off_t at = (off_t)(request->offset_bytes +
-					 request->done_bytes);
+		const off_t at =
+			(off_t)(request->offset_bytes + request->done_bytes);
 		ssize_t moved;
 		uint64_t into;
 		uint32_t i;
@@ -489,7 +486,7 @@ static const struct block_device_ops file_ops = {
 /* What direct I/O wants: the kernel tells since 6.1. */
 static void find_alignment(struct file *file, bool is_block_device)
 {
-	struct statx status = { 0 };
+	struct statx status = {0};
 	int sector = 0;
 
 	file->device.block_size = BLOCK_SIZE_BYTES;
@@ -522,19 +519,24 @@ static int find_size(struct file *file, const struct block_config *config,
 	if (end < 0)
 		return error_set(reterr, -errno, "file device: size: %m");
 	if (config->size_bytes % file->device.block_size != 0)
-		return error_set(reterr, -EINVAL,
-				 "file device of %" PRIu64 " bytes: it must be a multiple of the device's %u",
-				 config->size_bytes, file->device.block_size);
+		return error_set(
+			reterr, -EINVAL,
+			"file device of %" PRIu64
+			" bytes: it must be a multiple of the device's %u",
+			config->size_bytes, file->device.block_size);
 	there = (uint64_t)end - (uint64_t)end % file->device.block_size;
 	if (there < config->size_bytes)
-		return error_set(reterr, -EINVAL,
-				 "file device: %" PRIu64 " bytes wanted, the file has %jd: enlarge it or ask for less",
-				 config->size_bytes, (intmax_t)end);
-	file->device.size_bytes = config->size_bytes != 0 ?
-		config->size_bytes : there;
+		return error_set(
+			reterr, -EINVAL,
+			"file device: %" PRIu64
+			" bytes wanted, the file has %jd: enlarge it or ask for less",
+			config->size_bytes, (intmax_t)end);
+	file->device.size_bytes =
+		config->size_bytes != 0 ? config->size_bytes : there;
 	if (file->device.size_bytes == 0)
-		return error_set(reterr, -EINVAL,
-				 "file device: the file is empty: give it a size");
+		return error_set(
+			reterr, -EINVAL,
+			"file device: the file is empty: give it a size");
 	return 0;
 }
 
@@ -549,17 +551,19 @@ static int find_out(struct file *file, const struct block_config *config,
 	    fstatfs(config->fd, &system) < 0)
 		return error_set(reterr, -errno, "file device: %m");
 	if (!S_ISREG(status.st_mode) && !S_ISBLK(status.st_mode))
-		return error_set(reterr, -EINVAL,
-				 "file device: neither a regular file nor a block device");
+		return error_set(
+			reterr, -EINVAL,
+			"file device: neither a regular file nor a block device");
 	if ((flags & O_ACCMODE) != O_RDWR &&
 	    ((flags & O_ACCMODE) != O_RDONLY || !config->read_only))
-		return error_set(reterr, -EINVAL,
-				 "file device: opened without the right to write");
+		return error_set(
+			reterr, -EINVAL,
+			"file device: opened without the right to write");
 	file->fd = config->fd;
 	file->device.ops = &file_ops;
 	file->device.read_only = config->read_only;
-	file->in_place = S_ISREG(status.st_mode) &&
-			 system.f_type == TMPFS_MAGIC;
+	file->in_place =
+		S_ISREG(status.st_mode) && system.f_type == TMPFS_MAGIC;
 	file->direct = (flags & O_DIRECT) != 0 && !file->in_place;
 	file->punches = file->zeroes = true;
 	file->waiting_end = &file->waiting;

@@ -53,8 +53,7 @@ static void copy_out(const unsigned char *from,
 		     const struct block_request *request)
 {
 	for (uint32_t i = 0; i < request->iov_count; i++) {
-		memcpy(request->iov[i].iov_base, from,
-		       request->iov[i].iov_len);
+		memcpy(request->iov[i].iov_base, from, request->iov[i].iov_len);
 		from += request->iov[i].iov_len;
 	}
 }
@@ -175,8 +174,9 @@ static const struct block_device_ops memory_ops = {
 /* Huge pages, if there are enough of them free. */
 static int huge_memfd(uint64_t size_bytes)
 {
-	fd_cleanup int fd = memfd_create("penstock-memory", MFD_CLOEXEC |
-					 MFD_ALLOW_SEALING | MFD_HUGETLB);
+	fd_cleanup int fd =
+		memfd_create("penstock-memory",
+			     MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_HUGETLB);
 
 	if (fd < 0 || ftruncate(fd, (off_t)size_bytes) < 0 ||
 	    fallocate(fd, 0, 0, (off_t)size_bytes) < 0)
@@ -223,13 +223,13 @@ static int check_memfd(const struct block_config *config, uint64_t *ret_bytes,
 				 "memory device: the descriptor is no memory");
 	if ((uint64_t)status.st_size < config->size_bytes)
 		return error_set(reterr, -EINVAL,
-				 "memory device: %" PRIu64 " bytes wanted, the descriptor has %jd",
-				 config->size_bytes,
-				 (intmax_t)status.st_size);
+				 "memory device: %" PRIu64
+				 " bytes wanted, the descriptor has %jd",
+				 config->size_bytes, (intmax_t)status.st_size);
 	*ret_bytes = config->size_bytes;
 	if (config->size_bytes == 0)
 		*ret_bytes = (uint64_t)status.st_size -
-			     (uint64_t)status.st_size % BLOCK_SIZE_BYTES;
+			(uint64_t)status.st_size % BLOCK_SIZE_BYTES;
 	if (*ret_bytes == 0)
 		return error_set(reterr, -EINVAL,
 				 "memory device: smaller than a block");
@@ -255,9 +255,9 @@ int block_memory_open(const struct block_config *config, struct loop *loop,
 	if (!memory)
 		return error_set(reterr, -ENOMEM,
 				 "memory device: out of memory");
-	map = mmap(NULL, size_bytes, config->read_only ?
-		   PROT_READ : PROT_READ | PROT_WRITE, MAP_SHARED,
-		   made < 0 ? config->fd : made, 0);
+	map = mmap(NULL, size_bytes,
+		   config->read_only ? PROT_READ : PROT_READ | PROT_WRITE,
+		   MAP_SHARED, made < 0 ? config->fd : made, 0);
 	if (map == MAP_FAILED) {
 		rc = error_set(reterr, -errno,
 			       "memory device of %" PRIu64 " bytes: %m",

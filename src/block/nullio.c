@@ -101,15 +101,15 @@ static void factors_fill(uint32_t factors[FACTORS], uint32_t sigma_milli)
 				high = middle;
 		}
 		factor = exp(sigma * low) * (1U << FACTOR_SHIFT);
-		factors[i] = factor < UINT32_MAX ? (uint32_t)factor :
-			     UINT32_MAX;
+		factors[i] =
+			factor < UINT32_MAX ? (uint32_t)factor : UINT32_MAX;
 	}
 }
 
 static bool fails(struct nullio *nullio)
 {
 	return nullio->model.error_ppm != 0 &&
-	       random_next(nullio->random) % 1000000 < nullio->model.error_ppm;
+		random_next(nullio->random) % 1000000 < nullio->model.error_ppm;
 }
 
 /* ---- service ---- */
@@ -182,8 +182,8 @@ static struct serving serve(struct nullio *nullio,
 			    struct block_request *request, uint64_t start_ns)
 {
 	return (struct serving){
-		.due_ns = after_stall(nullio, start_ns +
-				      service_ns(nullio, request)),
+		.due_ns = after_stall(nullio,
+				      start_ns + service_ns(nullio, request)),
 		.request = request,
 	};
 }
@@ -215,7 +215,8 @@ static void nullio_expired(struct loop_timer *timer, uint64_t now_ns)
 
 	/* Bounded: 'done' may submit the next, which may take no time. */
 	for (unsigned int i = 0; i < BATCH && nullio->count > 0 &&
-	     nullio->serving[0].due_ns <= now_ns; i++) {
+	     nullio->serving[0].due_ns <= now_ns;
+	     i++) {
 		struct block_request *request = serving_next(nullio);
 
 		block_end(request, fails(nullio) ? -EIO : 0);
@@ -268,18 +269,21 @@ static int model_check(const struct block_model *model, struct error *reterr)
 				 "nullio model: %u servers: at most %u",
 				 model->servers, SERVERS_MAX);
 	if (model->sigma_milli > SIGMA_MAX_MILLI)
-		return error_set(reterr, -EINVAL,
-				 "nullio model: sigma of %u thousandths: at most %u",
-				 model->sigma_milli, SIGMA_MAX_MILLI);
+		return error_set(
+			reterr, -EINVAL,
+			"nullio model: sigma of %u thousandths: at most %u",
+			model->sigma_milli, SIGMA_MAX_MILLI);
 	if (model->stall_every_ns != 0 &&
 	    model->stall_ns >= model->stall_every_ns)
-		return error_set(reterr, -EINVAL,
-				 "nullio model: a stall must be shorter than the time from one to the next");
+		return error_set(
+			reterr, -EINVAL,
+			"nullio model: a stall must be shorter than the time from one to the next");
 	if (model->read_median_ns > UINT32_MAX ||
 	    model->write_median_ns > UINT32_MAX ||
 	    model->per_kib_ns > PER_KIB_MAX_NS)
-		return error_set(reterr, -EINVAL,
-				 "nullio model: a median of more than 4 s, or more than 1 ms for a KiB");
+		return error_set(
+			reterr, -EINVAL,
+			"nullio model: a median of more than 4 s, or more than 1 ms for a KiB");
 	return 0;
 }
 
@@ -295,8 +299,10 @@ int block_nullio_open(const struct block_config *config, struct loop *loop,
 	if (config->size_bytes == 0)
 		return error_set(reterr, -EINVAL,
 				 "nullio device: it needs a size");
-	nullio = calloc(1, sizeof(*nullio) + config->model.servers *
-			sizeof(nullio->serving[0]));
+	nullio = calloc(1,
+			sizeof(*nullio) +
+				config->model.servers *
+					sizeof(nullio->serving[0]));
 	if (!nullio)
 		return error_set(reterr, -ENOMEM,
 				 "nullio device: out of memory");

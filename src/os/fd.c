@@ -26,9 +26,9 @@ void fd_close(int *fd)
 ssize_t fd_send(int socket, const void *data, size_t size, const int *fds,
 		unsigned int count)
 {
-	union control control = { 0 };
-	struct iovec iov = { .iov_len = size };
-	struct msghdr message = { .msg_iov = &iov, .msg_iovlen = 1 };
+	union control control = {0};
+	struct iovec iov = {.iov_len = size};
+	struct msghdr message = {.msg_iov = &iov, .msg_iovlen = 1};
 	ssize_t sent;
 
 	assert(size > 0 && count <= FD_PASS_MAX);
@@ -59,10 +59,11 @@ static void close_all(const int *fds, unsigned int count)
 ssize_t fd_receive(int socket, void *data, size_t size, int *ret_fds,
 		   unsigned int max, unsigned int *ret_count)
 {
-	union control control = { 0 };
-	struct iovec iov = { .iov_base = data, .iov_len = size };
+	union control control = {0};
+	struct iovec iov = {.iov_base = data, .iov_len = size};
 	struct msghdr message = {
-		.msg_iov = &iov, .msg_iovlen = 1,
+		.msg_iov = &iov,
+		.msg_iovlen = 1,
 		.msg_control = control.bytes,
 		.msg_controllen = sizeof(control.bytes),
 	};

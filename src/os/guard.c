@@ -33,7 +33,9 @@ static pthread_mutex_t entries_lock = PTHREAD_MUTEX_INITIALIZER;
 static bool cover(uintptr_t address, uintptr_t start, uintptr_t end)
 {
 	static const uintptr_t sizes[] = {
-		PAGE_BYTES, UINT64_C(2) << 20, UINT64_C(1) << 30,
+		PAGE_BYTES,
+		UINT64_C(2) << 20,
+		UINT64_C(1) << 30,
 	};
 
 	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
@@ -43,7 +45,8 @@ static bool cover(uintptr_t address, uintptr_t start, uintptr_t end)
 			from = start;
 		if (mmap((void *)from, end - from, PROT_READ | PROT_WRITE,
 			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED |
-				 MAP_NORESERVE, -1, 0) != MAP_FAILED)
+				 MAP_NORESERVE,
+			 -1, 0) != MAP_FAILED)
 			return true;
 	}
 	return false;
@@ -51,17 +54,17 @@ static bool cover(uintptr_t address, uintptr_t start, uintptr_t end)
 
 static bool survive(uintptr_t address)
 {
-	const unsigned int used = __atomic_load_n(&entries_used,
-						  __ATOMIC_ACQUIRE);
+	const unsigned int used =
+		__atomic_load_n(&entries_used, __ATOMIC_ACQUIRE);
 
 	for (unsigned int i = 0; i < used; i++) {
 		const struct entry *entry = &entries[i];
-		const uintptr_t end = __atomic_load_n(&entry->end,
-						      __ATOMIC_ACQUIRE);
-		const uintptr_t start = __atomic_load_n(&entry->start,
-							__ATOMIC_ACQUIRE);
-		volatile sig_atomic_t *hit = __atomic_load_n(&entry->hit,
-							     __ATOMIC_ACQUIRE);
+		const uintptr_t end =
+			__atomic_load_n(&entry->end, __ATOMIC_ACQUIRE);
+		const uintptr_t start =
+			__atomic_load_n(&entry->start, __ATOMIC_ACQUIRE);
+		volatile sig_atomic_t *hit =
+			__atomic_load_n(&entry->hit, __ATOMIC_ACQUIRE);
 
 		if (address < start || address >= end ||
 		    __atomic_load_n(&entry->end, __ATOMIC_ACQUIRE) != end)
@@ -77,7 +80,7 @@ static bool survive(uintptr_t address)
 static void on_sigbus(int signal_number, siginfo_t *info, void *context)
 {
 	const int saved_errno = errno;
-	const struct sigaction fallback = { .sa_handler = SIG_DFL };
+	const struct sigaction fallback = {.sa_handler = SIG_DFL};
 
 	(void)context;
 	if (info->si_code <= 0 || !survive((uintptr_t)info->si_addr)) {
@@ -127,8 +130,9 @@ void guard_remove(void *address)
 	unsigned int slot = 0;
 
 	pthread_mutex_lock(&entries_lock);
-	while (slot < entries_used && (!entries[slot].hit ||
-	       entries[slot].start != (uintptr_t)address))
+	while (slot < entries_used &&
+	       (!entries[slot].hit ||
+		entries[slot].start != (uintptr_t)address))
 		slot++;
 	if (slot < entries_used) {
 		__atomic_store_n(&entries[slot].end, (uintptr_t)0,

@@ -30,7 +30,7 @@ static bool stderr_is_journal(void)
 		return false;
 	inode = strtoumax(end + 1, &end, 10);
 	return *end == '\0' && device == status.st_dev &&
-	       inode == status.st_ino;
+		inode == status.st_ino;
 }
 
 void log_init(const char *name)
@@ -39,8 +39,9 @@ void log_init(const char *name)
 	to_journal = stderr_is_journal();
 }
 
-__attribute__((format(printf, 2, 0)))
-static void line(int priority, const char *format, va_list args)
+__attribute__((format(printf, 2, 0))) static void line(int priority,
+						       const char *format,
+						       va_list args)
 {
 	const int saved_errno = errno;
 	char text[LOG_LINE_MAX];

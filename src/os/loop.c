@@ -91,7 +91,7 @@ uint64_t loop_clock_ns(void)
 
 	clock_gettime(CLOCK_MONOTONIC, &now);
 	return (uint64_t)now.tv_sec * UINT64_C(1000000000) +
-	       (uint64_t)now.tv_nsec;
+		(uint64_t)now.tv_nsec;
 }
 
 uint64_t loop_now_ns(const struct loop *loop)
@@ -110,14 +110,14 @@ static int ring_setup(struct io_uring *ring, unsigned int entries)
 			IORING_SETUP_SUBMIT_ALL,
 		0,
 	};
-	const unsigned int completions = entries * 4 > COMPLETIONS_MIN ?
-		entries * 4 : COMPLETIONS_MIN;
+	const unsigned int completions =
+		entries * 4 > COMPLETIONS_MIN ? entries * 4 : COMPLETIONS_MIN;
 	int rc = -EINVAL;
 
 	for (size_t i = 0; i < sizeof(flags) / sizeof(flags[0]); i++) {
 		struct io_uring_params params = {
 			.flags = flags[i] | IORING_SETUP_R_DISABLED |
-				 IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP,
+				IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP,
 			.cq_entries = completions,
 		};
 
@@ -188,8 +188,8 @@ static void pending_flush(struct loop *loop)
 			sqe->user_data = DATA_WATCH | (uint64_t)index << 1;
 			slot->state = SLOT_ARMED;
 		} else if (slot->state == SLOT_UNWANTED) {
-			io_uring_prep_poll_remove(sqe, DATA_WATCH |
-						       (uint64_t)index << 1);
+			io_uring_prep_poll_remove(
+				sqe, DATA_WATCH | (uint64_t)index << 1);
 			sqe->user_data = DATA_NONE;
 			slot->state = SLOT_CANCELLED;
 		} else {
@@ -227,8 +227,8 @@ static void pending_add(struct loop *loop, unsigned int index)
 
 static int slots_grow(struct loop *loop)
 {
-	const unsigned int count = loop->slot_count == 0 ?
-		64 : loop->slot_count * 2;
+	const unsigned int count =
+		loop->slot_count == 0 ? 64 : loop->slot_count * 2;
 	struct slot *slots;
 
 	if (count > WATCHES_MAX)
@@ -238,7 +238,7 @@ static int slots_grow(struct loop *loop)
 		return -ENOMEM;
 	loop->slots = slots;
 	for (unsigned int i = count - 1; i >= loop->slot_count && i > 0; i--) {
-		slots[i] = (struct slot){ .next = loop->slots_free };
+		slots[i] = (struct slot){.next = loop->slots_free};
 		loop->slots_free = i;
 	}
 	loop->slot_count = count;
@@ -317,7 +317,7 @@ int loop_timer_init(struct loop *loop, struct loop_timer *timer,
 
 	if (rc < 0)
 		return rc;
-	*timer = (struct loop_timer){ .expired = expired };
+	*timer = (struct loop_timer){.expired = expired};
 	return 0;
 }
 
@@ -484,15 +484,16 @@ static void sleep_until(struct loop *loop, uint64_t until_ns)
 	pending_flush(loop);
 	before_ns = loop_clock_ns();
 	if (until_ns != UINT64_MAX) {
-		const uint64_t ns = until_ns > before_ns ?
-			until_ns - before_ns : 0;
+		const uint64_t ns =
+			until_ns > before_ns ? until_ns - before_ns : 0;
 
 		wait.tv_sec = (int64_t)(ns / UINT64_C(1000000000));
 		wait.tv_nsec = (long long)(ns % UINT64_C(1000000000));
 		timeout = &wait;
 	}
-	check_entered(loop, io_uring_submit_and_wait_timeout(
-				    &loop->ring, &cqe, 1, timeout, NULL));
+	check_entered(loop,
+		      io_uring_submit_and_wait_timeout(&loop->ring, &cqe, 1,
+						       timeout, NULL));
 	after_ns = loop_clock_ns();
 	loop->times.asleep_ns += after_ns - before_ns;
 	loop->times.sleeps++;
@@ -579,19 +580,20 @@ int loop_create(const struct loop_config *config, struct loop **ret_loop,
 
 	if (config->entries == 0 || config->entries > ENTRIES_MAX ||
 	    (config->entries & (config->entries - 1)) != 0)
-		return error_set(reterr, -EINVAL,
-				 "event loop: %u ring entries: must be a power of two up to %u",
-				 config->entries, ENTRIES_MAX);
+		return error_set(
+			reterr, -EINVAL,
+			"event loop: %u ring entries: must be a power of two up to %u",
+			config->entries, ENTRIES_MAX);
 	loop = calloc(1, sizeof(*loop));
 	if (!loop)
-		return error_set(reterr, -ENOMEM,
-				 "event loop: out of memory");
+		return error_set(reterr, -ENOMEM, "event loop: out of memory");
 	rc = ring_setup(&loop->ring, config->entries);
 	if (rc < 0) {
 		free(loop);
-		return error_set(reterr, rc,
-				 "event loop: io_uring: %s; is it disabled (kernel.io_uring_disabled, seccomp)?",
-				 strerror(-rc));
+		return error_set(
+			reterr, rc,
+			"event loop: io_uring: %s; is it disabled (kernel.io_uring_disabled, seccomp)?",
+			strerror(-rc));
 	}
 	loop->pollers_end = &loop->pollers;
 	loop->now_ns = loop_clock_ns();

@@ -31,7 +31,8 @@ void spin_end_gap(struct spin *spin, uint64_t now_ns)
 {
 	const uint64_t measured_ns = now_ns - spin->idle_since_ns;
 	const uint64_t gap_ns = measured_ns > spin->slept_late_ns ?
-		measured_ns - spin->slept_late_ns : 0;
+		measured_ns - spin->slept_late_ns :
+		0;
 
 	spin->short_share -= spin->short_share >> GAP_SHIFT;
 	if (gap_ns <= spin->max_ns)
@@ -45,7 +46,7 @@ bool spin_poll_on(struct spin *spin, uint64_t now_ns)
 	if (spin->idle_since_ns == 0)
 		spin->idle_since_ns = now_ns;
 	return spin->max_ns != 0 && spin->short_share >= SPIN_ONE / 2 &&
-	       now_ns - spin->idle_since_ns < spin->max_ns;
+		now_ns - spin->idle_since_ns < spin->max_ns;
 }
 
 static void refill(struct spin *spin, uint64_t now_ns)
@@ -87,8 +88,8 @@ uint64_t spin_sleep_until(struct spin *spin, uint64_t now_ns, uint64_t due_ns)
 	}
 	until_ns = due_ns;
 	if (spin->credit_ns < 0) {
-		uint64_t repaid_ns = now_ns + (uint64_t)-spin->credit_ns *
-					      SPIN_SHARE;
+		uint64_t repaid_ns =
+			now_ns + (uint64_t)-spin->credit_ns * SPIN_SHARE;
 
 		if (repaid_ns > due_ns + SPIN_STRETCH_NS)
 			repaid_ns = due_ns + SPIN_STRETCH_NS;

@@ -7,14 +7,14 @@
 #include <stdlib.h>
 
 static void put(struct timers *timers, unsigned int index,
-		     struct timers_entry entry)
+		struct timers_entry entry)
 {
 	timers->heap[index] = entry;
 	entry.timer->heap_index = index;
 }
 
 static void rise(struct timers *timers, unsigned int index,
-		      struct timers_entry entry)
+		 struct timers_entry entry)
 {
 	while (index > 1 && timers->heap[index / 2].due_ns > entry.due_ns) {
 		put(timers, index, timers->heap[index / 2]);
@@ -24,7 +24,7 @@ static void rise(struct timers *timers, unsigned int index,
 }
 
 static void sink(struct timers *timers, unsigned int index,
-		      struct timers_entry entry)
+		 struct timers_entry entry)
 {
 	for (;;) {
 		unsigned int child = index * 2;
@@ -43,7 +43,7 @@ static void sink(struct timers *timers, unsigned int index,
 }
 
 static void place(struct timers *timers, unsigned int index,
-		       struct timers_entry entry)
+		  struct timers_entry entry)
 {
 	if (index > 1 && timers->heap[index / 2].due_ns > entry.due_ns)
 		rise(timers, index, entry);
@@ -78,7 +78,7 @@ void timers_finish(struct timers *timers)
 void timers_set(struct timers *timers, struct loop_timer *timer,
 		uint64_t due_ns)
 {
-	const struct timers_entry entry = { .due_ns = due_ns, .timer = timer };
+	const struct timers_entry entry = {.due_ns = due_ns, .timer = timer};
 
 	timer->due_ns = due_ns;
 	if (timer->heap_index != 0) {

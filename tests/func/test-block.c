@@ -40,7 +40,7 @@ static void probe_done(struct block_request *request)
 
 static struct loop *make_loop(void)
 {
-	const struct loop_config config = { .entries = 64 };
+	const struct loop_config config = {.entries = 64};
 	struct loop *loop = NULL;
 	struct error error;
 
@@ -68,11 +68,15 @@ static void start(struct block_device *device, struct loop *loop,
 {
 	probe->loop = loop;
 	probe->calls = 0;
-	probe->iov[0] = (struct iovec){ data, length_bytes };
+	probe->iov[0] = (struct iovec){data, length_bytes};
 	probe->request = (struct block_request){
-		.done = probe_done, .op = (uint8_t)op,
-		.offset_bytes = offset_bytes, .length_bytes = length_bytes,
-		.iov = probe->iov, .iov_count = 1, .result = 1,
+		.done = probe_done,
+		.op = (uint8_t)op,
+		.offset_bytes = offset_bytes,
+		.length_bytes = length_bytes,
+		.iov = probe->iov,
+		.iov_count = 1,
+		.result = 1,
 	};
 	block_submit(device, &probe->request);
 }
@@ -84,9 +88,8 @@ static void wait_for(struct probe *probe)
 	assert_int_equal(probe->calls, 1);
 }
 
-static int run(struct block_device *device, struct loop *loop,
-	       enum block_op op, uint64_t offset_bytes, void *data,
-	       uint64_t length_bytes)
+static int run(struct block_device *device, struct loop *loop, enum block_op op,
+	       uint64_t offset_bytes, void *data, uint64_t length_bytes)
 {
 	struct probe probe;
 
@@ -97,8 +100,8 @@ static int run(struct block_device *device, struct loop *loop,
 
 static void test_block_open_refuses_what_it_cannot(void **state)
 {
-	struct block_config config = { .kind = "tape", .fd = -1,
-				       .size_bytes = MIB };
+	struct block_config config = {
+		.kind = "tape", .fd = -1, .size_bytes = MIB};
 	struct block_device *device = NULL;
 	struct loop *loop = make_loop();
 	struct error error;
@@ -116,8 +119,8 @@ static void test_block_open_refuses_what_it_cannot(void **state)
 	config.size_bytes = MIB;
 	config.model.servers = 1000000;
 	assert_int_equal(block_open(&config, loop, &device, &error), -EINVAL);
-	config.model = (struct block_model){ .servers = 1, .stall_every_ns = 5,
-					     .stall_ns = 5 };
+	config.model = (struct block_model){
+		.servers = 1, .stall_every_ns = 5, .stall_ns = 5};
 	assert_int_equal(block_open(&config, loop, &device, &error), -EINVAL);
 	assert_null(device);
 	assert_string_equal(block_kinds()[0], "file");
@@ -127,8 +130,8 @@ static void test_block_open_refuses_what_it_cannot(void **state)
 
 static void test_memory_reads_what_was_written(void **state)
 {
-	const struct block_config config = { .kind = "memory", .fd = -1,
-					     .size_bytes = MIB };
+	const struct block_config config = {
+		.kind = "memory", .fd = -1, .size_bytes = MIB};
 	struct loop *loop = make_loop();
 	struct block_device *device = must_open(&config, loop);
 	char data[8192], back[8192];
@@ -145,9 +148,9 @@ static void test_memory_reads_what_was_written(void **state)
 	assert_int_equal(probe.request.result, 0);
 	assert_int_equal(run(device, loop, BLOCK_FLUSH, 0, NULL, 0), 0);
 	/* Gathered and scattered over odd pieces. */
-	probe.iov[0] = (struct iovec){ back, 1 };
-	probe.iov[1] = (struct iovec){ back + 1, 4094 };
-	probe.iov[2] = (struct iovec){ back + 4095, 4097 };
+	probe.iov[0] = (struct iovec){back, 1};
+	probe.iov[1] = (struct iovec){back + 1, 4094};
+	probe.iov[2] = (struct iovec){back + 4095, 4097};
 	probe.request.op = BLOCK_READ;
 	probe.request.iov_count = 3;
 	block_submit(device, &probe.request);
@@ -163,10 +166,45 @@ static void test_memory_reads_what_was_written(void **state)
 	loop_destroy(loop);
 }
 
+/* Devices beyond the caches are written another way. */
+static void test_memory_large_reads_what_was_written(void **state)
+{
+	const struct block_config config = {
+		.kind = "memory", .fd = -1, .size_bytes = 64 * MIB};
+	const size_t cuts[] = {0, 64, 128, 129, 8192};
+	struct loop *loop = make_loop();
+	struct block_device *device = must_open(&config, loop);
+	char data[8192 + 1], back[8192];
+	struct probe probe = {.loop = loop};
+
+	(void)state;
+	for (unsigned int i = 0; i < sizeof(data); i++)
+		data[i] = (char)(i * 11 >> 2);
+	for (unsigned int i = 0; i < 4; i++)
+		probe.iov[i] = (struct iovec){data + 1 + cuts[i],
+					      cuts[i + 1] - cuts[i]};
+	probe.request = (struct block_request){
+		.done = probe_done,
+		.op = BLOCK_WRITE,
+		.iov = probe.iov,
+		.iov_count = 4,
+		.offset_bytes = 63 * MIB,
+		.length_bytes = sizeof(back),
+		.result = 1,
+	};
+	block_submit(device, &probe.request);
+	assert_int_equal(probe.request.result, 0);
+	assert_int_equal(
+		run(device, loop, BLOCK_READ, 63 * MIB, back, sizeof(back)), 0);
+	assert_memory_equal(back, data + 1, sizeof(back));
+	block_close(device);
+	loop_destroy(loop);
+}
+
 static void test_memory_zeroes_small_and_large(void **state)
 {
-	const struct block_config config = { .kind = "memory", .fd = -1,
-					     .size_bytes = 4 * MIB };
+	const struct block_config config = {
+		.kind = "memory", .fd = -1, .size_bytes = 4 * MIB};
 	struct loop *loop = make_loop();
 	struct block_device *device = must_open(&config, loop);
 	char *data = malloc(4 * MIB);
@@ -175,14 +213,16 @@ static void test_memory_zeroes_small_and_large(void **state)
 	assert_non_null(data);
 	for (int op = BLOCK_DISCARD; op <= BLOCK_WRITE_ZEROES; op++) {
 		memset(data, 'x', 4 * MIB);
-		assert_int_equal(run(device, loop, BLOCK_WRITE, 0, data,
-				     4 * MIB), 0);
-		assert_int_equal(run(device, loop, (enum block_op)op, 512, NULL,
-				     512), 0);
-		assert_int_equal(run(device, loop, (enum block_op)op,
-				     MIB + 512, NULL, 2 * MIB), 0);
-		assert_int_equal(run(device, loop, BLOCK_READ, 0, data,
-				     4 * MIB), 0);
+		assert_int_equal(
+			run(device, loop, BLOCK_WRITE, 0, data, 4 * MIB), 0);
+		assert_int_equal(
+			run(device, loop, (enum block_op)op, 512, NULL, 512),
+			0);
+		assert_int_equal(run(device, loop, (enum block_op)op, MIB + 512,
+				     NULL, 2 * MIB),
+				 0);
+		assert_int_equal(
+			run(device, loop, BLOCK_READ, 0, data, 4 * MIB), 0);
 		for (uint64_t i = 0; i < 4 * MIB; i++) {
 			const bool zeroed = (i >= 512 && i < 1024) ||
 				(i >= MIB + 512 && i < 3 * MIB + 512);
@@ -198,7 +238,7 @@ static void test_memory_zeroes_small_and_large(void **state)
 
 static void test_memory_outlives_its_device(void **state)
 {
-	struct block_config config = { .kind = "memory" };
+	struct block_config config = {.kind = "memory"};
 	struct loop *loop = make_loop();
 	const int keep = memfd_create("kept", MFD_CLOEXEC);
 	struct block_device *device = NULL;
@@ -232,7 +272,7 @@ static void test_memory_outlives_its_device(void **state)
 
 static void test_memory_truncated_is_an_error_not_a_death(void **state)
 {
-	struct block_config config = { .kind = "memory" };
+	struct block_config config = {.kind = "memory"};
 	struct loop *loop = make_loop();
 	struct block_device *device;
 	char data[4096];
@@ -252,8 +292,8 @@ static void test_memory_truncated_is_an_error_not_a_death(void **state)
 
 static void test_nullio_completes_at_once(void **state)
 {
-	const struct block_config config = { .kind = "nullio", .fd = -1,
-					     .size_bytes = MIB };
+	const struct block_config config = {
+		.kind = "nullio", .fd = -1, .size_bytes = MIB};
 	struct loop *loop = make_loop();
 	struct block_device *device = must_open(&config, loop);
 	char data[512] = "untouched";
@@ -272,9 +312,10 @@ static void test_nullio_completes_at_once(void **state)
 
 static void test_nullio_fails_as_often_as_told(void **state)
 {
-	struct block_config config = { .kind = "nullio", .fd = -1,
-				       .size_bytes = MIB,
-				       .model = { .error_ppm = 250000 } };
+	struct block_config config = {.kind = "nullio",
+				      .fd = -1,
+				      .size_bytes = MIB,
+				      .model = {.error_ppm = 250000}};
 	struct loop *loop = make_loop();
 	struct block_device *device = must_open(&config, loop);
 	unsigned int failed = 0;
@@ -295,9 +336,13 @@ static void test_nullio_fails_as_often_as_told(void **state)
 static void test_nullio_one_server_is_a_queue(void **state)
 {
 	const struct block_config config = {
-		.kind = "nullio", .fd = -1, .size_bytes = MIB,
-		.model = { .servers = 1, .read_median_ns = 100000,
-			   .write_median_ns = 20000, .per_kib_ns = 1000 },
+		.kind = "nullio",
+		.fd = -1,
+		.size_bytes = MIB,
+		.model = {.servers = 1,
+			  .read_median_ns = 100000,
+			  .write_median_ns = 20000,
+			  .per_kib_ns = 1000},
 	};
 	struct loop *loop = make_loop();
 	struct block_device *device = must_open(&config, loop);
@@ -306,8 +351,8 @@ static void test_nullio_one_server_is_a_queue(void **state)
 
 	(void)state;
 	for (unsigned int i = 0; i < SLOTS; i++)
-		start(device, loop, &probes[i], i % 2 ? BLOCK_WRITE :
-		      BLOCK_READ, 0, NULL, 4096);
+		start(device, loop, &probes[i],
+		      i % 2 ? BLOCK_WRITE : BLOCK_READ, 0, NULL, 4096);
 	for (unsigned int i = 0; i < SLOTS; i++) {
 		wait_for(&probes[i]);
 		if (i > 0)
@@ -322,10 +367,14 @@ static void test_nullio_one_server_is_a_queue(void **state)
 static void test_nullio_servers_work_side_by_side(void **state)
 {
 	const struct block_config config = {
-		.kind = "nullio", .fd = -1, .size_bytes = MIB,
-		.model = { .servers = SLOTS, .read_median_ns = 1000000,
-			   .write_median_ns = 50000000, .sigma_milli = 500,
-			   .seed = 3 },
+		.kind = "nullio",
+		.fd = -1,
+		.size_bytes = MIB,
+		.model = {.servers = SLOTS,
+			  .read_median_ns = 1000000,
+			  .write_median_ns = 50000000,
+			  .sigma_milli = 500,
+			  .seed = 3},
 	};
 	struct loop *loop = make_loop();
 	struct block_device *device = must_open(&config, loop);
@@ -334,8 +383,8 @@ static void test_nullio_servers_work_side_by_side(void **state)
 
 	(void)state;
 	for (unsigned int i = 0; i < SLOTS; i++)
-		start(device, loop, &probes[i], i == 0 ? BLOCK_WRITE :
-		      BLOCK_READ, 0, NULL, 4096);
+		start(device, loop, &probes[i],
+		      i == 0 ? BLOCK_WRITE : BLOCK_READ, 0, NULL, 4096);
 	for (unsigned int i = 0; i < SLOTS; i++)
 		wait_for(&probes[i]);
 	/* The slow one was passed by all; others passed one another. */
@@ -351,9 +400,13 @@ static void test_nullio_servers_work_side_by_side(void **state)
 static void test_nullio_stalls(void **state)
 {
 	const struct block_config config = {
-		.kind = "nullio", .fd = -1, .size_bytes = MIB,
-		.model = { .servers = 4, .read_median_ns = 10000,
-			   .stall_every_ns = 4000000, .stall_ns = 3000000 },
+		.kind = "nullio",
+		.fd = -1,
+		.size_bytes = MIB,
+		.model = {.servers = 4,
+			  .read_median_ns = 10000,
+			  .stall_every_ns = 4000000,
+			  .stall_ns = 3000000},
 	};
 	struct loop *loop = make_loop();
 	const uint64_t start_ns = loop_clock_ns();
@@ -383,6 +436,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_block_open_refuses_what_it_cannot),
 		cmocka_unit_test(test_memory_reads_what_was_written),
+		cmocka_unit_test(test_memory_large_reads_what_was_written),
 		cmocka_unit_test(test_memory_zeroes_small_and_large),
 		cmocka_unit_test(test_memory_outlives_its_device),
 		cmocka_unit_test(test_memory_truncated_is_an_error_not_a_death),

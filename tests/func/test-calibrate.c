@@ -37,10 +37,10 @@ static void measured(void *arg, int result, const struct capacity *capacity)
 
 static void bench_make(struct bench *bench, const struct block_config *config)
 {
-	const struct loop_config loop_config = { .entries = 64 };
+	const struct loop_config loop_config = {.entries = 64};
 	struct error error;
 
-	*bench = (struct bench){ .result = 1 };
+	*bench = (struct bench){.result = 1};
 	assert_int_equal(loop_create(&loop_config, &bench->loop, NULL), 0);
 	if (block_open(config, bench->loop, &bench->device, &error) < 0)
 		fail_msg("%s", error.text);
@@ -57,9 +57,13 @@ static int begin(struct bench *bench, uint64_t duration_ns, uint64_t free_at,
 		 uint64_t free_bytes)
 {
 	const struct calibration_config config = {
-		.device = bench->device, .loop = bench->loop,
-		.duration_ns = duration_ns, .free_offset_bytes = free_at,
-		.free_size_bytes = free_bytes, .done = measured, .arg = bench,
+		.device = bench->device,
+		.loop = bench->loop,
+		.duration_ns = duration_ns,
+		.free_offset_bytes = free_at,
+		.free_size_bytes = free_bytes,
+		.done = measured,
+		.arg = bench,
 	};
 	struct error error;
 
@@ -78,9 +82,13 @@ static void until_done(struct bench *bench)
 static void test_calibration_finds_the_models_curve(void **state)
 {
 	const struct block_config config = {
-		.kind = "nullio", .fd = -1, .size_bytes = 64 * MIB,
-		.model = { .servers = 8, .read_median_ns = 200000,
-			   .write_median_ns = 400000, .seed = 1 },
+		.kind = "nullio",
+		.fd = -1,
+		.size_bytes = 64 * MIB,
+		.model = {.servers = 8,
+			  .read_median_ns = 200000,
+			  .write_median_ns = 400000,
+			  .seed = 1},
 	};
 	struct bench bench;
 
@@ -99,8 +107,8 @@ static void test_calibration_finds_the_models_curve(void **state)
 		assert_int_equal(curve->count, 8);
 		for (unsigned int i = 0; i < curve->count; i++) {
 			const struct capacity_point *point = &curve->points[i];
-			const uint64_t busy = point->depth < 8 ?
-				point->depth : 8;
+			const uint64_t busy =
+				point->depth < 8 ? point->depth : 8;
 			const uint64_t most = busy * 1000000000 / service_ns;
 
 			assert_int_equal(point->depth, 1U << i);
@@ -119,7 +127,7 @@ static void test_calibration_finds_the_models_curve(void **state)
 
 static void test_calibration_short_of_memory_device(void **state)
 {
-	struct block_config config = { .kind = "memory", .fd = -1 };
+	struct block_config config = {.kind = "memory", .fd = -1};
 	static const char zeroes[65536];
 	static char back[65536];
 	struct bench bench;
@@ -149,15 +157,15 @@ static void test_calibration_short_of_memory_device(void **state)
 
 static void test_calibration_writes_only_into_the_free_region(void **state)
 {
-	struct block_config config = { .kind = "memory" };
+	struct block_config config = {.kind = "memory"};
 	unsigned char *map;
 	struct bench bench;
 
 	(void)state;
 	config.fd = memfd_create("measured", MFD_CLOEXEC);
 	assert_int_equal(ftruncate(config.fd, (off_t)(8 * MIB)), 0);
-	map = mmap(NULL, 8 * MIB, PROT_READ | PROT_WRITE, MAP_SHARED,
-		   config.fd, 0);
+	map = mmap(NULL, 8 * MIB, PROT_READ | PROT_WRITE, MAP_SHARED, config.fd,
+		   0);
 	assert_true(map != MAP_FAILED);
 	memset(map, 'd', 8 * MIB);
 	bench_make(&bench, &config);
@@ -174,8 +182,8 @@ static void test_calibration_writes_only_into_the_free_region(void **state)
 static void test_calibration_without_free_space_takes_writes_from_reads(
 	void **state)
 {
-	const struct block_config config = { .kind = "nullio", .fd = -1,
-					     .size_bytes = MIB };
+	const struct block_config config = {
+		.kind = "nullio", .fd = -1, .size_bytes = MIB};
 	struct bench bench;
 
 	(void)state;
@@ -193,8 +201,10 @@ static void test_calibration_without_free_space_takes_writes_from_reads(
 static void test_calibration_of_a_failing_device_fails(void **state)
 {
 	const struct block_config config = {
-		.kind = "nullio", .fd = -1, .size_bytes = MIB,
-		.model = { .error_ppm = 500000 },
+		.kind = "nullio",
+		.fd = -1,
+		.size_bytes = MIB,
+		.model = {.error_ppm = 500000},
 	};
 	struct bench bench;
 
@@ -209,8 +219,10 @@ static void test_calibration_of_a_failing_device_fails(void **state)
 static void test_calibration_aborts_when_nothing_is_in_flight(void **state)
 {
 	const struct block_config config = {
-		.kind = "nullio", .fd = -1, .size_bytes = MIB,
-		.model = { .servers = 1, .read_median_ns = 5000000 },
+		.kind = "nullio",
+		.fd = -1,
+		.size_bytes = MIB,
+		.model = {.servers = 1, .read_median_ns = 5000000},
 	};
 	struct bench bench;
 
@@ -227,8 +239,8 @@ static void test_calibration_aborts_when_nothing_is_in_flight(void **state)
 
 static void test_calibration_refuses_what_it_cannot(void **state)
 {
-	const struct block_config config = { .kind = "nullio", .fd = -1,
-					     .size_bytes = 65536 };
+	const struct block_config config = {
+		.kind = "nullio", .fd = -1, .size_bytes = 65536};
 	struct bench bench;
 
 	(void)state;
@@ -237,9 +249,8 @@ static void test_calibration_refuses_what_it_cannot(void **state)
 	block_close(bench.device);
 	loop_destroy(bench.loop);
 	{
-		const struct block_config larger = { .kind = "nullio",
-						     .fd = -1,
-						     .size_bytes = MIB };
+		const struct block_config larger = {
+			.kind = "nullio", .fd = -1, .size_bytes = MIB};
 
 		bench_make(&bench, &larger);
 	}

@@ -42,7 +42,7 @@ static void probe_done(struct block_request *request)
 
 static struct loop *make_loop(void)
 {
-	const struct loop_config config = { .entries = 64 };
+	const struct loop_config config = {.entries = 64};
 	struct loop *loop = NULL;
 
 	assert_int_equal(loop_create(&config, &loop, NULL), 0);
@@ -54,7 +54,7 @@ static struct loop *make_loop(void)
  * for and not to be had. */
 static void bed_make(struct bed *bed, const char *directory, int flags)
 {
-	struct block_config config = { .kind = "file" };
+	struct block_config config = {.kind = "file"};
 	char path[64];
 	struct error error;
 	int fd;
@@ -109,9 +109,9 @@ static int wait_for(struct bed *bed, struct probe *probe)
 static int run(struct bed *bed, enum block_op op, uint64_t offset_bytes,
 	       void *data, uint64_t length_bytes)
 {
-	struct probe probe = { 0 };
+	struct probe probe = {0};
 
-	probe.iov[0] = (struct iovec){ data, length_bytes };
+	probe.iov[0] = (struct iovec){data, length_bytes};
 	probe.request.iov_count = 1;
 	submit(bed, &probe, op, offset_bytes, length_bytes);
 	return wait_for(bed, &probe);
@@ -150,18 +150,18 @@ static void check_round_trip(struct bed *bed)
 static void check_odd_segments(struct bed *bed)
 {
 	unsigned char *data = pattern(MIB, 3), *back = pattern(MIB + 64, 4);
-	const size_t cuts[] = { 0, 1, 1000, 200001, 200002, MIB };
-	struct probe probe = { 0 };
+	const size_t cuts[] = {0, 1, 1000, 200001, 200002, MIB};
+	struct probe probe = {0};
 
 	probe.request.iov_count = 5;
 	for (unsigned int i = 0; i < 5; i++)
-		probe.iov[i] = (struct iovec){ data + cuts[i],
-					       cuts[i + 1] - cuts[i] };
+		probe.iov[i] =
+			(struct iovec){data + cuts[i], cuts[i + 1] - cuts[i]};
 	submit(bed, &probe, BLOCK_WRITE, MIB, MIB);
 	assert_int_equal(wait_for(bed, &probe), 0);
 	for (unsigned int i = 0; i < 5; i++)
-		probe.iov[4 - i] = (struct iovec){
-			back + 7 + MIB - cuts[i + 1], cuts[i + 1] - cuts[i] };
+		probe.iov[4 - i] = (struct iovec){back + 7 + MIB - cuts[i + 1],
+						  cuts[i + 1] - cuts[i]};
 	submit(bed, &probe, BLOCK_READ, MIB, MIB);
 	assert_int_equal(wait_for(bed, &probe), 0);
 	/* Read with the cuts in reverse order: the last pieces first. */
@@ -185,8 +185,8 @@ static void check_thousands_in_flight(struct bed *bed)
 	assert_int_equal(run(bed, BLOCK_WRITE, 0, data, SIZE_BYTES), 0);
 	for (unsigned int i = 0; i < FLIGHT; i++) {
 		/* Half of them where direct I/O wants a bounce. */
-		probes[i].iov[0] = (struct iovec){ back + i * 4104UL + i % 2,
-						   4096 };
+		probes[i].iov[0] =
+			(struct iovec){back + i * 4104UL + i % 2, 4096};
 		probes[i].request.iov_count = 1;
 		submit(bed, &probes[i], BLOCK_READ, (i * 37UL % 1024) * 4096,
 		       4096);
@@ -212,7 +212,7 @@ static uint64_t allocated(const struct bed *bed)
 static void check_discard_and_zeroes(struct bed *bed)
 {
 	unsigned char *data = pattern(SIZE_BYTES, 6);
-	struct probe probe = { 0 };
+	struct probe probe = {0};
 	uint64_t before;
 
 	assert_int_equal(run(bed, BLOCK_WRITE, 0, data, SIZE_BYTES), 0);
@@ -243,7 +243,7 @@ static void check_discard_and_zeroes(struct bed *bed)
 static void check_truncated(struct bed *bed)
 {
 	unsigned char *data = pattern(MIB, 7);
-	struct probe probe = { 0 };
+	struct probe probe = {0};
 
 	assert_int_equal(run(bed, BLOCK_WRITE, 0, data, MIB), 0);
 	assert_int_equal(ftruncate(bed->fd, 300000), 0);
@@ -253,9 +253,9 @@ static void check_truncated(struct bed *bed)
 	assert_int_equal(run(bed, BLOCK_READ, 299520, data, 4096), -EIO);
 	/* Also where the end lies inside a segment or a bounce buffer. */
 	for (unsigned int shift = 0; shift < 2; shift++) {
-		probe.iov[0] = (struct iovec){ data + shift, 200000 };
-		probe.iov[1] = (struct iovec){ data + 200000 + shift,
-					       MIB - 200000 };
+		probe.iov[0] = (struct iovec){data + shift, 200000};
+		probe.iov[1] =
+			(struct iovec){data + 200000 + shift, MIB - 200000};
 		probe.request.iov_count = 2;
 		submit(bed, &probe, BLOCK_READ, 0, MIB);
 		assert_int_equal(wait_for(bed, &probe), -EIO);
@@ -366,7 +366,7 @@ static void test_file_without_space_left(void **state)
 
 static void test_file_open_refuses_what_it_cannot(void **state)
 {
-	struct block_config config = { .kind = "file" };
+	struct block_config config = {.kind = "file"};
 	struct block_device *device = NULL;
 	struct loop *loop = make_loop();
 	char path[] = "./test-file-XXXXXX";

@@ -42,7 +42,7 @@ static void watched_ready(struct loop_watch *watch)
 
 static struct loop *make_loop(unsigned int entries)
 {
-	const struct loop_config config = { .entries = entries };
+	const struct loop_config config = {.entries = entries};
 	struct loop *loop = NULL;
 	struct error error;
 
@@ -53,7 +53,7 @@ static struct loop *make_loop(unsigned int entries)
 static void watched_add(struct loop *loop, struct watched *watched)
 {
 	watched->loop = loop;
-	watched->watch = (struct loop_watch){ .ready = watched_ready };
+	watched->watch = (struct loop_watch){.ready = watched_ready};
 	watched->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	assert_true(watched->fd >= 0);
 	assert_int_equal(loop_watch_add(loop, &watched->watch, watched->fd), 0);
@@ -80,7 +80,7 @@ static void turns(struct loop *loop, unsigned int count)
 
 static void test_loop_refuses_odd_sizes(void **state)
 {
-	struct loop_config config = { .entries = 48 };
+	struct loop_config config = {.entries = 48};
 	struct loop *loop = NULL;
 	struct error error;
 
@@ -96,7 +96,7 @@ static void test_loop_refuses_odd_sizes(void **state)
 static void test_loop_watch_is_level_triggered(void **state)
 {
 	struct loop *loop = make_loop(8);
-	struct watched watched = { 0 };
+	struct watched watched = {0};
 
 	(void)state;
 	watched_add(loop, &watched);
@@ -117,7 +117,7 @@ static void test_loop_watch_is_level_triggered(void **state)
 static void test_loop_watch_wakes_a_sleeper_and_sees_hang_up(void **state)
 {
 	struct loop *loop = make_loop(8);
-	struct watched watched = { .remove_self = true };
+	struct watched watched = {.remove_self = true};
 	int ends[2];
 
 	(void)state;
@@ -138,7 +138,7 @@ static void test_loop_watch_wakes_a_sleeper_and_sees_hang_up(void **state)
 static void test_loop_watch_removed_is_not_called(void **state)
 {
 	struct loop *loop = make_loop(8);
-	struct watched first = { 0 }, second = { 0 };
+	struct watched first = {0}, second = {0};
 
 	(void)state;
 	watched_add(loop, &first);
@@ -169,7 +169,7 @@ static void test_loop_watch_removed_is_not_called(void **state)
 static void test_loop_watch_slot_is_not_reused_early(void **state)
 {
 	struct loop *loop = make_loop(8);
-	struct watched old = { 0 }, new = { 0 };
+	struct watched old = {0}, new = {0};
 
 	(void)state;
 	watched_add(loop, &old);
@@ -204,7 +204,7 @@ static void test_loop_many_watches(void **state)
 	assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
 	for (unsigned int round = 0; round < 3; round++) {
 		for (unsigned int i = 0; i < MANY; i++) {
-			all[i] = (struct watched){ .take = true };
+			all[i] = (struct watched){.take = true};
 			watched_add(loop, &all[i]);
 		}
 		for (unsigned int i = 0; i < MANY; i++)
@@ -263,16 +263,17 @@ static void test_loop_timers_expire_in_order(void **state)
 	assert_non_null(all);
 	srandom(7);
 	for (unsigned int i = 0; i < MANY; i++) {
-		assert_int_equal(loop_timer_init(loop, &all[i].timer,
-						 timed_expired), 0);
+		assert_int_equal(
+			loop_timer_init(loop, &all[i].timer, timed_expired), 0);
 		all[i].last_ns = &last_ns;
-		loop_timer_set(loop, &all[i].timer, start_ns +
-			       (uint64_t)(random() % 3000000));
+		loop_timer_set(loop, &all[i].timer,
+			       start_ns + (uint64_t)(random() % 3000000));
 	}
 	for (unsigned int i = 0; i < MANY; i++) {
 		if (i % 3 == 0)		/* moved */
-			loop_timer_set(loop, &all[i].timer, start_ns +
-				       (uint64_t)(random() % 3000000));
+			loop_timer_set(loop, &all[i].timer,
+				       start_ns +
+					       (uint64_t)(random() % 3000000));
 		if (i % 5 == 0)
 			loop_timer_cancel(loop, &all[i].timer);
 		else
@@ -295,12 +296,13 @@ static void test_loop_timers_expire_in_order(void **state)
 static void test_loop_timer_callbacks_may_set_and_cancel(void **state)
 {
 	struct loop *loop = make_loop(8);
-	struct timed first = { .loop = loop, .again = 3 };
-	struct timed second = { .loop = loop };
+	struct timed first = {.loop = loop, .again = 3};
+	struct timed second = {.loop = loop};
 
 	(void)state;
 	assert_int_equal(loop_timer_init(loop, &first.timer, timed_expired), 0);
-	assert_int_equal(loop_timer_init(loop, &second.timer, timed_expired), 0);
+	assert_int_equal(loop_timer_init(loop, &second.timer, timed_expired),
+			 0);
 	first.loop = second.loop = loop;
 	first.again = 3;
 	first.victim = &second;
@@ -343,7 +345,7 @@ static void test_loop_operations_complete_with_their_result(void **state)
 	while (sent < 100) {
 		struct io_uring_sqe *sqe;
 
-		ops[sent] = (struct operation){ .op.done = operation_done };
+		ops[sent] = (struct operation){.op.done = operation_done};
 		sqe = loop_sqe(loop, &ops[sent].op);
 		assert_non_null(sqe);
 		if (sent % 2 == 0)
@@ -402,7 +404,7 @@ static uint64_t polled_arm(struct loop_poller *poller, uint64_t now_ns)
 static void polled_add(struct loop *loop, struct polled *polled)
 {
 	*polled = (struct polled){
-		.poller = { .poll = polled_poll, .arm = polled_arm },
+		.poller = {.poll = polled_poll, .arm = polled_arm},
 		.loop = loop,
 		.due_ns = UINT64_MAX,
 	};
@@ -492,9 +494,10 @@ static void *runner_main(void *data)
 static void test_loop_runs_on_another_thread_with_deadlines(void **state)
 {
 	const struct loop_config config = {
-		.entries = 64, .spin_max_ns = 30000,
+		.entries = 64,
+		.spin_max_ns = 30000,
 	};
-	struct runner runner = { .result = 1 };
+	struct runner runner = {.result = 1};
 	struct polled polled;
 	struct error error;
 	pthread_t thread;
@@ -504,13 +507,15 @@ static void test_loop_runs_on_another_thread_with_deadlines(void **state)
 	watched_add(runner.loop, &runner.watched);
 	runner.watched.watch.ready = runner_stop;
 	assert_int_equal(loop_timer_init(runner.loop, &runner.ticks.timer,
-					 timed_expired), 0);
+					 timed_expired),
+			 0);
 	runner.ticks.loop = runner.loop;
 	runner.ticks.again = 200;
 	loop_timer_set(runner.loop, &runner.ticks.timer, 1);
 	polled_add(runner.loop, &polled);
 	polled.find = 1000;
-	assert_int_equal(pthread_create(&thread, NULL, runner_main, &runner), 0);
+	assert_int_equal(pthread_create(&thread, NULL, runner_main, &runner),
+			 0);
 	kick(&runner.watched);
 	assert_int_equal(pthread_join(thread, NULL), 0);
 	assert_int_equal(runner.result, 0);

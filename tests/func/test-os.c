@@ -27,8 +27,8 @@
 
 static char *map_file(int fd, size_t length)
 {
-	char *map = mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_SHARED, fd,
-			 0);
+	char *map =
+		mmap(NULL, length, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 
 	assert_true(map != MAP_FAILED);
 	return map;
@@ -67,7 +67,7 @@ static void test_guard_survives_a_truncated_file(void **state)
 
 static void test_guard_outside_is_deadly_as_ever(void **state)
 {
-	const struct rlimit no_core = { 0 };
+	const struct rlimit no_core = {0};
 	int status;
 	pid_t child;
 
@@ -115,7 +115,7 @@ static void test_guard_table_is_bounded(void **state)
 
 static void test_fd_passes_descriptors(void **state)
 {
-	int ends[2], pipe_ends[2], got[2] = { -1, -1 };
+	int ends[2], pipe_ends[2], got[2] = {-1, -1};
 	unsigned int count = 9;
 	char text[8];
 
@@ -123,21 +123,21 @@ static void test_fd_passes_descriptors(void **state)
 	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, ends), 0);
 	assert_int_equal(pipe(pipe_ends), 0);
 	assert_int_equal(fd_send(ends[0], "hello", 5, pipe_ends, 2), 5);
-	assert_int_equal(fd_receive(ends[1], text, sizeof(text), got, 2,
-				    &count), 5);
+	assert_int_equal(
+		fd_receive(ends[1], text, sizeof(text), got, 2, &count), 5);
 	assert_int_equal(count, 2);
 	assert_true((fcntl(got[0], F_GETFD) & FD_CLOEXEC) != 0);
 	assert_int_equal(write(got[1], "x", 1), 1);
 	assert_int_equal(read(pipe_ends[0], text, 1), 1);
 
 	assert_int_equal(fd_send(ends[0], "plain", 5, NULL, 0), 5);
-	assert_int_equal(fd_receive(ends[1], text, sizeof(text), got, 2,
-				    &count), 5);
+	assert_int_equal(
+		fd_receive(ends[1], text, sizeof(text), got, 2, &count), 5);
 	assert_int_equal(count, 0);
 	fd_close(&ends[0]);
 	assert_int_equal(ends[0], -1);
-	assert_int_equal(fd_receive(ends[1], text, sizeof(text), got, 2,
-				    &count), 0);
+	assert_int_equal(
+		fd_receive(ends[1], text, sizeof(text), got, 2, &count), 0);
 	assert_int_equal(fd_send(ends[1], "x", 1, NULL, 0), -EPIPE);
 	for (int i = 0; i < 2; i++) {
 		close(pipe_ends[i]);
@@ -157,7 +157,7 @@ static unsigned int open_descriptors(void)
 
 static void test_fd_surplus_is_refused_and_closed(void **state)
 {
-	int ends[2], got[1] = { -1 };
+	int ends[2], got[1] = {-1};
 	unsigned int count = 9, before;
 	char text[4];
 
@@ -165,11 +165,13 @@ static void test_fd_surplus_is_refused_and_closed(void **state)
 	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, ends), 0);
 	before = open_descriptors();
 	assert_int_equal(fd_send(ends[0], "hi", 2, ends, 2), 2);
-	assert_int_equal(fd_receive(ends[1], text, sizeof(text), got, 1,
-				    &count), -EMSGSIZE);
+	assert_int_equal(
+		fd_receive(ends[1], text, sizeof(text), got, 1, &count),
+		-EMSGSIZE);
 	assert_int_equal(fd_send(ends[0], "too long", 8, ends, 1), 8);
-	assert_int_equal(fd_receive(ends[1], text, sizeof(text), got, 1,
-				    &count), -EMSGSIZE);
+	assert_int_equal(
+		fd_receive(ends[1], text, sizeof(text), got, 1, &count),
+		-EMSGSIZE);
 	assert_int_equal(open_descriptors(), before);
 	assert_int_equal(count, 9);
 	assert_int_equal(got[0], -1);

@@ -22,7 +22,7 @@ struct outcome {
 static struct outcome arrivals(struct spin *spin, uint64_t now_ns,
 			       uint64_t gap_ns, unsigned int count)
 {
-	struct outcome outcome = { 0 };
+	struct outcome outcome = {0};
 
 	while (count-- > 0) {
 		const uint64_t next_ns = now_ns + gap_ns;
@@ -32,8 +32,8 @@ static struct outcome arrivals(struct spin *spin, uint64_t now_ns,
 			now_ns += 100;
 		outcome.polled_ns += now_ns - idle_ns;
 		if (now_ns < next_ns) {
-			assert_true(spin_sleep_until(spin, now_ns, UINT64_MAX) ==
-				    UINT64_MAX);
+			assert_true(spin_sleep_until(spin, now_ns,
+						     UINT64_MAX) == UINT64_MAX);
 			now_ns = next_ns + LATE;
 			spin_woke(spin, UINT64_MAX, now_ns, false);
 			outcome.sleeps++;
@@ -52,7 +52,7 @@ struct deadlines {
 static struct deadlines deadlines(struct spin *spin, uint64_t now_ns,
 				  uint64_t gap_ns, uint64_t length_ns)
 {
-	struct deadlines result = { 0 };
+	struct deadlines result = {0};
 	const uint64_t end_ns = now_ns + length_ns;
 	uint64_t due_ns = now_ns + gap_ns;
 
@@ -206,8 +206,7 @@ int main(void)
 		cmocka_unit_test(
 			test_spin_finds_out_that_a_client_became_quick),
 		cmocka_unit_test(test_spin_never_polls_when_told_not_to),
-		cmocka_unit_test(
-			test_spin_sparse_deadlines_are_met_precisely),
+		cmocka_unit_test(test_spin_sparse_deadlines_are_met_precisely),
 		cmocka_unit_test(
 			test_spin_frequent_deadlines_are_met_several_at_a_time),
 		cmocka_unit_test(test_spin_dense_deadlines_are_polled_for),
