@@ -274,6 +274,14 @@ static void delete_process(struct api_call *call)
 			     api_call_verb(call));
 }
 
+static void post_admission(struct api_call *call)
+{
+	const struct api_body *body = api_call_body(call);
+
+	host_admission(api_call_host(call), body->vdev, body->sla,
+		       api_call_verb(call));
+}
+
 static void post_enforce(struct api_call *call)
 {
 	host_enforce(api_call_host(call), api_call_body(call)->on,
@@ -314,6 +322,9 @@ const struct api_route api_routes[] = {
 	  0, 0, delete_process },
 	{ "GET", "/v1/processes/PASID/stats", API_ROLE_READ,
 	  0, 0, get_process_stats },
+	/* A question, although it has a body. */
+	{ "POST", "/v1/admission", API_ROLE_READ,
+	  F(VDEV) | F(SLA), F(VDEV) | F(SLA), post_admission },
 	{ "POST", "/v1/enforce", API_ROLE_ADMINISTER,
 	  F(ON), F(ON), post_enforce },
 	{ "GET", "/v1/events", API_ROLE_READ, 0, 0, get_events },

@@ -9,6 +9,7 @@
  *   adopt.c      what an endpoint has when penstockd meets it
  *   watch.c      once a second: kept or not, what was delivered
  *   describe.c   answers as JSON
+ *   what-if.c    would it be admitted?
  *
  * Threads: the control thread's.
  */

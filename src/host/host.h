@@ -163,6 +163,11 @@ void host_process_update(struct host *host,
 void host_process_release(struct host *host, uint32_t pasid,
 			  struct host_call *call);
 
+/* Would another process with this SLA be admitted on the vdev?  Done:
+ * {"admitted": true, "vdev", "device"}.  Nothing changes. */
+void host_admission(struct host *host, const char *vdev, const char *sla,
+		    struct host_call *call);
+
 struct host_vdev_request {
 	const char *name;
 	const char *pool;		/* create; NULL: the only one */

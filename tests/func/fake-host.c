@@ -322,6 +322,19 @@ void host_process_release(struct host *host, uint32_t pasid,
 	reply(call, HOST_DONE, "", NULL);
 }
 
+void host_admission(struct host *host, const char *vdev, const char *sla,
+		    struct host_call *call)
+{
+	(void)host;
+	if (strcmp(sla, "iops >= 5000") != 0)
+		reply(call, HOST_DONE, "", json_pack("{s:b, s:s}", "admitted",
+						     1, "vdev", vdev));
+	else
+		reply(call, HOST_REFUSED, "too much", json_pack(
+			"{s:s, s:i, s:[]}", "metric", "iops", "shortfall", 3800,
+			"where"));
+}
+
 void host_vdev_create(struct host *host,
 		      const struct host_vdev_request *request,
 		      struct host_call *call)

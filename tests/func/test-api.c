@@ -276,6 +276,19 @@ static void test_api_refused(void **state)
 		    "burst");
 }
 
+/* E8: asked without being done. */
+static void test_api_admission(void **state)
+{
+	(void)state;
+	check("POST", "/v1/admission",
+	      "{\"vdev\": \"vd0\", \"sla\": \"iops >= 5\"}", 200);
+	check_error("POST", "/v1/admission",
+		    "{\"vdev\": \"vd0\", \"sla\": \"iops >= 5000\"}", 409,
+		    "refused", "too much");
+	check_error("POST", "/v1/admission", "{\"vdev\": \"vd0\"}", 400,
+		    "usage", "'sla' is missing");
+}
+
 static void test_api_answers_later(void **state)
 {
 	(void)state;
@@ -739,6 +752,7 @@ int main(void)
 		cmocka_unit_test(test_api_what_is_not_there),
 		cmocka_unit_test(test_api_process),
 		cmocka_unit_test(test_api_refused),
+		cmocka_unit_test(test_api_admission),
 		cmocka_unit_test(test_api_answers_later),
 		cmocka_unit_test(test_api_other_verbs),
 		cmocka_unit_test(test_api_bodies),
