@@ -77,13 +77,15 @@ struct keep_second {
 struct keep {
 	uint32_t version;		/* odd while windows are closed */
 	uint8_t is_promised;		/* 0: nothing below is looked at */
+	uint8_t is_simple;		/* at most one rate, of requests */
 	uint8_t meters_count, bounds_count;
-	uint8_t second_index;		/* of the second that runs */
 	uint64_t window_end_ns;
 	struct keep_flow flows[2];	/* reads, writes */
 	struct keep_meter meters[KEEP_METERS];
 	struct keep_bound bounds[SLA_SPECS_MAX];
 	uint64_t since_ns;		/* when this was promised */
+	uint32_t second_index;		/* of the second that runs */
+	uint32_t unused;
 	struct sla sla;
 	struct keep_second seconds[KEEP_SECONDS];
 };

@@ -177,8 +177,7 @@ static void enter_window(struct keep *keep, uint64_t start_ns)
 	if (seconds > KEEP_SECONDS)
 		seconds = KEEP_SECONDS;
 	for (; seconds > 0; seconds--) {
-		keep->second_index = (uint8_t)
-			((keep->second_index + 1U) % KEEP_SECONDS);
+		keep->second_index = (keep->second_index + 1) % KEEP_SECONDS;
 		memset(&keep->seconds[keep->second_index], 0,
 		       sizeof(keep->seconds[0]));
 	}
@@ -330,6 +329,8 @@ static void promise(struct keep *keep, const struct sla *sla)
 			cap((unsigned __int128)strictest_ns[d] <<
 			    (TICK_BITS - 1));
 	keep->is_promised = keep->meters_count + keep->bounds_count > 0;
+	keep->is_simple = keep->meters_count == 0 ||
+		(keep->meters_count == 1 && !keep->meters[0].counts_bytes);
 }
 
 /* Promise 'sla' with 'flows' waiting, and remember nothing else. */
@@ -417,42 +418,65 @@ static inline void arrive(struct keep *keep, uint8_t mask, uint32_t bytes,
 	}
 }
 
-/* Leaves no register to be saved: it calls nothing. */
-static inline bool arrive_in_window(struct keep *keep, bool write,
-				    uint32_t bytes, uint64_t now_ns)
+static inline void count_arrival(struct keep_flow *flow, uint32_t bytes,
+				 bool is_conforming)
 {
-	struct keep_flow *flow = &keep->flows[write];
-	const uint8_t mask = (uint8_t)(1U << write);
-	const uint64_t at = ticks(keep, now_ns);
-	bool is_conforming = true;
-
 	flow->waiting++;
 	flow->arrived_bytes += bytes;
 	if (__builtin_expect(bytes > flow->largest_bytes, 0))
 		flow->largest_bytes = bytes;
-	if (keep->bounds_count == 0) {
-		arrive(keep, mask, bytes, at, 0, NULL);
-		return true;
-	}
-	arrive(keep, mask, bytes, at, at + flow->burst, &is_conforming);
 	flow->conforming_arrived += is_conforming;
+}
+
+/* The first of a window, or several rates, or bytes. */
+static __attribute__((noinline))
+bool arrive_any(struct keep *keep, bool write, uint32_t bytes, uint64_t now_ns)
+{
+	struct keep_flow *flow = &keep->flows[write];
+	const uint8_t mask = (uint8_t)(1U << write);
+	bool is_conforming = true;
+	uint64_t at;
+
+	if (now_ns >= keep->window_end_ns)
+		keep_close_windows(keep, now_ns);
+	at = ticks(keep, now_ns);
+	arrive(keep, mask, bytes, at, at + flow->burst,
+	       keep->bounds_count > 0 ? &is_conforming : NULL);
+	count_arrival(flow, bytes, is_conforming);
 	return is_conforming;
 }
 
-static __attribute__((noinline, cold))
-bool arrive_in_next(struct keep *keep, bool write, uint32_t bytes,
-		    uint64_t now_ns)
-{
-	keep_close_windows(keep, now_ns);
-	return arrive_in_window(keep, write, bytes, now_ns);
-}
-
+/* One promised rate of requests, or none: what arrive() does, but straight on
+ * and without a register to be saved. */
 bool keep_arrive_promised(struct keep *keep, bool write, uint32_t bytes,
 			  uint64_t now_ns)
 {
-	if (__builtin_expect(now_ns >= keep->window_end_ns, 0))
-		return arrive_in_next(keep, write, bytes, now_ns);
-	return arrive_in_window(keep, write, bytes, now_ns);
+	struct keep_flow *flow = &keep->flows[write];
+	struct keep_meter *meter = &keep->meters[0];
+	bool is_conforming = true;
+	uint64_t at, until;
+
+	if (__builtin_expect(now_ns >= keep->window_end_ns, 0) ||
+	    !keep->is_simple)
+		return arrive_any(keep, write, bytes, now_ns);
+	if (meter->directions >> write & 1) {
+		at = ticks(keep, now_ns);
+		until = meter->owed_until;
+		if (until < at) {
+			meter->idle += at - until;
+			until = at;
+		}
+		if (until < TAG_MAX)
+			meter->owed_until = until + meter->per_request;
+		until = meter->conform_until;
+		if (keep->bounds_count > 0)
+			is_conforming = until <= at + flow->burst;
+		if (keep->bounds_count > 0 && is_conforming)
+			meter->conform_until = meter->per_request +
+				(until < at ? at : until);
+	}
+	count_arrival(flow, bytes, is_conforming);
+	return is_conforming;
 }
 
 /* 'requests' of one direction no longer wait. */
