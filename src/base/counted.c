@@ -137,12 +137,12 @@ static struct counted_node *unlink_first(struct counted_node *node,
 }
 
 /* 'value' is in the tree. */
-static struct counted_node *delete(struct counted_node *node, uint64_t value)
+static struct counted_node *delete (struct counted_node *node, uint64_t value)
 {
 	if (value < node->value) {
-		node->left = delete(node->left, value);
+		node->left = delete (node->left, value);
 	} else if (value > node->value) {
-		node->right = delete(node->right, value);
+		node->right = delete (node->right, value);
 	} else if (!node->right) {
 		/* On the lowest level, so nothing is on the left either. */
 		struct counted_node *left = node->left;
@@ -169,7 +169,7 @@ bool counted_remove(struct counted *set, uint64_t value)
 	if (!node)
 		return false;
 	if (--node->times == 0)
-		set->root = delete(set->root, value);
+		set->root = delete (set->root, value);
 	return true;
 }
 

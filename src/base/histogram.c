@@ -14,8 +14,9 @@ uint64_t histogram_upper(unsigned int index)
 	if (index < (2U << HISTOGRAM_SUB_BITS))
 		return index;
 	shift = (index >> HISTOGRAM_SUB_BITS) - 1;
-	return ((uint64_t)(index - (shift << HISTOGRAM_SUB_BITS) + 1) << shift) -
-	       1;
+	return ((uint64_t)(index - (shift << HISTOGRAM_SUB_BITS) + 1)
+		<< shift) -
+		1;
 }
 
 uint64_t histogram_count(const struct histogram *histogram)
@@ -53,8 +54,8 @@ void histogram_subtract(const struct histogram *now,
 			struct histogram *ret_since)
 {
 	for (unsigned int i = 0; i < HISTOGRAM_BUCKETS; i++)
-		ret_since->buckets[i] = bucket_read(now, i) -
-					before->buckets[i];
+		ret_since->buckets[i] =
+			bucket_read(now, i) - before->buckets[i];
 }
 
 void histogram_merge(struct histogram *into, const struct histogram *from)

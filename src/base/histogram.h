@@ -14,7 +14,7 @@
 #include <stdint.h>
 
 #define HISTOGRAM_SUB_BITS	5	/* 32 buckets for each power of two */
-#define HISTOGRAM_MAX_BITS	36	/* values from 2^36 ns (68 s) share one */
+#define HISTOGRAM_MAX_BITS	36	/* beyond, 68 s, values share one */
 #define HISTOGRAM_BUCKETS \
 	((HISTOGRAM_MAX_BITS - HISTOGRAM_SUB_BITS + 1) << HISTOGRAM_SUB_BITS)
 

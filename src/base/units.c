@@ -32,57 +32,83 @@ struct unit {
 struct kind {
 	const char *what;	/* for messages */
 	const char *known;
-	bool bare;		/* a number alone is in base units */
-	bool below_one;		/* 0.01 of a unit may be shown */
+	bool is_bare;		/* a number alone is in base units */
+	bool shows_below_one;	/* 0.01 of a unit may be shown */
 	unsigned int decimals;	/* shown at most */
 	const struct unit *units;	/* smallest first; ends with no name */
 };
 
 static const struct kind kind_count = {
-	"count", "k, M, G", true, false, 3,
-	(const struct unit[]){
-		{ "", 1, 1, true }, { "k", K1, 1, true },
-		{ "M", K2, 1, true }, { "G", K3, 1, true }, { 0 } },
+	.what = "count",
+	.known = "k, M, G",
+	.is_bare = true,
+	.decimals = 3,
+	.units = (const struct unit[]){{"", 1, 1, true},
+				       {"k", K1, 1, true},
+				       {"M", K2, 1, true},
+				       {"G", K3, 1, true},
+				       {0}},
 };
 
 static const struct kind kind_size = {
-	"size", "B, KB, MB, GB, TB, KiB, MiB, GiB, TiB", true, false, 3,
-	(const struct unit[]){
-		{ "B", 1, 1, true },
-		{ "KB", K1, 1, true }, { "KiB", UINT64_C(1) << 10, 1, true },
-		{ "MB", K2, 1, true }, { "MiB", UINT64_C(1) << 20, 1, true },
-		{ "GB", K3, 1, true }, { "GiB", UINT64_C(1) << 30, 1, true },
-		{ "TB", K4, 1, true }, { "TiB", UINT64_C(1) << 40, 1, true },
-		{ 0 } },
+	.what = "size",
+	.known = "B, KB, MB, GB, TB, KiB, MiB, GiB, TiB",
+	.is_bare = true,
+	.decimals = 3,
+	.units = (const struct unit[]){{"B", 1, 1, true},
+				       {"KB", K1, 1, true},
+				       {"KiB", UINT64_C(1) << 10, 1, true},
+				       {"MB", K2, 1, true},
+				       {"MiB", UINT64_C(1) << 20, 1, true},
+				       {"GB", K3, 1, true},
+				       {"GiB", UINT64_C(1) << 30, 1, true},
+				       {"TB", K4, 1, true},
+				       {"TiB", UINT64_C(1) << 40, 1, true},
+				       {0}},
 };
 
 static const struct kind kind_rate = {
-	"rate", "B/s, KB/s, MB/s, GB/s, KBS, MBS, GBS, KiB/s, MiB/s, GiB/s, "
-	"bps, Kbps, Mbps, Gbps", false, false, 3,
-	(const struct unit[]){
-		{ "bps", 1, 8, false }, { "Kbps", K1, 8, false },
-		{ "Mbps", K2, 8, false }, { "Gbps", K3, 8, false },
-		{ "KBS", K1, 1, false }, { "MBS", K2, 1, false },
-		{ "GBS", K3, 1, false },
-		{ "B/s", 1, 1, true },
-		{ "KB/s", K1, 1, true }, { "KiB/s", UINT64_C(1) << 10, 1, true },
-		{ "MB/s", K2, 1, true }, { "MiB/s", UINT64_C(1) << 20, 1, true },
-		{ "GB/s", K3, 1, true }, { "GiB/s", UINT64_C(1) << 30, 1, true },
-		{ 0 } },
+	.what = "rate",
+	.known = "B/s, KB/s, MB/s, GB/s, KBS, MBS, GBS, KiB/s, MiB/s, GiB/s, "
+		 "bps, Kbps, Mbps, Gbps",
+	.decimals = 3,
+	.units = (const struct unit[]){{"bps", 1, 8, false},
+				       {"Kbps", K1, 8, false},
+				       {"Mbps", K2, 8, false},
+				       {"Gbps", K3, 8, false},
+				       {"KBS", K1, 1, false},
+				       {"MBS", K2, 1, false},
+				       {"GBS", K3, 1, false},
+				       {"B/s", 1, 1, true},
+				       {"KB/s", K1, 1, true},
+				       {"KiB/s", UINT64_C(1) << 10, 1, true},
+				       {"MB/s", K2, 1, true},
+				       {"MiB/s", UINT64_C(1) << 20, 1, true},
+				       {"GB/s", K3, 1, true},
+				       {"GiB/s", UINT64_C(1) << 30, 1, true},
+				       {0}},
 };
 
 static const struct kind kind_duration = {
-	"time", "ns, us, ms, s", false, false, 3,
-	(const struct unit[]){
-		{ "ns", 1, 1, true }, { "us", K1, 1, true },
-		{ "ms", K2, 1, true }, { "s", K3, 1, true }, { 0 } },
+	.what = "time",
+	.known = "ns, us, ms, s",
+	.decimals = 3,
+	.units = (const struct unit[]){{"ns", 1, 1, true},
+				       {"us", K1, 1, true},
+				       {"ms", K2, 1, true},
+				       {"s", K3, 1, true},
+				       {0}},
 };
 
 static const struct kind kind_share = {
-	"share", "%, ppm, ppb", false, true, 7,
-	(const struct unit[]){
-		{ "ppb", 1, 1, false }, { "ppm", K1, 1, false },
-		{ "%", K3 / 100, 1, true }, { 0 } },
+	.what = "share",
+	.known = "%, ppm, ppb",
+	.shows_below_one = true,
+	.decimals = 7,
+	.units = (const struct unit[]){{"ppb", 1, 1, false},
+				       {"ppm", K1, 1, false},
+				       {"%", K3 / 100, 1, true},
+				       {0}},
 };
 
 static bool is_digit(char c)
@@ -147,7 +173,7 @@ static const struct unit *find_unit(const struct kind *kind, const char *text)
 static int parse(const struct kind *kind, const char *text, uint64_t *ret_value,
 		 struct error *reterr)
 {
-	static const struct unit base = { "", 1, 1, false };
+	static const struct unit base = {"", 1, 1, false};
 	const struct unit *unit = &base;
 	uint64_t whole, fraction, ten_power;
 	unsigned __int128 value, divisor;
@@ -156,14 +182,14 @@ static int parse(const struct kind *kind, const char *text, uint64_t *ret_value,
 	if (*p == '\0')
 		return error_set(reterr, -EINVAL,
 				 "no %s given: write a number%s", kind->what,
-				 kind->bare ? "" : " with its unit");
+				 kind->is_bare ? "" : " with its unit");
 	p = scan_number(p, &whole, &fraction, &ten_power);
 	if (!p)
 		return error_set(reterr, -EINVAL,
-				 "'%.40s' is not a %s: write it like 1.5",
-				 text, kind->what);
+				 "'%.40s' is not a %s: write it like 1.5", text,
+				 kind->what);
 	p = skip_blanks(p);
-	if (*p == '\0' && !kind->bare)
+	if (*p == '\0' && !kind->is_bare)
 		return error_set(reterr, -EINVAL,
 				 "'%.40s' has no unit: add one of %s", text,
 				 kind->known);
@@ -201,7 +227,7 @@ static bool format_in(const struct kind *kind, const struct unit *unit,
 	char digits[24] = "";
 	unsigned int count = 0;
 
-	if (whole == 0 && unit->scale > 1 && !kind->below_one)
+	if (whole == 0 && unit->scale > 1 && !kind->shows_below_one)
 		return false;
 	while (rest > 0) {
 		if (count == kind->decimals)
@@ -258,8 +284,7 @@ int units_parse_duration(const char *text, uint64_t *ret_ns,
 	return parse(&kind_duration, text, ret_ns, reterr);
 }
 
-int units_parse_share(const char *text, uint64_t *ret_ppb,
-		      struct error *reterr)
+int units_parse_share(const char *text, uint64_t *ret_ppb, struct error *reterr)
 {
 	return parse(&kind_share, text, ret_ppb, reterr);
 }

@@ -12,7 +12,9 @@ static void format_key(const struct admission_refusal *refusal, char *buffer,
 		       size_t size)
 {
 	static const char *const directions[] = {
-		[SLA_TOTAL] = "", [SLA_READ] = "read ", [SLA_WRITE] = "write ",
+		[SLA_TOTAL] = "",
+		[SLA_READ] = "read ",
+		[SLA_WRITE] = "write ",
 	};
 	char percentile[8];
 
@@ -45,26 +47,32 @@ char *admission_explain(const struct admission_refusal *refusal,
 		break;
 	case ADMISSION_LATENCY:
 		if (refusal->available == UINT64_MAX)
-			snprintf(buffer, size, "%s: %s asked, device %s is "
-				 "promised to its limit", key, asked, device);
+			snprintf(buffer, size,
+				 "%s: %s asked, device %s is "
+				 "promised to its limit",
+				 key, asked, device);
 		else
-			snprintf(buffer, size, "%s: %s asked, device %s can "
+			snprintf(buffer, size,
+				 "%s: %s asked, device %s can "
 				 "hold %s beside all it has promised (short by "
-				 "%s)", key, asked, device, available,
-				 shortfall);
+				 "%s)",
+				 key, asked, device, available, shortfall);
 		break;
 	case ADMISSION_SPACE:
-		snprintf(buffer, size, "%s: %s asked, the vdev has %s (short by "
-			 "%s)", key, asked, available, shortfall);
+		snprintf(buffer, size,
+			 "%s: %s asked, the vdev has %s (short by "
+			 "%s)",
+			 key, asked, available, shortfall);
 		break;
 	case ADMISSION_NOT_SERVED:
 		snprintf(buffer, size, "%s: not served by a storage device",
 			 key);
 		break;
 	case ADMISSION_NOT_MEASURED:
-		snprintf(buffer, size, "%s: %s asked, but device %s was never "
-			 "calibrated: run 'penstock device calibrate %s'", key,
-			 asked, device, device);
+		snprintf(buffer, size,
+			 "%s: %s asked, but device %s was never "
+			 "calibrated: run 'penstock device calibrate %s'",
+			 key, asked, device, device);
 		break;
 	}
 	used = strlen(buffer);

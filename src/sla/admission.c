@@ -41,7 +41,8 @@ struct admission {
 	uint32_t reserved, best_effort;
 };
 
-int admission_create(unsigned int usable_milli, struct admission **ret_admission)
+int admission_create(unsigned int usable_milli,
+		     struct admission **ret_admission)
 {
 	struct admission *admission;
 	int r;
@@ -87,10 +88,11 @@ static void find_demand(const struct sla *sla, enum sla_metric metric,
 {
 	const uint64_t costs[SLA_DIRECTIONS] = {
 		[SLA_TOTAL] = cost[0] > cost[1] ? cost[0] : cost[1],
-		[SLA_READ] = cost[0], [SLA_WRITE] = cost[1],
+		[SLA_READ] = cost[0],
+		[SLA_WRITE] = cost[1],
 	};
-	const struct sla_spec *specs[SLA_DIRECTIONS] = { NULL };
-	u128 times[SLA_DIRECTIONS] = { 0 };
+	const struct sla_spec *specs[SLA_DIRECTIONS] = {NULL};
+	u128 times[SLA_DIRECTIONS] = {0};
 	enum sla_direction named = SLA_TOTAL;
 
 	for (unsigned int i = 0; i < sla->count; i++) {
@@ -104,11 +106,12 @@ static void find_demand(const struct sla *sla, enum sla_metric metric,
 	}
 	if (times[SLA_READ] + times[SLA_WRITE] > times[SLA_TOTAL])
 		named = times[SLA_READ] < times[SLA_WRITE] ? SLA_WRITE :
-			SLA_READ;
+							     SLA_READ;
 	*ret_demand = (struct demand){
 		.time = named == SLA_TOTAL ? times[SLA_TOTAL] :
-			times[SLA_READ] + times[SLA_WRITE],
-		.named = specs[named], .named_time = times[named],
+					     times[SLA_READ] + times[SLA_WRITE],
+		.named = specs[named],
+		.named_time = times[named],
 		.named_cost = costs[named],
 	};
 }
@@ -132,7 +135,7 @@ static u128 time_of(const struct admission *admission, const struct sla *sla)
 static bool concerns(const struct sla_spec *spec, unsigned int d)
 {
 	return spec->direction == SLA_TOTAL ||
-	       spec->direction == (d == 0 ? SLA_READ : SLA_WRITE);
+		spec->direction == (d == 0 ? SLA_READ : SLA_WRITE);
 }
 
 /* Time that may be promised while one latency is to hold; 0: it can't. */
@@ -179,14 +182,14 @@ static u128 allow_all(const struct admission *admission,
 static u128 usable(const struct admission *admission, u128 time)
 {
 	return time * admission->usable_milli * admission->correction_milli /
-	       1000000;
+		1000000;
 }
 
 /* ... and what must be measured for 'time' to be promised. */
 static u128 needed(const struct admission *admission, u128 time)
 {
-	const unsigned int milli2 = admission->usable_milli *
-		admission->correction_milli;
+	const unsigned int milli2 =
+		admission->usable_milli * admission->correction_milli;
 
 	if (milli2 == 0)
 		return time > 0 ? (u128)SECOND * 2 : 0;
@@ -199,11 +202,14 @@ static int refuse(enum admission_reason reason, const struct sla_spec *spec,
 	if (!reterr)
 		return -ENOSPC;
 	*reterr = (struct admission_refusal){
-		.reason = reason, .metric = spec->metric,
-		.direction = spec->direction, .percentile = spec->percentile,
-		.asked = spec->value, .available = available,
-		.shortfall = available > spec->value ?
-			available - spec->value : spec->value - available,
+		.reason = reason,
+		.metric = spec->metric,
+		.direction = spec->direction,
+		.percentile = spec->percentile,
+		.asked = spec->value,
+		.available = available,
+		.shortfall = available > spec->value ? available - spec->value :
+						       spec->value - available,
 	};
 	return -ENOSPC;
 }
@@ -250,9 +256,12 @@ static int refuse_rate(const struct admission *admission, const struct sla *sla,
 
 	find_demands(admission, sla, &requests, &bytes);
 	worse = bytes.time > requests.time ? &bytes : &requests;
-	others = worse->time - worse->named_time;	/* the other direction */
-	return refuse(ADMISSION_RATE, worse->named, left > others ?
-		      (uint64_t)((left - others) / worse->named_cost) : 0,
+	/* What the other direction takes. */
+	others = worse->time - worse->named_time;
+	return refuse(ADMISSION_RATE, worse->named,
+		      left > others ?
+			      (uint64_t)((left - others) / worse->named_cost) :
+			      0,
 		      reterr);
 }
 
@@ -273,7 +282,8 @@ static uint64_t least_latency(const struct admission *admission,
 
 		if (!concerns(spec, d))
 			continue;
-		at_ns = capacity_latency_ns(curve, spec->percentile,
+		at_ns = capacity_latency_ns(
+			curve, spec->percentile,
 			(uint64_t)((measured * most + SECOND - 1) / SECOND));
 		if (at_ns > least_ns)
 			least_ns = at_ns;
@@ -296,12 +306,14 @@ static int refuse_latency(const struct admission *admission,
 		if (spec->metric != SLA_LATENCY)
 			continue;
 		least_ns = least_latency(admission, spec, time);
-		if (!worst || (least_ns > spec->value &&
-			       least_ns - spec->value > worst_gap_ns)) {
+		if (!worst ||
+		    (least_ns > spec->value &&
+		     least_ns - spec->value > worst_gap_ns)) {
 			worst = spec;
 			worst_ns = least_ns;
 			worst_gap_ns = least_ns > spec->value ?
-				least_ns - spec->value : 0;
+				least_ns - spec->value :
+				0;
 		}
 	}
 	assert(worst);	/* only called if there is one */
@@ -326,8 +338,8 @@ static int check(const struct admission *admission, const struct admitted *old,
 			    replaces ? &old->latencies : NULL, &others);
 	promised = admission->promised - (replaces ? old->time : 0);
 	time = time_of(admission, request->sla);
-	by_others = usable(admission, allow_all(admission, others.specs,
-						others.count));
+	by_others = usable(admission,
+			   allow_all(admission, others.specs, others.count));
 	by_own = allow_all(admission, request->sla->specs, request->sla->count);
 	if (by_own == 0)	/* not even for one request at a time */
 		return refuse_latency(admission, request->sla, 0, reterr);
@@ -335,7 +347,8 @@ static int check(const struct admission *admission, const struct admitted *old,
 	if (promised + time > by_others && time > 0)
 		return refuse_rate(admission, request->sla,
 				   by_others > promised ? by_others - promised :
-				   0, reterr);
+							  0,
+				   reterr);
 	if (promised + time > by_own && by_own < usable(admission, SECOND))
 		return refuse_latency(admission, request->sla, promised + time,
 				      reterr);
@@ -470,7 +483,8 @@ int admission_set_capacity(struct admission *admission,
 	for (unsigned int d = 0; d < 2; d++) {
 		const struct capacity_curve *curve = &capacity->direction[d];
 
-		admission->request_time[d] = SECOND / capacity_iops(curve, 0, 0);
+		admission->request_time[d] =
+			SECOND / capacity_iops(curve, 0, 0);
 		admission->byte_time[d] = SECOND / curve->bytes_per_s;
 	}
 	admission->promised = 0;
@@ -485,7 +499,7 @@ int admission_set_capacity(struct admission *admission,
 
 void admission_set_correction(struct admission *admission, unsigned int milli)
 {
-	/* Beyond twice of what was measured it is the measuring that is wrong. */
+	/* Beyond twice the measured, the measuring is what is wrong. */
 	admission->correction_milli = milli < 2000 ? milli : 2000;
 }
 
@@ -519,16 +533,16 @@ void admission_report(const struct admission *admission,
 	*ret_report = (struct admission_report){
 		.reserved = admission->reserved,
 		.best_effort = admission->best_effort,
-		.promised_ppm = promised < UINT32_MAX ?
-			(uint32_t)promised : UINT32_MAX,
+		.promised_ppm =
+			promised < UINT32_MAX ? (uint32_t)promised : UINT32_MAX,
 		.allowed_ppm = (uint32_t)(allowed / ppm),
 		.is_over = admission->promised > allowed,
 	};
 }
 
-const struct admission_place *
-admission_find(const struct admission_place *places, size_t count,
-	       const struct admission_request *request)
+const struct admission_place *admission_find(
+	const struct admission_place *places, size_t count,
+	const struct admission_request *request)
 {
 	const struct admission_place *best = NULL;
 	u128 best_left = 0;

@@ -67,8 +67,7 @@ int admission_set_capacity(struct admission *admission,
 			   const struct capacity *capacity,
 			   struct error *reterr);
 /* Capacity as it is, in thousandths of what was measured. */
-void admission_set_correction(struct admission *admission,
-			      unsigned int milli);
+void admission_set_correction(struct admission *admission, unsigned int milli);
 
 /* Returns 0 with '*ret_admitted', which is released by admission_release;
  * -ENOSPC: refused, with '*reterr_refusal' filled (NULL: nobody asks);
@@ -111,9 +110,9 @@ struct admission_place {
 };
 /* The one with the most time left that could hold 'request' (its size is not
  * looked at, each place has its own), or NULL.  O(places). */
-const struct admission_place *
-admission_find(const struct admission_place *places, size_t count,
-	       const struct admission_request *request);
+const struct admission_place *admission_find(
+	const struct admission_place *places, size_t count,
+	const struct admission_request *request);
 
 /* "iops: 12000 asked, 8000 left on device d0 (short by 4000); vdev vd7 on
  * endpoint ep1 could hold it".  'place' may be NULL.  Writes at most 'size'

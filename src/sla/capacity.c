@@ -73,11 +73,13 @@ uint64_t capacity_latency_ns(const struct capacity_curve *curve,
 			/* Rounded up, so that the rate is reached. */
 			wide = late_ns - percentile_ns(before, tenths);
 			if (point->iops > before->iops)
-				part_ns = (uint64_t)
-					(((unsigned __int128)wide *
-					  (iops - before->iops) +
-					  (point->iops - before->iops - 1)) /
-					 (point->iops - before->iops));
+				part_ns = (uint64_t)(((unsigned __int128)wide *
+							      (iops -
+							       before->iops) +
+						      (point->iops -
+						       before->iops - 1)) /
+						     (point->iops -
+						      before->iops));
 			part_ns += percentile_ns(before, tenths);
 			return part_ns > least_ns ? part_ns : least_ns;
 		}
@@ -89,13 +91,14 @@ uint64_t capacity_latency_ns(const struct capacity_curve *curve,
 
 int capacity_check(const struct capacity *capacity, struct error *reterr)
 {
-	static const char *const names[2] = { "read", "write" };
+	static const char *const names[2] = {"read", "write"};
 
 	for (unsigned int d = 0; d < 2; d++) {
 		const struct capacity_curve *curve = &capacity->direction[d];
 
 		if (curve->count == 0 || curve->count > CAPACITY_POINTS)
-			return error_set(reterr, -EINVAL, "%s: %u points "
+			return error_set(reterr, -EINVAL,
+					 "%s: %u points "
 					 "measured, 1 to %u make a table",
 					 names[d], curve->count,
 					 CAPACITY_POINTS);
@@ -111,10 +114,11 @@ int capacity_check(const struct capacity *capacity, struct error *reterr)
 			    point->p95_ns > point->p99_ns ||
 			    point->p99_ns > CAPACITY_TIME_MAX_NS ||
 			    (i > 0 && point->depth <= point[-1].depth))
-				return error_set(reterr, -EINVAL, "%s: point "
+				return error_set(reterr, -EINVAL,
+						 "%s: point "
 						 "%u of the table cannot have "
-						 "been measured", names[d],
-						 i + 1);
+						 "been measured",
+						 names[d], i + 1);
 		}
 	}
 	return 0;

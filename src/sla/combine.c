@@ -31,14 +31,14 @@ struct combine {
 static bool is_shared(const struct sla_spec *spec)
 {
 	return spec->metric == SLA_LATENCY || spec->metric == SLA_JITTER ||
-	       spec->metric == SLA_LOSS;
+		spec->metric == SLA_LOSS;
 }
 
 /* Orders specifications by metric, direction, percentile. */
 static uint32_t key(const struct sla_spec *spec)
 {
 	return (uint32_t)spec->metric << 24 | (uint32_t)spec->direction << 16 |
-	       spec->percentile;
+		spec->percentile;
 }
 
 /* Where the slot of 'spec' is, or would be. */
@@ -86,7 +86,7 @@ static int add_spec(struct combine *set, const struct sla_spec *spec)
 {
 	const unsigned int i = find(set, spec);
 	struct slot *slot = &set->slots[i];
-	struct counted values = { NULL };
+	struct counted values = {NULL};
 	const bool is_new = !has(set, i, spec);
 	int r = 0;
 
@@ -96,7 +96,7 @@ static int add_spec(struct combine *set, const struct sla_spec *spec)
 		return r;
 	if (is_new) {
 		memmove(slot + 1, slot, (set->count - i) * sizeof(*slot));
-		*slot = (struct slot){ .spec = *spec, .values = values };
+		*slot = (struct slot){.spec = *spec, .values = values};
 		set->count++;
 	}
 	slot->processes++;
@@ -115,8 +115,8 @@ static void remove_spec(struct combine *set, const struct sla_spec *spec)
 	assert(has(set, i, spec) && slot->sum >= spec->value);
 	slot->sum -= spec->value;
 	if (is_shared(spec)) {
-		const bool is_there = counted_remove(&slot->values,
-						     spec->value);
+		const bool is_there =
+			counted_remove(&slot->values, spec->value);
 
 		assert(is_there);
 	}

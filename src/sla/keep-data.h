@@ -25,7 +25,7 @@ struct keep_meter {
 	uint64_t per_byte;	/* 1/2^32 ns that one byte stands for */
 	/* When a server of exactly this rate would have done all that came. */
 	uint64_t owed_until;
-	uint64_t idle;		/* time in which that server had nothing to do */
+	uint64_t idle;		/* time when that server had no work */
 	uint64_t conform_until;	/* GCRA: theoretical arrival time */
 	uint8_t directions;	/* bit 0: reads, bit 1: writes */
 	uint8_t counts_bytes;
@@ -58,7 +58,7 @@ struct keep_flow {
 	uint32_t largest_bytes;		/* request of this minute */
 	/* As the window began. */
 	uint64_t waiting_bytes;
-	uint64_t stuck_since_ns;	/* nothing was completed since then ... */
+	uint64_t stuck_since_ns;	/* nothing has ended since ... */
 	uint32_t stuck;			/* ... and so many waited already */
 	uint32_t conforming_waiting;
 	uint32_t largest_before_bytes;	/* of the minute before */
@@ -68,7 +68,7 @@ struct keep_flow {
 
 struct keep_second {
 	uint32_t bad[SLA_SPECS_MAX];	/* windows broken, or requests late */
-	uint8_t judged[SLA_SPECS_MAX];	/* windows in which something was owed */
+	uint8_t judged[SLA_SPECS_MAX];	/* windows in which it owed */
 	uint8_t windows, windows_broken;	/* any specification */
 	uint8_t unused[2];
 	uint32_t conforming[2];		/* requests completed, by direction */

@@ -15,14 +15,14 @@
 static void copy_shared(const struct keep *shared, struct keep *ret_copy)
 {
 	for (unsigned int i = 0; i < COPY_TRIES; i++) {
-		const uint32_t version = __atomic_load_n(&shared->version,
-							 __ATOMIC_ACQUIRE);
+		const uint32_t version =
+			__atomic_load_n(&shared->version, __ATOMIC_ACQUIRE);
 
 		memcpy(ret_copy, shared, sizeof(*ret_copy));
 		__atomic_thread_fence(__ATOMIC_ACQUIRE);
 		if ((version & 1) == 0 &&
 		    __atomic_load_n(&shared->version, __ATOMIC_RELAXED) ==
-		    version)
+			    version)
 			break;
 	}
 }
@@ -115,7 +115,8 @@ static uint32_t find_window(const struct keep *keep, uint64_t now_ns)
 static enum keep_verdict judge_latency(const struct sla_spec *spec,
 				       uint64_t conforming, uint64_t late)
 {
-	const uint64_t all = conforming > KEEP_CONFORMING_MIN ? conforming :
+	const uint64_t all = conforming > KEEP_CONFORMING_MIN ?
+		conforming :
 		KEEP_CONFORMING_MIN;
 
 	/* Broken even if all that are still to come are in time? */

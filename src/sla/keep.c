@@ -56,7 +56,8 @@ static inline uint64_t cost(const struct keep_meter *meter, uint32_t bytes)
 static uint64_t cost_many(const struct keep_meter *meter, uint64_t amount)
 {
 	return meter->counts_bytes ?
-		cap(((unsigned __int128)meter->per_byte * amount) >> TICK_BITS) :
+		cap(((unsigned __int128)meter->per_byte * amount) >>
+		    TICK_BITS) :
 		cap((unsigned __int128)meter->per_request * amount);
 }
 
@@ -126,7 +127,8 @@ static enum span close_meter(const struct keep *keep, struct keep_meter *meter)
 				 &meter->failed);
 	meter->windows++;
 	meter->conform_until -= meter->conform_until < WINDOW_TICKS ?
-		meter->conform_until : WINDOW_TICKS;
+		meter->conform_until :
+		WINDOW_TICKS;
 	if (meter->owed_until < WINDOW_TICKS) {
 		meter->idle += WINDOW_TICKS - meter->owed_until;
 		meter->owed_until = 0;
@@ -136,11 +138,12 @@ static enum span close_meter(const struct keep *keep, struct keep_meter *meter)
 	span_ns = meter->windows * KEEP_WINDOW_NS;
 	if (meter->windows < SPAN_WINDOWS_MAX &&
 	    (unsigned __int128)meter->rate_per_s * span_ns <
-	    (unsigned __int128)one * 2 * SECOND_NS)
+		    (unsigned __int128)one * 2 * SECOND_NS)
 		return SPAN_OPEN;
 
 	idle_ns = (meter->idle + (UINT64_C(1) << TICK_BITS) - 1) >> TICK_BITS;
-	owed = idle_ns >= span_ns ? 0 :
+	owed = idle_ns >= span_ns ?
+		0 :
 		(uint64_t)((unsigned __int128)meter->rate_per_s *
 			   (span_ns - idle_ns) / SECOND_NS);
 	offered = waiting + meter->done + meter->failed;
@@ -264,8 +267,8 @@ static void end_writing(struct keep *keep)
 	__atomic_store_n(&keep->version, keep->version + 1, __ATOMIC_RELEASE);
 }
 
-__attribute__((noinline))
-void keep_close_windows(struct keep *keep, uint64_t now_ns)
+__attribute__((noinline)) void keep_close_windows(struct keep *keep,
+						  uint64_t now_ns)
 {
 	if (now_ns < keep->window_end_ns)
 		return;
@@ -274,8 +277,9 @@ void keep_close_windows(struct keep *keep, uint64_t now_ns)
 	/* What is older than all that is remembered needs no looking at. */
 	if (now_ns - keep->window_end_ns > (KEEP_SECONDS + 1) * SECOND_NS &&
 	    now_ns > keep->window_end_ns)
-		enter_window(keep, now_ns - now_ns % SECOND_NS -
-			     KEEP_SECONDS * SECOND_NS);
+		enter_window(keep,
+			     now_ns - now_ns % SECOND_NS -
+				     KEEP_SECONDS * SECOND_NS);
 	while (now_ns >= keep->window_end_ns) {
 		if (is_at_rest(keep)) {
 			enter_window(keep, now_ns - now_ns % KEEP_WINDOW_NS);
@@ -289,9 +293,11 @@ void keep_close_windows(struct keep *keep, uint64_t now_ns)
 /* What 'sla' promises, into meters and bounds. */
 static void promise(struct keep *keep, const struct sla *sla)
 {
-	uint64_t strictest_ns[2] = { UINT64_MAX, UINT64_MAX };
+	uint64_t strictest_ns[2] = {UINT64_MAX, UINT64_MAX};
 	static const uint8_t masks[SLA_DIRECTIONS] = {
-		[SLA_TOTAL] = BOTH, [SLA_READ] = 1, [SLA_WRITE] = 2,
+		[SLA_TOTAL] = BOTH,
+		[SLA_READ] = 1,
+		[SLA_WRITE] = 2,
 	};
 
 	keep->sla = *sla;
@@ -301,13 +307,15 @@ static void promise(struct keep *keep, const struct sla *sla)
 
 		if (spec->metric == SLA_LATENCY) {
 			keep->bounds[keep->bounds_count++] =
-				(struct keep_bound){ .latency_ns = spec->value,
-					.directions = mask, .spec = (uint8_t)i };
+				(struct keep_bound){.latency_ns = spec->value,
+						    .directions = mask,
+						    .spec = (uint8_t)i};
 			for (unsigned int d = 0; d < 2; d++)
 				if ((mask >> d & 1) &&
 				    spec->value < strictest_ns[d])
 					strictest_ns[d] = spec->value;
-		} else if (spec->metric == SLA_IOPS || spec->metric == SLA_OPS ||
+		} else if (spec->metric == SLA_IOPS ||
+			   spec->metric == SLA_OPS ||
 			   spec->metric == SLA_BANDWIDTH) {
 			struct keep_meter *meter =
 				&keep->meters[keep->meters_count++];
@@ -317,17 +325,18 @@ static void promise(struct keep *keep, const struct sla *sla)
 			meter->spec = (uint8_t)i;
 			meter->counts_bytes = spec->metric == SLA_BANDWIDTH;
 			if (meter->counts_bytes)
-				meter->per_byte = (SECOND_NS << 32) /
-					spec->value;
+				meter->per_byte =
+					(SECOND_NS << 32) / spec->value;
 			else
-				meter->per_request = (SECOND_NS << TICK_BITS) /
-					spec->value;
+				meter->per_request =
+					(SECOND_NS << TICK_BITS) / spec->value;
 		}
 	}
 	for (unsigned int d = 0; d < 2; d++)
-		keep->flows[d].burst = strictest_ns[d] == UINT64_MAX ? 0 :
-			cap((unsigned __int128)strictest_ns[d] <<
-			    (TICK_BITS - 1));
+		keep->flows[d].burst = strictest_ns[d] == UINT64_MAX ?
+			0 :
+			cap((unsigned __int128)strictest_ns[d]
+			    << (TICK_BITS - 1));
 	keep->is_promised = keep->meters_count + keep->bounds_count > 0;
 	keep->is_simple = keep->meters_count == 0 ||
 		(keep->meters_count == 1 && !keep->meters[0].counts_bytes);
@@ -363,8 +372,8 @@ static void start(struct keep *keep, const struct sla *sla,
 					 &none, &none);
 		/* Nothing is owed for the part of the window that is over. */
 		start_span(meter, waiting);
-		meter->owed_until = cap((unsigned __int128)meter->owed_until +
-					at);
+		meter->owed_until =
+			cap((unsigned __int128)meter->owed_until + at);
 		meter->idle = at;
 	}
 	end_writing(keep);
@@ -377,7 +386,7 @@ void keep_reset(struct keep *keep, const struct sla *sla, uint64_t now_ns)
 
 void keep_update(struct keep *keep, const struct sla *sla, uint64_t now_ns)
 {
-	const struct keep_flow flows[2] = { keep->flows[0], keep->flows[1] };
+	const struct keep_flow flows[2] = {keep->flows[0], keep->flows[1]};
 
 	if (!sla || sla->count == 0 || !sla_equal(sla, &keep->sla))
 		start(keep, sla, flows, now_ns);
@@ -429,8 +438,9 @@ static inline void count_arrival(struct keep_flow *flow, uint32_t bytes,
 }
 
 /* The first of a window, or several rates, or bytes. */
-static __attribute__((noinline))
-bool arrive_any(struct keep *keep, bool write, uint32_t bytes, uint64_t now_ns)
+static __attribute__((noinline)) bool arrive_any(struct keep *keep, bool write,
+						 uint32_t bytes,
+						 uint64_t now_ns)
 {
 	struct keep_flow *flow = &keep->flows[write];
 	const uint8_t mask = (uint8_t)(1U << write);
@@ -472,8 +482,8 @@ bool keep_arrive_promised(struct keep *keep, bool write, uint32_t bytes,
 		if (keep->bounds_count > 0)
 			is_conforming = until <= at + flow->burst;
 		if (keep->bounds_count > 0 && is_conforming)
-			meter->conform_until = meter->per_request +
-				(until < at ? at : until);
+			meter->conform_until =
+				meter->per_request + (until < at ? at : until);
 	}
 	count_arrival(flow, bytes, is_conforming);
 	return is_conforming;
@@ -504,10 +514,9 @@ static inline void leave(struct keep *keep, unsigned int direction,
 	}
 }
 
-static inline void done_in_window(struct keep *keep, bool write,
-				  uint32_t count, uint64_t bytes,
-				  uint32_t conforming, uint64_t latency_ns,
-				  uint64_t now_ns)
+static inline void done_in_window(struct keep *keep, bool write, uint32_t count,
+				  uint64_t bytes, uint32_t conforming,
+				  uint64_t latency_ns, uint64_t now_ns)
 {
 	struct keep_flow *flow = &keep->flows[write];
 	struct keep_bound *const end = &keep->bounds[keep->bounds_count];
@@ -522,10 +531,9 @@ static inline void done_in_window(struct keep *keep, bool write,
 	leave(keep, write, count, now_ns);
 }
 
-static __attribute__((noinline, cold))
-void done_in_next(struct keep *keep, bool write, uint32_t count,
-		  uint64_t bytes, uint32_t conforming, uint64_t latency_ns,
-		  uint64_t now_ns)
+static __attribute__((noinline, cold)) void done_in_next(
+	struct keep *keep, bool write, uint32_t count, uint64_t bytes,
+	uint32_t conforming, uint64_t latency_ns, uint64_t now_ns)
 {
 	keep_close_windows(keep, now_ns);
 	done_in_window(keep, write, count, bytes, conforming, latency_ns,

@@ -37,7 +37,6 @@
 #define KEEP_SECONDS_MIN	10U	/* what it judges if enough came */
 #define KEEP_CONFORMING_MIN	1000U
 
-
 /* Forget everything, and promise 'sla' from now on (NULL: nothing).  The
  * struct may hold anything before. */
 void keep_reset(struct keep *keep, const struct sla *sla, uint64_t now_ns);
@@ -68,10 +67,9 @@ static inline bool keep_arrive(struct keep *keep, bool write, uint32_t bytes,
 /* 'count' requests of 'bytes' together, all of this latency, of which
  * 'conforming' conformed, were completed without error (the endpoint times
  * inline completions by rounds). */
-static inline void keep_done_many(struct keep *keep, bool write,
-				  uint32_t count, uint64_t bytes,
-				  uint32_t conforming, uint64_t latency_ns,
-				  uint64_t now_ns)
+static inline void keep_done_many(struct keep *keep, bool write, uint32_t count,
+				  uint64_t bytes, uint32_t conforming,
+				  uint64_t latency_ns, uint64_t now_ns)
 {
 	if (keep->is_promised)
 		keep_done_promised(keep, write, count, bytes, conforming,

@@ -13,8 +13,10 @@
 #define BLANKS		" \t"
 
 static const char *const names[] = {
-	[SCHED_READ_IOPS] = "read iops", [SCHED_WRITE_IOPS] = "write iops",
-	[SCHED_TOTAL_IOPS] = "iops", [SCHED_READ_BYTES] = "read bandwidth",
+	[SCHED_READ_IOPS] = "read iops",
+	[SCHED_WRITE_IOPS] = "write iops",
+	[SCHED_TOTAL_IOPS] = "iops",
+	[SCHED_READ_BYTES] = "read bandwidth",
 	[SCHED_WRITE_BYTES] = "write bandwidth",
 	[SCHED_TOTAL_BYTES] = "bandwidth",
 };
@@ -26,7 +28,7 @@ static_assert(SLA_RATE_MAX == SCHED_RATE_MAX,
 static bool is_bytes(unsigned int axis)
 {
 	return axis == SCHED_READ_BYTES || axis == SCHED_WRITE_BYTES ||
-	       axis == SCHED_TOTAL_BYTES;
+		axis == SCHED_TOTAL_BYTES;
 }
 
 /* Whether 'key' is the words of 'name', whatever blanks are around them. */
@@ -75,17 +77,19 @@ int sla_parse_limit_entry(const char *key, const char *text,
 	while (axis < SCHED_AXES && !is_key(key, names[axis]))
 		axis++;
 	if (axis == SCHED_AXES)
-		return error_set(reterr, -EINVAL, "'%.40s' can't be limited: "
+		return error_set(reterr, -EINVAL,
+				 "'%.40s' can't be limited: "
 				 "use [read|write] iops or bandwidth, or burst",
 				 key);
 	r = is_bytes(axis) ? units_parse_rate(text, &value, &reason) :
-		units_parse_count(text, &value, &reason);
+			     units_parse_count(text, &value, &reason);
 	if (r < 0)
 		return error_set(reterr, r, "%s: %s", names[axis], reason.text);
 	if (value == 0 || value > SCHED_RATE_MAX)
-		return error_set(reterr, -EINVAL, "%s: a limit of %.40s can't "
-				 "be kept; leave it out for none", names[axis],
-				 text);
+		return error_set(reterr, -EINVAL,
+				 "%s: a limit of %.40s can't "
+				 "be kept; leave it out for none",
+				 names[axis], text);
 	if (limits->limit_per_s[axis] > 0)
 		return error_set(reterr, -EINVAL, "%s is limited twice",
 				 names[axis]);
@@ -117,7 +121,7 @@ static int parse_entry(const char *text, size_t length,
 int sla_parse_limit(const char *text, struct sched_limits *limits,
 		    struct error *reterr)
 {
-	struct sched_limits parsed = { .burst_ns = limits->burst_ns };
+	struct sched_limits parsed = {.burst_ns = limits->burst_ns};
 
 	if (text[strspn(text, BLANKS)] == '\0') {
 		*limits = parsed;
@@ -166,33 +170,33 @@ char *sla_format_limit(const struct sched_limits *limits, char *buffer,
 }
 
 /* Every promise must be possible under every limit over it. */
-static int check_limits(const struct sched_params *params,
-			struct error *reterr)
+static int check_limits(const struct sched_params *params, struct error *reterr)
 {
 	static const struct {
 		enum sched_axis read, write, total;
 	} units[] = {
-		{ SCHED_READ_IOPS, SCHED_WRITE_IOPS, SCHED_TOTAL_IOPS },
-		{ SCHED_READ_BYTES, SCHED_WRITE_BYTES, SCHED_TOTAL_BYTES },
+		{SCHED_READ_IOPS, SCHED_WRITE_IOPS, SCHED_TOTAL_IOPS},
+		{SCHED_READ_BYTES, SCHED_WRITE_BYTES, SCHED_TOTAL_BYTES},
 	};
 	const uint64_t *promised = params->reservation_per_s;
 
 	for (unsigned int i = 0; i < 2; i++) {
-		const uint64_t sum = promised[units[i].read] +
-			promised[units[i].write];
+		const uint64_t sum =
+			promised[units[i].read] + promised[units[i].write];
 		const uint64_t total = promised[units[i].total];
 		const uint64_t least[][2] = {
-			{ units[i].read, promised[units[i].read] },
-			{ units[i].write, promised[units[i].write] },
-			{ units[i].total, sum > total ? sum : total },
+			{units[i].read, promised[units[i].read]},
+			{units[i].write, promised[units[i].write]},
+			{units[i].total, sum > total ? sum : total},
 		};
 
 		for (unsigned int j = 0; j < 3; j++) {
-			const uint64_t limit =
-				params->limit_per_s[least[j][0]];
+			const uint64_t limit = params->limit_per_s[least[j][0]];
 
 			if (limit > 0 && limit < least[j][1])
-				return error_set(reterr, -EINVAL, "%s: the "
+				return error_set(
+					reterr, -EINVAL,
+					"%s: the "
 					"limit is below what is promised; "
 					"raise it to %llu%s or promise less",
 					names[least[j][0]],
@@ -208,14 +212,16 @@ int sla_to_sched(const struct sla *sla, const struct sched_limits *limits,
 		 struct sched_params *ret_params, struct error *reterr)
 {
 	static const uint8_t iops_axes[SLA_DIRECTIONS] = {
-		[SLA_TOTAL] = SCHED_TOTAL_IOPS, [SLA_READ] = SCHED_READ_IOPS,
+		[SLA_TOTAL] = SCHED_TOTAL_IOPS,
+		[SLA_READ] = SCHED_READ_IOPS,
 		[SLA_WRITE] = SCHED_WRITE_IOPS,
 	};
 	static const uint8_t byte_axes[SLA_DIRECTIONS] = {
-		[SLA_TOTAL] = SCHED_TOTAL_BYTES, [SLA_READ] = SCHED_READ_BYTES,
+		[SLA_TOTAL] = SCHED_TOTAL_BYTES,
+		[SLA_READ] = SCHED_READ_BYTES,
 		[SLA_WRITE] = SCHED_WRITE_BYTES,
 	};
-	struct sched_params params = { .weight = weight };
+	struct sched_params params = {.weight = weight};
 	int r;
 
 	if (limits) {

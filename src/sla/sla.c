@@ -23,28 +23,32 @@ static const struct {
 	char *(*format)(char *buffer, size_t size, uint64_t value);
 	bool needs_unit;
 } metrics[] = {
-	[SLA_IOPS] = { "iops", SLA_AT_LEAST, true, false, false, SLA_RATE_MAX,
-		units_parse_count, units_format_count, false },
-	[SLA_BANDWIDTH] = { "bandwidth", SLA_AT_LEAST, true, false, false,
-		SLA_RATE_MAX, units_parse_rate, units_format_rate, true },
-	[SLA_LATENCY] = { "latency", SLA_AT_MOST, true, true, false,
-		SLA_TIME_MAX_NS, units_parse_duration, units_format_duration,
-		true },
-	[SLA_JITTER] = { "jitter", SLA_AT_MOST, false, false, false,
-		SLA_TIME_MAX_NS, units_parse_duration, units_format_duration,
-		true },
-	[SLA_LOSS] = { "loss", SLA_AT_MOST, false, false, true, 999999999,
-		units_parse_share, units_format_share, true },
-	[SLA_CAPACITY] = { "capacity", SLA_AT_LEAST, false, false, false,
-		UINT64_C(1) << 62, units_parse_size, units_format_size, true },
-	[SLA_OPS] = { "ops", SLA_AT_LEAST, false, false, false, SLA_RATE_MAX,
-		units_parse_count, units_format_count, false },
+	[SLA_IOPS] = {"iops", SLA_AT_LEAST, true, false, false, SLA_RATE_MAX,
+		      units_parse_count, units_format_count, false},
+	[SLA_BANDWIDTH] = {"bandwidth", SLA_AT_LEAST, true, false, false,
+			   SLA_RATE_MAX, units_parse_rate, units_format_rate,
+			   true},
+	[SLA_LATENCY] = {"latency", SLA_AT_MOST, true, true, false,
+			 SLA_TIME_MAX_NS, units_parse_duration,
+			 units_format_duration, true},
+	[SLA_JITTER] = {"jitter", SLA_AT_MOST, false, false, false,
+			SLA_TIME_MAX_NS, units_parse_duration,
+			units_format_duration, true},
+	[SLA_LOSS] = {"loss", SLA_AT_MOST, false, false, true, 999999999,
+		      units_parse_share, units_format_share, true},
+	[SLA_CAPACITY] = {"capacity", SLA_AT_LEAST, false, false, false,
+			  UINT64_C(1) << 62, units_parse_size,
+			  units_format_size, true},
+	[SLA_OPS] = {"ops", SLA_AT_LEAST, false, false, false, SLA_RATE_MAX,
+		     units_parse_count, units_format_count, false},
 };
 static_assert(sizeof(metrics) / sizeof(metrics[0]) == SLA_METRICS,
 	      "every metric is described");
 
 static const char *const directions[] = {
-	[SLA_TOTAL] = "", [SLA_READ] = "read", [SLA_WRITE] = "write",
+	[SLA_TOTAL] = "",
+	[SLA_READ] = "read",
+	[SLA_WRITE] = "write",
 };
 static_assert(sizeof(directions) / sizeof(directions[0]) == SLA_DIRECTIONS,
 	      "every direction has its word");
@@ -125,9 +129,11 @@ static int parse_key(const char *key, struct sla_spec *spec,
 	       !is_word(found, metrics[metric].name))
 		metric++;
 	if (!found || metric == SLA_METRICS)
-		return error_set(reterr, -EINVAL, "'%.60s' names no metric: use "
+		return error_set(reterr, -EINVAL,
+				 "'%.60s' names no metric: use "
 				 "iops, bandwidth, latency, jitter, loss, "
-				 "capacity or ops", key);
+				 "capacity or ops",
+				 key);
 	spec->metric = (uint8_t)metric;
 	spec->percentile = 0;
 	found = next_word(&rest, word);
@@ -137,11 +143,12 @@ static int parse_key(const char *key, struct sla_spec *spec,
 		spec->percentile = parse_percentile(found);
 	found = spec->percentile ? next_word(&rest, word) : NULL;
 	if (!found || *found != '\0')
-		return error_set(reterr, -EINVAL, "'%.60s': %s", key,
-				 metrics[metric].has_percentile ?
-				 "write the percentile as p50, p99.9 or max" :
-				 "nothing can stand behind this metric but the "
-				 "relation");
+		return error_set(
+			reterr, -EINVAL, "'%.60s': %s", key,
+			metrics[metric].has_percentile ?
+				"write the percentile as p50, p99.9 or max" :
+				"nothing can stand behind this metric but the "
+				"relation");
 	return 0;
 }
 
@@ -149,26 +156,30 @@ static int parse_key(const char *key, struct sla_spec *spec,
 static int parse_value(const char *key, const char *text, struct sla_spec *spec,
 		       struct error *reterr)
 {
-	const bool at_least =
-		metrics[spec->metric].relation == SLA_AT_LEAST;
+	const bool at_least = metrics[spec->metric].relation == SLA_AT_LEAST;
 	char head[WORD_MAX], word[WORD_MAX];
 	const char *rest = head;
 	const size_t length = strcspn(text, "<>=");
 	struct error reason;
 
 	if (length >= sizeof(head))
-		return error_set(reterr, -EINVAL, "'%.60s' is no relation and "
-				 "value", text);
+		return error_set(reterr, -EINVAL,
+				 "'%.60s' is no relation and "
+				 "value",
+				 text);
 	memcpy(head, text, length);
 	head[length] = '\0';
 	next_word(&rest, word);
 	if (word[0] != '\0') {
-		const uint16_t percentile = metrics[spec->metric].has_percentile
-			? parse_percentile(word) : 0;
+		const uint16_t percentile =
+			metrics[spec->metric].has_percentile ?
+			parse_percentile(word) :
+			0;
 
 		next_word(&rest, head);
 		if (percentile == 0 || spec->percentile != 0 || head[0] != '\0')
-			return error_set(reterr, -EINVAL, "'%.40s' cannot stand "
+			return error_set(reterr, -EINVAL,
+					 "'%.40s' cannot stand "
 					 "before the relation of '%.40s'",
 					 text, key);
 		spec->percentile = percentile;
@@ -177,14 +188,16 @@ static int parse_value(const char *key, const char *text, struct sla_spec *spec,
 		spec->percentile = SLA_PERCENTILE_DEFAULT;
 	text += length;
 	if (strncmp(text, at_least ? ">=" : "<=", 2) != 0)
-		return error_set(reterr, -EINVAL, "'%.40s %.40s' promises "
-				 "nothing: %s takes '%s'", key, text,
-				 metrics[spec->metric].name,
+		return error_set(reterr, -EINVAL,
+				 "'%.40s %.40s' promises "
+				 "nothing: %s takes '%s'",
+				 key, text, metrics[spec->metric].name,
 				 at_least ? ">=" : "<=");
 	spec->relation = (uint8_t)metrics[spec->metric].relation;
 	text += 2;
 	if (metrics[spec->metric].parse(text, &spec->value, &reason) < 0)
-		return error_set(reterr, -EINVAL, "%.60s: %s", key, reason.text);
+		return error_set(reterr, -EINVAL, "%.60s: %s", key,
+				 reason.text);
 	/* A number alone is a size in bytes elsewhere, but not in an SLA. */
 	if (metrics[spec->metric].needs_unit &&
 	    strspn(text, " \t.0123456789") == strlen(text))
@@ -196,7 +209,7 @@ static int parse_value(const char *key, const char *text, struct sla_spec *spec,
 static bool is_same_key(const struct sla_spec *a, const struct sla_spec *b)
 {
 	return a->metric == b->metric && a->direction == b->direction &&
-	       a->percentile == b->percentile;
+		a->percentile == b->percentile;
 }
 
 /* Everything about a specification that does not depend on its text. */
@@ -212,21 +225,22 @@ static int check_spec(const struct sla_spec *spec, struct error *reterr)
 		return error_set(reterr, -EINVAL, "%s has no %s of its own",
 				 metrics[spec->metric].name,
 				 directions[spec->direction]);
-	if (metrics[spec->metric].has_percentile ?
-	    spec->percentile == 0 || spec->percentile > SLA_PERCENTILE_MAX :
-	    spec->percentile != 0)
+	if ((spec->percentile != 0) != metrics[spec->metric].has_percentile ||
+	    spec->percentile > SLA_PERCENTILE_MAX)
 		return error_set(reterr, -EINVAL, "%s: wrong percentile",
 				 metrics[spec->metric].name);
 	if (spec->value == 0 && !metrics[spec->metric].has_zero)
-		return error_set(reterr, -EINVAL, "%s: zero promises nothing "
+		return error_set(reterr, -EINVAL,
+				 "%s: zero promises nothing "
 				 "that could be kept",
 				 metrics[spec->metric].name);
 	if (spec->value > metrics[spec->metric].value_max)
-		return error_set(reterr, -EINVAL, "%s: at most %s can be "
-				 "promised", metrics[spec->metric].name,
-				 sla_format_value(spec->metric,
-					metrics[spec->metric].value_max,
-					value, sizeof(value)));
+		return error_set(
+			reterr, -EINVAL, "%s: at most %s can be promised",
+			metrics[spec->metric].name,
+			sla_format_value(spec->metric,
+					 metrics[spec->metric].value_max, value,
+					 sizeof(value)));
 	return 0;
 }
 
@@ -251,7 +265,7 @@ static int append(struct sla *sla, const struct sla_spec *spec,
 int sla_parse_entry(const char *key, const char *text, struct sla *sla,
 		    struct error *reterr)
 {
-	struct sla_spec spec = { 0 };
+	struct sla_spec spec = {0};
 	int r = parse_key(key, &spec, reterr);
 
 	if (r < 0)
@@ -264,11 +278,13 @@ int sla_parse_entry(const char *key, const char *text, struct sla *sla,
 
 int sla_parse(const char *text, struct sla *ret_sla, struct error *reterr)
 {
-	struct sla sla = { .count = 0 };
+	struct sla sla = {.count = 0};
 
 	if (strlen(text) >= SLA_TEXT_MAX)
-		return error_set(reterr, -EINVAL, "an SLA of more than %u "
-				 "characters", SLA_TEXT_MAX - 1);
+		return error_set(reterr, -EINVAL,
+				 "an SLA of more than %u "
+				 "characters",
+				 SLA_TEXT_MAX - 1);
 	for (;;) {
 		char entry[SPEC_TEXT_MAX], key[SPEC_TEXT_MAX];
 		const size_t length = strcspn(text, ",");
@@ -276,12 +292,15 @@ int sla_parse(const char *text, struct sla *ret_sla, struct error *reterr)
 		int r;
 
 		if (length >= sizeof(entry))
-			return error_set(reterr, -EINVAL, "'%.40s...' is too "
-					 "long for one specification", text);
+			return error_set(reterr, -EINVAL,
+					 "'%.40s...' is too "
+					 "long for one specification",
+					 text);
 		memcpy(entry, text, length);
 		entry[length] = '\0';
 		if (strspn(entry, " \t") == length)
-			return error_set(reterr, -EINVAL, "empty: write "
+			return error_set(reterr, -EINVAL,
+					 "empty: write "
 					 "specifications like 'iops >= 500, "
 					 "latency <= 2 ms'");
 		key_length = strcspn(entry, "<>=");
@@ -303,7 +322,7 @@ int sla_parse(const char *text, struct sla *ret_sla, struct error *reterr)
 
 int sla_check(const struct sla *sla, struct error *reterr)
 {
-	struct sla copy = { .count = 0 };
+	struct sla copy = {.count = 0};
 
 	if (sla->count > SLA_SPECS_MAX)
 		return error_set(reterr, -EINVAL, "more than %u specifications",
@@ -362,11 +381,12 @@ char *sla_format_specs(const struct sla_spec *specs, unsigned int count,
 
 		sla_format_percentile(spec->percentile, percentile,
 				      sizeof(percentile));
-		length = (size_t)snprintf(buffer + used, size - used,
-			"%s%s%s%s%s%s %s %s", i > 0 ? ", " : "",
-			direction, *direction ? " " : "",
+		length = (size_t)snprintf(
+			buffer + used, size - used, "%s%s%s%s%s%s %s %s",
+			i > 0 ? ", " : "", direction, *direction ? " " : "",
 			metrics[spec->metric].name, *percentile ? " " : "",
-			percentile, spec->relation == SLA_AT_LEAST ? ">=" : "<=",
+			percentile,
+			spec->relation == SLA_AT_LEAST ? ">=" : "<=",
 			sla_format_value(spec->metric, spec->value, value,
 					 sizeof(value)));
 		if (length >= size - used) {

@@ -22,7 +22,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 static void try_sla(const char *text)
 {
 	char buffer[SLA_TEXT_MAX];
-	struct error error = { "" };
+	struct error error = {""};
 	struct sla sla, back;
 
 	if (sla_parse(text, &sla, &error) < 0) {
@@ -37,10 +37,10 @@ static void try_sla(const char *text)
 
 static void try_limit(const char *text)
 {
-	struct sched_limits limits = { .burst_ns = 0 };
-	struct sched_limits back = { .burst_ns = 0 };
+	struct sched_limits limits = {.burst_ns = 0};
+	struct sched_limits back = {.burst_ns = 0};
 	char buffer[LIMIT_TEXT_MAX];
-	struct error error = { "" };
+	struct error error = {""};
 
 	if (sla_parse_limit(text, &limits, &error) < 0) {
 		assert(error.text[0] != '\0');
@@ -59,11 +59,11 @@ static void try_units(const char *text)
 			     struct error *reterr);
 		char *(*format)(char *buffer, size_t size, uint64_t value);
 	} kinds[] = {
-		{ units_parse_count, units_format_count },
-		{ units_parse_size, units_format_size },
-		{ units_parse_rate, units_format_rate },
-		{ units_parse_duration, units_format_duration },
-		{ units_parse_share, units_format_share },
+		{units_parse_count, units_format_count},
+		{units_parse_size, units_format_size},
+		{units_parse_rate, units_format_rate},
+		{units_parse_duration, units_format_duration},
+		{units_parse_share, units_format_share},
 	};
 
 	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {

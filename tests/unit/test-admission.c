@@ -17,23 +17,26 @@
 
 /* 20,000 reads or 10,000 writes a second; 200 and 100 MB/s. */
 static const struct capacity disk = {
-	.direction = {
-		{ .count = 4, .bytes_per_s = 200000000, .points = {
-			{ 1, 5000, 200 * US, 400 * US },
-			{ 4, 14000, 500 * US, 1000 * US },
-			{ 16, 18000, 2000 * US, 3000 * US },
-			{ 64, 20000, 6000 * US, 9000 * US } } },
-		{ .count = 4, .bytes_per_s = 100000000, .points = {
-			{ 1, 4000, 250 * US, 500 * US },
-			{ 4, 8000, 700 * US, 1000 * US },
-			{ 16, 9000, 2500 * US, 4000 * US },
-			{ 64, 10000, 8000 * US, 9000 * US } } },
-	},
+	.direction =
+		{
+			{.count = 4,
+			 .bytes_per_s = 200000000,
+			 .points = {{1, 5000, 200 * US, 400 * US},
+				    {4, 14000, 500 * US, 1000 * US},
+				    {16, 18000, 2000 * US, 3000 * US},
+				    {64, 20000, 6000 * US, 9000 * US}}},
+			{.count = 4,
+			 .bytes_per_s = 100000000,
+			 .points = {{1, 4000, 250 * US, 500 * US},
+				    {4, 8000, 700 * US, 1000 * US},
+				    {16, 9000, 2500 * US, 4000 * US},
+				    {64, 10000, 8000 * US, 9000 * US}}},
+		},
 };
 
 static struct sla parsed(const char *text)
 {
-	struct error error = { "" };
+	struct error error = {""};
 	struct sla sla;
 
 	if (sla_parse(text, &sla, &error) != 0)
@@ -48,22 +51,23 @@ static struct admission *device(const struct capacity *capacity)
 	assert_int_equal(admission_create(ADMISSION_USABLE_MILLI, &admission),
 			 0);
 	if (capacity)
-		assert_int_equal(admission_set_capacity(admission, capacity,
-							NULL), 0);
+		assert_int_equal(
+			admission_set_capacity(admission, capacity, NULL), 0);
 	return admission;
 }
 
 static struct admitted *admit(struct admission *admission, const char *text)
 {
 	struct sla sla = parsed(text);
-	const struct admission_request request = { &sla, GIB, false };
+	const struct admission_request request = {&sla, GIB, false};
 	struct admission_refusal refusal;
 	struct admitted *admitted = NULL;
 	char reason[256];
 
 	if (admission_admit(admission, &request, &admitted, &refusal) != 0)
-		fail_msg("%s: %s", text, admission_explain(&refusal, "d0", NULL,
-			 reason, sizeof(reason)));
+		fail_msg("%s: %s", text,
+			 admission_explain(&refusal, "d0", NULL, reason,
+					   sizeof(reason)));
 	return admitted;
 }
 
@@ -71,16 +75,18 @@ static void expect_refused(struct admission *admission, const char *text,
 			   const char *expected)
 {
 	struct sla sla = parsed(text);
-	const struct admission_request request = { &sla, GIB, false };
-	struct admission_refusal refusal = { 0 }, same = { 0 };
+	const struct admission_request request = {&sla, GIB, false};
+	struct admission_refusal refusal = {0}, same = {0};
 	struct admitted *admitted = NULL;
 	char reason[256];
 
-	assert_int_equal(admission_admit(admission, &request, &admitted,
-					 &refusal), -ENOSPC);
+	assert_int_equal(
+		admission_admit(admission, &request, &admitted, &refusal),
+		-ENOSPC);
 	assert_null(admitted);
-	assert_string_equal(admission_explain(&refusal, "d0", NULL, reason,
-					      sizeof(reason)), expected);
+	assert_string_equal(
+		admission_explain(&refusal, "d0", NULL, reason, sizeof(reason)),
+		expected);
 	assert_int_equal(admission_what_if(admission, &request, &same),
 			 -ENOSPC);
 	assert_int_equal(same.reason, refusal.reason);
@@ -162,7 +168,8 @@ static void test_capacity_check(void **state)
 	bad = disk;
 	bad.direction[0].points[2].depth = 4;
 	assert_int_equal(capacity_check(&bad, &error), -EINVAL);
-	assert_string_equal(error.text, "read: point 3 of the table cannot "
+	assert_string_equal(error.text,
+			    "read: point 3 of the table cannot "
 			    "have been measured");
 }
 
@@ -173,23 +180,25 @@ static void test_admission_says_what_is_left(void **state)
 
 	(void)state;
 	expect_refused(admission, "read iops >= 12000",
-		"read iops: 12000 asked, 8000 left on device d0 "
-		"(short by 4000)");
+		       "read iops: 12000 asked, 8000 left on device d0 "
+		       "(short by 4000)");
 	/* Of writes half as many, and a total may be all writes. */
-	expect_refused(admission, "write iops >= 4001",
+	expect_refused(
+		admission, "write iops >= 4001",
 		"write iops: 4001 asked, 4000 left on device d0 (short by 1)");
-	expect_refused(admission, "iops >= 5k",
+	expect_refused(
+		admission, "iops >= 5k",
 		"iops: 5000 asked, 4000 left on device d0 (short by 1000)");
 	expect_refused(admission, "read iops >= 1000, write iops >= 5000",
-		"write iops: 5000 asked, 3500 left on device d0 "
-		"(short by 1500)");
+		       "write iops: 5000 asked, 3500 left on device d0 "
+		       "(short by 1500)");
 	expect_refused(admission, "bandwidth >= 50 MB/s, iops >= 10",
-		"bandwidth: 50 MB/s asked, 40 MB/s left on device d0 "
-		"(short by 10 MB/s)");
+		       "bandwidth: 50 MB/s asked, 40 MB/s left on device d0 "
+		       "(short by 10 MB/s)");
 	/* Exactly what is left fits, and then nothing more does. */
 	admit(admission, "read iops >= 8000, read bandwidth >= 80 MB/s");
 	expect_refused(admission, "read iops >= 1",
-		"read iops: 1 asked, 0 left on device d0 (short by 1)");
+		       "read iops: 1 asked, 0 left on device d0 (short by 1)");
 	/* E12: what is released is there again at once. */
 	admission_release(first);
 	admit(admission, "iops >= 5000");
@@ -211,21 +220,23 @@ static void test_admission_strictest_latency_counts(void **state)
 	assert_int_equal(report.promised_ppm, 30000);
 	assert_int_equal(report.reserved, 1);
 	expect_refused(admission, "read iops >= 12001",
-		"read iops: 12001 asked, 12000 left on device d0 "
-		"(short by 1)");
+		       "read iops: 12001 asked, 12000 left on device d0 "
+		       "(short by 1)");
 	admit(admission, "read iops >= 12000");
 	/* Without it 90 % may be promised. */
 	admission_release(strict);
-	expect_refused(admission, "read iops >= 6001",
+	expect_refused(
+		admission, "read iops >= 6001",
 		"read iops: 6001 asked, 6000 left on device d0 (short by 1)");
 	/* Its coming back is limited by what is promised. */
 	expect_refused(admission, "latency <= 1 ms, read iops >= 1200",
-		"latency p99: 1 ms asked, device d0 can hold 1333.5 us "
-		"beside all it has promised (short by 333.5 us)");
+		       "latency p99: 1 ms asked, device d0 can hold 1333.5 us "
+		       "beside all it has promised (short by 333.5 us)");
 	expect_refused(admission, "latency <= 400 us",
-		"latency p99: 400 us asked, device d0 can hold 500 us "
-		"beside all it has promised (short by 100 us)");
-	expect_refused(admission, "read latency p95 <= 199999 ns",
+		       "latency p99: 400 us asked, device d0 can hold 500 us "
+		       "beside all it has promised (short by 100 us)");
+	expect_refused(
+		admission, "read latency p95 <= 199999 ns",
 		"read latency p95: 199999 ns asked, device d0 can hold 200 us "
 		"beside all it has promised (short by 1 ns)");
 	admission_destroy(admission);
@@ -257,7 +268,8 @@ static void test_admission_what_a_disk_cannot_promise(void **state)
 		       "jitter: not served by a storage device");
 	expect_refused(admission, "loss <= 1 ppm",
 		       "loss: not served by a storage device");
-	expect_refused(admission, "capacity >= 10 GiB",
+	expect_refused(
+		admission, "capacity >= 10 GiB",
 		"capacity: 10 GiB asked, the vdev has 1 GiB (short by 9 GiB)");
 	admit(admission, "capacity >= 1 GiB");
 	admission_destroy(admission);
@@ -270,8 +282,8 @@ static void test_admission_needs_a_calibrated_device(void **state)
 	(void)state;
 	admit(admission, "capacity >= 1 MiB");
 	expect_refused(admission, "iops >= 1",
-		"iops: 1 asked, but device d0 was never calibrated: run "
-		"'penstock device calibrate d0'");
+		       "iops: 1 asked, but device d0 was never calibrated: run "
+		       "'penstock device calibrate d0'");
 	admission_destroy(admission);
 }
 
@@ -279,7 +291,7 @@ static void test_admission_best_effort_is_counted(void **state)
 {
 	struct admission *admission = device(&disk);
 	struct sla sla = parsed("read iops >= 10k");
-	const struct admission_request request = { &sla, GIB, true };
+	const struct admission_request request = {&sla, GIB, true};
 	struct admission_report report;
 	struct admitted *fits, *too_much;
 
@@ -305,18 +317,18 @@ static void test_admission_best_effort_is_counted(void **state)
 static void test_admission_update_replaces_in_one_step(void **state)
 {
 	struct admission *admission = device(&disk);
-	struct admitted *admitted = admit(admission,
-		"read iops >= 10k, latency <= 2 ms");
+	struct admitted *admitted =
+		admit(admission, "read iops >= 10k, latency <= 2 ms");
 	struct sla more = parsed("read iops >= 18k");
 	struct sla strict = parsed("read iops >= 10k, latency <= 1 ms");
-	struct admission_request request = { &more, GIB, false };
+	struct admission_request request = {&more, GIB, false};
 	struct admission_refusal refusal;
 
 	(void)state;
 	/* Its own old latency and rate are not in its way. */
 	assert_int_equal(admission_update(admitted, &request, &refusal), 0);
 	expect_refused(admission, "read iops >= 1",
-		"read iops: 1 asked, 0 left on device d0 (short by 1)");
+		       "read iops: 1 asked, 0 left on device d0 (short by 1)");
 	request.sla = &strict;
 	assert_int_equal(admission_update(admitted, &request, &refusal), 0);
 	more = parsed("read iops >= 18001");
@@ -326,7 +338,8 @@ static void test_admission_update_replaces_in_one_step(void **state)
 	assert_int_equal(refusal.available, 18000);
 	/* The old one stays. */
 	assert_true(sla_equal(admission_sla(admitted), &strict));
-	expect_refused(admission, "read iops >= 2601",
+	expect_refused(
+		admission, "read iops >= 2601",
 		"read iops: 2601 asked, 2600 left on device d0 (short by 1)");
 	admission_destroy(admission);
 }
@@ -343,10 +356,10 @@ static void test_admission_capacity_as_it_is(void **state)
 	admission_report(admission, &report);
 	assert_true(report.is_over);
 	expect_refused(admission, "read iops >= 1",
-		"read iops: 1 asked, 0 left on device d0 (short by 1)");
+		       "read iops: 1 asked, 0 left on device d0 (short by 1)");
 	/* Nothing was reserved by one that names no rate. */
 	expect_refused(admission, "read latency <= 100 ms, iops >= 1",
-		"iops: 1 asked, 0 left on device d0 (short by 1)");
+		       "iops: 1 asked, 0 left on device d0 (short by 1)");
 	admission_set_correction(admission, 1000);
 	for (unsigned int i = 0; i < 4; i++)
 		half.direction[0].points[i].iops /= 2;
@@ -367,11 +380,13 @@ static void test_admission_says_where_it_could_be_met(void **state)
 	struct admission *d0 = device(&disk), *d1 = device(&disk);
 	struct admission *d2 = device(&disk);
 	const struct admission_place places[] = {
-		{ "vd1", "ep0", GIB, d0 }, { "vd5", "ep1", GIB, d1 },
-		{ "vd7", "ep1", GIB, d2 }, { "vd8", "ep2", GIB / 2, d2 },
+		{"vd1", "ep0", GIB, d0},
+		{"vd5", "ep1", GIB, d1},
+		{"vd7", "ep1", GIB, d2},
+		{"vd8", "ep2", GIB / 2, d2},
 	};
 	struct sla sla = parsed("read iops >= 12000, capacity >= 1 GiB");
-	const struct admission_request request = { &sla, GIB, false };
+	const struct admission_request request = {&sla, GIB, false};
 	const struct admission_place *place;
 	struct admission_refusal refusal;
 	char reason[256];
@@ -382,8 +397,9 @@ static void test_admission_says_where_it_could_be_met(void **state)
 	assert_int_equal(admission_what_if(d0, &request, &refusal), -ENOSPC);
 	place = admission_find(places, 4, &request);
 	assert_ptr_equal(place, &places[2]);
-	assert_string_equal(admission_explain(&refusal, "d0", place, reason,
-					      sizeof(reason)),
+	assert_string_equal(
+		admission_explain(&refusal, "d0", place, reason,
+				  sizeof(reason)),
 		"read iops: 12000 asked, 8000 left on device d0 (short by "
 		"4000); vdev vd7 on endpoint ep1 could hold it");
 	assert_null(admission_find(places, 1, &request));
@@ -395,10 +411,13 @@ static void test_admission_says_where_it_could_be_met(void **state)
 static void random_sla(struct sla *sla)
 {
 	static const char *const texts[] = {
-		"read iops >= 7", "write iops >= 3, latency <= 2 ms",
-		"iops >= 5, latency <= 1500 us", "bandwidth >= 30 KB/s",
+		"read iops >= 7",
+		"write iops >= 3, latency <= 2 ms",
+		"iops >= 5, latency <= 1500 us",
+		"bandwidth >= 30 KB/s",
 		"read bandwidth >= 50 KB/s, read latency p95 <= 3 ms",
-		"read latency <= 7 ms", "iops >= 2, latency max <= 8 ms",
+		"read latency <= 7 ms",
+		"iops >= 2, latency max <= 8 ms",
 		"read iops >= 3, write iops >= 4, bandwidth >= 10 KB/s",
 	};
 
@@ -424,10 +443,11 @@ static void compare(const struct admission *admission,
 			continue;
 		{
 			const struct admission_request request = {
-				admission_sla(all[i]), GIB, false };
+				admission_sla(all[i]), GIB, false};
 
-			assert_int_equal(admission_admit(fresh, &request,
-							 &again, NULL), 0);
+			assert_int_equal(
+				admission_admit(fresh, &request, &again, NULL),
+				0);
 		}
 	}
 	admission_report(admission, &report);
@@ -438,8 +458,8 @@ static void compare(const struct admission *admission,
 	assert_false(report.is_over);
 	for (uint64_t asked = 1; asked < 20000; asked *= 3) {
 		struct sla sla = parsed("iops >= 1, latency <= 4 ms");
-		const struct admission_request request = { &sla, GIB, false };
-		struct admission_refusal a = { 0 }, b = { 0 };
+		const struct admission_request request = {&sla, GIB, false};
+		struct admission_refusal a = {0}, b = {0};
 
 		sla.specs[0].value = asked;
 		assert_int_equal(admission_what_if(admission, &request, &a),
@@ -462,7 +482,7 @@ static void random_changes(unsigned int count, unsigned int changes,
 	for (unsigned int n = 0; n < changes; n++) {
 		const unsigned int i = (unsigned int)random() % count;
 		struct sla sla;
-		const struct admission_request request = { &sla, GIB, false };
+		const struct admission_request request = {&sla, GIB, false};
 
 		random_sla(&sla);
 		if (!all[i])

@@ -14,7 +14,7 @@
 
 static struct sla parsed(const char *text)
 {
-	struct error error = { "" };
+	struct error error = {""};
 	struct sla sla;
 
 	if (sla_parse(text, &sla, &error) != 0)
@@ -37,8 +37,8 @@ static void test_combine_worked_example(void **state)
 {
 	struct sla process1 = parsed("iops >= 500, latency <= 2 ms");
 	struct sla process2 = parsed("iops >= 400, latency <= 1 ms");
-	struct sla process3 = parsed(
-		"iops >= 300, latency <= 3 ms, bandwidth >= 500 Mbps");
+	struct sla process3 =
+		parsed("iops >= 300, latency <= 3 ms, bandwidth >= 500 Mbps");
 	struct combine *set;
 
 	(void)state;
@@ -47,7 +47,8 @@ static void test_combine_worked_example(void **state)
 	assert_int_equal(combine_add(set, &process1), 0);
 	assert_int_equal(combine_add(set, &process2), 0);
 	assert_int_equal(combine_add(set, &process3), 0);
-	expect(set, "iops >= 1200, bandwidth >= 62.5 MB/s, latency p99 <= 1 ms");
+	expect(set,
+	       "iops >= 1200, bandwidth >= 62.5 MB/s, latency p99 <= 1 ms");
 	combine_remove(set, &process2);
 	expect(set, "iops >= 800, bandwidth >= 62.5 MB/s, latency p99 <= 2 ms");
 	combine_remove(set, &process3);
@@ -72,16 +73,19 @@ static void test_combine_each_kind_by_its_own(void **state)
 	assert_int_equal(combine_create(&set), 0);
 	assert_int_equal(combine_add(set, &a), 0);
 	assert_int_equal(combine_add(set, &b), 0);
-	expect(set, "iops >= 100, read iops >= 3, write iops >= 10, "
+	expect(set,
+	       "iops >= 100, read iops >= 3, write iops >= 10, "
 	       "latency p50 <= 2 ms, latency p99 <= 9 ms, "
 	       "read latency p99 <= 5 ms, capacity >= 1 GiB");
 	assert_int_equal(combine_add(set, &c), 0);
 	assert_int_equal(combine_add(set, &d), 0);
 	combine_remove(set, &a);
-	expect(set, "read iops >= 2, latency p50 <= 2 ms, latency p99 <= 9 ms, "
+	expect(set,
+	       "read iops >= 2, latency p50 <= 2 ms, latency p99 <= 9 ms, "
 	       "jitter <= 1 ms, loss <= 0.01 %, capacity >= 2 GiB, ops >= 10");
 	combine_remove(set, &d);
-	expect(set, "read iops >= 2, latency p50 <= 2 ms, latency p99 <= 9 ms, "
+	expect(set,
+	       "read iops >= 2, latency p50 <= 2 ms, latency p99 <= 9 ms, "
 	       "jitter <= 2 ms, loss <= 0.1 %, capacity >= 1 GiB, ops >= 7");
 	combine_destroy(set);
 }
@@ -103,7 +107,8 @@ static void test_combine_update_is_one_step(void **state)
 	assert_int_equal(combined.specs[0].value, 400);
 	assert_int_equal(combined.processes[0], 1);
 	assert_int_equal(combine_update(set, &a, &c), 0);
-	expect(set, "iops >= 500, latency p99 <= 2 ms, read latency p99 <= 1 ms");
+	expect(set,
+	       "iops >= 500, latency p99 <= 2 ms, read latency p99 <= 1 ms");
 	combine_get_without(set, &b, &combined);
 	assert_int_equal(combined.count, 2);
 	assert_int_equal(combined.specs[1].direction, SLA_READ);
@@ -159,10 +164,20 @@ static void test_combine_many_percentiles_are_refused(void **state)
 static void random_sla(struct sla *sla)
 {
 	static const char *const keys[] = {
-		"iops", "read iops", "write iops", "bandwidth",
-		"read bandwidth", "latency p50", "latency p99", "latency max",
-		"read latency p99", "write latency p95", "jitter", "loss",
-		"capacity", "ops",
+		"iops",
+		"read iops",
+		"write iops",
+		"bandwidth",
+		"read bandwidth",
+		"latency p50",
+		"latency p99",
+		"latency max",
+		"read latency p99",
+		"write latency p95",
+		"jitter",
+		"loss",
+		"capacity",
+		"ops",
 	};
 
 	sla->count = 0;
@@ -171,11 +186,12 @@ static void random_sla(struct sla *sla)
 		struct sla_spec *spec;
 
 		if (templates[i].count == 0) {
-			const char *value =
-				strstr(keys[i], "bandwidth") ? ">= 1 B/s" :
+			const char *value = strstr(keys[i], "bandwidth") ?
+				">= 1 B/s" :
 				strstr(keys[i], "capacity") ? ">= 1 B" :
-				strstr(keys[i], "loss") ? "<= 1 ppb" :
-				strstr(keys[i], "ops") ? ">= 1" : "<= 1 ns";
+				strstr(keys[i], "loss")	    ? "<= 1 ppb" :
+				strstr(keys[i], "ops")	    ? ">= 1" :
+							      "<= 1 ns";
 
 			assert_int_equal(sla_parse_entry(keys[i], value,
 							 &templates[i], NULL),
@@ -199,9 +215,12 @@ static void from_scratch(const struct sla *slas, const bool *used,
 	for (unsigned int i = 0; i < count; i++) {
 		for (unsigned int j = 0; used[i] && j < slas[i].count; j++) {
 			const struct sla_spec *spec = &slas[i].specs[j];
-			uint64_t *value = &values[spec->metric * 16U +
-				spec->direction * 5U +
-				(spec->percentile ? spec->percentile / 250U : 0)];
+			uint64_t *value =
+				&values[spec->metric * 16U +
+					spec->direction * 5U +
+					(spec->percentile ?
+						 spec->percentile / 250U :
+						 0)];
 
 			if (spec->relation == SLA_AT_LEAST)
 				*value += spec->value;
@@ -225,9 +244,11 @@ static void compare(const struct combine *set, const struct sla *slas,
 	for (unsigned int i = 0; i < combined.count; i++) {
 		const struct sla_spec *spec = &combined.specs[i];
 
-		assert_int_equal(spec->value, values[spec->metric * 16U +
-			spec->direction * 5U +
-			(spec->percentile ? spec->percentile / 250U : 0)]);
+		assert_int_equal(
+			spec->value,
+			values[spec->metric * 16U + spec->direction * 5U +
+			       (spec->percentile ? spec->percentile / 250U :
+						   0)]);
 		sum += spec->value;
 	}
 	assert_int_equal(sum, check);	/* nothing is missing */
@@ -251,7 +272,8 @@ static void random_changes(unsigned int count, unsigned int changes,
 			slas[i] = sla;
 			used[i] = true;
 		} else if (random() % 2) {
-			assert_int_equal(combine_update(set, &slas[i], &sla), 0);
+			assert_int_equal(combine_update(set, &slas[i], &sla),
+					 0);
 			slas[i] = sla;
 		} else {
 			combine_remove(set, &slas[i]);
@@ -282,8 +304,8 @@ static void test_combine_a_million_random_changes(void **state)
 
 static void test_counted_is_ordered(void **state)
 {
-	struct counted set = { NULL };
-	uint64_t times[512] = { 0 }, value;
+	struct counted set = {NULL};
+	uint64_t times[512] = {0}, value;
 
 	(void)state;
 	srandom(3);
@@ -292,8 +314,8 @@ static void test_counted_is_ordered(void **state)
 	for (unsigned int n = 0; n < 300000; n++) {
 		/* In order, in reverse, and at random. */
 		const unsigned int i = n < 1000 ? n % 512 :
-			n < 2000 ? 511 - n % 512 :
-			(unsigned int)random() % 512;
+			n < 2000		? 511 - n % 512 :
+						  (unsigned int)random() % 512;
 		unsigned int least = (unsigned int)random() % 512;
 
 		if (random() % 2 || n < 2000) {

@@ -136,7 +136,8 @@ static void test_keep_burst_at_the_end_of_a_window(void **state)
 	promise("iops >= 500", START - START % (100 * MS));
 	/* One waits nearly all the time, then fifty come at the last moment:
 	 * nobody could have served those, or was asked to. */
-	for (uint64_t now = end - 99 * MS; now < end - 10 * MS; now += 10 * MS) {
+	for (uint64_t now = end - 99 * MS; now < end - 10 * MS;
+	     now += 10 * MS) {
 		keep_arrive(&keep, false, 4096, now);
 		keep_done(&keep, false, 4096, true, 9 * MS, now + 9 * MS);
 	}
@@ -462,57 +463,64 @@ static void test_keep_judges_anything(void **state)
 	}
 }
 
+/* How long a server of exactly the promised rate takes. */
+static uint64_t service_ns(uint32_t bytes)
+{
+	const struct keep_meter *meter = &keep.meters[0];
+
+	return meter->counts_bytes ? bytes * S / meter->rate_per_s :
+				     S / meter->rate_per_s;
+}
+
+/* It does what it can until 'end_ns'. */
+struct server {
+	uint32_t queue[4096];
+	unsigned int head, tail;
+	uint64_t free_ns;
+};
+
+static void serve(struct server *server, uint64_t end_ns)
+{
+	while (server->head != server->tail && server->free_ns <= end_ns) {
+		keep_done(&keep, false, server->queue[server->head++ % 4096],
+			  true, 1, server->free_ns);
+		if (server->head != server->tail)
+			server->free_ns +=
+				service_ns(server->queue[server->head % 4096]);
+	}
+}
+
 /* A server of exactly the promised rate breaks nothing, whatever comes. */
 static void test_keep_exact_server_never_breaks(void **state)
 {
 	static const char *const texts[] = {
-		"iops >= 100", "iops >= 5", "bandwidth >= 1 MB/s",
-		"read iops >= 1000", "bandwidth >= 20 KB/s",
+		"iops >= 100",		"iops >= 5",
+		"bandwidth >= 1 MB/s",	"read iops >= 1000",
+		"bandwidth >= 20 KB/s",
 	};
 
 	(void)state;
 	srandom(7);
 	for (unsigned int round = 0; round < 400; round++) {
-		uint32_t queue[4096], bytes;
-		unsigned int head = 0, tail = 0;
-		uint64_t now = START, free_ns = START;
-		double pace;
+		struct server server = {.free_ns = START};
+		const double pace = 0.1 + (double)(random() % 300) / 100;
+		uint64_t now = START;
 
 		promise(texts[round % 5], now);
-		pace = 0.1 + (double)(random() % 300) / 100;
 		while (now < START + 15 * S) {
-			const struct keep_meter *meter = &keep.meters[0];
-			uint64_t next, cost_ns;
+			const uint32_t bytes = 512U << random() % 6;
 
-			bytes = 512U << random() % 6;
-			cost_ns = meter->counts_bytes ?
-				bytes * S / meter->rate_per_s + 1 :
-				S / meter->rate_per_s;
 			/* Bursts and pauses around the pace. */
-			next = now + (uint64_t)((double)cost_ns / pace *
-				(double)(random() % 200) / 100);
+			now += (uint64_t)((double)service_ns(bytes) / pace *
+					  (double)(random() % 200) / 100);
 			if (random() % 64 == 0)
-				next += (uint64_t)random() % S;
-			while (head != tail && free_ns <= next) {
-				now = free_ns;
-				bytes = queue[head++ % 4096];
-				keep_done(&keep, false, bytes, true, 1, now);
-				if (head != tail) {
-					bytes = queue[head % 4096];
-					free_ns = now + (meter->counts_bytes ?
-						bytes * S / meter->rate_per_s :
-						S / meter->rate_per_s);
-				}
-			}
-			now = next;
-			if (tail - head == 4096)
+				now += (uint64_t)random() % S;
+			serve(&server, now);
+			if (server.tail - server.head == 4096)
 				continue;
-			bytes = 512U << random() % 6;
-			if (head == tail)
-				free_ns = now + (meter->counts_bytes ?
-					bytes * S / meter->rate_per_s :
-					S / meter->rate_per_s);
-			queue[tail++ % 4096] = bytes;
+			if (server.head == server.tail)
+				server.free_ns = now + service_ns(bytes);
+			server.queue[server.tail++ % 4096] = bytes;
 			keep_arrive(&keep, false, bytes, now);
 		}
 		keep_close_windows(&keep, now);
@@ -528,7 +536,8 @@ int main(void)
 		cmocka_unit_test(test_keep_nothing_promised),
 		cmocka_unit_test(test_keep_promised_rate_delivered),
 		cmocka_unit_test(test_keep_less_than_promised_is_broken),
-		cmocka_unit_test(test_keep_one_bad_window_is_seen_for_ten_seconds),
+		cmocka_unit_test(
+			test_keep_one_bad_window_is_seen_for_ten_seconds),
 		cmocka_unit_test(test_keep_who_offers_less_is_not_violated),
 		cmocka_unit_test(test_keep_burst_at_the_end_of_a_window),
 		cmocka_unit_test(

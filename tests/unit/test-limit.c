@@ -12,9 +12,9 @@
 
 static void expect_text(const char *text, const char *expected)
 {
-	struct sched_limits limits = { .burst_ns = 0 };
+	struct sched_limits limits = {.burst_ns = 0};
 	char buffer[LIMIT_TEXT_MAX];
-	struct error error = { "" };
+	struct error error = {""};
 
 	if (sla_parse_limit(text, &limits, &error) != 0)
 		fail_msg("'%s': %s", text, error.text);
@@ -42,7 +42,7 @@ static void test_limit_every_way_of_writing(void **state)
 
 static void test_limit_longest_text_fits(void **state)
 {
-	struct sched_limits limits = { .burst_ns = 9999999999 };
+	struct sched_limits limits = {.burst_ns = 9999999999};
 	char buffer[LIMIT_TEXT_MAX];
 	struct error error;
 
@@ -52,27 +52,44 @@ static void test_limit_longest_text_fits(void **state)
 	sla_format_limit(&limits, buffer, sizeof(buffer));
 	memset(&limits, 0, sizeof(limits));
 	assert_int_equal(sla_parse_limit(buffer, &limits, &error), 0);
-	assert_true(limits.limit_per_s[SCHED_TOTAL_BYTES] == SCHED_RATE_MAX - 1);
+	assert_true(limits.limit_per_s[SCHED_TOTAL_BYTES] ==
+		    SCHED_RATE_MAX - 1);
 	assert_int_equal(limits.burst_ns, 9999999999);
 }
 
 static void test_limit_bad_text_is_refused(void **state)
 {
 	static const char *const texts[] = {
-		",", "iops", "iops <=", "iops >= 5", "iops < 5", "iops 0",
-		"2000", "iops 5,", "iops 5, iops 6", "latency <= 5 ms",
-		"read 5", "read write iops 5", "iops iops 5", "iops 5 MB/s",
-		"bandwidth 5", "bandwidth 5k", "burst 5", "burst 11 s",
-		"iops 5000G", "readiops 5", "read iops p99 5",
+		",",
+		"iops",
+		"iops <=",
+		"iops >= 5",
+		"iops < 5",
+		"iops 0",
+		"2000",
+		"iops 5,",
+		"iops 5, iops 6",
+		"latency <= 5 ms",
+		"read 5",
+		"read write iops 5",
+		"iops iops 5",
+		"iops 5 MB/s",
+		"bandwidth 5",
+		"bandwidth 5k",
+		"burst 5",
+		"burst 11 s",
+		"iops 5000G",
+		"readiops 5",
+		"read iops p99 5",
 		("iops                                                          "
 		 "                           5"),
 	};
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
-		struct sched_limits limits = { .limit_per_s = { 77 },
-			.burst_ns = 5 };
-		struct error error = { "" };
+		struct sched_limits limits = {.limit_per_s = {77},
+					      .burst_ns = 5};
+		struct error error = {""};
 
 		if (sla_parse_limit(texts[i], &limits, &error) != -EINVAL)
 			fail_msg("'%s' was taken", texts[i]);
@@ -84,16 +101,17 @@ static void test_limit_bad_text_is_refused(void **state)
 
 static void test_limit_entries_as_configured(void **state)
 {
-	struct sched_limits limits = { .burst_ns = 0 };
+	struct sched_limits limits = {.burst_ns = 0};
 	struct error error;
 
 	(void)state;
 	assert_int_equal(sla_parse_limit_entry("iops", "2000", &limits, &error),
 			 0);
 	assert_int_equal(sla_parse_limit_entry("read bandwidth", "<= 100 MB/s",
-					       &limits, &error), 0);
-	assert_int_equal(sla_parse_limit_entry("burst", "50 ms", &limits,
-					       &error), 0);
+					       &limits, &error),
+			 0);
+	assert_int_equal(
+		sla_parse_limit_entry("burst", "50 ms", &limits, &error), 0);
 	assert_int_equal(limits.limit_per_s[SCHED_TOTAL_IOPS], 2000);
 	assert_int_equal(limits.limit_per_s[SCHED_READ_BYTES], 100000000);
 	assert_int_equal(limits.burst_ns, 50000000);
@@ -104,16 +122,19 @@ static void test_limit_entries_as_configured(void **state)
 
 static void test_limit_and_sla_for_the_scheduler(void **state)
 {
-	struct sched_limits limits = { .burst_ns = 7 };
+	struct sched_limits limits = {.burst_ns = 7};
 	struct sched_params params;
 	struct error error;
 	struct sla sla;
 
 	(void)state;
-	assert_int_equal(sla_parse("iops >= 500, read iops >= 100, "
-		"write bandwidth >= 1 MB/s, latency max <= 9 ms, "
-		"latency p50 <= 3 ms, read latency <= 2 ms, capacity >= 1 GiB",
-		&sla, &error), 0);
+	assert_int_equal(
+		sla_parse(
+			"iops >= 500, read iops >= 100, "
+			"write bandwidth >= 1 MB/s, latency max <= 9 ms, "
+			"latency p50 <= 3 ms, read latency <= 2 ms, capacity >= 1 GiB",
+			&sla, &error),
+		0);
 	assert_int_equal(sla_parse_limit("iops 800", &limits, &error), 0);
 	assert_int_equal(sla_to_sched(&sla, &limits, 5, true, &params, &error),
 			 0);
@@ -141,27 +162,29 @@ static void test_limit_and_sla_for_the_scheduler(void **state)
 static void test_limit_below_the_promise_is_refused(void **state)
 {
 	static const char *const pairs[][2] = {
-		{ "iops >= 500", "iops 499" },
-		{ "read iops >= 300, write iops >= 300", "iops 599" },
-		{ "write bandwidth >= 2 MB/s", "write bandwidth 1 MB/s" },
-		{ "read iops >= 300, iops >= 100", "iops 200" },
+		{"iops >= 500", "iops 499"},
+		{"read iops >= 300, write iops >= 300", "iops 599"},
+		{"write bandwidth >= 2 MB/s", "write bandwidth 1 MB/s"},
+		{"read iops >= 300, iops >= 100", "iops 200"},
 	};
 
 	(void)state;
 	for (unsigned int i = 0; i < 4; i++) {
-		struct sched_limits limits = { .burst_ns = 0 };
-		struct sched_params params = { .weight = 77 };
-		struct error error = { "" };
+		struct sched_limits limits = {.burst_ns = 0};
+		struct sched_params params = {.weight = 77};
+		struct error error = {""};
 		struct sla sla;
 
 		assert_int_equal(sla_parse(pairs[i][0], &sla, &error), 0);
 		assert_int_equal(sla_parse_limit(pairs[i][1], &limits, &error),
 				 0);
-		assert_int_equal(sla_to_sched(&sla, &limits, 1, true, &params,
-					      &error), -EINVAL);
+		assert_int_equal(
+			sla_to_sched(&sla, &limits, 1, true, &params, &error),
+			-EINVAL);
 		assert_int_equal(params.weight, 77);
-		assert_int_equal(sla_to_sched(&sla, &limits, 1, false, &params,
-					      &error), 0);
+		assert_int_equal(
+			sla_to_sched(&sla, &limits, 1, false, &params, &error),
+			0);
 	}
 }
 

@@ -12,7 +12,7 @@
 
 static struct sla parsed(const char *text)
 {
-	struct error error = { "" };
+	struct error error = {""};
 	struct sla sla;
 
 	if (sla_parse(text, &sla, &error) != 0)
@@ -71,22 +71,58 @@ static void test_sla_every_metric(void **state)
 static void test_sla_bad_text_is_refused(void **state)
 {
 	static const char *const texts[] = {
-		"", "  ", ",", "iops >= 500,", "iops >= 500,,latency <= 1 ms",
-		"iops", "iops 500", "iops >= ", "iops >=", "iops > 500",
-		"iops = 500", "iops <= 500", "latency >= 2 ms", "latency <= 2",
-		"latency <= ms", "latency p99 p50 <= 2 ms", "latency p0 <= 2 ms",
-		"latency p101 <= 2 ms", "latency p99.95 <= 2 ms",
-		"latency p <= 2 ms", "latency 99 <= 2 ms", "iops p99 >= 500",
-		"jitter p99 <= 1 ms", "bandwidth >= 500", "bandwidth >= 500 MB",
-		"capacity >= 10", "capacity >= 10 MB/s", "loss <= 1",
-		"loss <= 100 %", "iops >= 0", "latency <= 0 ns",
-		"latency <= 2 h", "latency <= 3601 s", "iops >= 5000G",
-		"iops >= 500 ms", "iops >= -5", "read capacity >= 1 GiB",
-		"read ops >= 5", "write jitter <= 1 ms", "read read iops >= 5",
-		"read >= 5", "write", "throughput >= 5", "iopss >= 5",
-		"iops >= 500, iops >= 600", "latency <= 1 ms, latency p99 <= 2 ms",
-		"iops >= 500; latency <= 1 ms", "iops >= 500 latency <= 1 ms",
-		"iops >= 1 >= 2", "iops\n>= 5", "\x01", "iops >= 5\x80",
+		"",
+		"  ",
+		",",
+		"iops >= 500,",
+		"iops >= 500,,latency <= 1 ms",
+		"iops",
+		"iops 500",
+		"iops >= ",
+		"iops >=",
+		"iops > 500",
+		"iops = 500",
+		"iops <= 500",
+		"latency >= 2 ms",
+		"latency <= 2",
+		"latency <= ms",
+		"latency p99 p50 <= 2 ms",
+		"latency p0 <= 2 ms",
+		"latency p101 <= 2 ms",
+		"latency p99.95 <= 2 ms",
+		"latency p <= 2 ms",
+		"latency 99 <= 2 ms",
+		"iops p99 >= 500",
+		"jitter p99 <= 1 ms",
+		"bandwidth >= 500",
+		"bandwidth >= 500 MB",
+		"capacity >= 10",
+		"capacity >= 10 MB/s",
+		"loss <= 1",
+		"loss <= 100 %",
+		"iops >= 0",
+		"latency <= 0 ns",
+		"latency <= 2 h",
+		"latency <= 3601 s",
+		"iops >= 5000G",
+		"iops >= 500 ms",
+		"iops >= -5",
+		"read capacity >= 1 GiB",
+		"read ops >= 5",
+		"write jitter <= 1 ms",
+		"read read iops >= 5",
+		"read >= 5",
+		"write",
+		"throughput >= 5",
+		"iopss >= 5",
+		"iops >= 500, iops >= 600",
+		"latency <= 1 ms, latency p99 <= 2 ms",
+		"iops >= 500; latency <= 1 ms",
+		"iops >= 500 latency <= 1 ms",
+		"iops >= 1 >= 2",
+		"iops\n>= 5",
+		"\x01",
+		"iops >= 5\x80",
 		"read iops something >= 5",
 		"iopsiopsiopsiopsiopsiopsiopsiopsiopsiopsiopsiopsiops >= 1",
 		("iops >=                                                        "
@@ -97,8 +133,8 @@ static void test_sla_bad_text_is_refused(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
-		struct error error = { "" };
-		struct sla sla = { .count = 77 };
+		struct error error = {""};
+		struct sla sla = {.count = 77};
 
 		if (sla_parse(texts[i], &sla, &error) != -EINVAL)
 			fail_msg("'%s' was taken", texts[i]);
@@ -109,7 +145,7 @@ static void test_sla_bad_text_is_refused(void **state)
 	memset(text, ' ', sizeof(text));
 	text[sizeof(text) - 1] = '\0';
 	memcpy(text, "iops >= 1", 9);
-	assert_int_equal(sla_parse(text, &(struct sla){ .count = 0 }, NULL),
+	assert_int_equal(sla_parse(text, &(struct sla){.count = 0}, NULL),
 			 -EINVAL);
 }
 
@@ -121,9 +157,10 @@ static void test_sla_says_what_is_wrong(void **state)
 	(void)state;
 	sla_parse("iops <= 5", &sla, &error);
 	assert_string_equal(error.text,
-		"'iops <= 5' promises nothing: iops takes '>='");
+			    "'iops <= 5' promises nothing: iops takes '>='");
 	sla_parse("latency <= 2", &sla, &error);
-	assert_string_equal(error.text,
+	assert_string_equal(
+		error.text,
 		"latency: ' 2' has no unit: add one of ns, us, ms, s");
 	sla_parse("iops >= 1, iops >= 2", &sla, &error);
 	assert_string_equal(error.text, "iops is there twice");
@@ -131,20 +168,23 @@ static void test_sla_says_what_is_wrong(void **state)
 
 static void test_sla_entries_as_configured(void **state)
 {
-	struct sla sla = { .count = 0 };
+	struct sla sla = {.count = 0};
 	struct error error;
 	char text[SLA_TEXT_MAX];
 
 	(void)state;
-	assert_int_equal(sla_parse_entry("read iops", ">= 500", &sla, &error), 0);
-	assert_int_equal(sla_parse_entry("latency", "p99 <= 1 ms", &sla, &error),
+	assert_int_equal(sla_parse_entry("read iops", ">= 500", &sla, &error),
 			 0);
-	assert_int_equal(sla_parse_entry("latency p50", "<= 0.5 ms", &sla,
-					 &error), 0);
-	assert_string_equal(sla_format(&sla, text, sizeof(text)),
+	assert_int_equal(
+		sla_parse_entry("latency", "p99 <= 1 ms", &sla, &error), 0);
+	assert_int_equal(
+		sla_parse_entry("latency p50", "<= 0.5 ms", &sla, &error), 0);
+	assert_string_equal(
+		sla_format(&sla, text, sizeof(text)),
 		"read iops >= 500, latency p99 <= 1 ms, latency p50 <= 500 us");
-	assert_int_equal(sla_parse_entry("latency p50", "p99 <= 1 ms", &sla,
-					 &error), -EINVAL);
+	assert_int_equal(
+		sla_parse_entry("latency p50", "p99 <= 1 ms", &sla, &error),
+		-EINVAL);
 	assert_int_equal(sla_parse_entry("iops", "p99 >= 1", &sla, &error),
 			 -EINVAL);
 	assert_int_equal(sla_parse_entry("latency", "<= 3 ms", &sla, &error),
@@ -155,7 +195,7 @@ static void test_sla_entries_as_configured(void **state)
 
 static void test_sla_at_most_sixteen(void **state)
 {
-	struct sla sla = { .count = 0 };
+	struct sla sla = {.count = 0};
 	struct error error;
 
 	(void)state;
@@ -163,10 +203,11 @@ static void test_sla_at_most_sixteen(void **state)
 		char key[32];
 
 		snprintf(key, sizeof(key), "write latency p%u.5", 80 + i);
-		assert_int_equal(sla_parse_entry(key, "<= 3600 s", &sla, &error),
-				 0);
+		assert_int_equal(
+			sla_parse_entry(key, "<= 3600 s", &sla, &error), 0);
 	}
-	assert_int_equal(sla_parse_entry("iops", ">= 1", &sla, &error), -EINVAL);
+	assert_int_equal(sla_parse_entry("iops", ">= 1", &sla, &error),
+			 -EINVAL);
 	{
 		char text[SLA_TEXT_MAX];
 		struct sla same = parsed(sla_format(&sla, text, sizeof(text)));
