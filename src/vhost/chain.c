@@ -55,7 +55,10 @@ static int add_elsewhere(struct chain_source *source, struct chain *chain,
 			return rc;
 		addr += part;
 		length -= part;
-		source->recent = slot;
+		if (slot != source->recent) {
+			source->other = source->recent;
+			source->recent = slot;
+		}
 	}
 	chain->ends_writable = writable;
 	return 0;
@@ -76,8 +79,7 @@ static int add_buffer(struct chain_source *source, struct chain *chain,
 			return 0;
 		}
 	}
-	host = source->recent ?
-		memory_slot_find(source->recent, desc->addr, desc->len) : NULL;
+	host = chain_find_recent(source, desc->addr, desc->len);
 	if (!host || desc->len == 0)
 		return add_elsewhere(source, chain, desc->addr, desc->len,
 				     writable);
@@ -91,17 +93,20 @@ static int enter_table(const struct chain_source *source,
 		       const struct vring_desc **ret_table,
 		       unsigned int *ret_size)
 {
-	const struct memory_slot *slot;
 	const void *table;
 
 	if ((desc->flags & VRING_DESC_F_NEXT) || desc->len == 0 ||
 	    desc->len % sizeof(*desc) != 0 ||
 	    desc->len / sizeof(*desc) > CHAIN_INDIRECT_MAX)
 		return -EINVAL;
-	slot = memory_find(source->map, desc->addr);
-	if (!slot)
-		return -EINVAL;
-	table = memory_slot_find(slot, desc->addr, desc->len);
+	table = chain_find_recent(source, desc->addr, desc->len);
+	if (!table) {
+		const struct memory_slot *slot =
+			memory_find(source->map, desc->addr);
+
+		table = slot ? memory_slot_find(slot, desc->addr, desc->len) :
+			       NULL;
+	}
 	if (!table)
 		return -EINVAL;
 	*ret_table = table;

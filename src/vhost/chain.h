@@ -23,8 +23,19 @@ struct chain_source {
 	const struct vring_desc *table;
 	uint16_t size;			/* descriptors in it */
 	const struct memory_map *map;
-	const struct memory_slot *recent;	/* where the last buffer was */
+	/* Where buffers were lately; headers and data often lie apart. */
+	const struct memory_slot *recent, *other;
 };
+
+/* Where 'length' bytes are, if one of the recent slots holds them all. */
+static inline uint8_t *chain_find_recent(const struct chain_source *source,
+					 uint64_t guest_addr, uint64_t length)
+{
+	uint8_t *host = memory_slot_find(source->recent, guest_addr, length);
+
+	return host ? host :
+		      memory_slot_find(source->other, guest_addr, length);
+}
 
 struct chain {
 	struct iovec *iov;		/* readable ones, then writable ones */

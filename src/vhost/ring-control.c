@@ -262,7 +262,8 @@ static int find_parts(struct ring *ring, const struct ring_layout *layout,
 		.table = (const struct vring_desc *)(void *)desc,
 		.size = layout->size,
 		.map = map,
-		.recent = map->count > 0 ? &map->slots[0] : NULL,
+		.recent = &map->slots[0],	/* it has the ring: not none */
+		.other = &map->slots[0],
 	};
 	memory_map_get(map);
 	if (ring->map)

@@ -146,9 +146,9 @@ static void describe(struct ring *ring, struct batch *batch)
 
 		*first = chain_copy_desc(
 			&source->table[batch->heads[i] & ring->mask]);
-		if ((first->flags & VRING_DESC_F_INDIRECT) && source->recent) {
-			const uint8_t *table = memory_slot_find(
-				source->recent, first->addr, first->len);
+		if (first->flags & VRING_DESC_F_INDIRECT) {
+			const uint8_t *table = chain_find_recent(
+				source, first->addr, first->len);
 
 			if (table)
 				__builtin_prefetch(table);
