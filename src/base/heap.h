@@ -4,8 +4,9 @@
  *
  * Keys lie inside the heap, so that ordering touches nothing else; the four
  * children of a node share one cache line.  Where an id stands is kept in
- * 'place', an array that the caller provides, zeroed; heaps of which an id is
- * in at most one at a time may share it.
+ * 'place', which the caller provides, zeroed: an array, or a member of larger
+ * structures of 2^place_shift words.  Heaps of which an id is in at most one
+ * at a time may share it.
  * Pure.  Only heap_reserve allocates.
  */
 #ifndef BASE_HEAP_H
@@ -23,6 +24,7 @@ struct heap_entry {
 struct heap {
 	struct heap_entry *entries;	/* entries[3] is the top */
 	uint32_t *place;		/* of an id: index + 1; 0: absent */
+	uint32_t place_shift;
 	uint32_t count, capacity;
 };
 
@@ -38,9 +40,14 @@ static inline struct heap_entry *heap_at(const struct heap *heap, uint32_t i)
 	return &heap->entries[i + HEAP_TOP];
 }
 
+static inline uint32_t *heap_place(const struct heap *heap, uint32_t id)
+{
+	return &heap->place[(uint64_t)id << heap->place_shift];
+}
+
 static inline bool heap_contains(const struct heap *heap, uint32_t id)
 {
-	return heap->place[id] != 0;
+	return *heap_place(heap, id) != 0;
 }
 
 /* UINT64_MAX if the heap is empty. */
@@ -56,7 +63,7 @@ static inline void heap_put(struct heap *heap, uint32_t i, uint64_t key,
 
 	entry->key = key;
 	entry->id = id;
-	heap->place[id] = i + 1;
+	*heap_place(heap, id) = i + 1;
 }
 
 /* Move up the hole at 'i' until (key, id) fits, and put it there. */
@@ -115,7 +122,7 @@ static inline void heap_insert(struct heap *heap, uint32_t id, uint64_t key)
 /* 'id' is present: give it another key. */
 static inline void heap_change(struct heap *heap, uint32_t id, uint64_t key)
 {
-	const uint32_t i = heap->place[id] - 1;
+	const uint32_t i = *heap_place(heap, id) - 1;
 
 	if (key < heap_at(heap, i)->key)
 		heap_rise(heap, i, key, id);
@@ -126,10 +133,10 @@ static inline void heap_change(struct heap *heap, uint32_t id, uint64_t key)
 /* 'id' is present. */
 static inline void heap_remove(struct heap *heap, uint32_t id)
 {
-	const uint32_t i = heap->place[id] - 1;
+	const uint32_t i = *heap_place(heap, id) - 1;
 	const struct heap_entry last = *heap_at(heap, --heap->count);
 
-	heap->place[id] = 0;
+	*heap_place(heap, id) = 0;
 	if (last.id == id)
 		return;
 	if (i > 0 && last.key < heap_at(heap, (i - 1) / 4)->key)

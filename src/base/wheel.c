@@ -28,7 +28,7 @@
 /* Up to this many nodes are sorted by the heap rather than spread. */
 #define WHEEL_FEW	24U
 
-static_assert(WHEEL_FAR > (UINT32_C(1) << 31), "never a place in the heap");
+static_assert(sizeof(struct wheel_pack) == 64, "one cache line");
 
 int wheel_init(struct wheel *wheel, uint32_t capacity, uint32_t shift)
 {
@@ -36,13 +36,17 @@ int wheel_init(struct wheel *wheel, uint32_t capacity, uint32_t shift)
 	*wheel = (struct wheel){ .shift = shift };
 	wheel_rewind(wheel);
 	wheel->nodes = calloc(capacity, sizeof(*wheel->nodes));
-	wheel->state = calloc(capacity, sizeof(*wheel->state));
-	wheel->near.place = wheel->state;
-	if (!wheel->nodes || !wheel->state ||
+	/* Of a slot's packs all but the first are full; index 0 is none. */
+	wheel->packs = aligned_alloc(64, (capacity / WHEEL_PACK + 2 +
+					  WHEEL_LEVELS * WHEEL_SLOTS) *
+						 sizeof(*wheel->packs));
+	if (!wheel->nodes || !wheel->packs ||
 	    heap_reserve(&wheel->near, capacity) < 0) {
 		wheel_finish(wheel);
 		return -ENOMEM;
 	}
+	wheel->near.place = &wheel->nodes[0].state;
+	wheel->near.place_shift = 2;	/* words in a node */
 	return 0;
 }
 
@@ -56,12 +60,12 @@ void wheel_finish(struct wheel *wheel)
 {
 	heap_finish(&wheel->near);
 	free(wheel->nodes);
-	free(wheel->state);
+	free(wheel->packs);
 	wheel->nodes = NULL;
-	wheel->state = NULL;
+	wheel->packs = NULL;
 }
 
-/* Unhook the first used slot and return its first node. */
+/* Unhook the first used slot and return its first pack. */
 static uint32_t take_slot(struct wheel *wheel, uint32_t *ret_level)
 {
 	for (uint32_t level = 0; level < WHEEL_LEVELS; level++) {
@@ -83,29 +87,50 @@ static uint32_t take_slot(struct wheel *wheel, uint32_t *ret_level)
 	return 0;
 }
 
+/* How many nodes these packs have, and their least key. */
+static uint32_t survey(const struct wheel *wheel, uint32_t first,
+		       uint64_t *ret_least)
+{
+	uint64_t least = UINT64_MAX;
+	uint32_t count = 0;
+
+	for (uint32_t p = first; p; p = wheel->packs[p].next) {
+		const struct wheel_pack *pack = &wheel->packs[p];
+
+		__builtin_prefetch(&wheel->packs[pack->next]);
+		for (uint32_t i = 0; i < pack->count; i++)
+			__builtin_prefetch(&wheel->nodes[pack->ids[i]], 1);
+		for (uint32_t i = 0; i < pack->count; i++) {
+			const uint64_t key = wheel->nodes[pack->ids[i]].key;
+
+			least = key < least ? key : least;
+		}
+		count += pack->count;
+	}
+	*ret_least = least;
+	return count;
+}
+
 void wheel_refill(struct wheel *wheel)
 {
-	uint32_t level, count = 0;
-	uint64_t least = UINT64_MAX, width;
+	uint32_t level, next;
+	uint64_t least, width;
 	const uint32_t first = take_slot(wheel, &level);
+	const uint32_t count = survey(wheel, first, &least);
 
-	for (uint32_t i = first; i; i = wheel->nodes[i - 1].next) {
-		if (wheel->nodes[i - 1].key < least)
-			least = wheel->nodes[i - 1].key;
-		count++;
-	}
 	if (count > WHEEL_FEW)
 		level = 0;
 	width = UINT64_C(1) << (wheel->shift + level * WHEEL_BITS);
 	wheel->last = least | (width - 1);
 	wheel->far_count -= count;
-	for (uint32_t i = first, next; i; i = next) {
-		struct wheel_node *node = &wheel->nodes[i - 1];
+	for (uint32_t p = first; p; p = next) {
+		/* Freed before its nodes need packs again. */
+		const struct wheel_pack pack = wheel->packs[p];
 
-		next = node->next;
-		if (next)
-			__builtin_prefetch(&wheel->nodes[next - 1]);
-		wheel->state[i - 1] = 0;
-		wheel_insert(wheel, i - 1, node->key);
+		next = pack.next;
+		wheel_pack_free(wheel, p);
+		for (uint32_t i = 0; i < pack.count; i++)
+			wheel_insert(wheel, pack.ids[i],
+				     wheel->nodes[pack.ids[i]].key);
 	}
 }

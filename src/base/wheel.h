@@ -25,21 +25,33 @@
 
 struct wheel_node {
 	uint64_t key;
-	uint32_t next, prev;	/* id + 1; 0: the slot's end */
+	uint32_t pack;		/* in a slot: which of 'packs' */
+	uint32_t state;		/* 0: absent; WHEEL_FAR + place in the pack, or
+				 * place in the heap + 1 */
 };
+
+/* What is in a slot, some at a time, so that nodes can be fetched from memory
+ * together and not one after the other. */
+#define WHEEL_PACK	14U
+struct wheel_pack {
+	uint32_t next;		/* index; 0: none */
+	uint32_t count;		/* WHEEL_PACK, but for a slot's first */
+	uint32_t ids[WHEEL_PACK];
+} __attribute__((aligned(64)));
 
 struct wheel {
 	struct heap near;	/* every key <= last */
 	uint64_t last;
 	struct wheel_node *nodes;
-	uint32_t *state;	/* the heap's places, and WHEEL_FAR */
+	struct wheel_pack *packs;
+	uint32_t free_pack, packs_made;
 	uint32_t shift;		/* a slot of level 0 is 2^shift wide */
 	uint32_t far_count;
 	uint64_t used[WHEEL_LEVELS][WHEEL_SLOTS / 64];
-	uint32_t slots[WHEEL_LEVELS][WHEEL_SLOTS];	/* id + 1; 0: empty */
+	uint32_t slots[WHEEL_LEVELS][WHEEL_SLOTS];	/* pack; 0: empty */
 };
 
-#define WHEEL_FAR	UINT32_MAX	/* in a slot, not in the heap */
+#define WHEEL_FAR	(UINT32_C(1) << 31)	/* in a slot, not in the heap */
 
 /* 'shift' >= WHEEL_SHIFT_MIN.  Memory is taken for all ids at once but only
  * touched as ids come into use.  Returns 0 or -ENOMEM. */
@@ -52,7 +64,7 @@ void wheel_refill(struct wheel *wheel);
 
 static inline bool wheel_contains(const struct wheel *wheel, uint32_t id)
 {
-	return wheel->state[id] != 0;
+	return wheel->nodes[id].state != 0;
 }
 
 static inline uint32_t wheel_count(const struct wheel *wheel)
@@ -81,10 +93,30 @@ static inline uint32_t *wheel_slot(struct wheel *wheel, uint64_t key,
 	return &wheel->slots[level][slot];
 }
 
+static inline uint32_t wheel_pack_new(struct wheel *wheel, uint32_t next)
+{
+	uint32_t pack = wheel->free_pack;
+
+	if (pack)
+		wheel->free_pack = wheel->packs[pack].next;
+	else
+		pack = ++wheel->packs_made;
+	wheel->packs[pack].next = next;
+	wheel->packs[pack].count = 0;
+	return pack;
+}
+
+static inline void wheel_pack_free(struct wheel *wheel, uint32_t pack)
+{
+	wheel->packs[pack].next = wheel->free_pack;
+	wheel->free_pack = pack;
+}
+
 /* 'id' is absent. */
 static inline void wheel_insert(struct wheel *wheel, uint32_t id, uint64_t key)
 {
 	struct wheel_node *node = &wheel->nodes[id];
+	struct wheel_pack *pack;
 	uint64_t *word, bit;
 	uint32_t *slot;
 
@@ -94,13 +126,13 @@ static inline void wheel_insert(struct wheel *wheel, uint32_t id, uint64_t key)
 		return;
 	}
 	slot = wheel_slot(wheel, key, &word, &bit);
-	node->prev = 0;
-	node->next = *slot;
-	if (*slot)
-		wheel->nodes[*slot - 1].prev = id + 1;
-	*slot = id + 1;
+	if (*slot == 0 || wheel->packs[*slot].count == WHEEL_PACK)
+		*slot = wheel_pack_new(wheel, *slot);
+	pack = &wheel->packs[*slot];
+	node->pack = *slot;
+	node->state = WHEEL_FAR + pack->count;
+	pack->ids[pack->count++] = id;
 	*word |= bit;
-	wheel->state[id] = WHEEL_FAR;
 	wheel->far_count++;
 }
 
@@ -108,25 +140,33 @@ static inline void wheel_insert(struct wheel *wheel, uint32_t id, uint64_t key)
 static inline void wheel_remove(struct wheel *wheel, uint32_t id)
 {
 	struct wheel_node *node = &wheel->nodes[id];
+	struct wheel_pack *first;
 	uint64_t *word, bit;
-	uint32_t *slot;
+	uint32_t *slot, moved;
 
-	if (wheel->state[id] != WHEEL_FAR) {
+	if (!(node->state & WHEEL_FAR)) {
 		heap_remove(&wheel->near, id);
 		return;
 	}
-	wheel->state[id] = 0;
-	wheel->far_count--;
-	if (node->next)
-		wheel->nodes[node->next - 1].prev = node->prev;
-	if (node->prev) {
-		wheel->nodes[node->prev - 1].next = node->next;
-		return;
-	}
+	/* The last of the slot's first pack takes its place. */
 	slot = wheel_slot(wheel, node->key, &word, &bit);
-	*slot = node->next;
-	if (!*slot)
-		*word &= ~bit;
+	first = &wheel->packs[*slot];
+	moved = first->ids[--first->count];
+	if (moved != id) {
+		wheel->packs[node->pack].ids[node->state - WHEEL_FAR] = moved;
+		wheel->nodes[moved].pack = node->pack;
+		wheel->nodes[moved].state = node->state;
+	}
+	node->state = 0;
+	wheel->far_count--;
+	if (first->count == 0) {
+		const uint32_t next = first->next;
+
+		wheel_pack_free(wheel, *slot);
+		*slot = next;
+		if (next == 0)
+			*word &= ~bit;
+	}
 }
 
 /* The least key; UINT64_MAX if the wheel is empty. */
