@@ -59,7 +59,8 @@ int wheel_init(struct wheel *wheel, uint32_t capacity, uint32_t shift);
 void wheel_finish(struct wheel *wheel);
 /* Keys will begin low again.  The wheel is empty. */
 void wheel_rewind(struct wheel *wheel);
-/* Fill the heap from the next slot.  The heap is empty, the slots are not. */
+/* Move the next slot to the heap; there is one.  Needed when the heap is
+ * empty, allowed before: so a user can look ahead. */
 void wheel_refill(struct wheel *wheel);
 
 static inline bool wheel_contains(const struct wheel *wheel, uint32_t id)

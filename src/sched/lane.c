@@ -215,6 +215,7 @@ void lane_place(struct sched *sched, struct sched_client *client,
  * what will be needed soon is asked for in time: clients when their lanes come
  * to the front of a queue, their first requests when they are next. */
 #define PREFETCH_CLIENTS	256U	/* fewer stay in the cache anyway */
+#define PREFETCH_AHEAD		6U
 #define PREFETCH_MAX		32U
 
 static void prefetch_clients(const struct sched *sched,
@@ -227,8 +228,8 @@ static void prefetch_clients(const struct sched *sched,
 			const struct sched_client *client =
 				client_at(sched, id >> 1);
 
-			__builtin_prefetch(client);
-			__builtin_prefetch(&client->limit);
+			__builtin_prefetch(client, 1);
+			__builtin_prefetch(&client->limit, 1);
 		}
 	}
 }
@@ -245,11 +246,15 @@ static void prefetch_requests(const struct sched *sched,
 	}
 }
 
+/* The least key of a queue, with some more behind it in sight. */
 static uint64_t queue_min(const struct sched *sched, struct wheel *wheel)
 {
-	if (wheel->near.count == 0 && wheel->far_count > 0) {
+	const uint32_t wanted =
+		sched->clients >= PREFETCH_CLIENTS ? PREFETCH_AHEAD : 1;
+
+	if (wheel->near.count < wanted && wheel->far_count > 0) {
 		wheel_refill(wheel);
-		if (sched->clients >= PREFETCH_CLIENTS)
+		if (wanted > 1)
 			prefetch_clients(sched, &wheel->near);
 	}
 	return heap_key(&wheel->near);
