@@ -1,5 +1,74 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* sched.c - see sched.h */
+/*
+ * sched.c - the way of a request, and how the whole works
+ *
+ * It began as mClock (OSDI 2010): each client has a time at which its next
+ * request is owed to it (reservation), one before which it may not start
+ * (limit), and a virtual time that advances the slower the greater its weight.
+ *
+ *                     nobody waits, below the limit,
+ *                     window not full
+ *   sched_submit --------------------------------------------> device
+ *        |                                                       ^
+ *        v                                             sched_next|
+ *   lane (a FIFO for each client and direction)                  |
+ *        |                                                       |
+ *        +-- over its limit? --> WAITING --(limit's time)--+     |
+ *        |                       in the timer wheel        |     |
+ *        +<------------------------------------------------+     |
+ *        |                                                       |
+ *        +-- owed now? --------> DUE    heap by deadline --------+ first
+ *        |                        ^                              |
+ *        +-- else -------------> SPARE  queue by virtual time ---+ then
+ *                                 |     ^
+ *                                 +-----+ (when it becomes owed: to DUE)
+ *
+ * Only the head of a lane is ever looked at, and a lane is in one place, so
+ * a decision is a few queue operations: O(1) in the wheels (base/wheel.c), and
+ * a heap of what is due, which is short unless there is a shortage.  A lane
+ * over its limit may be left in SPARE while others are before it; the limit is
+ * looked at again when its turn comes.  So is everything that the client's
+ * other direction may have used up meanwhile: such a lane is placed anew.
+ *
+ * Lanes of a group with a limit hang below that group's lane of the same
+ * direction, which stands in DUE and SPARE for its best member, or waits as a
+ * whole, so that a group's limit costs the same for one member and for many.
+ *
+ * What can be relied on
+ * - Limits.  GCRA on every axis that applies, the latest decides, and tags
+ *   advance from when a request was due and not from when somebody came to
+ *   fetch it; so the long-run rate is the limit, exactly.  See SCHED_LATE_NS.
+ * - Reservations are measured by a clock that a shortage holds (shortage.c)
+ *   and charged only by what was served because it was owed, so that spare
+ *   time never counts against a promise.  An axis that was not owed gains no
+ *   more than the one request.  At most DEBT_NS is made up for, at most
+ *   CREDIT_NS saved.
+ * - Latency.  Due lanes go by deadline: when it was due or, if later, when it
+ *   came, and the latency promised.  What is inside the device is beyond
+ *   reach, so the window (window.c) keeps that short.
+ * - Weight.  Start-time fair queueing: virtual time is the start of what was
+ *   served last, and whoever returns starts there: O(1), whether it was away
+ *   for a millisecond or an hour, without a claim and without a debt.  Reserved
+ *   service counts, up to AHEAD_MAX_NS.  Requests that pass while nobody waits
+ *   don't: there is nothing to be fair about.
+ * - Nobody without a promise starves unless reservations use up the device.
+ *
+ * Immediate devices (memory, nullio) finish inside submit: there is no depth
+ * to control and nobody to be before, the reactor itself is what is shared.
+ * There limits hold as always, a reservation means nothing and is not
+ * followed, and the window is open.  How long a client waits for the reactor
+ * is decided by how many requests are taken from a front at a time.
+ *
+ * Invariants
+ * - gate_ns is 0 if something is ready or nothing is enforced, else the first
+ *   timer: before it, with the window open, a request of a plain client that
+ *   its limit allows overtakes nobody.  All who change these call
+ *   sched_set_gate.
+ * - A lane with requests is in exactly one state, one without is LANE_IDLE.
+ * - timers_ns is never after the first timer.
+ * - in_flight counts what was given out and not completed, of any client,
+ *   also of those that are gone.
+ */
 #include "sched/sched.h"
 
 #include <assert.h>

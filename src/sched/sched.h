@@ -9,6 +9,9 @@
  * instructions when nothing binds) or queued and later given out by
  * sched_next.
  *
+ * When sched_submit has queued something or sched_complete was called, the
+ * caller asks sched_next until it says NULL.
+ *
  * Pure: reads no clock (callers pass CLOCK_MONOTONIC or invented time),
  * does no I/O, does not log.  After a client is created nothing allocates.
  * Threads: none; a scheduler belongs to one reactor.
@@ -75,9 +78,14 @@ struct sched_cost {
 
 struct sched_config {
 	struct sched_cost cost;
-	uint32_t window_min, window_max;	/* requests inside the device */
+	/* Requests inside the device.  The greatest should be what it needs
+	 * for its full rate, or twice that: what is inside is out of reach, so
+	 * more leaves nothing to order by weight or reservation.  A promise of
+	 * latency makes the window shrink from there. */
+	uint32_t window_min, window_max;
 	/* True: the device completes inside submit (memory, nullio), so there
-	 * is nothing to order inside it. */
+	 * is nothing to order inside it: limits hold, reservations, weights
+	 * and latencies have no meaning there. */
 	bool immediate;
 	enum sched_shortage_policy shortage;
 };
