@@ -174,29 +174,30 @@ static void pending_flush(struct loop *loop)
 {
 	while (loop->pending_first != 0) {
 		const unsigned int index = loop->pending_first;
+		const uint64_t data = DATA_WATCH | (uint64_t)index << 1;
 		struct slot *slot = &loop->slots[index];
-		struct io_uring_sqe *sqe = NULL;
+		struct io_uring_sqe *sqe;
 
-		if (slot->state != SLOT_CLOSED) {
-			sqe = sqe_get(loop);
-			if (!sqe)
-				return;
-		}
-		loop->pending_first = slot->next;
-		if (slot->state == SLOT_WANTED) {
-			io_uring_prep_poll_add(sqe, slot->watch->fd, POLLIN);
-			sqe->user_data = DATA_WATCH | (uint64_t)index << 1;
-			slot->state = SLOT_ARMED;
-		} else if (slot->state == SLOT_UNWANTED) {
-			io_uring_prep_poll_remove(
-				sqe, DATA_WATCH | (uint64_t)index << 1);
-			sqe->user_data = DATA_NONE;
-			slot->state = SLOT_CANCELLED;
-		} else {
-			assert(slot->state == SLOT_CLOSED);
+		if (slot->state == SLOT_CLOSED) {
+			loop->pending_first = slot->next;
 			slot->state = SLOT_FREE;
 			slot->next = loop->slots_free;
 			loop->slots_free = index;
+			continue;
+		}
+		sqe = sqe_get(loop);
+		if (!sqe)
+			return;
+		loop->pending_first = slot->next;
+		if (slot->state == SLOT_WANTED) {
+			io_uring_prep_poll_add(sqe, slot->watch->fd, POLLIN);
+			sqe->user_data = data;
+			slot->state = SLOT_ARMED;
+		} else {
+			assert(slot->state == SLOT_UNWANTED);
+			io_uring_prep_poll_remove(sqe, data);
+			sqe->user_data = DATA_NONE;
+			slot->state = SLOT_CANCELLED;
 		}
 	}
 }
