@@ -209,10 +209,21 @@ static void post_vdevs(struct api_call *call)
 
 static void patch_vdev(struct api_call *call)
 {
-	if (!has_vdev(call))
+	const struct api_body *body = api_call_body(call);
+	const char *name = api_call_params(call)->name;
+	const bool resizes = api_body_has(body, API_SIZE);
+	const bool limits = (body->present & (F(LIMIT) | F(BURST))) != 0;
+
+	if (resizes == limits)
+		api_answer_error(call, API_USAGE, "one change at a time: size, or limit and burst");
+	else if (!has_vdev(call))
 		return;
-	host_vdev_resize(api_call_host(call), api_call_params(call)->name,
-			 api_call_body(call)->size, api_call_verb(call));
+	else if (resizes)
+		host_vdev_resize(api_call_host(call), name, body->size,
+				 api_call_verb(call));
+	else
+		host_vdev_limit(api_call_host(call), name, said(body->limit),
+				said(body->burst), api_call_verb(call));
 }
 
 static void delete_vdev(struct api_call *call)
@@ -310,7 +321,7 @@ const struct api_route api_routes[] = {
 	  VDEV_FIELDS, F(NAME) | F(SIZE), post_vdevs },
 	{ "GET", "/v1/vdevs/NAME", API_ROLE_READ, 0, 0, get_vdev },
 	{ "PATCH", "/v1/vdevs/NAME", API_ROLE_ADMINISTER,
-	  F(SIZE), F(SIZE), patch_vdev },
+	  F(SIZE) | F(LIMIT) | F(BURST), 0, patch_vdev },
 	{ "DELETE", "/v1/vdevs/NAME", API_ROLE_ADMINISTER, 0, 0, delete_vdev },
 	{ "GET", "/v1/processes", API_ROLE_READ, 0, 0, get_processes },
 	{ "POST", "/v1/processes", API_ROLE_OPERATE,

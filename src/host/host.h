@@ -182,6 +182,10 @@ void host_vdev_create(struct host *host,
 		      struct host_call *call);
 void host_vdev_resize(struct host *host, const char *name, const char *size,
 		      struct host_call *call);
+/* The limit of all its processes together, while it is used: texts as in
+ * host_process_request; NULL: as it was. */
+void host_vdev_limit(struct host *host, const char *name, const char *limit,
+		     const char *burst, struct host_call *call);
 /* Its data are gone.  Refused (HOST_FAILED) while it has processes added at
  * run time or an attached front. */
 void host_vdev_delete(struct host *host, const char *name,

@@ -209,9 +209,9 @@ says 'nothing to change'
 json '.sla_text == "iops >= 600"' process update 1 --sla 'iops >= 600'
 json '.limit == "none"' process update 1 --limit none
 run 3 process add 99 --vdev vd0 --sla 'iops >= 5000'
-says 'metric iops'
-says 'shortfall 3800'
-says 'ep1/d1'
+says 'iops: 5000 asked'
+says 'short by 3800'
+says 'could be met on ep1/d1'
 run 3 process add 99 --vdev vd0 --sla 'iops >= 5000' --json
 run 1 process add 98 --vdev vd0
 run 2 process add 96 --vdev vd0

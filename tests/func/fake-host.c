@@ -361,6 +361,15 @@ void host_vdev_resize(struct host *host, const char *name, const char *size,
 	reply(call, HOST_DONE, "", vdev);
 }
 
+void host_vdev_limit(struct host *host, const char *name, const char *limit,
+		     const char *burst, struct host_call *call)
+{
+	json_t *vdev = host_vdev(host, name);
+
+	assert(vdev && (limit || burst));
+	reply(call, HOST_DONE, "", vdev);
+}
+
 void host_vdev_delete(struct host *host, const char *name,
 		      struct host_call *call)
 {

@@ -310,6 +310,12 @@ static void test_api_other_verbs(void **state)
 	check("POST", "/v1/vdevs", "{\"name\": \"vd8\", \"size\": 1048576}",
 	      200);
 	check("PATCH", "/v1/vdevs/vd0", "{\"size\": \"5GiB\"}", 200);
+	check("PATCH", "/v1/vdevs/vd0",
+	      "{\"limit\": \"iops 5k\", \"burst\": \"50 ms\"}", 200);
+	check_error("PATCH", "/v1/vdevs/vd0", "{}", 400, "usage", "one change");
+	check_error("PATCH", "/v1/vdevs/vd0",
+		    "{\"limit\": \"iops 5k\", \"size\": \"5GiB\"}", 400,
+		    "usage", "one change");
 	check("DELETE", "/v1/vdevs/vd0", NULL, 200);
 	check("POST", "/v1/enforce", "{\"on\": false}", 200);
 	check("POST", "/v1/enforce", "{\"on\": true}", 200);

@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * verbs-limit.c - a vdev's limit (of all its processes), changed while it is
+ * used
+ *
+ * Written down, then told to the endpoint, as every verb.
+ */
+#include "host/host-data.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "base/container.h"
+#include "base/units.h"
+#include "ctl/ctl.h"
+#include "host/records.h"
+
+#define BURST_MAX_NS UINT64_C(10000000000)
+
+struct limit_write {
+	struct store_write write;
+	struct host *host;
+	struct reg_vdev *vdev;
+	struct host_call *call;
+	struct sched_limits before;
+};
+
+static void limit_told(struct bind_op *op, struct link_reply *reply)
+{
+	struct host *host = op->endpoint->host;
+
+	/* An endpoint that went away is told when it is back. */
+	if (reply->result < 0 && reply->result != -ECONNRESET)
+		host_answer(op->call, HOST_FAILED, NULL, "vdev %s: %s",
+			    op->vdev->name, reply->text);
+	else
+		host_answer(op->call, HOST_DONE,
+			    host_vdev(host, op->vdev->name), "%s", "");
+}
+
+static void tell_limit(struct reg_vdev *vdev, struct host_call *call)
+{
+	struct bind_op op = {
+		.endpoint = reg_vdev_endpoint(vdev),
+		.vdev = vdev,
+		.call = call,
+		.then = limit_told,
+	};
+	struct link_reply nothing = {.fd = -1};
+
+	if (!vdev->is_added) {
+		limit_told(&op, &nothing);
+		return;
+	}
+	bind_ask(&op,
+		 json_pack("{s:s, s:s, s:o}", "op", "vdev-limits", "name",
+			   vdev->name, "limits",
+			   ctl_from_sched_limits(&vdev->limits)),
+		 -1);
+}
+
+static void limit_written(struct store_write *write)
+{
+	struct limit_write *op = container_of(write, struct limit_write, write);
+	struct reg_vdev *vdev = op->vdev;
+	struct event_subject subject = {.vdev = vdev->name};
+
+	vdev->is_writing = false;
+	if (write->result < 0) {
+		vdev->limits = op->before;
+		host_answer(op->call, HOST_FAILED, NULL, "%s",
+			    write->error.text);
+	} else {
+		events_add(op->host->events, "updated", &subject,
+			   "vdev %s has a new limit", vdev->name);
+		tell_limit(vdev, op->call);
+	}
+	free(op);
+}
+
+static int parse_limits(const char *limit, const char *burst,
+			struct sched_limits *limits, struct error *reterr)
+{
+	int ret = 0;
+
+	if (limit)
+		ret = config_parse_limit(limit, limits, reterr);
+	if (ret == 0 && burst) {
+		ret = units_parse_duration(burst, &limits->burst_ns, reterr);
+		if (ret == 0 && limits->burst_ns > BURST_MAX_NS)
+			ret = error_set(reterr, -EINVAL,
+					"burst: more than 10 s");
+	}
+	return ret;
+}
+
+void host_vdev_limit(struct host *host, const char *name, const char *limit,
+		     const char *burst, struct host_call *call)
+{
+	struct reg_vdev *vdev = registry_vdev(host->registry, name);
+	struct sched_limits limits;
+	struct limit_write *op;
+	struct error why;
+
+	if (!vdev || vdev->is_writing || vdev->state == REG_VDEV_REMOVING) {
+		host_answer(call, HOST_FAILED, NULL,
+			    vdev ? "vdev '%s' cannot be changed now" :
+				   "there is no vdev '%s'",
+			    name);
+		return;
+	}
+	limits = vdev->limits;
+	if (parse_limits(limit, burst, &limits, &why) < 0) {
+		host_answer(call, HOST_USAGE, NULL, "vdev '%s': %s", name,
+			    why.text);
+		return;
+	}
+	op = calloc(1, sizeof(*op));
+	if (!op) {
+		host_answer(call, HOST_FAILED, NULL, "out of memory");
+		return;
+	}
+	op->host = host;
+	op->vdev = vdev;
+	op->call = call;
+	op->before = vdev->limits;
+	store_write_init(&op->write, limit_written);
+	vdev->limits = limits;
+	if (records_put_vdev(&op->write, vdev,
+			     vdev->is_runtime ? "created" : "changed") < 0) {
+		vdev->limits = op->before;
+		free(op);
+		host_answer(call, HOST_FAILED, NULL, "out of memory");
+		return;
+	}
+	vdev->is_writing = true;
+	store_write_start(host->store, &op->write);
+}
