@@ -361,8 +361,7 @@ static void look(struct run *run, uint64_t now_ns)
 	if (waited) {
 		run->result->waits += run->jobs[0].measuring;
 		/* It is told when it is over: it may have begun long ago. */
-		mark_away(run,
-			  run->looked_ns - (waited_ns - run->waited_ns),
+		mark_away(run, run->looked_ns - (waited_ns - run->waited_ns),
 			  now_ns);
 	}
 	for (i = 0; i < run->job_count; i++) {

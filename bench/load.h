@@ -103,7 +103,7 @@ struct load_job {
 
 	/* Counted while measuring. */
 	struct latency latency, latency_away;
-	struct latency latency_now;	/* since the last look, see run.look_ns */
+	struct latency latency_now;	/* since the last look */
 	uint64_t requests, bytes, errors;
 	struct load_window *windows;
 	unsigned int window_count, window;
@@ -126,7 +126,7 @@ struct load_options {
 struct load_result {
 	uint64_t measured_ns;
 	uint64_t aways, away_ns, away_worst_ns;
-	unsigned int waits;		/* looks that found the server kept waiting */
+	unsigned int waits;	/* looks that found the server waiting */
 	uint64_t server_cpu_ns;
 	bool server_cpu_known;
 	unsigned int reconnects;

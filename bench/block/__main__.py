@@ -77,7 +77,8 @@ def main():
     if not options.dry and not options.only:
         command = ("./run bench block" + " --quick" * options.quick +
                                         " --realtime" * options.realtime)
-        report.write(found, skipped, command, list(ROWS))
+        report.write(found, skipped, command, list(ROWS),
+                     context.replayed)
         print(f"-- {report.DOCUMENT} is up to date")
     return 0
 

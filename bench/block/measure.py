@@ -39,6 +39,13 @@ def iops(result, name=None):
     return job_of(result, name)["iops"]
 
 
+def latency(result, name=None):
+    """While the machine was not away, if there was enough of that."""
+    job = job_of(result, name)
+    clean = job["clean_latency_ns"]
+    return clean if clean["count"] >= 100 else job["latency_ns"]
+
+
 def seconds_per_million(result):
     """CPU seconds of the server for a million requests."""
     requests = sum(job["requests"] for job in result["jobs"])

@@ -2,7 +2,7 @@
 """Rows about limits and promises, judged window by window by the client."""
 import os
 
-from measure import (Series, count, iops, job_of, load, micro,
+from measure import (Series, count, iops, job_of, latency, load, micro,
                      seconds_per_million)
 from rows import NULLIO, ONE_VDEV, Row, fill
 from servers import Missing, Penstock, Qsd
@@ -41,7 +41,7 @@ def limit_row(context, limit, worst_bar, results, theirs):
         return inside / windows if windows else 0
 
     def p50(some):
-        return Series([job_of(r)["clean_latency_ns"]["p50"] for r in some])
+        return Series([latency(r)["p50"] for r in some])
 
     def cpu(some):
         return Series(map(seconds_per_million, some)).median or 0
@@ -122,7 +122,7 @@ def promise_rows(results, alone, names, what):
             shares = kept(results, name, key)
             row.ours = (kept_text(shares) + "; " + count(Series(
                 [iops(r, name) for r in results]).median) + " IOPS, p99 " +
-                micro(Series([job_of(r, name)["clean_latency_ns"]["p99"]
+                micro(Series([latency(r, name)["p99"]
                               for r in results]).median))
             row.peer = "nobody has it"
             row.met = is_kept(shares)
@@ -149,11 +149,11 @@ def promised_vdevs(device, size):
 def run_promises(context, ours, rate, latency_ns, seconds):
     """Both promises beside the neighbour, and the neighbour alone."""
     neighbour = f"name=neighbour,socket={ours.sockets['other']},depth=256"
-    latency = f",promise-latency={latency_ns}" if latency_ns else ""
+    bound = f",promise-latency={latency_ns}" if latency_ns else ""
     jobs = [f"name=rate,socket={ours.sockets['rate']},depth=32,"
             f"promise={rate}",
             f"name=quick,socket={ours.sockets['quick']},depth=128,"
-            f"rate={rate},promise={rate}{latency}",
+            f"rate={rate},promise={rate}{bound}",
             neighbour]
     alone, results = [], []
     for _ in range(2 if context.quick else 3):
@@ -258,13 +258,15 @@ def replay(context):
         row = Row(f"{name}: {promised}", "kept in 99 % of 100 ms windows",
                   note=f"{job['requests']:,} requests")
         row.ours = (f"{count(job['iops'])} IOPS asked and got, p99 "
-                    f"{micro(job['clean_latency_ns']['p99'])}; rate kept "
+                    f"{micro(latency(result, job['name'])['p99'])}; rate kept "
                     f"{kept_text(rates)}, latency kept {kept_text(lates)}")
         judged = [is_kept(s) for s in (rates, lates) if s[0] is not None]
         row.met = all(judged) if judged else None
         rows.append(row)
     job = job_of(result, "noisy")
+    context.replayed = (f"{speed} times as fast as it was recorded, for "
+                        f"{seconds} s")
     rows.append(Row("noisy: nothing promised, QD 256", "-",
                     f"{count(job['iops'])} IOPS, p99 "
-                    f"{micro(job['clean_latency_ns']['p99'])}"))
+                    f"{micro(latency(result, job['name'])['p99'])}"))
     return rows

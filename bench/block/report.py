@@ -92,7 +92,7 @@ def plots(found):
     return lines
 
 
-def write(found, skipped, command, order):
+def write(found, skipped, command, order, replayed):
     """Put everything between the markers of docs/benchmarks.md."""
     today = datetime.datetime.now(datetime.timezone.utc)
     replay = found.get("replay")
@@ -106,11 +106,11 @@ def write(found, skipped, command, order):
              "during which the client saw the machine itself away for more "
              "than 50 µs are left out where it says so.", "", table(rows)]
     if replay:
-        lines += ["", "An hour of one virtual machine's block requests "
-                  "(`../shared/data/vm-block-trace.csv`) replayed by three "
-                  "virtual machines with different SLAs, beginning at "
-                  "different times, beside a neighbour at QD 256, on nullio "
-                  "with a seeded disk model:", "", table(replay)]
+        lines += ["", "One virtual machine's block requests "
+                  "(`../shared/data/vm-block-trace.csv`), replayed "
+                  f"{replayed}, by three virtual machines with different "
+                  "SLAs, beginning at different times of its hour, beside a "
+                  "neighbour at QD 256, on nullio with a seeded disk model:", "", table(replay)]
     if skipped:
         lines += ["", "Not measured: " + "; ".join(
             f"{name} ({why})" for name, why in skipped.items()) + "."]

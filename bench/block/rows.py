@@ -12,7 +12,7 @@ import tempfile
 import time
 from dataclasses import dataclass, field
 
-from measure import (Series, count, iops, job_of, load, micro, percent,
+from measure import (Series, count, iops, latency, load, micro, percent,
                      seconds_per_million, times)
 from servers import PRIORITY, Echo, Missing, Penstock, Qsd, cpu_ns, program
 
@@ -42,6 +42,7 @@ class Context:
     def __init__(self, quick, trace=None):
         self.quick = quick
         self.trace = trace
+        self.replayed = ""
         self.rounds = 2 if quick else 5
         self.seconds = 0.5 if quick else 1.0
 
@@ -125,7 +126,7 @@ def single(context):
                   for _ in range(2)]
 
     def p50(result):
-        return job_of(result)["clean_latency_ns"]["p50"]
+        return latency(result)["p50"]
     over = Series([p50(a) - p50(b) for a, b in zip(mine, echos)])
     row.ours = (Series(map(p50, mine)).text(micro) +
                 f"; over echo {over.median / 1000:+.2f} µs")
@@ -271,7 +272,7 @@ def neighbours(context):
                              jobs(*qsd.sockets), max(context.rounds - 2, 2))
 
     def p99(result):
-        return job_of(result, "victim")["clean_latency_ns"]["p99"]
+        return latency(result, "victim")["p99"]
 
     def text(results):
         return (Series(map(p99, results)).text(micro) + "; victim " +
