@@ -22,7 +22,7 @@ static const char *const names[] = {
 };
 static_assert(sizeof(names) / sizeof(names[0]) == SCHED_AXES,
 	      "every axis has its words");
-static_assert(SLA_RATE_MAX == SCHED_RATE_MAX,
+static_assert(SLA_RATE_MAX - 1 < SCHED_RATE_MAX,
 	      "what can be promised can be scheduled");
 
 static bool is_bytes(unsigned int axis)
