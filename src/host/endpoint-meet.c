@@ -17,7 +17,7 @@
 void endpoint_meet_failed(struct endpoint *endpoint, const char *why)
 {
 	endpoint_tell(endpoint, "error", "endpoint %s cannot be adopted: %s",
-	     endpoint->config.name, why);
+		      endpoint->config.name, why);
 	if (endpoint->pidfd >= 0) {
 		endpoint_kill(endpoint);	/* death_ready goes on */
 		return;
@@ -35,16 +35,18 @@ static void now_running(struct endpoint *endpoint)
 	endpoint->lost_tries = 0;
 	loop_timer_cancel(endpoint->config.loop, &endpoint->timer);
 	if (endpoint->adopted)
-		endpoint_tell(endpoint, "endpoint-adopted",
-		     "endpoint %s (pid %d) was found running and goes on",
-		     endpoint->config.name, (int)endpoint->pid);
+		endpoint_tell(
+			endpoint, "endpoint-adopted",
+			"endpoint %s (pid %d) was found running and goes on",
+			endpoint->config.name, (int)endpoint->pid);
 	else if (endpoint->restarts)
 		endpoint_tell(endpoint, "endpoint-restarted",
-		     "endpoint %s runs again (pid %d)", endpoint->config.name,
-		     (int)endpoint->pid);
+			      "endpoint %s runs again (pid %d)",
+			      endpoint->config.name, (int)endpoint->pid);
 	else
-		endpoint_tell(endpoint, "endpoint-started", "endpoint %s runs (pid %d)",
-		     endpoint->config.name, (int)endpoint->pid);
+		endpoint_tell(endpoint, "endpoint-started",
+			      "endpoint %s runs (pid %d)",
+			      endpoint->config.name, (int)endpoint->pid);
 	endpoint->config.hooks.connected(endpoint->config.hooks.arg,
 					 endpoint->adopted, list);
 	json_decref(list);
@@ -117,7 +119,8 @@ static void stats_answered(void *arg, struct link_reply *reply)
 		return;
 	if (reply->result < 0 || reply->fd < 0 ||
 	    spawn_stats_map(reply->fd, &stats) < 0) {
-		endpoint_meet_failed(endpoint, "its statistics are of another version");
+		endpoint_meet_failed(endpoint,
+				     "its statistics are of another version");
 		return;
 	}
 	spawn_stats_unmap(endpoint->stats);
@@ -175,10 +178,11 @@ static void hello_answered(void *arg, struct link_reply *reply)
 		    CTL_VERSION) {
 		/* A stranger or another version: let it finish, start ours
 		 * when its connection ends. */
-		endpoint_tell(endpoint, "error",
-		     "endpoint %s is of another version (%s): it is drained",
-		     endpoint->config.name,
-		     reply->result < 0 ? reply->text : "hello");
+		endpoint_tell(
+			endpoint, "error",
+			"endpoint %s is of another version (%s): it is drained",
+			endpoint->config.name,
+			reply->result < 0 ? reply->text : "hello");
 		endpoint->is_draining = true;
 		endpoint_set_timer(endpoint, ENDPOINT_STOP_NS);
 		endpoint_ask_drain(endpoint);

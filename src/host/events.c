@@ -108,6 +108,8 @@ json_t *events_since(const struct events *events, uint64_t after)
 		events->last > EVENTS_KEPT ? events->last - EVENTS_KEPT + 1 : 1;
 	json_t *array = json_array();
 
+	if (after >= events->last)
+		return array;
 	if (after >= number)
 		number = after + 1;
 	for (; array && number <= events->last; number++)

@@ -43,6 +43,19 @@ static int replace_stale(const char *path, const struct sockaddr_un *address,
 	return ret;
 }
 
+/* /run is empty after each boot: the socket's own directory is made.  That it
+ * could not be made is what bind will say. */
+static void make_parent(char *path)
+{
+	char *slash = strrchr(path, '/');
+
+	if (!slash || slash == path)
+		return;
+	*slash = '\0';
+	mkdir(path, 0755);
+	*slash = '/';
+}
+
 int listen_open(const char *path, int *ret_fd, struct error *reterr)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
@@ -52,6 +65,7 @@ int listen_open(const char *path, int *ret_fd, struct error *reterr)
 		return error_set(reterr, -ENAMETOOLONG,
 				 "%s: too long for a socket", path);
 	strcpy(address.sun_path, path);
+	make_parent(address.sun_path);
 	ret = replace_stale(path, &address, reterr);
 	if (ret < 0)
 		return ret;

@@ -89,6 +89,19 @@ void watch_delivered(const struct watch_slot *slot,
 
 /* --- Judgement ----------------------------------------------------------- */
 
+/* What of its SLA is broken, in the words of the SLA. */
+static const char *broken_text(const struct reg_process *process, char *text,
+			       size_t size)
+{
+	struct sla broken = {.count = 0};
+	unsigned int i;
+
+	for (i = 0; i < process->sla.count; i++)
+		if (process->watch->judgement.specs[i].verdict == KEEP_BROKEN)
+			broken.specs[broken.count++] = process->sla.specs[i];
+	return sla_format(broken.count ? &broken : &process->sla, text, size);
+}
+
 static void judge(struct host *host, struct reg_process *process,
 		  const struct stats_process *stats, uint64_t now_ns)
 {
@@ -98,18 +111,17 @@ static void judge(struct host *host, struct reg_process *process,
 		.vdev = process->vdev->name,
 	};
 	enum keep_verdict verdict;
+	char text[SLA_TEXT_MAX];
 
 	keep_judge(&stats->keep, now_ns, &watch->judgement);
 	verdict = watch->judgement.verdict;
 	if (verdict == KEEP_UNKNOWN || verdict == watch->told)
 		return;
 	if (verdict == KEEP_BROKEN)
-		events_add(
-			host->events, "sla-broken", &subject,
-			"process %u (%s): its SLA is not kept (%u of %u windows)",
-			process->pasid, process->name,
-			watch->judgement.windows_broken,
-			watch->judgement.windows);
+		events_add(host->events, "sla-broken", &subject,
+			   "process %u (%s): '%s' is not kept", process->pasid,
+			   process->name,
+			   broken_text(process, text, sizeof(text)));
 	else if (watch->told == KEEP_BROKEN)
 		events_add(host->events, "sla-restored", &subject,
 			   "process %u (%s): its SLA is kept again",
