@@ -68,7 +68,8 @@ int blk_locate(struct chain *chain, struct blk_parts *ret_parts)
 	last->iov_len--;
 	ret_parts->status = (uint8_t *)last->iov_base + last->iov_len;
 	ret_parts->used_bytes = chain->writable_bytes > UINT32_MAX ?
-		UINT32_MAX : (uint32_t)chain->writable_bytes;
+		UINT32_MAX :
+		(uint32_t)chain->writable_bytes;
 	if (chain->faulty || chain->readable_bytes < HEADER_BYTES) {
 		ret_parts->header = NULL;
 		ret_parts->data_in = NULL;
@@ -110,8 +111,8 @@ static int fill_transfer(const struct blk_parts *parts, uint8_t op,
 static int fill_range(const struct blk_parts *parts, uint8_t op,
 		      struct block_request *block)
 {
-	const uint32_t sectors_max = op == BLOCK_DISCARD ? BLK_DISCARD_SECTORS :
-							   BLK_ZEROES_SECTORS;
+	const uint32_t sectors_max =
+		op == BLOCK_DISCARD ? BLK_DISCARD_SECTORS : BLK_ZEROES_SECTORS;
 	struct virtio_blk_discard_write_zeroes range;
 	struct iovec *iov = parts->data_out;
 	unsigned int count = parts->data_out_count;
@@ -119,8 +120,10 @@ static int fill_range(const struct blk_parts *parts, uint8_t op,
 	if (parts->data_out_bytes != sizeof(range))
 		return VIRTIO_BLK_S_IOERR;
 	take_front(&iov, &count, &range, sizeof(range));
-	if (range.flags & ~(op == BLOCK_DISCARD ?
-				    0U : (uint32_t)VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP))
+	if (range.flags &
+	    ~(op == BLOCK_DISCARD ?
+		      0U :
+		      (uint32_t)VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP))
 		return VIRTIO_BLK_S_UNSUPP;
 	if (range.sector > SECTOR_MAX || range.num_sectors > sectors_max)
 		return VIRTIO_BLK_S_IOERR;
@@ -163,7 +166,8 @@ int blk_fill(const struct blk_target *target, const struct blk_parts *parts,
 		return VIRTIO_BLK_S_IOERR;
 	type_ioprio = access_read_u64(parts->header);
 	block->flags = 0;
-	request->process = target->process ? target->process :
+	request->process = target->process ?
+		target->process :
 		vdev_find_process(target->vdev, (uint32_t)(type_ioprio >> 32));
 	switch ((uint32_t)type_ioprio) {
 	case VIRTIO_BLK_T_IN:
@@ -202,16 +206,16 @@ uint8_t blk_status(int result)
 uint64_t blk_features(const struct blk_target *target)
 {
 	uint64_t features = VHOST_FEATURE(VIRTIO_BLK_F_SEG_MAX) |
-			    VHOST_FEATURE(VIRTIO_BLK_F_BLK_SIZE) |
-			    VHOST_FEATURE(VIRTIO_BLK_F_FLUSH) |
-			    VHOST_FEATURE(VIRTIO_BLK_F_TOPOLOGY) |
-			    VHOST_FEATURE(VIRTIO_BLK_F_MQ);
+		VHOST_FEATURE(VIRTIO_BLK_F_BLK_SIZE) |
+		VHOST_FEATURE(VIRTIO_BLK_F_FLUSH) |
+		VHOST_FEATURE(VIRTIO_BLK_F_TOPOLOGY) |
+		VHOST_FEATURE(VIRTIO_BLK_F_MQ);
 
 	if (vdev_read_only(target->vdev))
 		features |= VHOST_FEATURE(VIRTIO_BLK_F_RO);
 	else
 		features |= VHOST_FEATURE(VIRTIO_BLK_F_DISCARD) |
-			    VHOST_FEATURE(VIRTIO_BLK_F_WRITE_ZEROES);
+			VHOST_FEATURE(VIRTIO_BLK_F_WRITE_ZEROES);
 	return features;
 }
 

@@ -94,10 +94,11 @@ static ssize_t receive_some(struct channel *channel, void *to, size_t size,
 	if (rc < 0)
 		return rc;
 	if (got == 0)
-		return error_set(reterr, -ECONNRESET,
-				 channel->have == 0 ?
-					 "vhost-user: closed by the front-end" :
-					 "vhost-user: closed by the front-end within a message");
+		return error_set(
+			reterr, -ECONNRESET,
+			channel->have == 0 ?
+				"vhost-user: closed by the front-end" :
+				"vhost-user: closed by the front-end within a message");
 	return got;
 }
 

@@ -72,8 +72,9 @@ static void listen_if_room(struct front *front)
 
 static void accept_again(struct loop_timer *timer, uint64_t now_ns)
 {
-	struct front *front = (struct front *)(void *)
-		((char *)timer - offsetof(struct front, timer));
+	struct front *front =
+		(struct front *)(void *)((char *)timer -
+					 offsetof(struct front, timer));
 
 	(void)now_ns;
 	listen_if_room(front);
@@ -137,8 +138,9 @@ static const struct session_ops session_ops = {
 
 static void accept_one(struct loop_watch *watch)
 {
-	struct front *front = (struct front *)(void *)
-		((char *)watch - offsetof(struct front, watch));
+	struct front *front =
+		(struct front *)(void *)((char *)watch -
+					 offsetof(struct front, watch));
 	struct session_config config = {
 		.loop = front->config.loop,
 		.target = &front->target,
@@ -149,8 +151,9 @@ static void accept_one(struct loop_watch *watch)
 
 	config.fd = accept4(front->config.listen_fd, NULL, NULL,
 			    SOCK_NONBLOCK | SOCK_CLOEXEC);
-	if (config.fd < 0 && (errno == EMFILE || errno == ENFILE ||
-			      errno == ENOMEM || errno == ENOBUFS)) {
+	if (config.fd < 0 &&
+	    (errno == EMFILE || errno == ENFILE || errno == ENOMEM ||
+	     errno == ENOBUFS)) {
 		struct error error;
 
 		error_set(&error, -errno, "no connection can be taken: %s",
@@ -173,8 +176,9 @@ static void accept_one(struct loop_watch *watch)
 
 static void resized(struct vdev_listener *listener)
 {
-	struct front *front = (struct front *)(void *)
-		((char *)listener - offsetof(struct front, listener));
+	struct front *front =
+		(struct front *)(void *)((char *)listener -
+					 offsetof(struct front, listener));
 
 	for (unsigned int i = 0; i < FRONT_SESSIONS_MAX; i++)
 		if (front->sessions[i])

@@ -58,7 +58,7 @@ static uint64_t queue_bytes(uint16_t queue_size)
 		queue_size * sizeof(struct vhost_user_inflight_desc);
 
 	return (bytes + VHOST_USER_INFLIGHT_ALIGN - 1) &
-	       ~(uint64_t)(VHOST_USER_INFLIGHT_ALIGN - 1);
+		~(uint64_t)(VHOST_USER_INFLIGHT_ALIGN - 1);
 }
 
 int inflight_create(uint16_t queues, uint16_t queue_size,
@@ -93,17 +93,18 @@ int inflight_create(uint16_t queues, uint16_t queue_size,
 int inflight_open(const struct vhost_user_inflight *description, int fd,
 		  struct inflight **ret_inflight, struct error *reterr)
 {
-	const uint64_t bytes = description->queues *
-			       queue_bytes(description->queue_size);
+	const uint64_t bytes =
+		description->queues * queue_bytes(description->queue_size);
 	struct inflight *inflight;
 	int rc;
 
 	if (description->mmap_size < bytes ||
 	    description->mmap_offset % VHOST_USER_INFLIGHT_ALIGN != 0)
-		return error_set(reterr, -EINVAL,
-				 "inflight region of %llu bytes can't hold %u queues of %u",
-				 (unsigned long long)description->mmap_size,
-				 description->queues, description->queue_size);
+		return error_set(
+			reterr, -EINVAL,
+			"inflight region of %llu bytes can't hold %u queues of %u",
+			(unsigned long long)description->mmap_size,
+			description->queues, description->queue_size);
 	inflight = calloc(1, sizeof(*inflight));
 	if (!inflight)
 		return error_set(reterr, -ENOMEM, "inflight region: no memory");
@@ -132,18 +133,21 @@ void inflight_close(struct inflight *inflight)
 static int finish_batch(struct vhost_user_inflight_queue *queue, uint16_t size,
 			uint16_t used_idx, struct error *reterr)
 {
-	uint16_t left = (uint16_t)(used_idx - access_read_u16(&queue->used_idx));
+	uint16_t left =
+		(uint16_t)(used_idx - access_read_u16(&queue->used_idx));
 	uint16_t head = access_read_u16(&queue->last_batch_head);
 
 	if (left > size)
-		return error_set(reterr, -EINVAL,
-				 "inflight region is not of this ring: %u answers behind",
-				 left);
+		return error_set(
+			reterr, -EINVAL,
+			"inflight region is not of this ring: %u answers behind",
+			left);
 	for (; left > 0; left--) {
 		if (head >= size)
-			return error_set(reterr, -EINVAL,
-					 "inflight region is damaged: head %u of %u",
-					 head, size);
+			return error_set(
+				reterr, -EINVAL,
+				"inflight region is damaged: head %u of %u",
+				head, size);
 		access_write_u8(&queue->desc[head].inflight, 0);
 		head = access_read_u16(&queue->desc[head].next);
 	}
@@ -162,7 +166,7 @@ static int compare_taken(const void *a, const void *b)
 	const struct taken *right = b;
 
 	return (left->counter > right->counter) -
-	       (left->counter < right->counter);
+		(left->counter < right->counter);
 }
 
 /* The heads that were taken and not answered, in the order of taking. */
@@ -201,17 +205,18 @@ int inflight_start(struct inflight *inflight, unsigned int index,
 	int rc;
 
 	if (index >= inflight->queues || ring_size > inflight->queue_size)
-		return error_set(reterr, -EINVAL,
-				 "inflight region has no room for queue %u of %u",
-				 index, ring_size);
-	queue = (struct vhost_user_inflight_queue *)(void *)
-		(inflight->shared.data +
-		 index * queue_bytes(inflight->queue_size));
+		return error_set(
+			reterr, -EINVAL,
+			"inflight region has no room for queue %u of %u", index,
+			ring_size);
+	queue = (struct vhost_user_inflight_queue
+			 *)(void *)(inflight->shared.data +
+				    index * queue_bytes(inflight->queue_size));
 	ring.queue = queue;
 	*ret_known = access_read_u16(&queue->version) != 0;
 	if (!*ret_known) {
-		memset(queue, 0, sizeof(*queue) +
-				 ring_size * sizeof(queue->desc[0]));
+		memset(queue, 0,
+		       sizeof(*queue) + ring_size * sizeof(queue->desc[0]));
 		access_write_u64(&queue->features, features);
 		access_write_u16(&queue->desc_num, ring_size);
 		access_write_u16(&queue->used_idx, used_idx);

@@ -79,10 +79,11 @@ static int mapping_create(struct memory_account *account,
 
 	if (account->mappings >= MEMORY_MAPPINGS_MAX ||
 	    region->size > MEMORY_BYTES_MAX - account->bytes)
-		return error_set(reterr, -ENOSPC,
-				 "memory regions: more than %u or %llu TiB at a time",
-				 MEMORY_MAPPINGS_MAX,
-				 (unsigned long long)(MEMORY_BYTES_MAX >> 40));
+		return error_set(
+			reterr, -ENOSPC,
+			"memory regions: more than %u or %llu TiB at a time",
+			MEMORY_MAPPINGS_MAX,
+			(unsigned long long)(MEMORY_BYTES_MAX >> 40));
 	mapping = calloc(1, sizeof(*mapping));
 	if (!mapping)
 		return error_set(reterr, -ENOMEM, "memory region: no memory");
@@ -120,9 +121,10 @@ static int find_place(const struct memory_map *map,
 
 		if (overlap(slot->guest_addr, slot->size_bytes,
 			    region->guest_addr, region->size))
-			return error_set(reterr, -EINVAL,
-					 "memory region at 0x%llx overlaps another",
-					 (unsigned long long)region->guest_addr);
+			return error_set(
+				reterr, -EINVAL,
+				"memory region at 0x%llx overlaps another",
+				(unsigned long long)region->guest_addr);
 		if (slot->guest_addr < region->guest_addr)
 			place = i + 1;
 	}
@@ -144,8 +146,7 @@ static int map_insert(struct memory_map *map,
 	int rc;
 
 	if (map->count == MEMORY_REGIONS_MAX)
-		return error_set(reterr, -ENOSPC,
-				 "more than %u memory regions",
+		return error_set(reterr, -ENOSPC, "more than %u memory regions",
 				 MEMORY_REGIONS_MAX);
 	rc = find_place(map, region, &place, reterr);
 	if (rc < 0)

@@ -38,6 +38,7 @@ struct rule {
 	check_function *check;		/* of its values; NULL: none */
 };
 
+/* clang-format off */
 #define U64	sizeof(uint64_t), sizeof(uint64_t)
 #define STATE	sizeof(struct vhost_user_vring_state), \
 		sizeof(struct vhost_user_vring_state)
@@ -54,7 +55,9 @@ struct rule {
 #define NEEDS(f)	VHOST_USER_PROTOCOL_F_##f
 #define OWN		MESSAGE_REPLY_OWN
 #define NONE		MESSAGE_REPLY_NONE
+/* clang-format on */
 
+/* clang-format off */
 static const struct rule rules[VHOST_USER_REQUESTS] = {
 	[VHOST_USER_GET_FEATURES] = {"GET_FEATURES", 0, 0, 0, 0, NO_FEATURE,
 		QUEUE_NONE, WHEN_ALWAYS, OWN, NULL},
@@ -122,6 +125,7 @@ static const struct rule rules[VHOST_USER_REQUESTS] = {
 	[VHOST_USER_GET_STATUS] = {"GET_STATUS", 0, 0, 0, 0, NEEDS(STATUS),
 		QUEUE_NONE, WHEN_ALWAYS, OWN, NULL},
 };
+/* clang-format on */
 
 static const struct rule *find_rule(uint32_t request)
 {
@@ -147,8 +151,7 @@ enum message_reply message_reply(uint32_t request)
 /* ---- the values of each kind ---- */
 
 static int check_features(const struct message *message,
-			  const struct message_view *view,
-			  struct error *reterr)
+			  const struct message_view *view, struct error *reterr)
 {
 	const uint64_t features = message->payload.u64;
 
@@ -166,8 +169,7 @@ static int check_features(const struct message *message,
 }
 
 static int check_protocol(const struct message *message,
-			  const struct message_view *view,
-			  struct error *reterr)
+			  const struct message_view *view, struct error *reterr)
 {
 	const uint64_t unknown = message->payload.u64 & ~view->protocol_offered;
 
@@ -189,10 +191,11 @@ static int check_one_region(const struct vhost_user_region *region,
 	    __builtin_add_overflow(region->user_addr, region->size, &end) ||
 	    __builtin_add_overflow(region->mmap_offset, region->size, &end) ||
 	    end > INT64_MAX)
-		return error_set(reterr, -EINVAL,
-				 "memory region at 0x%llx: impossible size 0x%llx or address",
-				 (unsigned long long)region->guest_addr,
-				 (unsigned long long)region->size);
+		return error_set(
+			reterr, -EINVAL,
+			"memory region at 0x%llx: impossible size 0x%llx or address",
+			(unsigned long long)region->guest_addr,
+			(unsigned long long)region->size);
 	return 0;
 }
 
@@ -280,8 +283,8 @@ static int check_event(const struct message *message,
 	const bool no_fd = value & VHOST_USER_VRING_NO_FD;
 
 	(void)view;
-	if (value & ~(uint64_t)(VHOST_USER_VRING_INDEX_MASK |
-				VHOST_USER_VRING_NO_FD))
+	if (value &
+	    ~(uint64_t)(VHOST_USER_VRING_INDEX_MASK | VHOST_USER_VRING_NO_FD))
 		return error_set(reterr, -EINVAL, "unknown bits in 0x%llx",
 				 (unsigned long long)value);
 	if (message->fds_count != (no_fd ? 0U : 1U))
@@ -309,19 +312,16 @@ static int check_config(const struct message *message,
 	if (config->size > VHOST_USER_CONFIG_MAX ||
 	    config->offset > VHOST_USER_CONFIG_MAX - config->size ||
 	    message->header.size != VHOST_USER_CONFIG_HEADER + config->size)
-		return error_set(reterr, -EINVAL,
-				 "%u bytes at %u in a message of %u",
-				 config->size, config->offset,
-				 message->header.size);
+		return error_set(
+			reterr, -EINVAL, "%u bytes at %u in a message of %u",
+			config->size, config->offset, message->header.size);
 	return 0;
 }
 
 static int check_inflight(const struct message *message,
-			  const struct message_view *view,
-			  struct error *reterr)
+			  const struct message_view *view, struct error *reterr)
 {
-	const struct vhost_user_inflight *inflight =
-		&message->payload.inflight;
+	const struct vhost_user_inflight *inflight = &message->payload.inflight;
 
 	if (inflight->queues == 0 || inflight->queues > view->queues ||
 	    inflight->queue_size == 0 ||
@@ -357,10 +357,11 @@ int message_check_header(const struct vhost_user_header *header,
 		return error_set(reterr, -EPROTO,
 				 "vhost-user: a reply that nobody waits for");
 	if (header->size > sizeof(union vhost_user_payload))
-		return error_set(reterr, -EPROTO,
-				 "vhost-user message %s of %u bytes: at most %zu",
-				 message_name(header->request), header->size,
-				 sizeof(union vhost_user_payload));
+		return error_set(
+			reterr, -EPROTO,
+			"vhost-user message %s of %u bytes: at most %zu",
+			message_name(header->request), header->size,
+			sizeof(union vhost_user_payload));
 	return 0;
 }
 
@@ -397,16 +398,14 @@ static int check_shape(const struct message *message, const struct rule *rule,
 		return error_set(reterr, -EOPNOTSUPP, "not negotiated");
 	if (message->header.size < rule->size_min ||
 	    message->header.size > rule->size_max)
-		return error_set(reterr, -EINVAL,
-				 "%u bytes: must be %u to %u",
+		return error_set(reterr, -EINVAL, "%u bytes: must be %u to %u",
 				 message->header.size, rule->size_min,
 				 rule->size_max);
 	if (message->fds_count < rule->fds_min ||
 	    message->fds_count > rule->fds_max)
-		return error_set(reterr, -EINVAL,
-				 "%u descriptors: must be %u to %u",
-				 message->fds_count, rule->fds_min,
-				 rule->fds_max);
+		return error_set(
+			reterr, -EINVAL, "%u descriptors: must be %u to %u",
+			message->fds_count, rule->fds_min, rule->fds_max);
 	if (rule->queue != QUEUE_NONE && queue >= view->queues)
 		return error_set(reterr, -EINVAL, "queue %u: there are %u",
 				 queue, view->queues);

@@ -59,8 +59,9 @@ static void submit(struct notify *notify)
 
 static void op_done(struct loop_op *op, int result)
 {
-	struct notify *notify = (struct notify *)(void *)
-		((char *)op - offsetof(struct notify, op));
+	struct notify *notify =
+		(struct notify *)(void *)((char *)op -
+					  offsetof(struct notify, op));
 
 	notify->busy = false;
 	if (notify->orphan) {
@@ -79,8 +80,9 @@ static void op_done(struct loop_op *op, int result)
 
 static void cancel_done(struct loop_op *op, int result)
 {
-	struct notify *notify = (struct notify *)(void *)
-		((char *)op - offsetof(struct notify, cancel));
+	struct notify *notify =
+		(struct notify *)(void *)((char *)op -
+					  offsetof(struct notify, cancel));
 
 	(void)result;
 	notify->cancelling = false;
@@ -89,8 +91,9 @@ static void cancel_done(struct loop_op *op, int result)
 
 static void rung(struct loop_watch *watch)
 {
-	struct notify *notify = (struct notify *)(void *)
-		((char *)watch - offsetof(struct notify, watch));
+	struct notify *notify =
+		(struct notify *)(void *)((char *)watch -
+					  offsetof(struct notify, watch));
 
 	if (!notify->busy)
 		submit(notify);
@@ -169,7 +172,7 @@ void notify_ring(struct notify *notify)
 bool notify_unsent(const struct notify *notify)
 {
 	return notify && notify->wanted && !notify->busy &&
-	       notify->failure == 0;
+		notify->failure == 0;
 }
 
 int notify_failure(const struct notify *notify)

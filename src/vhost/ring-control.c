@@ -61,8 +61,8 @@ static void free_storage(struct ring *ring)
 
 static int create_storage(struct ring *ring, uint16_t size)
 {
-	const unsigned int medium = size < RING_MEDIUM_MAX ? size :
-							     RING_MEDIUM_MAX;
+	const unsigned int medium =
+		size < RING_MEDIUM_MAX ? size : RING_MEDIUM_MAX;
 
 	ring->requests = aligned_alloc(64, size * sizeof(*ring->requests));
 	ring->completed = calloc(size, sizeof(struct ring_request *));
@@ -170,7 +170,7 @@ void ring_refresh(struct ring *ring)
 	const bool again = ring->resubmit_next < ring->resubmit_count;
 
 	ring->taking = ring->running && !ring->broken &&
-		       (ring->quiescing ? again : ring->enabled);
+		(ring->quiescing ? again : ring->enabled);
 }
 
 void ring_break(struct ring *ring, const char *format, ...)
@@ -306,8 +306,7 @@ static int find_indexes(struct ring *ring, const struct ring_layout *layout,
 }
 
 int ring_start(struct ring *ring, const struct ring_layout *layout,
-	       const struct ring_environment *environment,
-	       struct error *reterr)
+	       const struct ring_environment *environment, struct error *reterr)
 {
 	int rc;
 

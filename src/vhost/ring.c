@@ -73,7 +73,7 @@ static struct iovec *pool_take(struct ring_pool *pool)
 static bool pool_give(struct ring_pool *pool, const struct iovec *iov)
 {
 	const size_t at = (size_t)((uintptr_t)iov - (uintptr_t)pool->memory) /
-			  sizeof(*iov);
+		sizeof(*iov);
 
 	if (at >= (size_t)pool->total * pool->each)
 		return false;
@@ -118,8 +118,7 @@ static unsigned int take_heads(struct ring *ring, struct batch *batch)
 	if (count == 0)
 		return 0;
 	if (count > ring->size) {
-		ring_break(ring,
-			   "available index is %u ahead in a ring of %u",
+		ring_break(ring, "available index is %u ahead in a ring of %u",
 			   count, ring->size);
 		return 0;
 	}
@@ -130,8 +129,8 @@ static unsigned int take_heads(struct ring *ring, struct batch *batch)
 			(uint16_t)(ring->next_avail + i) & ring->mask;
 
 		batch->heads[i] = access_read_u16(&ring->avail->ring[at]);
-		__builtin_prefetch(&ring->source.table[batch->heads[i] &
-						       ring->mask]);
+		__builtin_prefetch(
+			&ring->source.table[batch->heads[i] & ring->mask]);
 	}
 	return count;
 }
@@ -218,9 +217,10 @@ static int locate(struct ring *ring, uint16_t head,
 		give_iov(ring, request);
 		ring->starved = rc == -EAGAIN;
 		if (rc == -EINVAL)
-			ring_break(ring,
-				   "the chain of head %u has no end or no status byte",
-				   head);
+			ring_break(
+				ring,
+				"the chain of head %u has no end or no status byte",
+				head);
 		return rc;
 	}
 	__builtin_prefetch(entry->parts.header);
@@ -234,8 +234,6 @@ static int locate(struct ring *ring, uint16_t head,
 	return 0;
 }
 
-
-
 /* Hand the next piece to the vdev, or all of it if it isn't large. */
 static void submit_piece(struct ring *ring, struct ring_request *request,
 			 uint64_t now_ns)
@@ -245,7 +243,8 @@ static void submit_piece(struct ring *ring, struct ring_request *request,
 	block->iov = request->data;
 	block->offset_bytes = request->offset_bytes;
 	block->length_bytes = request->left_bytes < RING_PIECE_BYTES ?
-		request->left_bytes : RING_PIECE_BYTES;
+		request->left_bytes :
+		RING_PIECE_BYTES;
 	block->iov_count = chain_cut(request->data, block->length_bytes,
 				     &request->rest_bytes);
 	request->left_bytes -= block->length_bytes;
@@ -274,8 +273,8 @@ static void submit(struct ring *ring, struct batch_entry *entry,
 {
 	struct ring_request *request = entry->request;
 	struct block_request *block = &request->vdev.block;
-	const int code = blk_fill(ring->config.target, &entry->parts,
-				  &request->vdev);
+	const int code =
+		blk_fill(ring->config.target, &entry->parts, &request->vdev);
 
 	request->map = memory_map_get(ring->map);
 	request->left_bytes = 0;
@@ -283,8 +282,8 @@ static void submit(struct ring *ring, struct batch_entry *entry,
 		/* Only GET_ID has written anything then. */
 		request->logged = code == VIRTIO_BLK_S_OK;
 		block->iov = entry->parts.data_in;
-		block->iov_count = request->logged ?
-			entry->parts.data_in_count : 0;
+		block->iov_count =
+			request->logged ? entry->parts.data_in_count : 0;
 		request->code = (uint8_t)code;
 		complete(ring, request);
 		return;
@@ -313,7 +312,7 @@ static unsigned int locate_and_submit(struct ring *ring, struct batch *batch,
 			   entry) < 0)
 			break;
 		bytes += entry->parts.data_in_bytes +
-			 entry->parts.data_out_bytes;
+			entry->parts.data_out_bytes;
 		count++;
 	}
 	if (batch->again) {
@@ -322,8 +321,7 @@ static unsigned int locate_and_submit(struct ring *ring, struct batch *batch,
 		ring->next_avail = (uint16_t)(ring->next_avail + count);
 		if (ring->inflight.queue)
 			for (unsigned int i = 0; i < count; i++)
-				inflight_take(&ring->inflight,
-					      batch->heads[i]);
+				inflight_take(&ring->inflight, batch->heads[i]);
 	}
 	ring->in_flight += count;
 	for (unsigned int i = 0; i < count; i++)
@@ -368,8 +366,10 @@ static void log_data(struct ring *ring, const struct ring_request *request)
 
 void ring_request_done(struct vdev_request *vdev)
 {
-	struct ring_request *request = (struct ring_request *)(void *)
-		((char *)vdev - offsetof(struct ring_request, vdev));
+	struct ring_request *request =
+		(struct ring_request *)(void *)((char *)vdev -
+						offsetof(struct ring_request,
+							 vdev));
 	struct ring *ring = request->ring;
 
 	request->code = blk_status(vdev->block.result);
@@ -431,7 +431,7 @@ static bool wants_call(struct ring *ring)
 		return true;
 	}
 	return (uint16_t)(ring->used_idx - event - 1) <
-	       (uint16_t)(ring->used_idx - before);
+		(uint16_t)(ring->used_idx - before);
 }
 
 static void log_used(struct ring *ring, uint16_t first, unsigned int count)
@@ -516,7 +516,8 @@ static void check_troubles(struct ring *ring)
 	else if (ring->inflight.queue && *ring->inflight.lost)
 		ring_break(ring, "the inflight region was truncated");
 	else if (ring->log && (ring->log->lost || ring->log->overrun))
-		ring_break(ring, ring->log->lost ?
+		ring_break(ring,
+			   ring->log->lost ?
 				   "the dirty log was truncated" :
 				   "the dirty log is too short for the memory");
 	else if (notify_failure(ring->kick) < 0 ||
@@ -528,8 +529,9 @@ static void check_troubles(struct ring *ring)
 
 unsigned int ring_poll(struct loop_poller *poller, uint64_t now_ns)
 {
-	struct ring *ring = (struct ring *)(void *)
-		((char *)poller - offsetof(struct ring, poller));
+	struct ring *ring =
+		(struct ring *)(void *)((char *)poller -
+					offsetof(struct ring, poller));
 	unsigned int found = 0;
 
 	if (ring->pieces) {
@@ -558,15 +560,15 @@ static uint64_t quiet_until_ns(const struct ring *ring)
 {
 	const struct blk_target *target = ring->config.target;
 
-	return target->process ?
-		vdev_process_quiet_until_ns(target->process) :
-		vdev_quiet_until_ns(target->vdev);
+	return target->process ? vdev_process_quiet_until_ns(target->process) :
+				 vdev_quiet_until_ns(target->vdev);
 }
 
 uint64_t ring_quiet_until(struct loop_poller *poller, uint64_t now_ns)
 {
-	const struct ring *ring = (struct ring *)(void *)
-		((char *)poller - offsetof(struct ring, poller));
+	const struct ring *ring =
+		(struct ring *)(void *)((char *)poller -
+					offsetof(struct ring, poller));
 
 	if (ring->completed_count > 0 || ring->pieces ||
 	    notify_unsent(ring->call))
@@ -578,8 +580,9 @@ uint64_t ring_quiet_until(struct loop_poller *poller, uint64_t now_ns)
 
 uint64_t ring_arm(struct loop_poller *poller, uint64_t now_ns)
 {
-	struct ring *ring = (struct ring *)(void *)
-		((char *)poller - offsetof(struct ring, poller));
+	struct ring *ring =
+		(struct ring *)(void *)((char *)poller -
+					offsetof(struct ring, poller));
 	uint64_t quiet_ns;
 
 	if (ring->completed_count > 0 || ring->pieces ||

@@ -9,16 +9,16 @@
 #include <string.h>
 #include <unistd.h>
 
-#define PROTOCOL_FEATURES ( \
-	VHOST_FEATURE(VHOST_USER_PROTOCOL_F_MQ) | \
-	VHOST_FEATURE(VHOST_USER_PROTOCOL_F_LOG_SHMFD) | \
-	VHOST_FEATURE(VHOST_USER_PROTOCOL_F_REPLY_ACK) | \
-	VHOST_FEATURE(VHOST_USER_PROTOCOL_F_BACKEND_REQ) | \
-	VHOST_FEATURE(VHOST_USER_PROTOCOL_F_CONFIG) | \
-	VHOST_FEATURE(VHOST_USER_PROTOCOL_F_INFLIGHT_SHMFD) | \
-	VHOST_FEATURE(VHOST_USER_PROTOCOL_F_RESET_DEVICE) | \
-	VHOST_FEATURE(VHOST_USER_PROTOCOL_F_CONFIGURE_MEM_SLOTS) | \
-	VHOST_FEATURE(VHOST_USER_PROTOCOL_F_STATUS))
+#define PROTOCOL_FEATURES \
+	(VHOST_FEATURE(VHOST_USER_PROTOCOL_F_MQ) | \
+	 VHOST_FEATURE(VHOST_USER_PROTOCOL_F_LOG_SHMFD) | \
+	 VHOST_FEATURE(VHOST_USER_PROTOCOL_F_REPLY_ACK) | \
+	 VHOST_FEATURE(VHOST_USER_PROTOCOL_F_BACKEND_REQ) | \
+	 VHOST_FEATURE(VHOST_USER_PROTOCOL_F_CONFIG) | \
+	 VHOST_FEATURE(VHOST_USER_PROTOCOL_F_INFLIGHT_SHMFD) | \
+	 VHOST_FEATURE(VHOST_USER_PROTOCOL_F_RESET_DEVICE) | \
+	 VHOST_FEATURE(VHOST_USER_PROTOCOL_F_CONFIGURE_MEM_SLOTS) | \
+	 VHOST_FEATURE(VHOST_USER_PROTOCOL_F_STATUS))
 
 typedef int handle_function(struct session *session, struct message *message,
 			    struct error *reterr);
@@ -41,7 +41,8 @@ static int set_features(struct session *session, struct message *message,
 	session->features = features;
 	/* Without protocol features there is no SET_VRING_ENABLE. */
 	if (!(features & VHOST_FEATURE(VHOST_USER_F_PROTOCOL_FEATURES)))
-		for (unsigned int i = 0; i < session->config.target->queues; i++)
+		for (unsigned int i = 0; i < session->config.target->queues;
+		     i++)
 			ring_enable(session->queues[i].ring, true);
 	return session_update_rings(session, reterr);
 }
@@ -240,9 +241,10 @@ static int set_vring_kick(struct session *session, struct message *message,
 	int rc;
 
 	if (queue->layout.size == 0 || !queue->has_addr)
-		return error_set(reterr, -EINVAL,
-				 "ring %u is started before its size and addresses are set",
-				 message_queue(message));
+		return error_set(
+			reterr, -EINVAL,
+			"ring %u is started before its size and addresses are set",
+			message_queue(message));
 	rc = set_event(message, queue->ring, ring_set_kick, reterr);
 	if (rc < 0)
 		return rc;

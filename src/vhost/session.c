@@ -14,12 +14,12 @@
 /* A turn's share: a front-end that talks much delays nobody. */
 #define MESSAGES_PER_TURN	4U
 
-#define TRANSPORT_FEATURES ( \
-	VHOST_FEATURE(VIRTIO_F_VERSION_1) | \
-	VHOST_FEATURE(VIRTIO_RING_F_INDIRECT_DESC) | \
-	VHOST_FEATURE(VIRTIO_RING_F_EVENT_IDX) | \
-	VHOST_FEATURE(VHOST_USER_F_PROTOCOL_FEATURES) | \
-	VHOST_FEATURE(VHOST_F_LOG_ALL))
+#define TRANSPORT_FEATURES \
+	(VHOST_FEATURE(VIRTIO_F_VERSION_1) | \
+	 VHOST_FEATURE(VIRTIO_RING_F_INDIRECT_DESC) | \
+	 VHOST_FEATURE(VIRTIO_RING_F_EVENT_IDX) | \
+	 VHOST_FEATURE(VHOST_USER_F_PROTOCOL_FEATURES) | \
+	 VHOST_FEATURE(VHOST_F_LOG_ALL))
 
 static void report(struct session *session, const struct error *error)
 {
@@ -72,9 +72,9 @@ static bool wants_acknowledgement(const struct session *session,
 				  const struct vhost_user_header *header)
 {
 	return (header->flags & VHOST_USER_FLAG_NEED_REPLY) &&
-	       (session->protocol &
-		VHOST_FEATURE(VHOST_USER_PROTOCOL_F_REPLY_ACK)) &&
-	       message_reply(header->request) == MESSAGE_REPLY_NONE;
+		(session->protocol &
+		 VHOST_FEATURE(VHOST_USER_PROTOCOL_F_REPLY_ACK)) &&
+		message_reply(header->request) == MESSAGE_REPLY_NONE;
 }
 
 void session_config_changed(struct session *session)
@@ -117,8 +117,7 @@ static void ring_trouble(void *arg, const struct error *error)
 
 static struct ring_environment environment_of(const struct session *session)
 {
-	const bool logging =
-		session->features & VHOST_FEATURE(VHOST_F_LOG_ALL);
+	const bool logging = session->features & VHOST_FEATURE(VHOST_F_LOG_ALL);
 
 	return (struct ring_environment){
 		.map = session->map,
@@ -219,8 +218,10 @@ static void stop_ring(struct session_queue *queue)
 
 static void flush_done(struct vdev_request *vdev)
 {
-	struct session_flush *flush = (struct session_flush *)(void *)
-		((char *)vdev - offsetof(struct session_flush, vdev));
+	struct session_flush *flush =
+		(struct session_flush *)(void *)((char *)vdev -
+						 offsetof(struct session_flush,
+							  vdev));
 
 	flush->busy = false;
 	flush->done = true;
@@ -253,8 +254,8 @@ static bool flushed(struct session *session)
 	flush->vdev = (struct vdev_request){
 		.block.op = BLOCK_FLUSH,
 		.done = flush_done,
-		.process = target->process ?
-			target->process : vdev_find_process(target->vdev, 0),
+		.process = target->process ? target->process :
+					     vdev_find_process(target->vdev, 0),
 	};
 	vdev_submit(target->vdev, &flush->vdev,
 		    loop_now_ns(session->config.loop));
@@ -318,8 +319,8 @@ static int finish_base(struct session *session, bool *ret_finished)
 	struct vhost_user_vring_state state = {
 		.index = session->pending_queue,
 	};
-	const bool last = running_count(session) <= 1 &&
-			  ring_running(queue->ring);
+	const bool last =
+		running_count(session) <= 1 && ring_running(queue->ring);
 
 	*ret_finished = false;
 	if (!ring_idle(queue->ring) || (last && !flushed(session)))
@@ -353,8 +354,9 @@ static int finish_stop(struct session *session, bool *ret_finished)
 /* Something that is waited for may have happened. */
 static void timer_expired(struct loop_timer *timer, uint64_t now_ns)
 {
-	struct session *session = (struct session *)(void *)
-		((char *)timer - offsetof(struct session, timer));
+	struct session *session =
+		(struct session *)(void *)((char *)timer -
+					   offsetof(struct session, timer));
 	bool finished = false;
 	int rc = 0;
 
@@ -434,7 +436,8 @@ static int handle(struct session *session, struct message *message,
 
 	if (rc >= 0 && wants_acknowledgement(session, &header))
 		return rc == SESSION_LATER ?
-			0 : session_reply_u64(session, &header, 0);
+			0 :
+			session_reply_u64(session, &header, 0);
 	if (rc >= 0)
 		return 0;
 	/* It is told if it asked to be; else only the end tells it. */
@@ -446,8 +449,9 @@ static int handle(struct session *session, struct message *message,
 
 static void socket_ready(struct loop_watch *watch)
 {
-	struct session *session = (struct session *)(void *)
-		((char *)watch - offsetof(struct session, watch));
+	struct session *session =
+		(struct session *)(void *)((char *)watch -
+					   offsetof(struct session, watch));
 	struct error error;
 
 	for (unsigned int i = 0; i < MESSAGES_PER_TURN; i++) {

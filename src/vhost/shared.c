@@ -27,13 +27,14 @@ static int check_file(int fd, uint64_t end, uint64_t *ret_align,
 	    ((unsigned long)fs.f_type != TMPFS_MAGIC &&
 	     (unsigned long)fs.f_type != HUGETLBFS_MAGIC &&
 	     (unsigned long)fs.f_type != RAMFS_MAGIC))
-		return error_set(reterr, -EINVAL,
-				 "shared memory: not a memory file: use memory-backend-memfd, tmpfs or hugetlbfs");
+		return error_set(
+			reterr, -EINVAL,
+			"shared memory: not a memory file: use memory-backend-memfd, tmpfs or hugetlbfs");
 	if (st.st_size < 0 || (uint64_t)st.st_size < end)
-		return error_set(reterr, -EINVAL,
-				 "shared memory: ends at byte %llu of a file of %lld",
-				 (unsigned long long)end,
-				 (long long)st.st_size);
+		return error_set(
+			reterr, -EINVAL,
+			"shared memory: ends at byte %llu of a file of %lld",
+			(unsigned long long)end, (long long)st.st_size);
 	*ret_align = (uint64_t)sysconf(_SC_PAGESIZE);
 	if ((unsigned long)fs.f_type == HUGETLBFS_MAGIC)
 		*ret_align = (uint64_t)fs.f_bsize;
@@ -66,8 +67,9 @@ int shared_map(int fd, uint64_t offset, uint64_t length,
 	rc = guard_add(shared.address, shared.length, lost);
 	if (rc < 0) {
 		munmap(shared.address, shared.length);
-		return error_set(reterr, rc,
-				 "shared memory: too many mappings of all guests");
+		return error_set(
+			reterr, rc,
+			"shared memory: too many mappings of all guests");
 	}
 	*ret_shared = shared;
 	return 0;

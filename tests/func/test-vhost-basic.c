@@ -42,8 +42,9 @@ static void test_vhost_reads_what_was_written(void **state)
 	in = peer_at(&peer, PEER_DATA_ADDR + 8192);
 	for (unsigned int i = 0; i < 4096; i++)
 		out[i] = (uint8_t)(i * 7);
-	assert_int_equal(peer_do(&peer, 0, 0, VIRTIO_BLK_T_OUT, 8,
-				 PEER_DATA_ADDR, 4096), VIRTIO_BLK_S_OK);
+	assert_int_equal(
+		peer_do(&peer, 0, 0, VIRTIO_BLK_T_OUT, 8, PEER_DATA_ADDR, 4096),
+		VIRTIO_BLK_S_OK);
 	assert_memory_equal(world.vdev->data + 4096, out, 4096);
 	assert_int_equal(peer_do(&peer, 0, 1, VIRTIO_BLK_T_IN, 8,
 				 PEER_DATA_ADDR + 8192, 4096),
@@ -80,7 +81,8 @@ static void test_vhost_used_length_counts_data_and_status(void **state)
 static void test_vhost_flush_discard_zeroes(void **state)
 {
 	struct virtio_blk_discard_write_zeroes range = {
-		.sector = 2, .num_sectors = 2,
+		.sector = 2,
+		.num_sectors = 2,
 	};
 
 	(void)state;
@@ -113,7 +115,8 @@ static void test_vhost_flush_discard_zeroes(void **state)
 static void test_vhost_range_beyond_limits_is_refused(void **state)
 {
 	struct virtio_blk_discard_write_zeroes range = {
-		.sector = 0, .num_sectors = 0x80000000U,
+		.sector = 0,
+		.num_sectors = 0x80000000U,
 	};
 
 	(void)state;
@@ -123,7 +126,8 @@ static void test_vhost_range_beyond_limits_is_refused(void **state)
 				 PEER_DATA_ADDR, sizeof(range)),
 			 VIRTIO_BLK_S_IOERR);
 	range = (struct virtio_blk_discard_write_zeroes){
-		.sector = UINT64_MAX, .num_sectors = 8,
+		.sector = UINT64_MAX,
+		.num_sectors = 8,
 	};
 	memcpy(peer_at(&peer, PEER_DATA_ADDR), &range, sizeof(range));
 	assert_int_equal(peer_do(&peer, 0, 0, VIRTIO_BLK_T_DISCARD, 0,
@@ -156,11 +160,13 @@ static void test_vhost_device_error_is_an_io_error(void **state)
 	(void)state;
 	peer_start(&peer, 0, 1);
 	world.vdev->fail = -ENOSPC;
-	assert_int_equal(peer_do(&peer, 0, 0, VIRTIO_BLK_T_OUT, 0,
-				 PEER_DATA_ADDR, 512), VIRTIO_BLK_S_IOERR);
+	assert_int_equal(
+		peer_do(&peer, 0, 0, VIRTIO_BLK_T_OUT, 0, PEER_DATA_ADDR, 512),
+		VIRTIO_BLK_S_IOERR);
 	world.vdev->fail = -EOPNOTSUPP;
-	assert_int_equal(peer_do(&peer, 0, 0, VIRTIO_BLK_T_OUT, 0,
-				 PEER_DATA_ADDR, 512), VIRTIO_BLK_S_UNSUPP);
+	assert_int_equal(
+		peer_do(&peer, 0, 0, VIRTIO_BLK_T_OUT, 0, PEER_DATA_ADDR, 512),
+		VIRTIO_BLK_S_UNSUPP);
 }
 
 static void test_vhost_config_space(void **state)
@@ -177,8 +183,9 @@ static void test_vhost_config_space(void **state)
 	size = (int)(VHOST_USER_CONFIG_HEADER + sizeof(blk));
 	peer_send(&peer, VHOST_USER_GET_CONFIG, 0, &config, (size_t)size, NULL,
 		  0);
-	assert_int_equal(peer_receive(&peer, &header, &config, sizeof(config),
-				      NULL), size);
+	assert_int_equal(
+		peer_receive(&peer, &header, &config, sizeof(config), NULL),
+		size);
 	memcpy(&blk, config.data, sizeof(blk));
 	assert_int_equal(blk.capacity, (16 << 20) / 512);
 	assert_int_equal(blk.num_queues, 4);
@@ -271,14 +278,14 @@ static void test_vhost_large_request_goes_in_pieces(void **state)
 	desc[0] = (struct vring_desc){peer_header_addr(0, 0), 16,
 				      VRING_DESC_F_NEXT, 1};
 	for (uint16_t i = 0; i < copies; i++)
-		desc[1 + i] = (struct vring_desc){
-			PEER_DATA_ADDR, 3 << 19,
-			VRING_DESC_F_NEXT | VRING_DESC_F_WRITE,
-			(uint16_t)(2 + i)};
+		desc[1 + i] = (struct vring_desc){PEER_DATA_ADDR, 3 << 19,
+						  VRING_DESC_F_NEXT |
+							  VRING_DESC_F_WRITE,
+						  (uint16_t)(2 + i)};
 	desc[1 + copies] = (struct vring_desc){peer_status_addr(0, 0), 1,
 					       VRING_DESC_F_WRITE, 0};
-	peer_desc(&peer, 0, 0, table, (2 + copies) * 16,
-		  VRING_DESC_F_INDIRECT, 0);
+	peer_desc(&peer, 0, 0, table, (2 + copies) * 16, VRING_DESC_F_INDIRECT,
+		  0);
 	peer_publish(&peer, 0, 0);
 	peer_kick(&peer, 0);
 	world_until(&world, peer_answers(&peer, 0) == 1);
@@ -312,8 +319,8 @@ static void test_vhost_indirect_tables(void **state)
 				PEER_DATA_ADDR + i * 1024UL, 1024,
 				VRING_DESC_F_NEXT | VRING_DESC_F_WRITE,
 				(uint16_t)(2 + i)};
-		desc[1 + count] = (struct vring_desc){
-			peer_status_addr(0, 0), 1, VRING_DESC_F_WRITE, 0};
+		desc[1 + count] = (struct vring_desc){peer_status_addr(0, 0), 1,
+						      VRING_DESC_F_WRITE, 0};
 		peer_desc(&peer, 0, 0, 0x70000, (2U + count) * 16U,
 			  VRING_DESC_F_INDIRECT, 0);
 		peer_publish(&peer, 0, 0);
@@ -337,8 +344,8 @@ static void test_vhost_any_split_of_header_and_status(void **state)
 	peer_header(&peer, 0, 0, VIRTIO_BLK_T_IN, 0, 1);
 	/* The header in three parts; data and status in one buffer. */
 	peer_desc(&peer, 0, 0, peer_header_addr(0, 0), 1, VRING_DESC_F_NEXT, 1);
-	peer_desc(&peer, 0, 1, peer_header_addr(0, 0) + 1, 9,
-		  VRING_DESC_F_NEXT, 2);
+	peer_desc(&peer, 0, 1, peer_header_addr(0, 0) + 1, 9, VRING_DESC_F_NEXT,
+		  2);
 	peer_desc(&peer, 0, 2, peer_header_addr(0, 0) + 10, 6,
 		  VRING_DESC_F_NEXT, 3);
 	peer_desc(&peer, 0, 3, PEER_DATA_ADDR, 513, VRING_DESC_F_WRITE, 0);

@@ -119,8 +119,8 @@ static void test_vhost_event_index_asks_for_kicks(void **state)
 
 	(void)state;
 	peer_start(&peer, EVENT_IDX, 1);
-	avail_event = (uint16_t *)(void *)
-		&peer.queues[0].used->ring[peer.queues[0].size];
+	avail_event = (uint16_t *)(void *)&peer.queues[0]
+			      .used->ring[peer.queues[0].size];
 	one_read(0);
 	one_read(0);
 	fall_asleep();
@@ -142,8 +142,9 @@ static void test_vhost_arming_looks_again(void **state)
 	fall_asleep();
 	peer_request(&peer, 0, 0, VIRTIO_BLK_T_IN, 0, PEER_DATA_ADDR, 512);
 	/* Never kicked; would sleep for ten seconds if it didn't look. */
-	assert_int_equal(loop_run_once(world.loop, loop_clock_ns() +
-					       UINT64_C(10000000000)), 0);
+	assert_int_equal(loop_run_once(world.loop,
+				       loop_clock_ns() + UINT64_C(10000000000)),
+			 0);
 	assert_int_equal(peer_answers(&peer, 0), 1);
 }
 
@@ -157,8 +158,9 @@ static void test_vhost_kick_wakes(void **state)
 			     512);
 		peer_kick(&peer, 0);
 		assert_int_equal(
-			loop_run_once(world.loop, loop_clock_ns() +
-					      UINT64_C(10000000000)), 0);
+			loop_run_once(world.loop,
+				      loop_clock_ns() + UINT64_C(10000000000)),
+			0);
 		world_until(&world, peer_answers(&peer, 0) == 1);
 		(void)peer_answer(&peer, 0, NULL);
 		fall_asleep();
@@ -177,8 +179,9 @@ static void test_vhost_quiet_vdev_needs_no_kicks(void **state)
 	assert_int_equal(peer.queues[0].used->flags, VRING_USED_F_NO_NOTIFY);
 	/* And at that time it looks without any. */
 	peer_request(&peer, 0, 0, VIRTIO_BLK_T_IN, 0, PEER_DATA_ADDR, 512);
-	assert_int_equal(loop_run_once(world.loop, loop_clock_ns() +
-					       UINT64_C(10000000000)), 0);
+	assert_int_equal(loop_run_once(world.loop,
+				       loop_clock_ns() + UINT64_C(10000000000)),
+			 0);
 	assert_int_equal(peer_answers(&peer, 0), 1);
 	world.vdev->quiet_until_ns = 0;
 }
@@ -194,8 +197,9 @@ static void test_vhost_ring_without_kick_is_polled(void **state)
 	peer_sync(&peer);
 	fall_asleep();
 	peer_request(&peer, 0, 0, VIRTIO_BLK_T_IN, 0, PEER_DATA_ADDR, 512);
-	assert_int_equal(loop_run_once(world.loop, loop_clock_ns() +
-					       UINT64_C(10000000000)), 0);
+	assert_int_equal(loop_run_once(world.loop,
+				       loop_clock_ns() + UINT64_C(10000000000)),
+			 0);
 	assert_int_equal(peer_answers(&peer, 0), 1);
 }
 
@@ -217,8 +221,9 @@ static void test_vhost_full_call_descriptor_blocks_nobody(void **state)
 	assert_int_equal(value, full);
 	/* What could not be written then is written now. */
 	assert_int_equal(fcntl(peer.queues[0].call, F_SETFL, O_NONBLOCK), 0);
-	world_until(&world, read(peer.queues[0].call, &value, sizeof(value)) ==
-				    (ssize_t)sizeof(value));
+	world_until(&world,
+		    read(peer.queues[0].call, &value, sizeof(value)) ==
+			    (ssize_t)sizeof(value));
 	assert_int_equal(world.reports, 0);
 }
 

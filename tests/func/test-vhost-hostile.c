@@ -59,7 +59,8 @@ static void others_are_well(void)
 	struct peer next;
 
 	assert_int_equal(peer_do(&neighbour, 0, 0, VIRTIO_BLK_T_IN, 0,
-				 PEER_DATA_ADDR, 512), VIRTIO_BLK_S_OK);
+				 PEER_DATA_ADDR, 512),
+			 VIRTIO_BLK_S_OK);
 	assert_false(peer_is_closed(&neighbour));
 	assert_int_equal(beside.reports, 0);
 	peer_close(&peer);
@@ -67,8 +68,9 @@ static void others_are_well(void)
 	fake_complete_all(world.vdev);
 	peer_connect(&world, &next);
 	peer_start(&next, 0, 1);
-	assert_int_equal(peer_do(&next, 0, 0, VIRTIO_BLK_T_IN, 0,
-				 PEER_DATA_ADDR, 512), VIRTIO_BLK_S_OK);
+	assert_int_equal(
+		peer_do(&next, 0, 0, VIRTIO_BLK_T_IN, 0, PEER_DATA_ADDR, 512),
+		VIRTIO_BLK_S_OK);
 	peer_destroy(&next);
 }
 
@@ -109,6 +111,7 @@ struct bad_message {
 #define SINGLE_SIZE	sizeof(struct vhost_user_single_region)
 #define MiB		(UINT64_C(1) << 20)
 
+/* clang-format off */
 static const struct bad_message bad_messages[] = {
 	{"unknown request", FRESH, 999, 0, .fd = FD_NONE},
 	{"request 0", FRESH, 0, 0, .fd = FD_NONE},
@@ -198,9 +201,11 @@ static const struct bad_message bad_messages[] = {
 	 VHOST_USER_SET_MEM_TABLE, TABLE_SIZE(1), FD_PATH, 1,
 	 .payload.memory = {1, 0, {{0, 4096, 0, 0}}}},
 	{"SET_MEM_TABLE of /dev/null", NEGOTIATED, VHOST_USER_SET_MEM_TABLE,
-	 TABLE_SIZE(1), FD_NULL, 1, .payload.memory = {1, 0, {{0, 4096, 0, 0}}}},
+	 TABLE_SIZE(1), FD_NULL, 1,
+	 .payload.memory = {1, 0, {{0, 4096, 0, 0}}}},
 	{"SET_MEM_TABLE of a pipe", NEGOTIATED, VHOST_USER_SET_MEM_TABLE,
-	 TABLE_SIZE(1), FD_PIPE, 1, .payload.memory = {1, 0, {{0, 4096, 0, 0}}}},
+	 TABLE_SIZE(1), FD_PIPE, 1,
+	 .payload.memory = {1, 0, {{0, 4096, 0, 0}}}},
 	{"SET_MEM_TABLE of an event descriptor", NEGOTIATED,
 	 VHOST_USER_SET_MEM_TABLE, TABLE_SIZE(1), FD_EVENT, 1,
 	 .payload.memory = {1, 0, {{0, 4096, 0, 0}}}},
@@ -336,6 +341,7 @@ static const struct bad_message bad_messages[] = {
 	{"SET_STATUS of 9 bits", NEGOTIATED, VHOST_USER_SET_STATUS, U64_SIZE,
 	 .payload.u64 = 256},
 };
+/* clang-format on */
 
 static int make_fd(enum fd_kind kind, int *ret_spare)
 {
@@ -462,9 +468,9 @@ static void test_vhost_broken_streams(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(headers) / sizeof(headers[0]); i++) {
-		assert_int_equal(send(peer.socket, &headers[i],
-				      sizeof(headers[i]), 0),
-				 sizeof(headers[i]));
+		assert_int_equal(
+			send(peer.socket, &headers[i], sizeof(headers[i]), 0),
+			sizeof(headers[i]));
 		world_until(&world, peer_is_closed(&peer));
 		others_are_well();
 		peer_destroy(&peer);
@@ -481,12 +487,13 @@ static void test_vhost_message_byte_by_byte(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(header); i++) {
-		assert_int_equal(send(peer.socket, (const char *)&header + i, 1,
-				      0), 1);
+		assert_int_equal(
+			send(peer.socket, (const char *)&header + i, 1, 0), 1);
 		world_settle(&world);
 	}
-	assert_int_equal(peer_receive(&peer, &answer, &value, sizeof(value),
-				      NULL), sizeof(value));
+	assert_int_equal(
+		peer_receive(&peer, &answer, &value, sizeof(value), NULL),
+		sizeof(value));
 	/* And half of one, then the end, is none. */
 	assert_int_equal(send(peer.socket, &header, 5, 0), 5);
 	world_settle(&world);
@@ -589,7 +596,9 @@ static void test_vhost_memory_truncated_under_a_request(void **state)
 static void test_vhost_inflight_region_truncated(void **state)
 {
 	const struct vhost_user_inflight inflight = {
-		.mmap_size = 65536, .queues = 4, .queue_size = 256,
+		.mmap_size = 65536,
+		.queues = 4,
+		.queue_size = 256,
 	};
 	int fd = memfd_create("inflight", MFD_CLOEXEC);
 
@@ -618,11 +627,15 @@ static void test_vhost_inflight_region_of_nonsense(void **state)
 		{.version = 2, .desc_num = 256},
 		{.version = 1, .desc_num = 255},
 		{.version = 1, .desc_num = 256, .used_idx = 500},
-		{.version = 1, .desc_num = 256, .used_idx = 65535,
+		{.version = 1,
+		 .desc_num = 256,
+		 .used_idx = 65535,
 		 .last_batch_head = 9999},
 	};
 	const struct vhost_user_inflight inflight = {
-		.mmap_size = 65536, .queues = 1, .queue_size = 256,
+		.mmap_size = 65536,
+		.queues = 1,
+		.queue_size = 256,
 	};
 
 	(void)state;
@@ -639,9 +652,10 @@ static void test_vhost_inflight_region_of_nonsense(void **state)
 			  &fd, 1);
 		peer_set_memory(&peer);
 		peer_set_ring(&peer, 0, 256, 0);
-		assert_int_equal(peer_acknowledged(
-					 &peer, VHOST_USER_SET_VRING_KICK,
-					 &queue, sizeof(queue), &kick, 1), 1);
+		assert_int_equal(
+			peer_acknowledged(&peer, VHOST_USER_SET_VRING_KICK,
+					  &queue, sizeof(queue), &kick, 1),
+			1);
 		close(kick);
 		close(fd);
 		others_are_well();
@@ -680,6 +694,7 @@ struct bad_chain {
 #define S	UINT64_C(0xc000)
 #define D	PEER_DATA_ADDR
 
+/* clang-format off */
 static const struct bad_chain bad_chains[] = {
 	{"data beyond memory", ERROR_STATUS, VIRTIO_BLK_T_IN, 0,
 	 {{H, 16, NEXT, 1}, {NOWHERE, 512, NEXT | WRITE, 2}, {S, 1, WRITE, 0}},
@@ -756,6 +771,7 @@ static const struct bad_chain bad_chains[] = {
 	{"next beyond the table", BROKEN, VIRTIO_BLK_T_IN, 0,
 	 {{TABLE, 48, INDIRECT, 0}}, {{H, 16, NEXT, 3}}},
 };
+/* clang-format on */
 
 /* The ring has stopped, said so, and takes nothing more. */
 static void ring_is_broken(const char *name)
@@ -777,8 +793,9 @@ static void ring_is_broken(const char *name)
 	peer_set_ring(&peer, 1, 256, 0);
 	peer_start_ring(&peer, 1);
 	peer_enable_ring(&peer, 1, true);
-	assert_int_equal(peer_do(&peer, 1, 0, VIRTIO_BLK_T_IN, 0,
-				 PEER_DATA_ADDR, 512), VIRTIO_BLK_S_OK);
+	assert_int_equal(
+		peer_do(&peer, 1, 0, VIRTIO_BLK_T_IN, 0, PEER_DATA_ADDR, 512),
+		VIRTIO_BLK_S_OK);
 	/* and the broken one can be stopped. */
 	(void)peer_stop_ring(&peer, 0);
 }
@@ -803,8 +820,9 @@ static void test_vhost_bad_chains(void **state)
 		if (bad->outcome == BROKEN) {
 			ring_is_broken(bad->name);
 		} else {
-			world_until(&world, peer_answers(&peer, 0) == 1 ||
-						    world.reports > 0);
+			world_until(&world,
+				    peer_answers(&peer, 0) == 1 ||
+					    world.reports > 0);
 			if (world.reports > 0 ||
 			    peer_status(&peer, 0, 0) == VIRTIO_BLK_S_OK ||
 			    peer_status(&peer, 0, 0) == PEER_NO_STATUS)
@@ -897,9 +915,9 @@ static void test_vhost_long_chains_wait_for_room(void **state)
 		desc[0] = (struct vring_desc){peer_header_addr(0, s), 16, NEXT,
 					      1};
 		for (uint16_t i = 1; i < 500; i++)
-			desc[i] = (struct vring_desc){
-				PEER_DATA_ADDR, 512, NEXT | WRITE,
-				(uint16_t)(i + 1)};
+			desc[i] = (struct vring_desc){PEER_DATA_ADDR, 512,
+						      NEXT | WRITE,
+						      (uint16_t)(i + 1)};
 		desc[500] = (struct vring_desc){peer_status_addr(0, s), 1,
 						WRITE, 0};
 		peer_desc(&peer, 0, s, table, 501 * 16, INDIRECT, 0);
@@ -948,7 +966,8 @@ static void test_vhost_guest_memory_changes_while_read(void **state)
 			   1);
 		scribbling = true;
 		assert_int_equal(pthread_create(&thread, NULL, scribble,
-						peer_at(&peer, 0)), 0);
+						peer_at(&peer, 0)),
+				 0);
 		for (unsigned int i = 0; i < 2000; i++) {
 			peer_request(&peer, 0, i % PEER_SLOTS, VIRTIO_BLK_T_OUT,
 				     i, PEER_DATA_ADDR, 512);

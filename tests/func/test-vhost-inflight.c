@@ -27,7 +27,7 @@
 #include "vhost-peer.h"
 
 #define RING		64U
-#define QUEUE_BYTES	0x10000U	/* rings, headers and status of queue 0 */
+#define QUEUE_BYTES	0x10000U	/* all of queue 0 */
 #define REGION_BYTES	4096U
 #define COPIES_MAX	4096U
 
@@ -66,8 +66,9 @@ static int get_region(struct vhost_user_inflight *ret_description)
 	return fd;
 }
 
-static void start_with(struct peer *of, const struct vhost_user_inflight *region,
-		       int fd, uint16_t base)
+static void start_with(struct peer *of,
+		       const struct vhost_user_inflight *region, int fd,
+		       uint16_t base)
 {
 	peer_negotiate(of, 0);
 	peer_send(of, VHOST_USER_SET_INFLIGHT_FD, 0, region, sizeof(*region),
@@ -97,8 +98,9 @@ static void test_vhost_inflight_region_is_given_and_taken(void **state)
 	assert_int_equal(peer_stop_ring(&peer, 0), 100);
 	/* Stopped in order: the next start goes on from there. */
 	peer_start_ring(&peer, 0);
-	assert_int_equal(peer_do(&peer, 0, 0, VIRTIO_BLK_T_IN, 0,
-				 PEER_DATA_ADDR, 512), VIRTIO_BLK_S_OK);
+	assert_int_equal(
+		peer_do(&peer, 0, 0, VIRTIO_BLK_T_IN, 0, PEER_DATA_ADDR, 512),
+		VIRTIO_BLK_S_OK);
 	close(fd);
 }
 
@@ -140,8 +142,7 @@ static void test_vhost_inflight_reconnect_to_the_same_server(void **state)
 	world_until(&world, peer_answers(&peer, 0) == 1);
 	/* A new connection of the same guest: the same memory. */
 	peer_connect(&world, &next);
-	assert_int_equal(dup2(peer.memory_fd, next.memory_fd),
-			 next.memory_fd);
+	assert_int_equal(dup2(peer.memory_fd, next.memory_fd), next.memory_fd);
 	peer_close(&peer);
 	start_with(&next, &region, fd, 1);
 	world_settle(&world);
@@ -245,11 +246,11 @@ static const uint8_t *map_of_child(pid_t child, int fd, off_t offset,
 static unsigned int step_child(pid_t child, const struct child_note *note,
 			       struct copy *copies)
 {
-	const uint8_t *queue = map_of_child(child, note->memory_fd,
-					    (off_t)PEER_MEMORY_BYTES / 2,
-					    QUEUE_BYTES);
-	const uint8_t *region = map_of_child(child, note->region_fd, 0,
-					     REGION_BYTES);
+	const uint8_t *queue =
+		map_of_child(child, note->memory_fd,
+			     (off_t)PEER_MEMORY_BYTES / 2, QUEUE_BYTES);
+	const uint8_t *region =
+		map_of_child(child, note->region_fd, 0, REGION_BYTES);
 	unsigned int count = 0;
 	int status;
 

@@ -54,8 +54,9 @@ static void set_log(uint64_t bytes)
 
 	peer_send(&peer, VHOST_USER_SET_LOG_BASE, 0, &log, sizeof(log), &log_fd,
 		  1);
-	assert_int_equal(peer_receive(&peer, &header, &answer, sizeof(answer),
-				      NULL), sizeof(answer));
+	assert_int_equal(
+		peer_receive(&peer, &header, &answer, sizeof(answer), NULL),
+		sizeof(answer));
 	assert_int_equal(header.request, VHOST_USER_SET_LOG_BASE);
 }
 
@@ -169,10 +170,10 @@ static void test_vhost_log_of_large_request_has_all_pieces(void **state)
 	desc[0] = (struct vring_desc){peer_header_addr(0, 0), 16,
 				      VRING_DESC_F_NEXT, 1};
 	for (uint16_t i = 0; i < 4; i++)
-		desc[1 + i] = (struct vring_desc){
-			PEER_DATA_ADDR, 3 << 19,
-			VRING_DESC_F_NEXT | VRING_DESC_F_WRITE,
-			(uint16_t)(2 + i)};
+		desc[1 + i] = (struct vring_desc){PEER_DATA_ADDR, 3 << 19,
+						  VRING_DESC_F_NEXT |
+							  VRING_DESC_F_WRITE,
+						  (uint16_t)(2 + i)};
 	desc[5] = (struct vring_desc){peer_status_addr(0, 0), 1,
 				      VRING_DESC_F_WRITE, 0};
 	peer_desc(&peer, 0, 0, 0x70000, 6 * 16, VRING_DESC_F_INDIRECT, 0);

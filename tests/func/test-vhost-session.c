@@ -94,8 +94,9 @@ static void test_vhost_stop_waits_for_requests_in_flight(void **state)
 	assert_int_equal(world.vdev->held[0]->block.op, BLOCK_FLUSH);
 	assert_false(has_message(&peer));
 	fake_complete_all(world.vdev);
-	assert_int_equal(peer_receive(&peer, &header, &base, sizeof(base),
-				      NULL), sizeof(base));
+	assert_int_equal(
+		peer_receive(&peer, &header, &base, sizeof(base), NULL),
+		sizeof(base));
 	assert_int_equal(base.num, 3);
 	assert_int_equal(peer_answers(&peer, 0), 3);
 	assert_false(status().attached);
@@ -168,8 +169,9 @@ static void test_vhost_second_session_waits_for_the_first(void **state)
 	world_settle(&world);
 	assert_int_equal(world.vdev->counts[BLOCK_READ], 0);
 	/* The first goes on meanwhile. */
-	assert_int_equal(peer_do(&peer, 1, 0, VIRTIO_BLK_T_IN, 0,
-				 PEER_DATA_ADDR, 512), VIRTIO_BLK_S_OK);
+	assert_int_equal(
+		peer_do(&peer, 1, 0, VIRTIO_BLK_T_IN, 0, PEER_DATA_ADDR, 512),
+		VIRTIO_BLK_S_OK);
 	/* One ring is not all rings. */
 	assert_int_equal(peer_stop_ring(&peer, 0), 0);
 	world_settle(&world);
@@ -188,8 +190,9 @@ static void test_vhost_source_can_not_come_back_by_itself(void **state)
 	connect_other();
 	peer_start(&other, 0, 1);
 	assert_int_equal(peer_stop_ring(&peer, 0), 0);
-	assert_int_equal(peer_do(&other, 0, 0, VIRTIO_BLK_T_IN, 0,
-				 PEER_DATA_ADDR, 512), VIRTIO_BLK_S_OK);
+	assert_int_equal(
+		peer_do(&other, 0, 0, VIRTIO_BLK_T_IN, 0, PEER_DATA_ADDR, 512),
+		VIRTIO_BLK_S_OK);
 	peer_set_ring(&peer, 0, 256, 0);
 	peer_start_ring(&peer, 0);
 	peer_request(&peer, 0, 0, VIRTIO_BLK_T_OUT, 0, PEER_DATA_ADDR, 512);
@@ -337,13 +340,15 @@ static void test_vhost_reset_device_drains(void **state)
 	(void)recv(peer.socket, (char[20]){0}, 20, 0);
 	assert_false(status().attached);
 	/* And it works again. */
-	assert_int_equal(peer_acknowledged(&peer, VHOST_USER_SET_STATUS,
-					   &value, sizeof(value), NULL, 0), 0);
+	assert_int_equal(peer_acknowledged(&peer, VHOST_USER_SET_STATUS, &value,
+					   sizeof(value), NULL, 0),
+			 0);
 	peer.queues[0].avail->idx = 0;
 	peer.queues[0].used->idx = 0;
 	peer_start(&peer, 0, 1);
-	assert_int_equal(peer_do(&peer, 0, 0, VIRTIO_BLK_T_IN, 0,
-				 PEER_DATA_ADDR, 512), VIRTIO_BLK_S_OK);
+	assert_int_equal(
+		peer_do(&peer, 0, 0, VIRTIO_BLK_T_IN, 0, PEER_DATA_ADDR, 512),
+		VIRTIO_BLK_S_OK);
 }
 
 static void test_vhost_status_is_kept(void **state)
@@ -352,8 +357,9 @@ static void test_vhost_status_is_kept(void **state)
 
 	(void)state;
 	peer_start(&peer, 0, 1);
-	assert_int_equal(peer_acknowledged(&peer, VHOST_USER_SET_STATUS,
-					   &ready, sizeof(ready), NULL, 0), 0);
+	assert_int_equal(peer_acknowledged(&peer, VHOST_USER_SET_STATUS, &ready,
+					   sizeof(ready), NULL, 0),
+			 0);
 	assert_int_equal(peer_get_u64(&peer, VHOST_USER_GET_STATUS), 15);
 }
 
@@ -370,13 +376,16 @@ static void test_vhost_memory_may_change_under_requests(void **state)
 	hold_reads(&peer, 0, 2);
 	assert_int_equal(peer_acknowledged(&peer, VHOST_USER_ADD_MEM_REG,
 					   &extra, sizeof(extra),
-					   &peer.memory_fd, 1), 0);
+					   &peer.memory_fd, 1),
+			 0);
 	peer_set_memory(&peer);
 	assert_int_equal(peer_acknowledged(&peer, VHOST_USER_ADD_MEM_REG,
 					   &extra, sizeof(extra),
-					   &peer.memory_fd, 1), 0);
+					   &peer.memory_fd, 1),
+			 0);
 	assert_int_equal(peer_acknowledged(&peer, VHOST_USER_REM_MEM_REG,
-					   &extra, sizeof(extra), NULL, 0), 0);
+					   &extra, sizeof(extra), NULL, 0),
+			 0);
 	world.vdev->hold = false;
 	fake_complete_all(world.vdev);
 	world_until(&world, peer_answers(&peer, 0) == 2);
@@ -384,8 +393,9 @@ static void test_vhost_memory_may_change_under_requests(void **state)
 			 0x42);
 	(void)peer_answer(&peer, 0, NULL);
 	(void)peer_answer(&peer, 0, NULL);
-	assert_int_equal(peer_do(&peer, 0, 3, VIRTIO_BLK_T_IN, 0,
-				 PEER_DATA_ADDR, 512), VIRTIO_BLK_S_OK);
+	assert_int_equal(
+		peer_do(&peer, 0, 3, VIRTIO_BLK_T_IN, 0, PEER_DATA_ADDR, 512),
+		VIRTIO_BLK_S_OK);
 }
 
 /* A region that was plugged in carries data. */
@@ -399,12 +409,14 @@ static void test_vhost_plugged_memory_is_used(void **state)
 	peer_start(&peer, 0, 1);
 	memset(world.vdev->data, 0x24, 512);
 	assert_int_equal(peer_do(&peer, 0, 0, VIRTIO_BLK_T_IN, 0,
-				 UINT64_C(1) << 40, 512), VIRTIO_BLK_S_IOERR);
+				 UINT64_C(1) << 40, 512),
+			 VIRTIO_BLK_S_IOERR);
 	peer_send(&peer, VHOST_USER_ADD_MEM_REG, 0, &extra, sizeof(extra),
 		  &peer.memory_fd, 1);
 	peer_sync(&peer);
 	assert_int_equal(peer_do(&peer, 0, 0, VIRTIO_BLK_T_IN, 0,
-				 UINT64_C(1) << 40, 512), VIRTIO_BLK_S_OK);
+				 UINT64_C(1) << 40, 512),
+			 VIRTIO_BLK_S_OK);
 	assert_int_equal(peer.memory[511], 0x24);
 }
 

@@ -313,7 +313,7 @@ void peer_sync(struct peer *peer)
 void peer_negotiate(struct peer *peer, uint64_t features)
 {
 	peer->features = features | VHOST_FEATURE(VIRTIO_F_VERSION_1) |
-			 VHOST_FEATURE(VHOST_USER_F_PROTOCOL_FEATURES);
+		VHOST_FEATURE(VHOST_USER_F_PROTOCOL_FEATURES);
 	(void)peer_get_u64(peer, VHOST_USER_GET_FEATURES);
 	peer->protocol = peer_get_u64(peer, VHOST_USER_GET_PROTOCOL_FEATURES);
 	peer_set_u64(peer, VHOST_USER_SET_PROTOCOL_FEATURES, peer->protocol);
@@ -325,10 +325,12 @@ void peer_set_memory(struct peer *peer)
 {
 	const struct vhost_user_memory memory = {
 		.regions_count = 2,
-		.regions = {
-			{0, HALF_BYTES, PEER_USER_ADDR, HALF_BYTES},
-			{HALF_BYTES, HALF_BYTES, PEER_USER_ADDR + HALF_BYTES, 0},
-		},
+		.regions =
+			{
+				{0, HALF_BYTES, PEER_USER_ADDR, HALF_BYTES},
+				{HALF_BYTES, HALF_BYTES,
+				 PEER_USER_ADDR + HALF_BYTES, 0},
+			},
 	};
 	const int fds[2] = {peer->memory_fd, peer->memory_fd};
 
@@ -400,8 +402,7 @@ uint32_t peer_stop_ring(struct peer *peer, unsigned int queue)
 	peer_set_state(peer, VHOST_USER_GET_VRING_BASE, queue, 0);
 	if (peer_receive(peer, &header, &state, sizeof(state), NULL) !=
 		    sizeof(state) ||
-	    header.request != VHOST_USER_GET_VRING_BASE ||
-	    state.index != queue)
+	    header.request != VHOST_USER_GET_VRING_BASE || state.index != queue)
 		abort();
 	return state.num;
 }
@@ -482,8 +483,8 @@ void peer_request(struct peer *peer, unsigned int queue, unsigned int slot,
 		  uint32_t length)
 {
 	const uint16_t head = (uint16_t)(slot * 3);
-	const bool reads = type == VIRTIO_BLK_T_IN ||
-			   type == VIRTIO_BLK_T_GET_ID;
+	const bool reads =
+		type == VIRTIO_BLK_T_IN || type == VIRTIO_BLK_T_GET_ID;
 
 	peer_header(peer, queue, slot, type, 0, sector);
 	peer_desc(peer, queue, head, peer_header_addr(queue, slot), 16,
@@ -537,5 +538,5 @@ bool peer_was_called(struct peer *peer, unsigned int queue)
 	/* The call goes out at the end of a round. */
 	world_turn(peer->world);
 	return read(peer->queues[queue].call, &value, sizeof(value)) ==
-	       (ssize_t)sizeof(value);
+		(ssize_t)sizeof(value);
 }

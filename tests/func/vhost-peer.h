@@ -72,8 +72,8 @@ void world_settle(struct world *world);
 /* Rounds until a condition holds; 'what' names it if it never does. */
 #define world_until(world, condition) \
 	do { \
-		uint64_t world_limit_ns = loop_clock_ns() + \
-					  UINT64_C(10000000000); \
+		uint64_t world_limit_ns = \
+			loop_clock_ns() + UINT64_C(10000000000); \
 		while (!(condition)) { \
 			world_turn(world); \
 			world_check(world_limit_ns, #condition); \

@@ -77,8 +77,7 @@ static void run(struct ring *ring, bool hold)
 		(void)ring_poll(&ring->poller, i);
 		(void)ring_arm(&ring->poller, i);
 		if (hold && fuzz.vdev->held_count > 0)
-			fake_complete(fuzz.vdev,
-				      i % fuzz.vdev->held_count);
+			fake_complete(fuzz.vdev, i % fuzz.vdev->held_count);
 	}
 	ring_quiesce(ring, false);
 	for (unsigned int i = 0; i < 4; i++) {
@@ -113,7 +112,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	environment = (struct ring_environment){
 		.map = fuzz.map,
 		.features = data[2] & 1 ?
-			VHOST_FEATURE(VIRTIO_RING_F_EVENT_IDX) : 0,
+			VHOST_FEATURE(VIRTIO_RING_F_EVENT_IDX) :
+			0,
 	};
 	fuzz.vdev->hold = data[2] & 2;
 	fuzz.vdev->fail = data[2] & 4 ? -5 : 0;
