@@ -196,7 +196,7 @@ start()
 {
 	headline "a host with one disk, shared by four virtual disks"
 	# Written, not only sized: holes would be read in no time.
-	dd if=/dev/zero of=disk.img bs=1M count=640 status=none
+	dd if=/dev/zero of=disk.img bs=1M count=640 status=none conv=fsync
 	sed "s,@DIR@,$TEST_DIR,g" "$ROOT/examples/demo/demo.yaml" >alpha.yaml
 	penstockd_start
 	p device list --json | jq -r '.[] | .capacity as $c | ($c.read[-1] // {}) as $r |
