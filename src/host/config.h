@@ -49,6 +49,7 @@ struct config_endpoint {
 	char *name;
 	int cpu;			/* -1: wherever */
 	int nice;			/* -20 .. 19, 0 */
+	bool realtime;			/* before all ordinary threads */
 	bool has_spin;
 	uint64_t spin_ns;		/* poll budget */
 	struct config_device *devices;

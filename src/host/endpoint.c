@@ -172,6 +172,7 @@ static int start_process(struct endpoint *endpoint, struct error *reterr)
 		.name = config->name,
 		.cpu = config->cpu,
 		.nice = config->nice,
+		.realtime = config->realtime,
 		.has_spin = config->has_spin,
 		.spin_ns = config->spin_ns,
 		.stats_fd = endpoint->stats_fd,

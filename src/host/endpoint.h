@@ -52,6 +52,7 @@ struct endpoint_config {
 	struct loop *loop;
 	const char *program, *directory, *name;
 	int cpu, nice;
+	bool realtime;
 	bool has_spin;
 	uint64_t spin_ns;
 	struct endpoint_hooks hooks;	/* all required */

@@ -112,6 +112,7 @@ static int make_endpoint(struct host *host, struct reg_endpoint *endpoint,
 		.name = endpoint->name,
 		.cpu = entry->cpu,
 		.nice = entry->nice,
+		.realtime = entry->realtime,
 		.has_spin = entry->has_spin,
 		.spin_ns = entry->spin_ns,
 		.hooks =

@@ -171,6 +171,7 @@ int spawn_endpoint(const struct spawn *spawn, pid_t *ret_pid, int *ret_pidfd,
 	char name[] = "penstock-endpoint";
 	char name_option[] = "--name", cpu_option[] = "--cpu";
 	char nice_option[] = "--nice", spin_option[] = "--spin-ns";
+	char realtime_option[] = "--realtime";
 	char *unit = strdup(spawn->name);
 	unsigned int count = 0;
 	pid_t pid;
@@ -193,6 +194,8 @@ int spawn_endpoint(const struct spawn *spawn, pid_t *ret_pid, int *ret_pidfd,
 		arguments[count++] = nice_option;
 		arguments[count++] = nice;
 	}
+	if (spawn->realtime)
+		arguments[count++] = realtime_option;
 	if (spawn->has_spin) {
 		arguments[count++] = spin_option;
 		arguments[count++] = spin;

@@ -20,6 +20,7 @@ struct spawn {
 	const char *name;
 	int cpu;		/* -1: any */
 	int nice;
+	bool realtime;
 	bool has_spin;
 	uint64_t spin_ns;
 	int control_fd;		/* listening; becomes CTL_LISTEN_FD */
