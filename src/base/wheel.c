@@ -14,9 +14,9 @@
  * reached that slot.
  *
  * When the heap runs empty, the first used slot of the lowest used level is
- * next.  If it is of level 0 or holds few nodes, all of it goes to the heap
- * and 'last' becomes its end.  Else only the level 0 slot with the least key
- * does, and the rest are spread over lower levels.  A node thus moves at most
+ * next.  If it holds few nodes, all of them go to the heap and 'last' becomes
+ * the end of the greatest's slot of level 0.  Else only the slot of level 0
+ * with the least key does, and the rest are spread over lower levels.  A node thus moves at most
  * once for each level below its first, and mostly once.
  */
 #include "base/wheel.h"
@@ -66,7 +66,7 @@ void wheel_finish(struct wheel *wheel)
 }
 
 /* Unhook the first used slot and return its first pack. */
-static uint32_t take_slot(struct wheel *wheel, uint32_t *ret_level)
+static uint32_t take_slot(struct wheel *wheel)
 {
 	for (uint32_t level = 0; level < WHEEL_LEVELS; level++) {
 		for (uint32_t w = 0; w < WHEEL_SLOTS / 64; w++) {
@@ -79,7 +79,6 @@ static uint32_t take_slot(struct wheel *wheel, uint32_t *ret_level)
 			first = wheel->slots[level][slot];
 			wheel->slots[level][slot] = 0;
 			wheel->used[level][w] = word & (word - 1);
-			*ret_level = level;
 			return first;
 		}
 	}
@@ -87,11 +86,11 @@ static uint32_t take_slot(struct wheel *wheel, uint32_t *ret_level)
 	return 0;
 }
 
-/* How many nodes these packs have, and their least key. */
+/* How many nodes these packs have, and their least and greatest key. */
 static uint32_t survey(const struct wheel *wheel, uint32_t first,
-		       uint64_t *ret_least)
+		       uint64_t *ret_least, uint64_t *ret_most)
 {
-	uint64_t least = UINT64_MAX;
+	uint64_t least = UINT64_MAX, most = 0;
 	uint32_t count = 0;
 
 	for (uint32_t p = first; p; p = wheel->packs[p].next) {
@@ -104,24 +103,24 @@ static uint32_t survey(const struct wheel *wheel, uint32_t first,
 			const uint64_t key = wheel->nodes[pack->ids[i]].key;
 
 			least = key < least ? key : least;
+			most = key > most ? key : most;
 		}
 		count += pack->count;
 	}
 	*ret_least = least;
+	*ret_most = most;
 	return count;
 }
 
 void wheel_refill(struct wheel *wheel)
 {
-	uint32_t level, next;
-	uint64_t least, width;
-	const uint32_t first = take_slot(wheel, &level);
-	const uint32_t count = survey(wheel, first, &least);
+	uint32_t next;
+	uint64_t least, most;
+	const uint32_t first = take_slot(wheel);
+	const uint32_t count = survey(wheel, first, &least, &most);
 
-	if (count > WHEEL_FEW)
-		level = 0;
-	width = UINT64_C(1) << (wheel->shift + level * WHEEL_BITS);
-	wheel->last = least | (width - 1);
+	wheel->last = (count > WHEEL_FEW ? least : most) |
+		      ((UINT64_C(1) << wheel->shift) - 1);
 	wheel->far_count -= count;
 	for (uint32_t p = first; p; p = next) {
 		/* Freed before its nodes need packs again. */
