@@ -71,8 +71,8 @@ static int read_socket(const struct field *field, const json_t *value, void *to,
 	return config_check_socket(to, reterr);
 }
 
-static int read_number(const struct field *field, const json_t *value,
-		       void *to, struct error *reterr)
+static int read_number(const struct field *field, const json_t *value, void *to,
+		       struct error *reterr)
 {
 	const json_int_t number = json_integer_value(value);
 
@@ -131,7 +131,7 @@ static int read_burst(const struct field *field, const json_t *value, void *to,
 static int read_sla(const struct field *field, const json_t *value, void *to,
 		    struct error *reterr)
 {
-	struct sla sla = { 0 };
+	struct sla sla = {0};
 	const char *key;
 	json_t *entry;
 
@@ -146,11 +146,12 @@ static int read_sla(const struct field *field, const json_t *value, void *to,
 		return wrong(field,
 			     "must be text as \"iops >= 500, latency <= 2 ms\"",
 			     reterr);
-	json_object_foreach((json_t *)(uintptr_t)value, key, entry) {
+	json_object_foreach((json_t *)(uintptr_t)value, key, entry)
+	{
 		if (!json_is_string(entry))
-			return error_set(reterr, -EINVAL,
-					 "sla: %.40s must be text as \">= 500\"",
-					 key);
+			return error_set(
+				reterr, -EINVAL,
+				"sla: %.40s must be text as \">= 500\"", key);
 		if (sla_parse_entry(key, json_string_value(entry), &sla,
 				    reterr) < 0)
 			return -EINVAL;
@@ -163,7 +164,7 @@ static int read_sla(const struct field *field, const json_t *value, void *to,
 static int read_limit(const struct field *field, const json_t *value, void *to,
 		      struct error *reterr)
 {
-	struct sched_limits limits = { 0 };
+	struct sched_limits limits = {0};
 	char *text = to, word[API_LIMIT_MAX];
 	size_t length = 0;
 	const char *key;
@@ -174,7 +175,8 @@ static int read_limit(const struct field *field, const json_t *value, void *to,
 			return -EINVAL;
 		return config_parse_limit(text, &limits, reterr);
 	}
-	json_object_foreach((json_t *)(uintptr_t)value, key, entry) {
+	json_object_foreach((json_t *)(uintptr_t)value, key, entry)
+	{
 		if (copy_text(field, entry, word, reterr) < 0)
 			return -EINVAL;
 		length += (size_t)snprintf(text + length,
@@ -199,9 +201,10 @@ static int read_match(const struct field *field, const json_t *value, void *to,
 	    strcmp(json_string_value(value), "none") == 0)
 		return copy_text(field, value, to, reterr);
 	if (!json_is_string(ioprio) || json_object_size(value) != 1)
-		return wrong(field,
-			     "must be \"none\" or an object as {\"ioprio\": \"be/4\"}",
-			     reterr);
+		return wrong(
+			field,
+			"must be \"none\" or an object as {\"ioprio\": \"be/4\"}",
+			reterr);
 	if (copy_text(field, ioprio, to, reterr) < 0)
 		return -EINVAL;
 	return config_parse_ioprio(to, &number, reterr);
@@ -210,25 +213,25 @@ static int read_match(const struct field *field, const json_t *value, void *to,
 #define AT(member)	offsetof(struct api_body, member)
 
 static const struct field fields[API_FIELDS] = {
-	[API_NAME] = { "name", read_name, AT(name), API_NAME_MAX },
-	[API_PASID] = { "pasid", read_number, AT(pasid), API_PASID_MAX },
-	[API_VDEV] = { "vdev", read_name, AT(vdev), API_NAME_MAX },
-	[API_SLA] = { "sla", read_sla, AT(sla), SLA_TEXT_MAX },
-	[API_LIMIT] = { "limit", read_limit, AT(limit), API_LIMIT_MAX },
-	[API_BURST] = { "burst", read_burst, AT(burst), API_WORD_MAX },
-	[API_WEIGHT] = { "weight", read_number, AT(weight), API_WEIGHT_MAX },
-	[API_MATCH] = { "match", read_match, AT(ioprio), API_WORD_MAX },
-	[API_VHOST_USER] = { "vhost-user", read_socket, AT(vhost_user),
-			     API_SOCKET_PATH_MAX },
-	[API_SESSION] = { "session", read_bool, AT(session), 0 },
-	[API_BEST_EFFORT] = { "best-effort", read_bool, AT(best_effort), 0 },
-	[API_SIZE] = { "size", read_size, AT(size), API_WORD_MAX },
-	[API_POOL] = { "pool", read_name, AT(pool), API_NAME_MAX },
-	[API_QUEUES] = { "queues", read_number, AT(queues), API_QUEUES_MAX },
-	[API_READ_ONLY] = { "read-only", read_bool, AT(read_only), 0 },
-	[API_ON] = { "on", read_bool, AT(on), 0 },
-	[API_DURATION] = { "duration", read_duration, AT(duration_ns),
-			   API_WORD_MAX },
+	[API_NAME] = {"name", read_name, AT(name), API_NAME_MAX},
+	[API_PASID] = {"pasid", read_number, AT(pasid), API_PASID_MAX},
+	[API_VDEV] = {"vdev", read_name, AT(vdev), API_NAME_MAX},
+	[API_SLA] = {"sla", read_sla, AT(sla), SLA_TEXT_MAX},
+	[API_LIMIT] = {"limit", read_limit, AT(limit), API_LIMIT_MAX},
+	[API_BURST] = {"burst", read_burst, AT(burst), API_WORD_MAX},
+	[API_WEIGHT] = {"weight", read_number, AT(weight), API_WEIGHT_MAX},
+	[API_MATCH] = {"match", read_match, AT(ioprio), API_WORD_MAX},
+	[API_VHOST_USER] = {"vhost-user", read_socket, AT(vhost_user),
+			    API_SOCKET_PATH_MAX},
+	[API_SESSION] = {"session", read_bool, AT(session), 0},
+	[API_BEST_EFFORT] = {"best-effort", read_bool, AT(best_effort), 0},
+	[API_SIZE] = {"size", read_size, AT(size), API_WORD_MAX},
+	[API_POOL] = {"pool", read_name, AT(pool), API_NAME_MAX},
+	[API_QUEUES] = {"queues", read_number, AT(queues), API_QUEUES_MAX},
+	[API_READ_ONLY] = {"read-only", read_bool, AT(read_only), 0},
+	[API_ON] = {"on", read_bool, AT(on), 0},
+	[API_DURATION] = {"duration", read_duration, AT(duration_ns),
+			  API_WORD_MAX},
 };
 
 static int read_field(const char *key, const json_t *value, uint32_t may,
@@ -252,7 +255,8 @@ static int check_fields(const json_t *object, uint32_t may, uint32_t must,
 	const char *key;
 	json_t *value;
 
-	json_object_foreach((json_t *)(uintptr_t)object, key, value) {
+	json_object_foreach((json_t *)(uintptr_t)object, key, value)
+	{
 		if (read_field(key, value, may, body, reterr) < 0)
 			return -EINVAL;
 	}
@@ -264,11 +268,10 @@ static int check_fields(const json_t *object, uint32_t may, uint32_t must,
 	return 0;
 }
 
-int api_body_parse(const char *text, size_t length, uint32_t may,
-		   uint32_t must, struct api_body *ret_body,
-		   struct error *reterr)
+int api_body_parse(const char *text, size_t length, uint32_t may, uint32_t must,
+		   struct api_body *ret_body, struct error *reterr)
 {
-	struct api_body body = { 0 };
+	struct api_body body = {0};
 	json_error_t where;
 	json_t *object;
 	int error;
@@ -281,9 +284,10 @@ int api_body_parse(const char *text, size_t length, uint32_t may,
 	}
 	object = json_loadb(text, length, JSON_REJECT_DUPLICATES, &where);
 	if (!object)
-		return error_set(reterr, -EINVAL,
-				 "the body is not JSON: %.120s (line %d, column %d)",
-				 where.text, where.line, where.column);
+		return error_set(
+			reterr, -EINVAL,
+			"the body is not JSON: %.120s (line %d, column %d)",
+			where.text, where.line, where.column);
 	if (json_is_object(object))
 		error = check_fields(object, may, must, &body, reterr);
 	else

@@ -29,9 +29,23 @@
 #define API_LIMIT_MAX		256U
 
 enum api_field {
-	API_NAME, API_PASID, API_VDEV, API_SLA, API_LIMIT, API_BURST,
-	API_WEIGHT, API_MATCH, API_VHOST_USER, API_SESSION, API_BEST_EFFORT,
-	API_SIZE, API_POOL, API_QUEUES, API_READ_ONLY, API_ON, API_DURATION,
+	API_NAME,
+	API_PASID,
+	API_VDEV,
+	API_SLA,
+	API_LIMIT,
+	API_BURST,
+	API_WEIGHT,
+	API_MATCH,
+	API_VHOST_USER,
+	API_SESSION,
+	API_BEST_EFFORT,
+	API_SIZE,
+	API_POOL,
+	API_QUEUES,
+	API_READ_ONLY,
+	API_ON,
+	API_DURATION,
 	API_FIELDS
 };
 #define API_FIELD(field)	(UINT32_C(1) << (field))
@@ -59,9 +73,8 @@ static inline bool api_body_has(const struct api_body *body,
 /* Check 'length' bytes at 'text'.  'may' and 'must' are sets of API_FIELD
  * ('must' within 'may').  No text at all is an empty object.
  * Returns 0, -EINVAL with the reason, or -ENOMEM. */
-int api_body_parse(const char *text, size_t length, uint32_t may,
-		   uint32_t must, struct api_body *ret_body,
-		   struct error *reterr);
+int api_body_parse(const char *text, size_t length, uint32_t may, uint32_t must,
+		   struct api_body *ret_body, struct error *reterr);
 
 /* Decimal, 1 .. API_PASID_MAX.  Returns 0 or -EINVAL. */
 int api_parse_pasid(const char *text, uint32_t *ret_pasid);

@@ -30,7 +30,7 @@ struct api_server {
 	struct host_listener events;
 	struct api_call *calls;		/* all that MHD knows of */
 	unsigned int streams;
-	bool run_again;			/* somebody was resumed inside MHD_run */
+	bool run_again;			/* resumed inside MHD_run */
 	enum api_role everyone;
 	struct api_grant *grants;
 	size_t grant_count;
@@ -38,7 +38,7 @@ struct api_server {
 
 struct api_call {
 	struct api_server *server;
-	struct MHD_Connection *connection;	/* NULL: the client's end is over */
+	struct MHD_Connection *connection;	/* NULL: it is over */
 	struct api_call *next, **link;
 	const struct api_route *route;
 	struct api_params params;
@@ -57,7 +57,7 @@ struct api_call {
 
 	bool is_stream;			/* stream.c's from here on */
 	bool beat;			/* owes a sign of life */
-	struct loop_watch hangup;	/* suspended connections are ours to watch */
+	struct loop_watch hangup;	/* while suspended */
 	uint64_t seq;			/* the last event that was told */
 	char *chunk;
 	size_t chunk_length, chunk_offset;

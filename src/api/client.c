@@ -31,8 +31,9 @@ int client_create(const char *where, struct client **ret_client,
 	struct client *client;
 
 	if (where[0] == '\0' || strlen(where) > 1024)
-		return error_set(reterr, -EINVAL,
-				 "the API's address must be the path of a socket or a URL");
+		return error_set(
+			reterr, -EINVAL,
+			"the API's address must be the path of a socket or a URL");
 	client = calloc(1, sizeof(*client));
 	if (!client)
 		return error_set(reterr, -ENOMEM, "out of memory");
@@ -113,22 +114,26 @@ static int explain(struct client *client, CURLcode code, struct error *reterr)
 
 	curl_easy_getinfo(client->curl, CURLINFO_OS_ERRNO, &os_errno);
 	if (code == CURLE_COULDNT_CONNECT && os_errno == EACCES)
-		return error_set(reterr, -EIO,
-				 "you may not connect to %s: ask for it in the configuration (api: roles:), or be root",
-				 client->where);
+		return error_set(
+			reterr, -EIO,
+			"you may not connect to %s: ask for it in the configuration (api: roles:), or be root",
+			client->where);
 	if (code == CURLE_COULDNT_CONNECT || code == CURLE_COULDNT_RESOLVE_HOST)
-		return error_set(reterr, -EIO,
-				 "no penstockd answers at %s: start it with 'penstockd --config FILE', or say where it is with --api or $PENSTOCK_API",
-				 client->where);
+		return error_set(
+			reterr, -EIO,
+			"no penstockd answers at %s: start it with 'penstockd --config FILE', or say where it is with --api or $PENSTOCK_API",
+			client->where);
 	if (code == CURLE_OPERATION_TIMEDOUT)
-		return error_set(reterr, -EIO,
-				 "penstockd at %s does not answer in time: look at its log",
-				 client->where);
+		return error_set(
+			reterr, -EIO,
+			"penstockd at %s does not answer in time: look at its log",
+			client->where);
 	if (code == CURLE_GOT_NOTHING || code == CURLE_RECV_ERROR ||
 	    code == CURLE_PARTIAL_FILE)
-		return error_set(reterr, -EIO,
-				 "penstockd at %s ended the connection: look at its log, then try again",
-				 client->where);
+		return error_set(
+			reterr, -EIO,
+			"penstockd at %s ended the connection: look at its log, then try again",
+			client->where);
 	return error_set(reterr, -EIO, "%s: %s", client->where,
 			 curl_easy_strerror(code));
 }
@@ -160,7 +165,7 @@ int client_call(struct client *client, const char *method, const char *path,
 		const json_t *body, long *ret_status, json_t **ret_value,
 		struct error *reterr)
 {
-	struct text answer = { 0 };
+	struct text answer = {0};
 	json_error_t where;
 	json_t *value;
 	CURLcode code;
@@ -176,9 +181,10 @@ int client_call(struct client *client, const char *method, const char *path,
 			   JSON_DECODE_ANY, &where);
 	free(answer.data);
 	if (!value)
-		return error_set(reterr, -EIO,
-				 "what answers at %s is no penstockd: its answer is not JSON",
-				 client->where);
+		return error_set(
+			reterr, -EIO,
+			"what answers at %s is no penstockd: its answer is not JSON",
+			client->where);
 	curl_easy_getinfo(client->curl, CURLINFO_RESPONSE_CODE, ret_status);
 	*ret_value = value;
 	return 0;
@@ -246,8 +252,10 @@ static int stream_ended(struct stream *stream, CURLcode code,
 		value = json_loadb(stream->line.data, stream->line.length, 0,
 				   NULL);
 	text = json_string_value(json_object_get(value, "error"));
-	error_set(reterr, -EIO, "%s", text ? text :
-		  "penstockd ended: start it again to follow its events");
+	error_set(
+		reterr, -EIO, "%s",
+		text ? text :
+		       "penstockd ended: start it again to follow its events");
 	json_decref(value);
 	return -EIO;
 }
@@ -255,7 +263,7 @@ static int stream_ended(struct stream *stream, CURLcode code,
 int client_follow(struct client *client, uint64_t after,
 		  struct client_follower *follower, struct error *reterr)
 {
-	struct stream stream = { .client = client, .follower = follower };
+	struct stream stream = {.client = client, .follower = follower};
 	char path[64] = "/v1/events";
 	CURLcode code;
 	int error = 0;

@@ -25,8 +25,9 @@ static int make_parent(const char *path, struct error *reterr)
 	parent[slash - path] = '\0';
 	if (mkdir(parent, 0755) == 0 || errno == EEXIST)
 		return 0;
-	return error_set(reterr, -errno, "cannot make %s for the API's socket: %s",
-			 parent, strerror(errno));
+	return error_set(reterr, -errno,
+			 "cannot make %s for the API's socket: %s", parent,
+			 strerror(errno));
 }
 
 static int cannot_listen(const struct sockaddr_un *address, int error,
@@ -44,22 +45,24 @@ static int clear_stale(const struct sockaddr_un *address, struct error *reterr)
 
 	if (lstat(address->sun_path, &status) < 0)
 		return errno == ENOENT ? 0 :
-			cannot_listen(address, -errno, reterr);
+					 cannot_listen(address, -errno, reterr);
 	if (!S_ISSOCK(status.st_mode))
-		return error_set(reterr, -EEXIST,
-				 "%s is there and is not a socket: remove it, or change api: unix:",
-				 address->sun_path);
+		return error_set(
+			reterr, -EEXIST,
+			"%s is there and is not a socket: remove it, or change api: unix:",
+			address->sun_path);
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0)
 		return cannot_listen(address, -errno, reterr);
-	result = connect(fd, (const struct sockaddr *)address,
-			 sizeof(*address));
+	result =
+		connect(fd, (const struct sockaddr *)address, sizeof(*address));
 	error = result < 0 ? -errno : 0;
 	close(fd);
 	if (error == 0 || error == -EAGAIN)
-		return error_set(reterr, -EADDRINUSE,
-				 "somebody answers at %s already: is another penstockd running?",
-				 address->sun_path);
+		return error_set(
+			reterr, -EADDRINUSE,
+			"somebody answers at %s already: is another penstockd running?",
+			address->sun_path);
 	if (error != -ECONNREFUSED && error != -ENOENT)
 		return cannot_listen(address, error, reterr);
 	if (unlink(address->sun_path) < 0 && errno != ENOENT)
@@ -72,8 +75,8 @@ static int bind_and_listen(int fd, const struct sockaddr_un *address,
 {
 	/* Nobody may connect before the mode is what was asked for. */
 	const mode_t before = umask(0777);
-	const int result = bind(fd, (const struct sockaddr *)address,
-				sizeof(*address));
+	const int result =
+		bind(fd, (const struct sockaddr *)address, sizeof(*address));
 	const int bind_errno = errno;
 	struct stat status;
 
@@ -94,10 +97,10 @@ static int bind_and_listen(int fd, const struct sockaddr_un *address,
 	return 0;
 }
 
-int api_listen(const char *path, mode_t mode,
-	       struct api_listener *ret_listener, struct error *reterr)
+int api_listen(const char *path, mode_t mode, struct api_listener *ret_listener,
+	       struct error *reterr)
 {
-	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
 	int fd, error;
 
 	if (strlen(path) >= sizeof(address.sun_path))
@@ -137,7 +140,7 @@ static const char *linkable_name(const struct api_listener *listener)
 
 static bool answers(const char *path)
 {
-	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	bool yes;
 

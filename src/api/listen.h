@@ -12,15 +12,15 @@
 struct api_listener {
 	int fd;
 	char path[108];			/* sun_path */
-	dev_t device;			/* the path's own inode: what tells our */
+	dev_t device;			/* the path's inode: tells our */
 	ino_t inode;			/* socket from a successor's */
 };
 
 /* Fills '*ret_listener' with a non-blocking listening socket.  Returns 0,
  * -EADDRINUSE (somebody answers there), -EEXIST (something else is there),
  * -ENAMETOOLONG, or -errno, with the reason. */
-int api_listen(const char *path, mode_t mode,
-	       struct api_listener *ret_listener, struct error *reterr);
+int api_listen(const char *path, mode_t mode, struct api_listener *ret_listener,
+	       struct error *reterr);
 /* Leave a link to it for clients that name no socket, if it lies in
  * API_LINK_DIRECTORY and no other's link there is alive. */
 #define API_LINK_DIRECTORY	"/run/penstock"

@@ -16,9 +16,9 @@
 
 int api_peer_of(int fd, struct api_peer *ret_peer)
 {
-	struct ucred cred = { 0 };
+	struct ucred cred = {0};
 	socklen_t length = sizeof(cred);
-	struct api_peer peer = { 0 };
+	struct api_peer peer = {0};
 	gid_t groups[API_PEER_GROUPS_MAX];
 
 	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &length) < 0)
@@ -62,7 +62,7 @@ enum api_role api_role_of(const struct api_peer *peer, uint32_t own_uid,
 	for (size_t i = 0; i < count; i++) {
 		const struct api_grant *grant = &grants[i];
 		bool named = grant->is_group ? in_group(peer, grant->id) :
-			peer->uid == grant->id;
+					       peer->uid == grant->id;
 
 		if (named && grant->role > role)
 			role = grant->role;
@@ -130,11 +130,11 @@ int api_grants_load(const char *file, const struct config_api *config,
 		grants[i].is_group = entry->is_group;
 		if (find_id(entry, &grants[i].id) < 0) {
 			free(grants);
-			return error_set(reterr, -EINVAL,
-					 "%s:%u: there is no %s '%s' on this host",
-					 file, entry->line,
-					 entry->is_group ? "group" : "user",
-					 entry->who);
+			return error_set(
+				reterr, -EINVAL,
+				"%s:%u: there is no %s '%s' on this host", file,
+				entry->line, entry->is_group ? "group" : "user",
+				entry->who);
 		}
 	}
 	*ret_grants = grants;

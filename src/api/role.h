@@ -19,8 +19,12 @@
 struct config_api;
 
 /* Each may do all that the ones before it may. */
-enum api_role { API_ROLE_NONE, API_ROLE_READ, API_ROLE_OPERATE,
-		API_ROLE_ADMINISTER };
+enum api_role {
+	API_ROLE_NONE,
+	API_ROLE_READ,
+	API_ROLE_OPERATE,
+	API_ROLE_ADMINISTER
+};
 
 #define API_PEER_GROUPS_MAX	64U	/* looked at; the rest give nothing */
 

@@ -95,7 +95,7 @@ int api_route_find(const struct api_route *routes, size_t count,
 	if (strcmp(method, "HEAD") == 0)
 		method = "GET";
 	for (size_t i = 0; i < count; i++) {
-		struct api_params params = { 0 };
+		struct api_params params = {0};
 
 		if (!match(routes[i].pattern, path, &params))
 			continue;

@@ -64,8 +64,9 @@ static void get_devices(struct api_call *call)
 
 static void get_device(struct api_call *call)
 {
-	answer_device(call, host_device(api_call_host(call),
-					api_call_params(call)->name));
+	answer_device(
+		call,
+		host_device(api_call_host(call), api_call_params(call)->name));
 }
 
 static void get_pools(struct api_call *call)
@@ -75,9 +76,10 @@ static void get_pools(struct api_call *call)
 
 static void get_pool(struct api_call *call)
 {
-	answer_or_missing(call, host_pool(api_call_host(call),
-					  api_call_params(call)->name),
-			  "pool");
+	answer_or_missing(
+		call,
+		host_pool(api_call_host(call), api_call_params(call)->name),
+		"pool");
 }
 
 static void get_vdevs(struct api_call *call)
@@ -87,8 +89,9 @@ static void get_vdevs(struct api_call *call)
 
 static void get_vdev(struct api_call *call)
 {
-	answer_vdev(call, host_vdev(api_call_host(call),
-				    api_call_params(call)->name));
+	answer_vdev(
+		call,
+		host_vdev(api_call_host(call), api_call_params(call)->name));
 }
 
 static void get_processes(struct api_call *call)
@@ -98,14 +101,16 @@ static void get_processes(struct api_call *call)
 
 static void get_process(struct api_call *call)
 {
-	answer_process(call, host_process(api_call_host(call),
-					  api_call_params(call)->pasid));
+	answer_process(call,
+		       host_process(api_call_host(call),
+				    api_call_params(call)->pasid));
 }
 
 static void get_process_stats(struct api_call *call)
 {
-	answer_process(call, host_process_stats(api_call_host(call),
-						api_call_params(call)->pasid));
+	answer_process(call,
+		       host_process_stats(api_call_host(call),
+					  api_call_params(call)->pasid));
 }
 
 static void get_metrics(struct api_call *call)
@@ -162,23 +167,26 @@ static bool found(struct api_call *call, json_t *thing,
 
 static bool has_device(struct api_call *call)
 {
-	return found(call, host_device(api_call_host(call),
-				       api_call_params(call)->name),
-		     answer_device);
+	return found(
+		call,
+		host_device(api_call_host(call), api_call_params(call)->name),
+		answer_device);
 }
 
 static bool has_vdev(struct api_call *call)
 {
-	return found(call, host_vdev(api_call_host(call),
-				     api_call_params(call)->name),
-		     answer_vdev);
+	return found(
+		call,
+		host_vdev(api_call_host(call), api_call_params(call)->name),
+		answer_vdev);
 }
 
 static bool has_process(struct api_call *call)
 {
-	return found(call, host_process(api_call_host(call),
-					api_call_params(call)->pasid),
-		     answer_process);
+	return found(
+		call,
+		host_process(api_call_host(call), api_call_params(call)->pasid),
+		answer_process);
 }
 
 static void post_device_calibrate(struct api_call *call)
@@ -215,7 +223,9 @@ static void patch_vdev(struct api_call *call)
 	const bool limits = (body->present & (F(LIMIT) | F(BURST))) != 0;
 
 	if (resizes == limits)
-		api_answer_error(call, API_USAGE, "one change at a time: size, or limit and burst");
+		api_answer_error(
+			call, API_USAGE,
+			"one change at a time: size, or limit and burst");
 	else if (!has_vdev(call))
 		return;
 	else if (resizes)
@@ -234,8 +244,8 @@ static void delete_vdev(struct api_call *call)
 			 api_call_verb(call));
 }
 
-static struct host_process_request
-process_request(const struct api_body *body, uint32_t pasid)
+static struct host_process_request process_request(const struct api_body *body,
+						   uint32_t pasid)
 {
 	return (struct host_process_request){
 		.pasid = pasid,
@@ -268,13 +278,14 @@ static void patch_process(struct api_call *call)
 		process_request(body, api_call_params(call)->pasid);
 
 	if (body->present == 0) {
-		api_answer_error(call, API_USAGE, "the body changes nothing: name sla, limit, burst, weight, match, name or best-effort");
+		api_answer_error(
+			call, API_USAGE,
+			"the body changes nothing: name sla, limit, burst, weight, match, name or best-effort");
 		return;
 	}
 	if (!has_process(call))
 		return;
-	host_process_update(api_call_host(call), &request,
-			    api_call_verb(call));
+	host_process_update(api_call_host(call), &request, api_call_verb(call));
 }
 
 static void delete_process(struct api_call *call)
@@ -301,44 +312,44 @@ static void post_enforce(struct api_call *call)
 
 /* --- The table ---------------------------------------------------------- */
 
-#define PROCESS_FIELDS	(F(NAME) | F(SLA) | F(LIMIT) | F(BURST) | F(WEIGHT) | \
-			 F(MATCH) | F(BEST_EFFORT))
+#define PROCESS_FIELDS	(F(NAME) | F(SLA) | F(LIMIT) | F(BURST) | \
+			     F(WEIGHT) | F(MATCH) | F(BEST_EFFORT))
 #define PROCESS_ADD	(PROCESS_FIELDS | F(PASID) | F(VDEV) | \
-			 F(VHOST_USER) | F(SESSION))
+			  F(VHOST_USER) | F(SESSION))
 #define VDEV_FIELDS	(F(NAME) | F(SIZE) | F(POOL) | F(VHOST_USER) | \
-			 F(LIMIT) | F(BURST) | F(QUEUES) | F(READ_ONLY))
+			  F(LIMIT) | F(BURST) | F(QUEUES) | F(READ_ONLY))
 
 const struct api_route api_routes[] = {
-	{ "GET", "/v1/status", API_ROLE_READ, 0, 0, get_status },
-	{ "GET", "/v1/devices", API_ROLE_READ, 0, 0, get_devices },
-	{ "GET", "/v1/devices/DEVICE", API_ROLE_READ, 0, 0, get_device },
-	{ "POST", "/v1/devices/DEVICE/calibrate", API_ROLE_ADMINISTER,
-	  F(DURATION), 0, post_device_calibrate },
-	{ "GET", "/v1/pools", API_ROLE_READ, 0, 0, get_pools },
-	{ "GET", "/v1/pools/NAME", API_ROLE_READ, 0, 0, get_pool },
-	{ "GET", "/v1/vdevs", API_ROLE_READ, 0, 0, get_vdevs },
-	{ "POST", "/v1/vdevs", API_ROLE_ADMINISTER,
-	  VDEV_FIELDS, F(NAME) | F(SIZE), post_vdevs },
-	{ "GET", "/v1/vdevs/NAME", API_ROLE_READ, 0, 0, get_vdev },
-	{ "PATCH", "/v1/vdevs/NAME", API_ROLE_ADMINISTER,
-	  F(SIZE) | F(LIMIT) | F(BURST), 0, patch_vdev },
-	{ "DELETE", "/v1/vdevs/NAME", API_ROLE_ADMINISTER, 0, 0, delete_vdev },
-	{ "GET", "/v1/processes", API_ROLE_READ, 0, 0, get_processes },
-	{ "POST", "/v1/processes", API_ROLE_OPERATE,
-	  PROCESS_ADD, F(PASID) | F(VDEV), post_processes },
-	{ "GET", "/v1/processes/PASID", API_ROLE_READ, 0, 0, get_process },
-	{ "PATCH", "/v1/processes/PASID", API_ROLE_OPERATE,
-	  PROCESS_FIELDS, 0, patch_process },
-	{ "DELETE", "/v1/processes/PASID", API_ROLE_OPERATE,
-	  0, 0, delete_process },
-	{ "GET", "/v1/processes/PASID/stats", API_ROLE_READ,
-	  0, 0, get_process_stats },
+	{"GET", "/v1/status", API_ROLE_READ, 0, 0, get_status},
+	{"GET", "/v1/devices", API_ROLE_READ, 0, 0, get_devices},
+	{"GET", "/v1/devices/DEVICE", API_ROLE_READ, 0, 0, get_device},
+	{"POST", "/v1/devices/DEVICE/calibrate", API_ROLE_ADMINISTER,
+	 F(DURATION), 0, post_device_calibrate},
+	{"GET", "/v1/pools", API_ROLE_READ, 0, 0, get_pools},
+	{"GET", "/v1/pools/NAME", API_ROLE_READ, 0, 0, get_pool},
+	{"GET", "/v1/vdevs", API_ROLE_READ, 0, 0, get_vdevs},
+	{"POST", "/v1/vdevs", API_ROLE_ADMINISTER, VDEV_FIELDS,
+	 F(NAME) | F(SIZE), post_vdevs},
+	{"GET", "/v1/vdevs/NAME", API_ROLE_READ, 0, 0, get_vdev},
+	{"PATCH", "/v1/vdevs/NAME", API_ROLE_ADMINISTER,
+	 F(SIZE) | F(LIMIT) | F(BURST), 0, patch_vdev},
+	{"DELETE", "/v1/vdevs/NAME", API_ROLE_ADMINISTER, 0, 0, delete_vdev},
+	{"GET", "/v1/processes", API_ROLE_READ, 0, 0, get_processes},
+	{"POST", "/v1/processes", API_ROLE_OPERATE, PROCESS_ADD,
+	 F(PASID) | F(VDEV), post_processes},
+	{"GET", "/v1/processes/PASID", API_ROLE_READ, 0, 0, get_process},
+	{"PATCH", "/v1/processes/PASID", API_ROLE_OPERATE, PROCESS_FIELDS, 0,
+	 patch_process},
+	{"DELETE", "/v1/processes/PASID", API_ROLE_OPERATE, 0, 0,
+	 delete_process},
+	{"GET", "/v1/processes/PASID/stats", API_ROLE_READ, 0, 0,
+	 get_process_stats},
 	/* A question, although it has a body. */
-	{ "POST", "/v1/admission", API_ROLE_READ,
-	  F(VDEV) | F(SLA), F(VDEV) | F(SLA), post_admission },
-	{ "POST", "/v1/enforce", API_ROLE_ADMINISTER,
-	  F(ON), F(ON), post_enforce },
-	{ "GET", "/v1/events", API_ROLE_READ, 0, 0, get_events },
-	{ "GET", "/metrics", API_ROLE_READ, 0, 0, get_metrics },
+	{"POST", "/v1/admission", API_ROLE_READ, F(VDEV) | F(SLA),
+	 F(VDEV) | F(SLA), post_admission},
+	{"POST", "/v1/enforce", API_ROLE_ADMINISTER, F(ON), F(ON),
+	 post_enforce},
+	{"GET", "/v1/events", API_ROLE_READ, 0, 0, get_events},
+	{"GET", "/metrics", API_ROLE_READ, 0, 0, get_metrics},
 };
 const size_t api_route_count = sizeof(api_routes) / sizeof(api_routes[0]);

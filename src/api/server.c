@@ -96,12 +96,12 @@ static const struct {
 	const char *word;
 	unsigned int status;
 } codes[] = {
-	[API_USAGE] = { "usage", MHD_HTTP_BAD_REQUEST },
-	[API_FAILED] = { "failed", MHD_HTTP_INTERNAL_SERVER_ERROR },
-	[API_REFUSED] = { "refused", MHD_HTTP_CONFLICT },
-	[API_NOT_FOUND] = { "not-found", MHD_HTTP_NOT_FOUND },
-	[API_FORBIDDEN] = { "forbidden", MHD_HTTP_FORBIDDEN },
-	[API_NOT_SERVED] = { "not-served", MHD_HTTP_NOT_IMPLEMENTED },
+	[API_USAGE] = {"usage", MHD_HTTP_BAD_REQUEST},
+	[API_FAILED] = {"failed", MHD_HTTP_INTERNAL_SERVER_ERROR},
+	[API_REFUSED] = {"refused", MHD_HTTP_CONFLICT},
+	[API_NOT_FOUND] = {"not-found", MHD_HTTP_NOT_FOUND},
+	[API_FORBIDDEN] = {"forbidden", MHD_HTTP_FORBIDDEN},
+	[API_NOT_SERVED] = {"not-served", MHD_HTTP_NOT_IMPLEMENTED},
 };
 
 void api_call_respond(struct api_call *call, unsigned int status,
@@ -139,7 +139,7 @@ static void respond_json(struct api_call *call, unsigned int status,
 			 json_t *value)
 {
 	char *text = value ? json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY) :
-		NULL;
+			     NULL;
 	char *line = NULL;
 
 	json_decref(value);
@@ -153,8 +153,8 @@ static void respond_error(struct api_call *call, enum api_code code,
 			  unsigned int status, const char *text,
 			  json_t *details)
 {
-	json_t *value = json_pack("{s:s, s:s}", "error", text,
-				  "code", codes[code].word);
+	json_t *value = json_pack("{s:s, s:s}", "error", text, "code",
+				  codes[code].word);
 	struct error plain;
 
 	if (!value) {	/* what a stranger sent was quoted and is not UTF-8 */
@@ -202,8 +202,9 @@ static void answer_reply(struct api_call *call, const struct host_reply *reply)
 {
 	switch (reply->result) {
 	case HOST_DONE:
-		respond_json(call, MHD_HTTP_OK, reply->value ?
-			     json_incref(reply->value) : json_object());
+		respond_json(call, MHD_HTTP_OK,
+			     reply->value ? json_incref(reply->value) :
+					    json_object());
 		return;
 	case HOST_FAILED:
 		respond_error(call, API_FAILED, codes[API_FAILED].status,
@@ -294,20 +295,26 @@ static void check_head(struct api_call *call, const char *method,
 	int error;
 
 	if (role == API_ROLE_NONE) {
-		api_answer_error(call, API_FORBIDDEN, "you have no role here: ask for one in the configuration under api: roles:");
+		api_answer_error(
+			call, API_FORBIDDEN,
+			"you have no role here: ask for one in the configuration under api: roles:");
 		return;
 	}
 	error = api_route_find(api_routes, api_route_count, method, path,
 			       &call->route, &call->params);
 	if (error == -EOPNOTSUPP)
-		respond_error(call, API_USAGE, MHD_HTTP_METHOD_NOT_ALLOWED,
-			      "this path does not take that method: see docs/api.md",
-			      NULL);
+		respond_error(
+			call, API_USAGE, MHD_HTTP_METHOD_NOT_ALLOWED,
+			"this path does not take that method: see docs/api.md",
+			NULL);
 	else if (error < 0)
-		api_answer_error(call, API_NOT_FOUND, "there is no %.200s: see docs/api.md for the paths",
-				 path);
+		api_answer_error(
+			call, API_NOT_FOUND,
+			"there is no %.200s: see docs/api.md for the paths",
+			path);
 	else if (role < call->route->role)
-		api_answer_error(call, API_FORBIDDEN, "%s %s needs the role %s, and you have %s",
+		api_answer_error(call, API_FORBIDDEN,
+				 "%s %s needs the role %s, and you have %s",
 				 call->route->method, call->route->pattern,
 				 api_role_name(call->route->role),
 				 api_role_name(role));
@@ -335,8 +342,8 @@ static struct api_call *begin(struct api_server *server,
 /* True: the client says that it will send more than is taken. */
 static bool announces_too_much(const struct api_call *call)
 {
-	const char *length = api_call_header(call,
-					     MHD_HTTP_HEADER_CONTENT_LENGTH);
+	const char *length =
+		api_call_header(call, MHD_HTTP_HEADER_CONTENT_LENGTH);
 
 	return length && strtoull(length, NULL, 10) > API_BODY_MAX;
 }
@@ -470,8 +477,8 @@ static int copy_config(struct api_server *server,
 {
 	server->everyone = config->everyone;
 	server->grant_count = config->grant_count;
-	server->grants = calloc(config->grant_count + 1,
-				sizeof(*server->grants));
+	server->grants =
+		calloc(config->grant_count + 1, sizeof(*server->grants));
 	if (!server->grants)
 		return -ENOMEM;
 	for (size_t i = 0; i < config->grant_count; i++)
@@ -490,8 +497,7 @@ static int start_daemon(struct api_server *server)
 	errno = 0;
 	server->daemon = MHD_start_daemon(
 		MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL,
-		on_request, server,
-		MHD_OPTION_LISTEN_SOCKET, fd,
+		on_request, server, MHD_OPTION_LISTEN_SOCKET, fd,
 		MHD_OPTION_CONNECTION_LIMIT, API_CONNECTIONS_MAX,
 		MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)API_HEADERS_MAX,
 		MHD_OPTION_CONNECTION_TIMEOUT, API_IDLE_S,
@@ -505,9 +511,9 @@ static int start_daemon(struct api_server *server)
 	return loop_watch_add(server->loop, &server->watch, info->epoll_fd);
 }
 
-int api_server_create(const struct api_server_config *config,
-		      struct loop *loop, struct host *host,
-		      struct api_server **ret_server, struct error *reterr)
+int api_server_create(const struct api_server_config *config, struct loop *loop,
+		      struct host *host, struct api_server **ret_server,
+		      struct error *reterr)
 {
 	struct api_server *server = calloc(1, sizeof(*server));
 	int error = -ENOMEM;
@@ -527,7 +533,8 @@ int api_server_create(const struct api_server_config *config,
 		error_set(reterr, error, "out of memory");
 		goto err_after_timer;
 	}
-	error = api_listen(config->unix_path, config->mode ? config->mode : 0666,
+	error = api_listen(config->unix_path,
+			   config->mode ? config->mode : 0666,
 			   &server->listener, reterr);
 	if (error < 0)
 		goto err_after_streams;

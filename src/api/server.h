@@ -24,16 +24,16 @@
 #define API_STREAMS_MAX		32U	/* of them: followers of events */
 #define API_HEADERS_MAX		16384U	/* one request's, with its line */
 #define API_IDLE_S		30U	/* a silent connection is closed */
-#define API_BEAT_NS		UINT64_C(10000000000)	/* streams: a sign of life */
+#define API_BEAT_NS		UINT64_C(10000000000)	/* of streams */
 
 struct api_server;
 struct host;
 struct loop;
 
 struct api_server_config {
-	const char *unix_path;		/* borrowed until api_server_create ends */
+	const char *unix_path;		/* copied */
 	mode_t mode;			/* of the socket; 0: 0666 */
-	enum api_role everyone;		/* of who could connect and has no grant */
+	enum api_role everyone;		/* who has no grant */
 	const struct api_grant *grants;	/* copied */
 	size_t grant_count;
 };
@@ -41,9 +41,9 @@ struct api_server_config {
 /* Listen.  A missing parent directory is made (0755); a socket that nobody
  * serves any more is replaced.  'host' must outlive the server.  Returns 0,
  * -EADDRINUSE (somebody answers there), or -errno, with the reason. */
-int api_server_create(const struct api_server_config *config,
-		      struct loop *loop, struct host *host,
-		      struct api_server **ret_server, struct error *reterr);
+int api_server_create(const struct api_server_config *config, struct loop *loop,
+		      struct host *host, struct api_server **ret_server,
+		      struct error *reterr);
 /* Stop listening, remove the socket, cut connections.  Verbs still under way
  * at the host may end later.  NULL is allowed. */
 void api_server_destroy(struct api_server *server);

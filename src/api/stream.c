@@ -44,8 +44,8 @@ static void on_event(struct host_listener *listener, json_t *event)
 
 static void on_beat(struct loop_timer *timer, uint64_t now_ns)
 {
-	struct api_server *server = container_of(timer, struct api_server,
-						 beat_timer);
+	struct api_server *server =
+		container_of(timer, struct api_server, beat_timer);
 
 	wake_all(server, true);
 	if (server->streams > 0)
@@ -80,7 +80,8 @@ static void write_event(FILE *out, json_t *event)
 	char *data = json_dumps(event, JSON_COMPACT);
 
 	if (data)
-		fprintf(out, "id: %" JSON_INTEGER_FORMAT "\nevent: %s\ndata: %s\n\n",
+		fprintf(out,
+			"id: %" JSON_INTEGER_FORMAT "\nevent: %s\ndata: %s\n\n",
 			json_integer_value(json_object_get(event, "seq")),
 			kind ? kind : "event", data);
 	free(data);

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const struct cli_option no_options[] = { { NULL, NULL, NULL } };
+static const struct cli_option no_options[] = {{NULL, NULL, NULL}};
 
 /* What an option's word may be: its place in the table, or one of these. */
 enum { COMMON_API = -1, COMMON_JSON = -2, COMMON_HELP = -3, UNKNOWN = -4 };
@@ -18,7 +18,7 @@ enum { COMMON_API = -1, COMMON_JSON = -2, COMMON_HELP = -3, UNKNOWN = -4 };
 static int find_option(const struct cli_option *options, const char *name,
 		       size_t length)
 {
-	static const char *const common[] = { "api", "json", "help" };
+	static const char *const common[] = {"api", "json", "help"};
 
 	for (int i = 0; options[i].name; i++)
 		if (strlen(options[i].name) == length &&
@@ -66,9 +66,10 @@ static int take_option(const struct cli_option *options, int argc, char **argv,
 	const char *value = NULL;
 	const size_t length = strcspn(name, "=");
 	const int which = word[1] == '-' || strcmp(word, "-h") == 0 ?
-		find_option(options, name, length) : UNKNOWN;
-	const bool takes_value = which == COMMON_API ||
-		(which >= 0 && options[which].value);
+		find_option(options, name, length) :
+		UNKNOWN;
+	const bool takes_value =
+		which == COMMON_API || (which >= 0 && options[which].value);
 
 	if (which == UNKNOWN)
 		return error_set(reterr, -EINVAL, "unknown option '%.60s'",
@@ -94,9 +95,9 @@ int cli_args_parse(const struct cli_verb *verb, int argc, char **argv,
 		   struct cli_common *common, struct cli_args *ret_args,
 		   struct error *reterr)
 {
-	const struct cli_option *options = verb->options ? verb->options :
-		no_options;
-	struct cli_args args = { 0 };
+	const struct cli_option *options =
+		verb->options ? verb->options : no_options;
+	struct cli_args args = {0};
 	bool only_operands = false;
 
 	assert(verb->operands_max <= CLI_OPERANDS_MAX);
@@ -107,8 +108,8 @@ int cli_args_parse(const struct cli_verb *verb, int argc, char **argv,
 			only_operands = true;
 			at++;
 		} else if (!only_operands && word[0] == '-' && word[1]) {
-			if (take_option(options, argc, argv, &at, common,
-					&args, reterr) < 0)
+			if (take_option(options, argc, argv, &at, common, &args,
+					reterr) < 0)
 				return -EINVAL;
 		} else if (args.operand_count == verb->operands_max) {
 			return error_set(reterr, -EINVAL,
@@ -135,10 +136,11 @@ int cli_parse_number(const char *what, const char *text, uint64_t min,
 	number = strtoull(text, &end, 10);
 	if (text[0] < '0' || text[0] > '9' || *end != '\0' || errno ||
 	    number < min || number > max)
-		return error_set(reterr, -EINVAL,
-				 "%s '%.40s' must be a whole number from %llu to %llu",
-				 what, text, (unsigned long long)min,
-				 (unsigned long long)max);
+		return error_set(
+			reterr, -EINVAL,
+			"%s '%.40s' must be a whole number from %llu to %llu",
+			what, text, (unsigned long long)min,
+			(unsigned long long)max);
 	*ret_number = number;
 	return 0;
 }
@@ -150,11 +152,12 @@ int cli_parse_seconds(const char *what, const char *text, uint64_t *ret_ns,
 	const double seconds = strtod(text, &end);
 
 	if (text[0] < '0' || text[0] > '9' ||
-	    (*end != '\0' && strcmp(end, "s") != 0) ||
-	    !isfinite(seconds) || seconds < 0.05 || seconds > 86400)
-		return error_set(reterr, -EINVAL,
-				 "%s '%.40s' must be seconds from 0.05 to 86400",
-				 what, text);
+	    (*end != '\0' && strcmp(end, "s") != 0) || !isfinite(seconds) ||
+	    seconds < 0.05 || seconds > 86400)
+		return error_set(
+			reterr, -EINVAL,
+			"%s '%.40s' must be seconds from 0.05 to 86400", what,
+			text);
 	*ret_ns = (uint64_t)(seconds * 1e9);
 	return 0;
 }

@@ -52,10 +52,12 @@ static void join_names(const json_t *names, char *buffer, size_t size)
 	for (size_t i = 0; i < count && length < size; i++) {
 		const char *name = json_string_value(json_array_get(names, i));
 
-		length += (size_t)snprintf(buffer + length, size - length,
-					   "%s%s", i == 0 ? "" :
-					   i + 1 == count ? " or " : ", ",
-					   name ? name : "?");
+		length +=
+			(size_t)snprintf(buffer + length, size - length, "%s%s",
+					 i == 0			? "" :
+						 i + 1 == count ? " or " :
+								  ", ",
+					 name ? name : "?");
 	}
 }
 
@@ -80,10 +82,12 @@ static void format_value(const char *metric, const json_t *value, char *buffer,
 /* Exit status 3: what was asked, how much is missing, where it could be had. */
 static int say_refused(const json_t *value, const char *text)
 {
-	static const char *const keys[] = { "requested", "available",
-					    "shortfall" };
-	const char *metric = json_string_value(json_object_get(value, "metric"));
-	const char *device = json_string_value(json_object_get(value, "device"));
+	static const char *const keys[] = {"requested", "available",
+					   "shortfall"};
+	const char *metric =
+		json_string_value(json_object_get(value, "metric"));
+	const char *device =
+		json_string_value(json_object_get(value, "device"));
 	char numbers[3][UNITS_TEXT_MAX], where[256];
 
 	for (unsigned int i = 0; i < 3; i++) {
@@ -95,10 +99,13 @@ static int say_refused(const json_t *value, const char *text)
 		format_value(metric, number, numbers[i], sizeof(numbers[i]));
 	}
 	join_names(json_object_get(value, "where"), where, sizeof(where));
-	return cli_error(CLI_REFUSED, "refused: %s: %s asked, %s to be had on %s, short by %s; %s%s",
-			 metric, numbers[0], numbers[1], device, numbers[2],
-			 where[0] ? "could be met on " :
-			 "no device of this host could meet it", where);
+	return cli_error(
+		CLI_REFUSED,
+		"refused: %s: %s asked, %s to be had on %s, short by %s; %s%s",
+		metric, numbers[0], numbers[1], device, numbers[2],
+		where[0] ? "could be met on " :
+			   "no device of this host could meet it",
+		where);
 }
 
 static int say_error(long status, const json_t *value)
@@ -107,17 +114,18 @@ static int say_error(long status, const json_t *value)
 	const char *code = json_string_value(json_object_get(value, "code"));
 
 	if (!text || !code)
-		return cli_error(CLI_FAILED,
-				 "penstockd answered with HTTP status %ld and no reason",
-				 status);
+		return cli_error(
+			CLI_FAILED,
+			"penstockd answered with HTTP status %ld and no reason",
+			status);
 	if (strcmp(code, "refused") == 0)
 		return say_refused(value, text);
 	return cli_error(strcmp(code, "usage") == 0 ? CLI_USAGE : CLI_FAILED,
 			 "%s", text);
 }
 
-int cli_ask(struct cli *cli, const char *method, const char *path,
-	    json_t *body, json_t **ret_value)
+int cli_ask(struct cli *cli, const char *method, const char *path, json_t *body,
+	    json_t **ret_value)
 {
 	struct client *client = cli_client(cli);
 	struct error error;
@@ -129,8 +137,8 @@ int cli_ask(struct cli *cli, const char *method, const char *path,
 		json_decref(body);
 		return CLI_USAGE;
 	}
-	if (client_call(client, method, path, body, &status, &value,
-			&error) < 0) {
+	if (client_call(client, method, path, body, &status, &value, &error) <
+	    0) {
 		json_decref(body);
 		return cli_error(CLI_FAILED, "%s", error.text);
 	}
@@ -154,14 +162,13 @@ void cli_path(char buffer[CLI_PATH_MAX], const char *kind, const char *name,
 	      const char *more)
 {
 	static const char plain[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-		"abcdefghijklmnopqrstuvwxyz0123456789._-/";
-	size_t length = (size_t)snprintf(buffer, CLI_PATH_MAX, "/v1/%s/",
-					 kind);
+				    "abcdefghijklmnopqrstuvwxyz0123456789._-/";
+	size_t length = (size_t)snprintf(buffer, CLI_PATH_MAX, "/v1/%s/", kind);
 
 	for (; *name && length + 4 < CLI_PATH_MAX; name++)
-		length += (size_t)snprintf(buffer + length,
-					   CLI_PATH_MAX - length,
-					   strchr(plain, *name) ? "%c" : "%%%02X",
-					   (unsigned char)*name);
+		length +=
+			(size_t)snprintf(buffer + length, CLI_PATH_MAX - length,
+					 strchr(plain, *name) ? "%c" : "%%%02X",
+					 (unsigned char)*name);
 	snprintf(buffer + length, CLI_PATH_MAX - length, "%s", more);
 }

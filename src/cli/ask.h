@@ -9,8 +9,8 @@
 
 /* Ask; 'body' may be NULL and is released.  Returns CLI_DONE with a new
  * reference, or the exit status after saying why. */
-int cli_ask(struct cli *cli, const char *method, const char *path,
-	    json_t *body, json_t **ret_value);
+int cli_ask(struct cli *cli, const char *method, const char *path, json_t *body,
+	    json_t **ret_value);
 /* The client, made on first use; NULL after saying why. */
 struct client *cli_client(struct cli *cli);
 /* Set a field of a body, unless 'text' is NULL. */

@@ -29,7 +29,7 @@ enum cli_exit {
 
 struct cli_option {
 	const char *name;	/* without "--" */
-	const char *value;	/* what follows it, for the help; NULL: a flag */
+	const char *value;	/* its value's name; NULL: a flag */
 	const char *help;
 };
 

@@ -14,11 +14,11 @@ static int device_list(struct cli *cli, const struct cli_args *args)
 }
 
 static const struct table_column point_columns[] = {
-	{ "DEPTH", true, show_number, "depth" },
-	{ "IOPS", true, show_number, "iops" },
-	{ "P95", true, show_duration, "p95_ns" },
-	{ "P99", true, show_duration, "p99_ns" },
-	{ NULL, false, NULL, NULL },
+	{"DEPTH", true, show_number, "depth"},
+	{"IOPS", true, show_number, "iops"},
+	{"P95", true, show_duration, "p95_ns"},
+	{"P99", true, show_duration, "p99_ns"},
+	{NULL, false, NULL, NULL},
 };
 
 static void print_curve(const json_t *device, const char *title,
@@ -33,8 +33,8 @@ static void print_curve(const json_t *device, const char *title,
 
 enum { CALIBRATE_DURATION };
 static const struct cli_option calibrate_options[] = {
-	{ "duration", "TIME", "how long to measure, as \"10 s\"" },
-	{ NULL, NULL, NULL },
+	{"duration", "TIME", "how long to measure, as \"10 s\""},
+	{NULL, NULL, NULL},
 };
 
 static int device_calibrate(struct cli *cli, const struct cli_args *args)
@@ -72,9 +72,9 @@ static int device_calibrate(struct cli *cli, const struct cli_args *args)
 }
 
 const struct cli_verb cli_device_verbs[] = {
-	{ "device", "list", NULL, 0, 0, NULL, device_list,
-	  "devices, what they sustain and what is promised of it" },
-	{ "device", "calibrate", "NAME", 1, 1, calibrate_options,
-	  device_calibrate, "measure what a device sustains" },
-	{ NULL, NULL, NULL, 0, 0, NULL, NULL, NULL },
+	{"device", "list", NULL, 0, 0, NULL, device_list,
+	 "devices, what they sustain and what is promised of it"},
+	{"device", "calibrate", "NAME", 1, 1, calibrate_options,
+	 device_calibrate, "measure what a device sustains"},
+	{NULL, NULL, NULL, 0, 0, NULL, NULL, NULL},
 };

@@ -21,7 +21,8 @@ struct follower {
 
 static void print_event(const json_t *event)
 {
-	const double seconds = json_number_value(json_object_get(event, "time"));
+	const double seconds =
+		json_number_value(json_object_get(event, "time"));
 	const time_t whole = (time_t)seconds;
 	const char *kind = json_string_value(json_object_get(event, "kind"));
 	const char *text = json_string_value(json_object_get(event, "text"));
@@ -50,9 +51,11 @@ static bool on_event(struct client_follower *base, const json_t *event)
 
 enum { EVENTS_AFTER, EVENTS_COUNT };
 static const struct cli_option events_options[] = {
-	[EVENTS_AFTER] = { "after", "N", "begin after event number N; 0: with the oldest remembered" },
-	[EVENTS_COUNT] = { "count", "N", "stop after N events" },
-	{ NULL, NULL, NULL },
+	[EVENTS_AFTER] =
+		{"after", "N",
+		 "begin after event number N; 0: with the oldest remembered"},
+	[EVENTS_COUNT] = {"count", "N", "stop after N events"},
+	{NULL, NULL, NULL},
 };
 
 static int events(struct cli *cli, const struct cli_args *args)
@@ -60,17 +63,20 @@ static int events(struct cli *cli, const struct cli_args *args)
 	const char *after_text = args->options[EVENTS_AFTER];
 	const char *count_text = args->options[EVENTS_COUNT];
 	struct follower follower = {
-		.base = { on_event }, .json = cli->json, .left = UINT64_MAX,
+		.base = {on_event},
+		.json = cli->json,
+		.left = UINT64_MAX,
 	};
 	uint64_t after = UINT64_MAX;
 	struct client *client;
 	struct error error;
 
-	if ((after_text && cli_parse_number("--after", after_text, 0,
-					    UINT64_MAX - 1, &after, &error) < 0) ||
-	    (count_text && cli_parse_number("--count", count_text, 1,
-					    UINT64_MAX - 1, &follower.left,
-					    &error) < 0))
+	if ((after_text &&
+	     cli_parse_number("--after", after_text, 0, UINT64_MAX - 1, &after,
+			      &error) < 0) ||
+	    (count_text &&
+	     cli_parse_number("--count", count_text, 1, UINT64_MAX - 1,
+			      &follower.left, &error) < 0))
 		return cli_error(CLI_USAGE, "%s", error.text);
 	client = cli_client(cli);
 	if (!client)
@@ -89,7 +95,8 @@ static int enforce(struct cli *cli, const struct cli_args *args)
 	int status;
 
 	if (!on && strcmp(args->operands[0], "off") != 0)
-		return cli_error(CLI_USAGE, "enforce: '%.40s' must be on or off",
+		return cli_error(CLI_USAGE,
+				 "enforce: '%.40s' must be on or off",
 				 args->operands[0]);
 	status = cli_ask(cli, "POST", "/v1/enforce",
 			 json_pack("{s:b}", "on", on), &answer);
@@ -99,14 +106,14 @@ static int enforce(struct cli *cli, const struct cli_args *args)
 		return list_json(answer);
 	json_decref(answer);
 	printf(on ? "promises are enforced\n" :
-	       "promises are NOT enforced until 'penstock enforce on'\n");
+		    "promises are NOT enforced until 'penstock enforce on'\n");
 	return CLI_DONE;
 }
 
 const struct cli_verb cli_host_verbs[] = {
-	{ NULL, "events", NULL, 0, 0, events_options, events,
-	  "follow what happens" },
-	{ NULL, "enforce", "on|off", 1, 1, NULL, enforce,
-	  "scheduling on or off, for demonstrations and benchmarks" },
-	{ NULL, NULL, NULL, 0, 0, NULL, NULL, NULL },
+	{NULL, "events", NULL, 0, 0, events_options, events,
+	 "follow what happens"},
+	{NULL, "enforce", "on|off", 1, 1, NULL, enforce,
+	 "scheduling on or off, for demonstrations and benchmarks"},
+	{NULL, NULL, NULL, 0, 0, NULL, NULL, NULL},
 };

@@ -18,9 +18,10 @@ static void show_capacity(const json_t *thing, const char *key, char *cell,
 	const json_t *point;
 	size_t i;
 
-	json_array_foreach((json_t *)(uintptr_t)points, i, point) {
-		const double iops = json_number_value(
-			json_object_get(point, "iops"));
+	json_array_foreach((json_t *)(uintptr_t)points, i, point)
+	{
+		const double iops =
+			json_number_value(json_object_get(point, "iops"));
 
 		if (iops > best)
 			best = iops;
@@ -35,8 +36,7 @@ static void show_capacity(const json_t *thing, const char *key, char *cell,
 static void show_state(const json_t *thing, const char *key, char *cell,
 		       size_t size)
 {
-	const char *reason = json_string_value(
-		json_object_get(thing, key));
+	const char *reason = json_string_value(json_object_get(thing, key));
 
 	show_text(thing, "state", cell, size);
 	if (reason && reason[0]) {
@@ -56,53 +56,53 @@ static void show_promise(const json_t *thing, const char *key, char *cell,
 }
 
 const struct table_column list_devices[] = {
-	{ "NAME", false, show_text, "name" },
-	{ "KIND", false, show_text, "kind" },
-	{ "SIZE", true, show_size, "size_bytes" },
-	{ "USED", true, show_size, "allocated_bytes" },
-	{ "CALIBRATED", false, show_text, "calibration" },
-	{ "READ-IOPS", true, show_capacity, "capacity.read" },
-	{ "WRITE-IOPS", true, show_capacity, "capacity.write" },
-	{ "NOW", true, show_milli, "capacity_milli" },
-	{ "PROMISED", false, show_promise, "combined_text" },
-	{ "STATE", false, show_state, "error" },
-	{ NULL, false, NULL, NULL },
+	{"NAME", false, show_text, "name"},
+	{"KIND", false, show_text, "kind"},
+	{"SIZE", true, show_size, "size_bytes"},
+	{"USED", true, show_size, "allocated_bytes"},
+	{"CALIBRATED", false, show_text, "calibration"},
+	{"READ-IOPS", true, show_capacity, "capacity.read"},
+	{"WRITE-IOPS", true, show_capacity, "capacity.write"},
+	{"NOW", true, show_milli, "capacity_milli"},
+	{"PROMISED", false, show_promise, "combined_text"},
+	{"STATE", false, show_state, "error"},
+	{NULL, false, NULL, NULL},
 };
 
 const struct table_column list_pools[] = {
-	{ "NAME", false, show_text, "name" },
-	{ "DEVICES", false, show_list, "devices" },
-	{ "SIZE", true, show_size, "size_bytes" },
-	{ "USED", true, show_size, "allocated_bytes" },
-	{ "FREE", true, show_size, "free_bytes" },
-	{ "PROMISED", false, show_promise, "combined_text" },
-	{ NULL, false, NULL, NULL },
+	{"NAME", false, show_text, "name"},
+	{"DEVICES", false, show_list, "devices"},
+	{"SIZE", true, show_size, "size_bytes"},
+	{"USED", true, show_size, "allocated_bytes"},
+	{"FREE", true, show_size, "free_bytes"},
+	{"PROMISED", false, show_promise, "combined_text"},
+	{NULL, false, NULL, NULL},
 };
 
 const struct table_column list_vdevs[] = {
-	{ "NAME", false, show_text, "name" },
-	{ "ENDPOINT", false, show_text, "endpoint" },
-	{ "POOL", false, show_text, "pool" },
-	{ "SIZE", true, show_size, "size_bytes" },
-	{ "USERS", true, show_number, "sessions" },
-	{ "IOPS", true, show_number, "delivered.iops" },
-	{ "PROMISED", false, show_promise, "combined_text" },
-	{ "STATE", false, show_state, "error" },
-	{ NULL, false, NULL, NULL },
+	{"NAME", false, show_text, "name"},
+	{"ENDPOINT", false, show_text, "endpoint"},
+	{"POOL", false, show_text, "pool"},
+	{"SIZE", true, show_size, "size_bytes"},
+	{"USERS", true, show_number, "sessions"},
+	{"IOPS", true, show_number, "delivered.iops"},
+	{"PROMISED", false, show_promise, "combined_text"},
+	{"STATE", false, show_state, "error"},
+	{NULL, false, NULL, NULL},
 };
 
 const struct table_column list_processes[] = {
-	{ "PASID", true, show_number, "pasid" },
-	{ "NAME", false, show_text, "name" },
-	{ "VDEV", false, show_text, "vdev" },
-	{ "KEPT", false, show_kept, "kept" },
-	{ "IOPS", true, show_number, "delivered.iops" },
-	{ "BANDWIDTH", true, show_rate, "delivered.bandwidth_bytes_per_s" },
-	{ "P50", true, show_duration, "delivered.latency_p50_ns" },
-	{ "P99", true, show_duration, "delivered.latency_p99_ns" },
-	{ "PROMISED", false, show_promise, "sla_text" },
-	{ "STATE", false, show_text, "state" },
-	{ NULL, false, NULL, NULL },
+	{"PASID", true, show_number, "pasid"},
+	{"NAME", false, show_text, "name"},
+	{"VDEV", false, show_text, "vdev"},
+	{"KEPT", false, show_kept, "kept"},
+	{"IOPS", true, show_number, "delivered.iops"},
+	{"BANDWIDTH", true, show_rate, "delivered.bandwidth_bytes_per_s"},
+	{"P50", true, show_duration, "delivered.latency_p50_ns"},
+	{"P99", true, show_duration, "delivered.latency_p99_ns"},
+	{"PROMISED", false, show_promise, "sla_text"},
+	{"STATE", false, show_text, "state"},
+	{NULL, false, NULL, NULL},
 };
 
 int list_json(json_t *value)

@@ -14,8 +14,8 @@
 #include "cli/cli.h"
 
 static const struct cli_verb *const tables[] = {
-	cli_status_verbs, cli_top_verbs, cli_device_verbs, cli_pool_verbs,
-	cli_vdev_verbs, cli_process_verbs, cli_host_verbs,
+	cli_status_verbs, cli_top_verbs,     cli_device_verbs, cli_pool_verbs,
+	cli_vdev_verbs,	  cli_process_verbs, cli_host_verbs,
 };
 #define TABLES	(sizeof(tables) / sizeof(tables[0]))
 
@@ -27,7 +27,8 @@ static bool same(const char *a, const char *b)
 static const struct cli_verb *find_verb(const char *group, const char *name)
 {
 	for (size_t t = 0; t < TABLES; t++)
-		for (const struct cli_verb *verb = tables[t]; verb->name; verb++)
+		for (const struct cli_verb *verb = tables[t]; verb->name;
+		     verb++)
 			if (same(verb->group, group) && same(verb->name, name))
 				return verb;
 	return NULL;
@@ -44,7 +45,8 @@ static const struct cli_later *find_later(const char *group, const char *name)
 static bool is_group(const char *word)
 {
 	for (size_t t = 0; t < TABLES; t++)
-		for (const struct cli_verb *verb = tables[t]; verb->name; verb++)
+		for (const struct cli_verb *verb = tables[t]; verb->name;
+		     verb++)
 			if (same(verb->group, word))
 				return true;
 	for (const struct cli_later *later = cli_later; later->name; later++)
@@ -147,7 +149,9 @@ static int help_verb(const struct cli_verb *verb)
 
 static int not_served(const char *group, const char *name)
 {
-	fprintf(stderr, "penstock %s%s%s: not served by this version (" PENSTOCK_VERSION "): 'penstock --help' lists what is\n",
+	fprintf(stderr,
+		"penstock %s%s%s: not served by this version (" PENSTOCK_VERSION
+		"): 'penstock --help' lists what is\n",
 		group ? group : "", group ? " " : "", name);
 	return CLI_FAILED;
 }
@@ -155,19 +159,22 @@ static int not_served(const char *group, const char *name)
 static int no_such_verb(const char *group, const char *name)
 {
 	if (group && name)
-		return cli_error(CLI_USAGE, "%s has no verb '%.60s': see 'penstock %s --help'",
-				 group, name, group);
+		return cli_error(
+			CLI_USAGE,
+			"%s has no verb '%.60s': see 'penstock %s --help'",
+			group, name, group);
 	if (group)
-		return cli_error(CLI_USAGE, "%s needs a verb: see 'penstock %s --help'",
+		return cli_error(CLI_USAGE,
+				 "%s needs a verb: see 'penstock %s --help'",
 				 group, group);
-	return cli_error(CLI_USAGE, "unknown verb '%.60s': see 'penstock --help'",
-			 name);
+	return cli_error(CLI_USAGE,
+			 "unknown verb '%.60s': see 'penstock --help'", name);
 }
 
 static int run_verb(const struct cli_verb *verb, int argc, char **argv,
 		    struct cli_common *common)
 {
-	struct cli cli = { 0 };
+	struct cli cli = {0};
 	struct cli_args args;
 	struct error error;
 	int status;
@@ -193,7 +200,7 @@ static int run_verb(const struct cli_verb *verb, int argc, char **argv,
 static int leading_options(int argc, char **argv, struct cli_common *common,
 			   int *ret_status)
 {
-	static const struct cli_verb none = { .name = "" };
+	static const struct cli_verb none = {.name = ""};
 	struct cli_args args;
 	struct error error;
 	int count = 0;
@@ -204,8 +211,9 @@ static int leading_options(int argc, char **argv, struct cli_common *common,
 			*ret_status = CLI_DONE;
 			return -1;
 		}
-		count += strcmp(argv[count], "--api") == 0 &&
-			count + 1 < argc ? 2 : 1;
+		count += strcmp(argv[count], "--api") == 0 && count + 1 < argc ?
+			2 :
+			1;
 	}
 	if (cli_args_parse(&none, count, argv, common, &args, &error) < 0) {
 		*ret_status = cli_error(CLI_USAGE, "%s: see 'penstock --help'",
@@ -217,7 +225,7 @@ static int leading_options(int argc, char **argv, struct cli_common *common,
 
 static int run(int argc, char **argv)
 {
-	struct cli_common common = { 0 };
+	struct cli_common common = {0};
 	const char *group = NULL, *name;
 	const struct cli_verb *verb;
 	int status, count = leading_options(argc, argv, &common, &status);
@@ -227,8 +235,10 @@ static int run(int argc, char **argv)
 	argc -= count;
 	argv += count;
 	if (argc == 0)
-		return common.help ? help(NULL) :
-			cli_error(CLI_USAGE, "a verb is missing: see 'penstock --help'");
+		return common.help ?
+			help(NULL) :
+			cli_error(CLI_USAGE,
+				  "a verb is missing: see 'penstock --help'");
 	name = argv[0];
 	if (strcmp(name, "help") == 0)
 		return help(argc > 1 && is_group(argv[1]) ? argv[1] : NULL);
@@ -237,8 +247,9 @@ static int run(int argc, char **argv)
 	if (is_group(name)) {
 		group = name;
 		name = argc > 0 ? argv[0] : NULL;
-		if (common.help || (name && (strcmp(name, "--help") == 0 ||
-					     strcmp(name, "-h") == 0)))
+		if (common.help ||
+		    (name &&
+		     (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0)))
 			return help(group);
 		if (!name)
 			return no_such_verb(group, NULL);

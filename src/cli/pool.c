@@ -12,16 +12,16 @@ static int pool_list(struct cli *cli, const struct cli_args *args)
 }
 
 static const struct list_field fields[] = {
-	{ "Pool", show_text, "name" },
-	{ "Devices", show_list, "devices" },
-	{ "Provisioning", show_text, "provisioning" },
-	{ "Size", show_size, "size_bytes" },
-	{ "Used", show_size, "allocated_bytes" },
-	{ "Free", show_size, "free_bytes" },
-	{ "Largest free", show_size, "largest_free_bytes" },
-	{ "Vdevs", show_list, "vdevs" },
-	{ "Promised", show_text, "combined_text" },
-	{ NULL, NULL, NULL },
+	{"Pool", show_text, "name"},
+	{"Devices", show_list, "devices"},
+	{"Provisioning", show_text, "provisioning"},
+	{"Size", show_size, "size_bytes"},
+	{"Used", show_size, "allocated_bytes"},
+	{"Free", show_size, "free_bytes"},
+	{"Largest free", show_size, "largest_free_bytes"},
+	{"Vdevs", show_list, "vdevs"},
+	{"Promised", show_text, "combined_text"},
+	{NULL, NULL, NULL},
 };
 
 static int pool_show(struct cli *cli, const struct cli_args *args)
@@ -42,7 +42,7 @@ static int pool_show(struct cli *cli, const struct cli_args *args)
 }
 
 const struct cli_verb cli_pool_verbs[] = {
-	{ "pool", "list", NULL, 0, 0, NULL, pool_list, "pools and their space" },
-	{ "pool", "show", "NAME", 1, 1, NULL, pool_show, "one pool" },
-	{ NULL, NULL, NULL, 0, 0, NULL, NULL, NULL },
+	{"pool", "list", NULL, 0, 0, NULL, pool_list, "pools and their space"},
+	{"pool", "show", "NAME", 1, 1, NULL, pool_show, "one pool"},
+	{NULL, NULL, NULL, 0, 0, NULL, NULL, NULL},
 };

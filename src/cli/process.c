@@ -15,46 +15,63 @@
 #include "api/body.h"
 #include "sla/sla.h"
 
-enum { SLA, LIMIT, BURST, WEIGHT, NAME, IOPRIO, BEST_EFFORT,
-       VDEV, VHOST_USER, SESSION };
+enum {
+	SLA,
+	LIMIT,
+	BURST,
+	WEIGHT,
+	NAME,
+	IOPRIO,
+	BEST_EFFORT,
+	VDEV,
+	VHOST_USER,
+	SESSION
+};
 
 #define OPTIONS_OF_BOTH \
-	[SLA] = { "sla", "SLA", "what is promised, as \"iops >= 500, latency <= 2 ms\"" }, \
-	[LIMIT] = { "limit", "LIMITS", "the most it gets, as \"iops 2000, write bandwidth 10 MB/s\", or none" }, \
-	[BURST] = { "burst", "TIME", "how far work may run ahead of a limit, as \"100 ms\"" }, \
-	[WEIGHT] = { "weight", "N", "share of what nobody is promised (100)" }, \
-	[NAME] = { "name", "NAME", "for listings" }, \
-	[IOPRIO] = { "ioprio", "be/N", "its requests are those of this I/O priority" }, \
-	[BEST_EFFORT] = { "best-effort", NULL, "take it even if the promise can't be kept" }
+	[SLA] = {"sla", "SLA", \
+		 "what is promised, as \"iops >= 500, latency <= 2 ms\""}, \
+	[LIMIT] = \
+		{"limit", "LIMITS", \
+		 "the most it gets, as \"iops 2000, write bandwidth 10 MB/s\", or none"}, \
+	[BURST] = {"burst", "TIME", \
+		   "how far work may run ahead of a limit, as \"100 ms\""}, \
+	[WEIGHT] = {"weight", "N", "share of what nobody is promised (100)"}, \
+	[NAME] = {"name", "NAME", "for listings"}, \
+	[IOPRIO] = {"ioprio", "be/N", \
+		    "its requests are those of this I/O priority"}, \
+	[BEST_EFFORT] = {"best-effort", NULL, \
+			 "take it even if the promise can't be kept"}
 
 static const struct cli_option add_options[] = {
 	OPTIONS_OF_BOTH,
-	[VDEV] = { "vdev", "NAME", "the vdev that it uses; needed" },
-	[VHOST_USER] = { "vhost-user", "PATH", "a socket of its own" },
-	[SESSION] = { "session", NULL, "release it when its connection has ended" },
-	{ NULL, NULL, NULL },
+	[VDEV] = {"vdev", "NAME", "the vdev that it uses; needed"},
+	[VHOST_USER] = {"vhost-user", "PATH", "a socket of its own"},
+	[SESSION] = {"session", NULL,
+		     "release it when its connection has ended"},
+	{NULL, NULL, NULL},
 };
 static const struct cli_option update_options[] = {
 	OPTIONS_OF_BOTH,
-	{ NULL, NULL, NULL },
+	{NULL, NULL, NULL},
 };
 
 static const struct list_field process_fields[] = {
-	{ "Process", show_number, "pasid" },
-	{ "Name", show_text, "name" },
-	{ "Vdev", show_text, "vdev" },
-	{ "State", show_text, "state" },
-	{ "Reason", show_text, "reason" },
-	{ "Promised", show_text, "sla_text" },
-	{ "Kept", show_kept, "kept" },
-	{ "Windows", show_number, "windows" },
-	{ "Broken", show_number, "windows_broken" },
-	{ "IOPS", show_number, "delivered.iops" },
-	{ "Bandwidth", show_rate, "delivered.bandwidth_bytes_per_s" },
-	{ "Waiting", show_number, "queued" },
-	{ "In flight", show_number, "in_flight" },
-	{ "Throttled", show_number, "counters.throttled" },
-	{ NULL, NULL, NULL },
+	{"Process", show_number, "pasid"},
+	{"Name", show_text, "name"},
+	{"Vdev", show_text, "vdev"},
+	{"State", show_text, "state"},
+	{"Reason", show_text, "reason"},
+	{"Promised", show_text, "sla_text"},
+	{"Kept", show_kept, "kept"},
+	{"Windows", show_number, "windows"},
+	{"Broken", show_number, "windows_broken"},
+	{"IOPS", show_number, "delivered.iops"},
+	{"Bandwidth", show_rate, "delivered.bandwidth_bytes_per_s"},
+	{"Waiting", show_number, "queued"},
+	{"In flight", show_number, "in_flight"},
+	{"Throttled", show_number, "counters.throttled"},
+	{NULL, NULL, NULL},
 };
 
 /* A PASID, or an exit status after saying why. */
@@ -63,8 +80,8 @@ static int check_pasid(const char *text)
 	struct error error;
 	uint64_t pasid;
 
-	if (cli_parse_number("PASID", text, 1, API_PASID_MAX, &pasid,
-			     &error) < 0)
+	if (cli_parse_number("PASID", text, 1, API_PASID_MAX, &pasid, &error) <
+	    0)
 		return cli_error(CLI_USAGE, "%s", error.text);
 	return CLI_DONE;
 }
@@ -101,9 +118,9 @@ static int fill_body(const char *const *options, json_t *body)
 	if (options[IOPRIO] && strcmp(options[IOPRIO], "none") == 0)
 		cli_set_text(body, "match", "none");
 	else if (options[IOPRIO])
-		json_object_set_new(body, "match",
-				    json_pack("{s:s}", "ioprio",
-					      options[IOPRIO]));
+		json_object_set_new(
+			body, "match",
+			json_pack("{s:s}", "ioprio", options[IOPRIO]));
 	if (options[BEST_EFFORT])
 		json_object_set_new(body, "best-effort", json_true());
 	return CLI_DONE;
@@ -136,10 +153,14 @@ static int process_add(struct cli *cli, const struct cli_args *args)
 	if (status != CLI_DONE)
 		return status;
 	if (!vdev)
-		return cli_error(CLI_USAGE, "--vdev is missing: see 'penstock process add --help'");
+		return cli_error(
+			CLI_USAGE,
+			"--vdev is missing: see 'penstock process add --help'");
 	if (strcmp(vdev, "auto") == 0 || strncmp(vdev, "auto:", 5) == 0)
-		return cli_error(CLI_FAILED, "--vdev %.40s: choosing the vdev is not served by this version: name one ('penstock vdev list')",
-				 vdev);
+		return cli_error(
+			CLI_FAILED,
+			"--vdev %.40s: choosing the vdev is not served by this version: name one ('penstock vdev list')",
+			vdev);
 	body = json_object();
 	status = fill_body(options, body);
 	if (status != CLI_DONE) {
@@ -154,7 +175,7 @@ static int process_add(struct cli *cli, const struct cli_args *args)
 		json_object_set_new(body, "session", json_true());
 	status = cli_ask(cli, "POST", "/v1/processes", body, &process);
 	return status == CLI_DONE ? print_result(cli, "added", process) :
-		status;
+				    status;
 }
 
 static int process_update(struct cli *cli, const struct cli_args *args)
@@ -168,7 +189,9 @@ static int process_update(struct cli *cli, const struct cli_args *args)
 	body = json_object();
 	status = fill_body(args->options, body);
 	if (status == CLI_DONE && json_object_size(body) == 0)
-		status = cli_error(CLI_USAGE, "nothing to change: see 'penstock process update --help'");
+		status = cli_error(
+			CLI_USAGE,
+			"nothing to change: see 'penstock process update --help'");
 	if (status != CLI_DONE) {
 		json_decref(body);
 		return status;
@@ -176,7 +199,7 @@ static int process_update(struct cli *cli, const struct cli_args *args)
 	cli_path(path, "processes", args->operands[0], "");
 	status = cli_ask(cli, "PATCH", path, body, &process);
 	return status == CLI_DONE ? print_result(cli, "changed", process) :
-		status;
+				    status;
 }
 
 static int process_release(struct cli *cli, const struct cli_args *args)
@@ -205,23 +228,23 @@ static int process_list(struct cli *cli, const struct cli_args *args)
 }
 
 static const struct table_column latency_columns[] = {
-	{ "LATENCY", false, show_text, "title" },
-	{ "REQUESTS", true, show_number, "count" },
-	{ "P50", true, show_duration, "p50_ns" },
-	{ "P90", true, show_duration, "p90_ns" },
-	{ "P95", true, show_duration, "p95_ns" },
-	{ "P99", true, show_duration, "p99_ns" },
-	{ "P99.9", true, show_duration, "p99_9_ns" },
-	{ "MAX", true, show_duration, "max_ns" },
-	{ NULL, false, NULL, NULL },
+	{"LATENCY", false, show_text, "title"},
+	{"REQUESTS", true, show_number, "count"},
+	{"P50", true, show_duration, "p50_ns"},
+	{"P90", true, show_duration, "p90_ns"},
+	{"P95", true, show_duration, "p95_ns"},
+	{"P99", true, show_duration, "p99_ns"},
+	{"P99.9", true, show_duration, "p99_9_ns"},
+	{"MAX", true, show_duration, "max_ns"},
+	{NULL, false, NULL, NULL},
 };
 
 static const struct table_column spec_columns[] = {
-	{ "SPECIFICATION", false, show_text, "text" },
-	{ "KEPT", false, show_kept, "kept" },
-	{ "CONFORMING", true, show_number, "conforming" },
-	{ "LATE", true, show_number, "late" },
-	{ NULL, false, NULL, NULL },
+	{"SPECIFICATION", false, show_text, "text"},
+	{"KEPT", false, show_kept, "kept"},
+	{"CONFORMING", true, show_number, "conforming"},
+	{"LATE", true, show_number, "late"},
+	{NULL, false, NULL, NULL},
 };
 
 static void print_latency(const json_t *process)
@@ -229,16 +252,16 @@ static void print_latency(const json_t *process)
 	static const struct {
 		const char *key, *title;
 	} rows[] = {
-		{ "latency.read", "read, last 10 s" },
-		{ "latency.write", "write, last 10 s" },
-		{ "latency_total.read", "read, ever" },
-		{ "latency_total.write", "write, ever" },
+		{"latency.read", "read, last 10 s"},
+		{"latency.write", "write, last 10 s"},
+		{"latency_total.read", "read, ever"},
+		{"latency_total.write", "write, ever"},
 	};
 	json_t *table = json_array();
 
 	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-		json_t *row = json_copy((json_t *)(uintptr_t)
-					table_get(process, rows[i].key));
+		json_t *row = json_copy(
+			(json_t *)(uintptr_t)table_get(process, rows[i].key));
 
 		if (!json_is_object(row)) {
 			json_decref(row);
@@ -277,15 +300,15 @@ static int process_stats(struct cli *cli, const struct cli_args *args)
 }
 
 const struct cli_verb cli_process_verbs[] = {
-	{ "process", "list", NULL, 0, 0, NULL, process_list,
-	  "processes: promised, delivered, kept" },
-	{ "process", "add", "PASID", 1, 1, add_options, process_add,
-	  "bind a process to a vdev with a promise" },
-	{ "process", "update", "PASID", 1, 1, update_options, process_update,
-	  "change it while it runs; --sla replaces the whole promise" },
-	{ "process", "release", "PASID", 1, 1, NULL, process_release,
-	  "take it off its vdev" },
-	{ "process", "stats", "PASID", 1, 1, NULL, process_stats,
-	  "everything that was counted of one" },
-	{ NULL, NULL, NULL, 0, 0, NULL, NULL, NULL },
+	{"process", "list", NULL, 0, 0, NULL, process_list,
+	 "processes: promised, delivered, kept"},
+	{"process", "add", "PASID", 1, 1, add_options, process_add,
+	 "bind a process to a vdev with a promise"},
+	{"process", "update", "PASID", 1, 1, update_options, process_update,
+	 "change it while it runs; --sla replaces the whole promise"},
+	{"process", "release", "PASID", 1, 1, NULL, process_release,
+	 "take it off its vdev"},
+	{"process", "stats", "PASID", 1, 1, NULL, process_stats,
+	 "everything that was counted of one"},
+	{NULL, NULL, NULL, 0, 0, NULL, NULL, NULL},
 };

@@ -9,13 +9,13 @@
 #include <string.h>
 
 static const struct table_column endpoint_columns[] = {
-	{ "ENDPOINT", false, show_text, "name" },
-	{ "STATE", false, show_text, "state" },
-	{ "PID", true, show_number, "pid" },
-	{ "RESTARTS", true, show_number, "restarts" },
-	{ "PROMISED", false, show_text, "combined_text" },
-	{ "ERROR", false, show_text, "error" },
-	{ NULL, false, NULL, NULL },
+	{"ENDPOINT", false, show_text, "name"},
+	{"STATE", false, show_text, "state"},
+	{"PID", true, show_number, "pid"},
+	{"RESTARTS", true, show_number, "restarts"},
+	{"PROMISED", false, show_text, "combined_text"},
+	{"ERROR", false, show_text, "error"},
+	{NULL, false, NULL, NULL},
 };
 
 static void print_section(const struct table_column *columns,
@@ -53,11 +53,12 @@ static void print_notes(const json_t *status, const json_t *processes)
 	const json_t *thing;
 	size_t i;
 
-	json_array_foreach((json_t *)(uintptr_t)processes, i, thing) {
-		const char *state = json_string_value(
-			json_object_get(thing, "state"));
-		const char *reason = json_string_value(
-			json_object_get(thing, "reason"));
+	json_array_foreach((json_t *)(uintptr_t)processes, i, thing)
+	{
+		const char *state =
+			json_string_value(json_object_get(thing, "state"));
+		const char *reason =
+			json_string_value(json_object_get(thing, "reason"));
 
 		if (!state || strcmp(state, "bound") == 0)
 			continue;
@@ -65,9 +66,10 @@ static void print_notes(const json_t *status, const json_t *processes)
 		       (long long)count(thing, "pasid"), state,
 		       reason && reason[0] ? reason : "no reason is known");
 	}
-	json_array_foreach(json_object_get(status, "devices"), i, thing) {
-		const char *name = json_string_value(
-			json_object_get(thing, "name"));
+	json_array_foreach(json_object_get(status, "devices"), i, thing)
+	{
+		const char *name =
+			json_string_value(json_object_get(thing, "name"));
 		const char *calibration = json_string_value(
 			json_object_get(thing, "calibration"));
 
@@ -75,7 +77,8 @@ static void print_notes(const json_t *status, const json_t *processes)
 			printf("Device %s was measured for a second only: 'penstock device calibrate %s' measures it well.\n",
 			       name, name);
 	}
-	json_array_foreach(json_object_get(status, "not_served"), i, thing) {
+	json_array_foreach(json_object_get(status, "not_served"), i, thing)
+	{
 		char where[256], what[512];
 
 		show_text(thing, "where", where, sizeof(where));
@@ -99,8 +102,8 @@ static int status_verb(struct cli *cli, const struct cli_args *args)
 	}
 	if (cli->json) {
 		/* The summary keeps its name beside the list. */
-		json_t *summary = json_incref(
-			json_object_get(status, "processes"));
+		json_t *summary =
+			json_incref(json_object_get(status, "processes"));
 
 		json_object_set_new(status, "summary", summary);
 		json_object_set_new(status, "processes", processes);
@@ -118,7 +121,7 @@ static int status_verb(struct cli *cli, const struct cli_args *args)
 }
 
 const struct cli_verb cli_status_verbs[] = {
-	{ NULL, "status", NULL, 0, 0, NULL, status_verb,
-	  "everything that is promised, and whether it is kept" },
-	{ NULL, NULL, NULL, 0, 0, NULL, NULL, NULL },
+	{NULL, "status", NULL, 0, 0, NULL, status_verb,
+	 "everything that is promised, and whether it is kept"},
+	{NULL, NULL, NULL, 0, 0, NULL, NULL, NULL},
 };

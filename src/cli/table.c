@@ -24,10 +24,11 @@ static int fill(struct libscols_table *table,
 
 	for (c = 0; columns[c].title; c++)
 		if (!scols_table_new_column(table, columns[c].title, 0,
-					    columns[c].right ?
-					    SCOLS_FL_RIGHT : 0))
+					    columns[c].right ? SCOLS_FL_RIGHT :
+							       0))
 			return -ENOMEM;
-	json_array_foreach((json_t *)(uintptr_t)things, i, thing) {
+	json_array_foreach((json_t *)(uintptr_t)things, i, thing)
+	{
 		line = scols_table_new_line(table, NULL);
 		if (!line)
 			return -ENOMEM;
@@ -113,13 +114,13 @@ void show_list(const json_t *thing, const char *key, char *cell, size_t size)
 	size_t i, length = 0;
 
 	snprintf(cell, size, "-");
-	json_array_foreach((json_t *)(uintptr_t)list, i, name) {
+	json_array_foreach((json_t *)(uintptr_t)list, i, name)
+	{
 		const char *text = json_string_value(name);
 
 		if (length < size)
-			length += (size_t)snprintf(cell + length,
-						   size - length, "%s%s",
-						   i ? "," : "",
+			length += (size_t)snprintf(cell + length, size - length,
+						   "%s%s", i ? "," : "",
 						   text ? text : "?");
 	}
 }
@@ -164,9 +165,8 @@ void show_size(const json_t *thing, const char *key, char *cell, size_t size)
 
 void show_rate(const json_t *thing, const char *key, char *cell, size_t size)
 {
-	static const char *const units[] = {
-		"B/s", "kB/s", "MB/s", "GB/s", NULL
-	};
+	static const char *const units[] = {"B/s", "kB/s", "MB/s", "GB/s",
+					    NULL};
 	double number;
 
 	if (get_number(thing, key, &number))
@@ -178,7 +178,7 @@ void show_rate(const json_t *thing, const char *key, char *cell, size_t size)
 void show_duration(const json_t *thing, const char *key, char *cell,
 		   size_t size)
 {
-	static const char *const units[] = { "ns", "us", "ms", "s", NULL };
+	static const char *const units[] = {"ns", "us", "ms", "s", NULL};
 	double number;
 
 	if (get_number(thing, key, &number))
@@ -201,6 +201,8 @@ void show_kept(const json_t *thing, const char *key, char *cell, size_t size)
 {
 	const json_t *kept = table_get(thing, key);
 
-	snprintf(cell, size, "%s", json_is_true(kept) ? "kept" :
-		 json_is_false(kept) ? "BROKEN" : "-");
+	snprintf(cell, size, "%s",
+		 json_is_true(kept)	     ? "kept" :
+			 json_is_false(kept) ? "BROKEN" :
+					       "-");
 }

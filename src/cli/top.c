@@ -18,9 +18,9 @@
 
 enum { TOP_COUNT, TOP_INTERVAL };
 static const struct cli_option options[] = {
-	[TOP_COUNT] = { "count", "N", "stop after N tables" },
-	[TOP_INTERVAL] = { "interval", "SECONDS", "between two tables (1)" },
-	{ NULL, NULL, NULL },
+	[TOP_COUNT] = {"count", "N", "stop after N tables"},
+	[TOP_INTERVAL] = {"interval", "SECONDS", "between two tables (1)"},
+	{NULL, NULL, NULL},
 };
 
 struct top {
@@ -39,8 +39,8 @@ static int top_plain(struct top *top)
 	};
 
 	for (;;) {
-		const int status = list_ask(top->cli, "/v1/processes",
-					    list_processes);
+		const int status =
+			list_ask(top->cli, "/v1/processes", list_processes);
 
 		if (status != CLI_DONE)
 			return status;
@@ -81,13 +81,16 @@ static void draw(const json_t *status, const json_t *processes)
 	show_text(status, "host", host, sizeof(host));
 	if (json_is_false(json_object_get(status, "enforce")))
 		strcpy(enforce, "   PROMISES ARE NOT ENFORCED");
-	mvprintw(0, 0, "%s: %lld kept, %lld broken, %lld too few to say%s   (q ends)",
-		 host, (long long)json_integer_value(
+	mvprintw(0, 0,
+		 "%s: %lld kept, %lld broken, %lld too few to say%s   (q ends)",
+		 host,
+		 (long long)json_integer_value(
 			 table_get(status, "processes.kept")),
 		 (long long)json_integer_value(
 			 table_get(status, "processes.broken")),
 		 (long long)json_integer_value(
-			 table_get(status, "processes.unknown")), enforce);
+			 table_get(status, "processes.unknown")),
+		 enforce);
 	while (line && *line && row < LINES) {
 		const size_t length = strcspn(line, "\n");
 
@@ -145,16 +148,20 @@ static int top_screen(struct top *top)
 static int top_verb(struct cli *cli, const struct cli_args *args)
 {
 	struct top top = {
-		.cli = cli, .left = UINT64_MAX, .interval_ns = 1000000000,
+		.cli = cli,
+		.left = UINT64_MAX,
+		.interval_ns = 1000000000,
 	};
 	const char *count = args->options[TOP_COUNT];
 	const char *interval = args->options[TOP_INTERVAL];
 	struct error error;
 
-	if ((count && cli_parse_number("--count", count, 1, UINT64_MAX - 1,
-				       &top.left, &error) < 0) ||
-	    (interval && cli_parse_seconds("--interval", interval,
-					   &top.interval_ns, &error) < 0))
+	if ((count &&
+	     cli_parse_number("--count", count, 1, UINT64_MAX - 1, &top.left,
+			      &error) < 0) ||
+	    (interval &&
+	     cli_parse_seconds("--interval", interval, &top.interval_ns,
+			       &error) < 0))
 		return cli_error(CLI_USAGE, "%s", error.text);
 	if (cli->json || !isatty(STDOUT_FILENO) || !isatty(STDIN_FILENO) ||
 	    !getenv("TERM"))
@@ -163,7 +170,7 @@ static int top_verb(struct cli *cli, const struct cli_args *args)
 }
 
 const struct cli_verb cli_top_verbs[] = {
-	{ NULL, "top", NULL, 0, 0, options, top_verb,
-	  "promised and delivered, live" },
-	{ NULL, NULL, NULL, 0, 0, NULL, NULL, NULL },
+	{NULL, "top", NULL, 0, 0, options, top_verb,
+	 "promised and delivered, live"},
+	{NULL, NULL, NULL, 0, 0, NULL, NULL, NULL},
 };

@@ -15,26 +15,26 @@ static int vdev_list(struct cli *cli, const struct cli_args *args)
 }
 
 static const struct list_field fields[] = {
-	{ "Vdev", show_text, "name" },
-	{ "State", show_text, "state" },
-	{ "Error", show_text, "error" },
-	{ "Endpoint", show_text, "endpoint" },
-	{ "Pool", show_text, "pool" },
-	{ "Device", show_text, "device" },
-	{ "Size", show_size, "size_bytes" },
-	{ "Allocated", show_size, "allocated_bytes" },
-	{ "Queues", show_number, "queues" },
-	{ "vhost-user", show_text, "vhost_user" },
-	{ "Owner", show_text, "owner.endpoint" },
-	{ "Generation", show_number, "owner.generation" },
-	{ "Phase", show_text, "owner.phase" },
-	{ "Front-ends", show_number, "sessions" },
-	{ "Promised", show_text, "combined_text" },
-	{ "IOPS", show_number, "delivered.iops" },
-	{ "Bandwidth", show_rate, "delivered.bandwidth_bytes_per_s" },
-	{ "p50", show_duration, "delivered.latency_p50_ns" },
-	{ "p99", show_duration, "delivered.latency_p99_ns" },
-	{ NULL, NULL, NULL },
+	{"Vdev", show_text, "name"},
+	{"State", show_text, "state"},
+	{"Error", show_text, "error"},
+	{"Endpoint", show_text, "endpoint"},
+	{"Pool", show_text, "pool"},
+	{"Device", show_text, "device"},
+	{"Size", show_size, "size_bytes"},
+	{"Allocated", show_size, "allocated_bytes"},
+	{"Queues", show_number, "queues"},
+	{"vhost-user", show_text, "vhost_user"},
+	{"Owner", show_text, "owner.endpoint"},
+	{"Generation", show_number, "owner.generation"},
+	{"Phase", show_text, "owner.phase"},
+	{"Front-ends", show_number, "sessions"},
+	{"Promised", show_text, "combined_text"},
+	{"IOPS", show_number, "delivered.iops"},
+	{"Bandwidth", show_rate, "delivered.bandwidth_bytes_per_s"},
+	{"p50", show_duration, "delivered.latency_p50_ns"},
+	{"p99", show_duration, "delivered.latency_p99_ns"},
+	{NULL, NULL, NULL},
 };
 
 /* One vdev, however it was asked for; released. */
@@ -67,25 +67,29 @@ static int vdev_show(struct cli *cli, const struct cli_args *args)
 /* Options of "create"; "resize" has the first only. */
 enum { SIZE, POOL, VHOST_USER, QUEUES, LIMIT, BURST, READ_ONLY };
 static const struct cli_option create_options[] = {
-	[SIZE] = { "size", "SIZE", "the same as SIZE, as \"4GiB\"" },
-	[POOL] = { "pool", "NAME", "where its space comes from; may be left out if there is one" },
-	[VHOST_USER] = { "vhost-user", "PATH", "socket for virtual machines" },
-	[QUEUES] = { "queues", "N", "most queues of one front-end" },
-	[LIMIT] = { "limit", "LIMITS", "of all its processes, as \"iops 2000, write bandwidth 10 MB/s\"" },
-	[BURST] = { "burst", "TIME", "how far work may run ahead of a limit" },
-	[READ_ONLY] = { "read-only", NULL, "refuse writes" },
-	{ NULL, NULL, NULL },
+	[SIZE] = {"size", "SIZE", "the same as SIZE, as \"4GiB\""},
+	[POOL] =
+		{"pool", "NAME",
+		 "where its space comes from; may be left out if there is one"},
+	[VHOST_USER] = {"vhost-user", "PATH", "socket for virtual machines"},
+	[QUEUES] = {"queues", "N", "most queues of one front-end"},
+	[LIMIT] =
+		{"limit", "LIMITS",
+		 "of all its processes, as \"iops 2000, write bandwidth 10 MB/s\""},
+	[BURST] = {"burst", "TIME", "how far work may run ahead of a limit"},
+	[READ_ONLY] = {"read-only", NULL, "refuse writes"},
+	{NULL, NULL, NULL},
 };
 static const struct cli_option resize_options[] = {
-	[SIZE] = { "size", "SIZE", "the same as SIZE, as \"4GiB\"" },
-	{ NULL, NULL, NULL },
+	[SIZE] = {"size", "SIZE", "the same as SIZE, as \"4GiB\""},
+	{NULL, NULL, NULL},
 };
 
 /* The size: the second operand or --size. */
 static const char *get_size(const struct cli_args *args)
 {
 	return args->operand_count > 1 ? args->operands[1] :
-		args->options[SIZE];
+					 args->options[SIZE];
 }
 
 /* A size that is given once and makes sense, or an exit status. */
@@ -96,11 +100,14 @@ static int check_size(const char *verb, const struct cli_args *args)
 	uint64_t bytes;
 
 	if (!size)
-		return cli_error(CLI_USAGE, "SIZE is missing: see 'penstock vdev %s --help'",
-				 verb);
+		return cli_error(
+			CLI_USAGE,
+			"SIZE is missing: see 'penstock vdev %s --help'", verb);
 	if (args->operand_count > 1 && args->options[SIZE])
-		return cli_error(CLI_USAGE, "the size is given twice: see 'penstock vdev %s --help'",
-				 verb);
+		return cli_error(
+			CLI_USAGE,
+			"the size is given twice: see 'penstock vdev %s --help'",
+			verb);
 	if (units_parse_size(size, &bytes, &error) < 0)
 		return cli_error(CLI_USAGE, "size: %s", error.text);
 	return CLI_DONE;
@@ -116,8 +123,9 @@ static int vdev_create(struct cli *cli, const struct cli_args *args)
 
 	if (status != CLI_DONE)
 		return status;
-	if (options[QUEUES] && cli_parse_number("--queues", options[QUEUES], 1,
-						64, &queues, &error) < 0)
+	if (options[QUEUES] &&
+	    cli_parse_number("--queues", options[QUEUES], 1, 64, &queues,
+			     &error) < 0)
 		return cli_error(CLI_USAGE, "%s", error.text);
 	body = json_object();
 	cli_set_text(body, "name", args->operands[0]);
@@ -145,8 +153,7 @@ static int vdev_resize(struct cli *cli, const struct cli_args *args)
 		return status;
 	cli_path(path, "vdevs", args->operands[0], "");
 	status = cli_ask(cli, "PATCH", path,
-			 json_pack("{s:s}", "size", get_size(args)),
-			 &vdev);
+			 json_pack("{s:s}", "size", get_size(args)), &vdev);
 	return status == CLI_DONE ? print_vdev(cli, vdev) : status;
 }
 
@@ -168,15 +175,15 @@ static int vdev_delete(struct cli *cli, const struct cli_args *args)
 }
 
 const struct cli_verb cli_vdev_verbs[] = {
-	{ "vdev", "list", NULL, 0, 0, NULL, vdev_list,
-	  "virtual devices and what is promised on them" },
-	{ "vdev", "show", "NAME", 1, 1, NULL, vdev_show,
-	  "one of them, with its processes" },
-	{ "vdev", "create", "NAME SIZE", 1, 2, create_options, vdev_create,
-	  "make one" },
-	{ "vdev", "resize", "NAME SIZE", 1, 2, resize_options, vdev_resize,
-	  "change its size while it is used" },
-	{ "vdev", "delete", "NAME", 1, 1, NULL, vdev_delete,
-	  "delete one and its data" },
-	{ NULL, NULL, NULL, 0, 0, NULL, NULL, NULL },
+	{"vdev", "list", NULL, 0, 0, NULL, vdev_list,
+	 "virtual devices and what is promised on them"},
+	{"vdev", "show", "NAME", 1, 1, NULL, vdev_show,
+	 "one of them, with its processes"},
+	{"vdev", "create", "NAME SIZE", 1, 2, create_options, vdev_create,
+	 "make one"},
+	{"vdev", "resize", "NAME SIZE", 1, 2, resize_options, vdev_resize,
+	 "change its size while it is used"},
+	{"vdev", "delete", "NAME", 1, 1, NULL, vdev_delete,
+	 "delete one and its data"},
+	{NULL, NULL, NULL, 0, 0, NULL, NULL, NULL},
 };

@@ -30,7 +30,7 @@ void host_admission(struct host *host, const char *vdev_name,
 		    const char *sla_text, struct host_call *call)
 {
 	struct reg_vdev *vdev = registry_vdev(host->registry, vdev_name);
-	struct reg_process probe = { .vdev = vdev };
+	struct reg_process probe = {.vdev = vdev};
 	struct promise_refusal refusal;
 	struct error why;
 	struct sla sla;
@@ -46,9 +46,10 @@ void host_admission(struct host *host, const char *vdev_name,
 		return;
 	}
 	if (!vdev->pool->device->has_capacity) {
-		host_answer(call, HOST_FAILED, NULL,
-			    "device %s is not measured yet: ask again in a second",
-			    vdev->pool->device->name);
+		host_answer(
+			call, HOST_FAILED, NULL,
+			"device %s is not measured yet: ask again in a second",
+			vdev->pool->device->name);
 		return;
 	}
 	ret = promise_admit(host->registry, &probe, &sla, &refusal);
@@ -61,5 +62,6 @@ void host_admission(struct host *host, const char *vdev_name,
 		host_answer(call, HOST_DONE,
 			    json_pack("{s:b, s:s, s:s}", "admitted", 1, "vdev",
 				      vdev->name, "device",
-				      vdev->pool->device->name), "%s", "");
+				      vdev->pool->device->name),
+			    "%s", "");
 }

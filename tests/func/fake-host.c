@@ -26,7 +26,7 @@ struct host {
 static void reply(struct host_call *call, enum host_result result,
 		  const char *text, json_t *value)
 {
-	const struct host_reply answer = { result, text, value };
+	const struct host_reply answer = {result, text, value};
 
 	call->done(call, &answer);
 	json_decref(value);
@@ -34,8 +34,9 @@ static void reply(struct host_call *call, enum host_result result,
 
 static void on_timer(struct loop_timer *timer, uint64_t now_ns)
 {
-	struct host *host = (struct host *)(void *)
-		((char *)timer - offsetof(struct host, timer));
+	struct host *host =
+		(struct host *)(void *)((char *)timer -
+					offsetof(struct host, timer));
 	struct host_call *call = host->later;
 
 	(void)now_ns;
@@ -65,13 +66,13 @@ struct host *fake_host_create(struct loop *loop)
 	host->vdevs = json_pack(
 		"[{s:s, s:s, s:s, s:s, s:I, s:I, s:i, s:{s:i, s:I}, s:s,"
 		" s:{s:s, s:i, s:s}, s:[]}]",
-		"name", "vd0", "endpoint", "ep0", "pool", "main",
-		"state", "serving", "size_bytes", (json_int_t)4294967296,
+		"name", "vd0", "endpoint", "ep0", "pool", "main", "state",
+		"serving", "size_bytes", (json_int_t)4294967296,
 		"allocated_bytes", (json_int_t)4294967296, "sessions", 1,
 		"combined", "iops", 1200, "latency_ns", (json_int_t)1000000,
-		"combined_text", "iops >= 1200, latency p99 <= 1 ms",
-		"owner", "endpoint", "ep0", "generation", 1,
-		"phase", "serving", "processes");
+		"combined_text", "iops >= 1200, latency p99 <= 1 ms", "owner",
+		"endpoint", "ep0", "generation", 1, "phase", "serving",
+		"processes");
 	assert(host->vdevs);
 	if (loop)
 		loop_timer_init(loop, &host->timer, on_timer);
@@ -98,20 +99,19 @@ void host_destroy(struct host *host)
 json_t *host_devices(struct host *host)
 {
 	(void)host;
-	return json_pack(
-		"[{s:s, s:s, s:s, s:s, s:I, s:I, s:s, s:s, s:s,"
-		" s:{s:[{s:i, s:i, s:i, s:i}], s:[], s:i, s:b},"
-		" s:i, s:i, s:i, s:i, s:i, s:i, s:i}]",
-		"name", "ep0/d0", "endpoint", "ep0", "device", "d0",
-		"kind", "file", "size_bytes", (json_int_t)10737418240,
-		"allocated_bytes", (json_int_t)4294967296, "state", "ready",
-		"calibration", "short", "combined_text",
-		"iops >= 1200, latency p99 <= 1 ms", "capacity",
-		"read", "depth", 1, "iops", 9000, "p95_ns", 150000, "p99_ns",
-		200000, "write", "read_bytes_per_s", 500000000,
-		"write_measured", 0, "capacity_milli", 950,
-		"shortage_milli", 1000, "in_flight", 3, "window", 64,
-		"queued", 5, "errors", 7, "stalled_ns", 0);
+	return json_pack("[{s:s, s:s, s:s, s:s, s:I, s:I, s:s, s:s, s:s,"
+			 " s:{s:[{s:i, s:i, s:i, s:i}], s:[], s:i, s:b},"
+			 " s:i, s:i, s:i, s:i, s:i, s:i, s:i}]",
+			 "name", "ep0/d0", "endpoint", "ep0", "device", "d0",
+			 "kind", "file", "size_bytes", (json_int_t)10737418240,
+			 "allocated_bytes", (json_int_t)4294967296, "state",
+			 "ready", "calibration", "short", "combined_text",
+			 "iops >= 1200, latency p99 <= 1 ms", "capacity",
+			 "read", "depth", 1, "iops", 9000, "p95_ns", 150000,
+			 "p99_ns", 200000, "write", "read_bytes_per_s",
+			 500000000, "write_measured", 0, "capacity_milli", 950,
+			 "shortage_milli", 1000, "in_flight", 3, "window", 64,
+			 "queued", 5, "errors", 7, "stalled_ns", 0);
 }
 
 json_t *host_status(struct host *host)
@@ -121,12 +121,11 @@ json_t *host_status(struct host *host)
 		" s:O, s:{s:i, s:i, s:i, s:i, s:i, s:i}, s:[{s:s, s:s}]}",
 		"host", "alpha", "pid", 1, "uptime_s", 12, "enforce",
 		host->enforce, "endpoints", "name", "ep0", "state", "running",
-		"pid", 2, "restarts", 0, "busy_share", 0.25,
-		"devices", host_devices(host), "vdevs", host->vdevs,
-		"processes", "bound", (int)json_array_size(host->processes),
-		"pending", 0, "refused", 0, "kept", 1, "broken", 0,
-		"unknown", 0, "not_served", "where", "alpha.yaml:12",
-		"what", "nbd: of vdev vd0");
+		"pid", 2, "restarts", 0, "busy_share", 0.25, "devices",
+		host_devices(host), "vdevs", host->vdevs, "processes", "bound",
+		(int)json_array_size(host->processes), "pending", 0, "refused",
+		0, "kept", 1, "broken", 0, "unknown", 0, "not_served", "where",
+		"alpha.yaml:12", "what", "nbd: of vdev vd0");
 }
 
 json_t *host_device(struct host *host, const char *name)
@@ -144,12 +143,11 @@ json_t *host_device(struct host *host, const char *name)
 json_t *host_pools(struct host *host)
 {
 	(void)host;
-	return json_pack("[{s:s, s:[s], s:I, s:I, s:I, s:s}]", "name", "main",
-			 "devices", "ep0/d0", "size_bytes",
-			 (json_int_t)10737418240, "allocated_bytes",
-			 (json_int_t)4294967296, "free_bytes",
-			 (json_int_t)6442450944, "combined_text",
-			 "iops >= 1200");
+	return json_pack(
+		"[{s:s, s:[s], s:I, s:I, s:I, s:s}]", "name", "main", "devices",
+		"ep0/d0", "size_bytes", (json_int_t)10737418240,
+		"allocated_bytes", (json_int_t)4294967296, "free_bytes",
+		(json_int_t)6442450944, "combined_text", "iops >= 1200");
 }
 
 json_t *host_pool(struct host *host, const char *name)
@@ -174,10 +172,11 @@ json_t *host_vdev(struct host *host, const char *name)
 	json_t *vdev;
 	size_t i;
 
-	json_array_foreach(host->vdevs, i, vdev)
-		if (strcmp(json_string_value(json_object_get(vdev, "name")),
-			   name) == 0)
-			return json_incref(vdev);
+	json_array_foreach(
+		host->vdevs, i,
+		vdev) if (strcmp(json_string_value(json_object_get(vdev,
+								   "name")),
+				 name) == 0) return json_incref(vdev);
 	return NULL;
 }
 
@@ -191,12 +190,15 @@ static json_t *find_process(struct host *host, uint32_t pasid, size_t *ret_at)
 	json_t *process;
 	size_t i;
 
-	json_array_foreach(host->processes, i, process)
-		if (json_integer_value(json_object_get(process, "pasid")) ==
-		    pasid) {
-			*ret_at = i;
-			return process;
-		}
+	json_array_foreach(
+		host->processes, i,
+		process) if (json_integer_value(json_object_get(process,
+								"pasid")) ==
+			     pasid)
+	{
+		*ret_at = i;
+		return process;
+	}
 	return NULL;
 }
 
@@ -215,10 +217,12 @@ json_t *host_process_stats(struct host *host, uint32_t pasid)
 		return NULL;
 	stats = json_deep_copy(process);
 	json_decref(process);
-	json_object_set_new(stats, "latency", json_pack(
-		"{s:{s:i, s:i, s:i, s:i, s:i, s:i, s:i}}", "read", "count",
-		1000, "p50_ns", 90000, "p90_ns", 100000, "p95_ns", 110000,
-		"p99_ns", 150000, "p99_9_ns", 160000, "max_ns", 170000));
+	json_object_set_new(stats, "latency",
+			    json_pack("{s:{s:i, s:i, s:i, s:i, s:i, s:i, s:i}}",
+				      "read", "count", 1000, "p50_ns", 90000,
+				      "p90_ns", 100000, "p95_ns", 110000,
+				      "p99_ns", 150000, "p99_9_ns", 160000,
+				      "max_ns", 170000));
 	return stats;
 }
 
@@ -265,21 +269,25 @@ void host_process_add(struct host *host,
 		host->never = call;
 		return;
 	case FAKE_FAILED:
-		reply(call, HOST_FAILED, "endpoint ep0 does not answer: see its log", NULL);
+		reply(call, HOST_FAILED,
+		      "endpoint ep0 does not answer: see its log", NULL);
 		return;
 	case FAKE_USAGE:
-		reply(call, HOST_USAGE, "the burst is longer than a minute", NULL);
+		reply(call, HOST_USAGE, "the burst is longer than a minute",
+		      NULL);
 		return;
 	case FAKE_REFUSED:
 		emit(host, "refused", "process 99 refused");
-		reply(call, HOST_REFUSED, "device ep0/d0 cannot promise that", json_pack(
-			"{s:s, s:i, s:i, s:i, s:s, s:[s]}", "metric", "iops",
-			"requested", 5000, "available", 1200, "shortfall",
-			3800, "device", "ep0/d0", "where", "ep1/d1"));
+		reply(call, HOST_REFUSED, "device ep0/d0 cannot promise that",
+		      json_pack("{s:s, s:i, s:i, s:i, s:s, s:[s]}", "metric",
+				"iops", "requested", 5000, "available", 1200,
+				"shortfall", 3800, "device", "ep0/d0", "where",
+				"ep1/d1"));
 		return;
 	}
 	if (find_process(host, request->pasid, &at)) {
-		reply(call, HOST_USAGE, "there is a process with that PASID", NULL);
+		reply(call, HOST_USAGE, "there is a process with that PASID",
+		      NULL);
 		return;
 	}
 	process = make_process(request);
@@ -327,12 +335,12 @@ void host_admission(struct host *host, const char *vdev, const char *sla,
 {
 	(void)host;
 	if (strcmp(sla, "iops >= 5000") != 0)
-		reply(call, HOST_DONE, "", json_pack("{s:b, s:s}", "admitted",
-						     1, "vdev", vdev));
+		reply(call, HOST_DONE, "",
+		      json_pack("{s:b, s:s}", "admitted", 1, "vdev", vdev));
 	else
-		reply(call, HOST_REFUSED, "too much", json_pack(
-			"{s:s, s:i, s:[]}", "metric", "iops", "shortfall", 3800,
-			"where"));
+		reply(call, HOST_REFUSED, "too much",
+		      json_pack("{s:s, s:i, s:[]}", "metric", "iops",
+				"shortfall", 3800, "where"));
 }
 
 void host_vdev_create(struct host *host,
@@ -422,9 +430,11 @@ json_t *host_events(struct host *host, uint64_t after)
 	json_t *found = json_array(), *event;
 	size_t i;
 
-	json_array_foreach(host->events, i, event)
-		if ((uint64_t)json_integer_value(
-			    json_object_get(event, "seq")) > after)
-			json_array_append(found, event);
+	json_array_foreach(
+		host->events, i,
+		event) if ((uint64_t)
+				   json_integer_value(
+					   json_object_get(event, "seq")) >
+			   after) json_array_append(found, event);
 	return found;
 }

@@ -37,10 +37,10 @@ static int start(char **command, pid_t *ret_pid)
 
 int main(int argc, char **argv)
 {
-	const struct loop_config loop_config = { .entries = 64 };
-	struct api_server_config config = { .everyone = API_ROLE_READ };
+	const struct loop_config loop_config = {.entries = 64};
+	struct api_server_config config = {.everyone = API_ROLE_READ};
 	struct api_server *server;
-	struct loop_watch end = { .ready = on_end };
+	struct loop_watch end = {.ready = on_end};
 	struct error error;
 	struct host *host;
 	int fd = STDIN_FILENO, status = 0;

@@ -20,12 +20,12 @@ static void die(const char *what)
 
 int http_connect(const char *path)
 {
-	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
 	strcpy(address.sun_path, path);
-	if (fd < 0 || connect(fd, (struct sockaddr *)&address,
-			      sizeof(address)) < 0)
+	if (fd < 0 ||
+	    connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0)
 		die("connect");
 	return fd;
 }
@@ -51,7 +51,7 @@ void http_say(int fd, const char *text)
 
 void http_receive(int fd, struct http_answer *ret_answer)
 {
-	struct http_answer answer = { 0 };
+	struct http_answer answer = {0};
 	size_t length = 0, room = 65536;
 	ssize_t got;
 
@@ -90,8 +90,9 @@ void http_ask(const char *path, const char *method, const char *target,
 
 	length = asprintf(&request,
 			  "%s %s HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
-			  "Content-Length: %zu\r\n\r\n%s", method, target,
-			  body ? strlen(body) : 0, body ? body : "");
+			  "Content-Length: %zu\r\n\r\n%s",
+			  method, target, body ? strlen(body) : 0,
+			  body ? body : "");
 	http_send(fd, request, (size_t)length);
 	free(request);
 	http_receive(fd, ret_answer);

@@ -80,8 +80,8 @@ static bool read_descriptor(struct reader *reader, const char *line)
 		reader->descriptors = 2;
 		if (unit + 1 >= whole || name[whole - unit - 1] != '_' ||
 		    strcmp(name + whole - unit, rest) != 0)
-			return bad(reader, "the name does not end with its unit",
-				   line);
+			return bad(reader,
+				   "the name does not end with its unit", line);
 		return true;
 	}
 	if (strcmp(what, "HELP") == 0 && reader->descriptors < 3) {
@@ -124,7 +124,8 @@ static bool read_sample(struct reader *reader, const char *line)
 	    strncmp(line, reader->family, length) != 0)
 		return bad(reader, "a sample of no family", line);
 	if (is_counter ? strncmp(line + length, "_total", 6) != 0 ||
-	    at != line + length + 6 : at != line + length)
+			    at != line + length + 6 :
+			 at != line + length)
 		return bad(reader, "a wrong suffix", line);
 	if (*at == '{')
 		at = skip_labels(at);
@@ -159,7 +160,7 @@ static bool read_all(struct reader *reader, char *text)
 		if (strcmp(line, "# EOF") == 0)
 			ended = true;
 		else if (!(line[0] == '#' ? read_descriptor(reader, line) :
-			   read_sample(reader, line)))
+					    read_sample(reader, line)))
 			return false;
 	}
 	return ended ? true : bad(reader, "no # EOF", "");

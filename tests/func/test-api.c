@@ -45,16 +45,18 @@ static void on_end(struct loop_watch *watch)
 /* Never returns.  'ready' is written to when it serves. */
 static void serve(const char *at, int end, int ready)
 {
-	const struct loop_config loop_config = { .entries = 64 };
+	const struct loop_config loop_config = {.entries = 64};
 	const struct api_grant grants[] = {
-		{ API_ROLE_OPERATE, false, 4001 },
-		{ API_ROLE_OPERATE, true, 4100 },
+		{API_ROLE_OPERATE, false, 4001},
+		{API_ROLE_OPERATE, true, 4100},
 	};
 	const struct api_server_config config = {
-		.unix_path = at, .everyone = API_ROLE_READ,
-		.grants = grants, .grant_count = 2,
+		.unix_path = at,
+		.everyone = API_ROLE_READ,
+		.grants = grants,
+		.grant_count = 2,
 	};
-	struct loop_watch watch = { .ready = on_end };
+	struct loop_watch watch = {.ready = on_end};
 	struct api_server *server;
 	struct error error;
 	struct host *host;
@@ -171,10 +173,11 @@ static void check_error(const char *method, const char *target,
 static void test_api_questions(void **state)
 {
 	static const char *const targets[] = {
-		"/v1/status", "/v1/devices", "/v1/devices/d0",
-		"/v1/devices/ep0/d0", "/v1/devices/ep0%2Fd0", "/v1/pools",
-		"/v1/pools/main", "/v1/vdevs", "/v1/vdevs/vd0",
-		"/v1/processes",
+		"/v1/status",		"/v1/devices",
+		"/v1/devices/d0",	"/v1/devices/ep0/d0",
+		"/v1/devices/ep0%2Fd0", "/v1/pools",
+		"/v1/pools/main",	"/v1/vdevs",
+		"/v1/vdevs/vd0",	"/v1/processes",
 	};
 
 	(void)state;
@@ -194,13 +197,28 @@ static void test_api_questions(void **state)
 static void test_api_what_is_not_there(void **state)
 {
 	static const char *const targets[] = {
-		"/", "/v1", "/v1/", "/v1/nothing", "/v1/status/", "//v1/status",
-		"/v1/status/more", "/v1/devices/ep0/d0/more",
-		"/v1/processes/0", "/v1/processes/-1", "/v1/processes/1048576",
-		"/v1/processes/99999999999999999999", "/v1/processes/1x",
-		"/v1/vdevs/..", "/v1/vdevs/a%20b", "/v1/vdevs/%ff",
-		"/v1/devices/", "/v1/vdevs/none", "/v1/pools/none",
-		"/v1/devices/none", "/v1/processes/7", "/v1/processes/7/stats",
+		"/",
+		"/v1",
+		"/v1/",
+		"/v1/nothing",
+		"/v1/status/",
+		"//v1/status",
+		"/v1/status/more",
+		"/v1/devices/ep0/d0/more",
+		"/v1/processes/0",
+		"/v1/processes/-1",
+		"/v1/processes/1048576",
+		"/v1/processes/99999999999999999999",
+		"/v1/processes/1x",
+		"/v1/vdevs/..",
+		"/v1/vdevs/a%20b",
+		"/v1/vdevs/%ff",
+		"/v1/devices/",
+		"/v1/vdevs/none",
+		"/v1/pools/none",
+		"/v1/devices/none",
+		"/v1/processes/7",
+		"/v1/processes/7/stats",
 	};
 
 	(void)state;
@@ -222,7 +240,8 @@ static void test_api_process(void **state)
 	      "\"limit\": {\"iops\": 2000, \"write bandwidth\": \"10 MB/s\"},"
 	      "\"weight\": 200, \"match\": {\"ioprio\": \"be/4\"},"
 	      "\"vhost-user\": \"/run/x.sock\", \"session\": true,"
-	      "\"best-effort\": true, \"burst\": \"100 ms\"}", 200);
+	      "\"best-effort\": true, \"burst\": \"100 ms\"}",
+	      200);
 	http_ask(path, "GET", "/v1/processes/1", NULL, &answer);
 	assert_string_equal(
 		json_string_value(json_object_get(answer.json, "sla_text")),
@@ -252,9 +271,10 @@ static void test_api_refused(void **state)
 	struct http_answer answer;
 
 	(void)state;
-	http_ask(path, "POST", "/v1/processes",
-		 "{\"pasid\": 99, \"vdev\": \"vd0\", \"sla\": \"iops >= 5000\"}",
-		 &answer);
+	http_ask(
+		path, "POST", "/v1/processes",
+		"{\"pasid\": 99, \"vdev\": \"vd0\", \"sla\": \"iops >= 5000\"}",
+		&answer);
 	assert_int_equal(answer.status, 409);
 	assert_string_equal(
 		json_string_value(json_object_get(answer.json, "code")),
@@ -265,8 +285,8 @@ static void test_api_refused(void **state)
 	assert_int_equal(
 		json_integer_value(json_object_get(answer.json, "shortfall")),
 		3800);
-	assert_int_equal(
-		json_array_size(json_object_get(answer.json, "where")), 1);
+	assert_int_equal(json_array_size(json_object_get(answer.json, "where")),
+			 1);
 	http_forget(&answer);
 	check_error("POST", "/v1/processes",
 		    "{\"pasid\": 98, \"vdev\": \"vd0\"}", 500, "failed",
@@ -300,13 +320,15 @@ static void test_api_other_verbs(void **state)
 {
 	(void)state;
 	check("POST", "/v1/devices/d0/calibrate", "{}", 200);
-	check("POST", "/v1/devices/ep0/d0/calibrate",
-	      "{\"duration\": \"2 s\"}", 200);
+	check("POST", "/v1/devices/ep0/d0/calibrate", "{\"duration\": \"2 s\"}",
+	      200);
 	check("POST", "/v1/devices/d9/calibrate", NULL, 404);
 	check("PATCH", "/v1/vdevs/none", "{\"size\": \"5GiB\"}", 404);
 	check("DELETE", "/v1/vdevs/none", NULL, 404);
-	check("POST", "/v1/vdevs", "{\"name\": \"vd7\", \"size\": \"1GiB\","
-	      "\"pool\": \"main\", \"queues\": 2, \"read-only\": true}", 200);
+	check("POST", "/v1/vdevs",
+	      "{\"name\": \"vd7\", \"size\": \"1GiB\","
+	      "\"pool\": \"main\", \"queues\": 2, \"read-only\": true}",
+	      200);
 	check("POST", "/v1/vdevs", "{\"name\": \"vd8\", \"size\": 1048576}",
 	      200);
 	check("PATCH", "/v1/vdevs/vd0", "{\"size\": \"5GiB\"}", 200);
@@ -327,46 +349,47 @@ static void test_api_bodies(void **state)
 	static const struct {
 		const char *body, *says;
 	} cases[] = {
-		{ "", "missing" },
-		{ "{}", "missing" },
-		{ "[]", "object" },
-		{ "{", "not JSON" },
-		{ "{\"pasid\": 1}", "'vdev' is missing" },
-		{ "{\"vdev\": \"v\"}", "'pasid' is missing" },
-		{ "{\"pasid\": 1, \"vdev\": \"v\", \"colour\": 1}",
-		  "unknown field 'colour'" },
-		{ "{\"pasid\": 1, \"vdev\": \"v\", \"size\": \"1GiB\"}",
-		  "unknown field 'size'" },
-		{ "{\"pasid\": 1, \"pasid\": 1, \"vdev\": \"v\"}", "JSON" },
-		{ "{\"pasid\": 0, \"vdev\": \"v\"}", "pasid" },
-		{ "{\"pasid\": -1, \"vdev\": \"v\"}", "pasid" },
-		{ "{\"pasid\": 1048576, \"vdev\": \"v\"}", "pasid" },
-		{ "{\"pasid\": 1.5, \"vdev\": \"v\"}", "pasid" },
-		{ "{\"pasid\": \"1\", \"vdev\": \"v\"}", "pasid" },
-		{ "{\"pasid\": 1, \"vdev\": \"\"}", "" },
-		{ "{\"pasid\": 1, \"vdev\": \"a b\"}", "" },
-		{ "{\"pasid\": 1, \"vdev\": null}", "vdev" },
-		{ "{\"pasid\": 1, \"vdev\": \"v\", \"sla\": \"\"}", "" },
-		{ "{\"pasid\": 1, \"vdev\": \"v\", \"sla\": \"iops\"}", "iops" },
-		{ "{\"pasid\": 1, \"vdev\": \"v\", \"sla\": {}}", "sla" },
-		{ "{\"pasid\": 1, \"vdev\": \"v\", \"sla\": {\"iops\": 5}}",
-		  "iops" },
-		{ "{\"pasid\": 1, \"vdev\": \"v\", \"sla\": \"latency <= 2\"}",
-		  "" },
-		{ "{\"pasid\": 1, \"vdev\": \"v\", \"limit\": \"x 5\"}", "" },
-		{ "{\"pasid\": 1, \"vdev\": \"v\", \"limit\": true}", "limit" },
-		{ "{\"pasid\": 1, \"vdev\": \"v\", \"weight\": 0}", "weight" },
-		{ "{\"pasid\": 1, \"vdev\": \"v\", \"weight\": 1000001}",
-		  "weight" },
-		{ "{\"pasid\": 1, \"vdev\": \"v\", \"match\": {}}", "match" },
-		{ "{\"pasid\": 1, \"vdev\": \"v\","
-		  "\"match\": {\"ioprio\": \"be/9\"}}", "" },
-		{ "{\"pasid\": 1, \"vdev\": \"v\", \"session\": 1}",
-		  "session" },
-		{ "{\"pasid\": 1, \"vdev\": \"v\", \"burst\": \"5\"}", "" },
-		{ "{\"pasid\": 1, \"vdev\": \"v\","
-		  "\"vhost-user\": \"relative\"}", "" },
-		{ "{\"pasid\": 1, \"vdev\": \"v\xff\"}", "" },
+		{"", "missing"},
+		{"{}", "missing"},
+		{"[]", "object"},
+		{"{", "not JSON"},
+		{"{\"pasid\": 1}", "'vdev' is missing"},
+		{"{\"vdev\": \"v\"}", "'pasid' is missing"},
+		{"{\"pasid\": 1, \"vdev\": \"v\", \"colour\": 1}",
+		 "unknown field 'colour'"},
+		{"{\"pasid\": 1, \"vdev\": \"v\", \"size\": \"1GiB\"}",
+		 "unknown field 'size'"},
+		{"{\"pasid\": 1, \"pasid\": 1, \"vdev\": \"v\"}", "JSON"},
+		{"{\"pasid\": 0, \"vdev\": \"v\"}", "pasid"},
+		{"{\"pasid\": -1, \"vdev\": \"v\"}", "pasid"},
+		{"{\"pasid\": 1048576, \"vdev\": \"v\"}", "pasid"},
+		{"{\"pasid\": 1.5, \"vdev\": \"v\"}", "pasid"},
+		{"{\"pasid\": \"1\", \"vdev\": \"v\"}", "pasid"},
+		{"{\"pasid\": 1, \"vdev\": \"\"}", ""},
+		{"{\"pasid\": 1, \"vdev\": \"a b\"}", ""},
+		{"{\"pasid\": 1, \"vdev\": null}", "vdev"},
+		{"{\"pasid\": 1, \"vdev\": \"v\", \"sla\": \"\"}", ""},
+		{"{\"pasid\": 1, \"vdev\": \"v\", \"sla\": \"iops\"}", "iops"},
+		{"{\"pasid\": 1, \"vdev\": \"v\", \"sla\": {}}", "sla"},
+		{"{\"pasid\": 1, \"vdev\": \"v\", \"sla\": {\"iops\": 5}}",
+		 "iops"},
+		{"{\"pasid\": 1, \"vdev\": \"v\", \"sla\": \"latency <= 2\"}",
+		 ""},
+		{"{\"pasid\": 1, \"vdev\": \"v\", \"limit\": \"x 5\"}", ""},
+		{"{\"pasid\": 1, \"vdev\": \"v\", \"limit\": true}", "limit"},
+		{"{\"pasid\": 1, \"vdev\": \"v\", \"weight\": 0}", "weight"},
+		{"{\"pasid\": 1, \"vdev\": \"v\", \"weight\": 1000001}",
+		 "weight"},
+		{"{\"pasid\": 1, \"vdev\": \"v\", \"match\": {}}", "match"},
+		{"{\"pasid\": 1, \"vdev\": \"v\","
+		 "\"match\": {\"ioprio\": \"be/9\"}}",
+		 ""},
+		{"{\"pasid\": 1, \"vdev\": \"v\", \"session\": 1}", "session"},
+		{"{\"pasid\": 1, \"vdev\": \"v\", \"burst\": \"5\"}", ""},
+		{"{\"pasid\": 1, \"vdev\": \"v\","
+		 "\"vhost-user\": \"relative\"}",
+		 ""},
+		{"{\"pasid\": 1, \"vdev\": \"v\xff\"}", ""},
 	};
 
 	(void)state;
@@ -387,7 +410,7 @@ static void test_api_bodies(void **state)
 static void test_api_body_too_large(void **state)
 {
 	static const char head[] = "POST /v1/processes HTTP/1.1\r\nHost: x\r\n"
-		"Content-Length: 1048577\r\n\r\n";
+				   "Content-Length: 1048577\r\n\r\n";
 	struct http_answer answer;
 	int fd = http_connect(path);
 
@@ -402,7 +425,7 @@ static void test_api_body_too_large(void **state)
 static void test_api_chunks_too_large(void **state)
 {
 	static const char head[] = "POST /v1/processes HTTP/1.1\r\nHost: x\r\n"
-		"Transfer-Encoding: chunked\r\n\r\n";
+				   "Transfer-Encoding: chunked\r\n\r\n";
 	static char chunk[4096 + 8] = "1000\r\n";
 	struct http_answer answer;
 	int fd = http_connect(path);
@@ -454,7 +477,8 @@ static void test_api_headers_too_large(void **state)
 static void test_api_not_http(void **state)
 {
 	static const char *const texts[] = {
-		"GET\r\n\r\n", "\x01\x02\x03\x04\r\n\r\n",
+		"GET\r\n\r\n",
+		"\x01\x02\x03\x04\r\n\r\n",
 		"GET /v1/status HTTP/9.9\r\n\r\n",
 		"POST /v1/enforce HTTP/1.1\r\nHost: x\r\nContent-Length: -5\r\n\r\n",
 		"POST /v1/enforce HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999999999999999\r\n\r\n",
@@ -480,7 +504,7 @@ static void test_api_not_http(void **state)
 static void test_api_connections(void **state)
 {
 	static const char ask[] = "GET /v1/status HTTP/1.1\r\nHost: x\r\n"
-		"Connection: close\r\n\r\n";
+				  "Connection: close\r\n\r\n";
 	static char buffer[65536];
 	int fds[API_CONNECTIONS_MAX];
 	struct http_answer answer;
@@ -516,11 +540,14 @@ static int ask_as(uid_t uid, gid_t group, const char *method,
 	if (pid == 0) {
 		struct http_answer answer;
 
-		if (setgroups(1, &group) < 0 || setresgid(65534, 65534, 65534) < 0 ||
+		if (setgroups(1, &group) < 0 ||
+		    setresgid(65534, 65534, 65534) < 0 ||
 		    setresuid(uid, uid, uid) < 0)
 			_exit(255);
 		http_ask(path, method, target, body, &answer);
-		_exit(answer.status == 403 ? 43 : answer.status == 200 ? 20 : 1);
+		_exit(answer.status == 403	   ? 43 :
+			      answer.status == 200 ? 20 :
+						     1);
 	}
 	assert_int_equal(waitpid(pid, &status, 0), pid);
 	assert_true(WIFEXITED(status));
@@ -544,8 +571,9 @@ static void test_api_roles(void **state)
 	/* By user and by group: operate. */
 	assert_int_equal(ask_as(4001, 65534, "POST", "/v1/processes", add), 20);
 	assert_int_equal(ask_as(4002, 4100, "POST", "/v1/processes", add2), 20);
-	assert_int_equal(ask_as(4001, 65534, "POST", "/v1/enforce",
-				"{\"on\": true}"), 43);
+	assert_int_equal(
+		ask_as(4001, 65534, "POST", "/v1/enforce", "{\"on\": true}"),
+		43);
 	assert_int_equal(ask_as(4001, 65534, "DELETE", "/v1/vdevs/vd0", NULL),
 			 43);
 	assert_int_equal(ask_as(4002, 4100, "DELETE", "/v1/processes/11", NULL),
@@ -639,9 +667,11 @@ static void test_api_metrics(void **state)
 	wrong = openmetrics_check(answer.body);
 	if (wrong)
 		fail_msg("%s", wrong);
-	assert_non_null(strstr(answer.body,
+	assert_non_null(strstr(
+		answer.body,
 		"penstock_process_requests_total{pasid=\"5\",vdev=\"vd0\",direction=\"read\"} 5000\n"));
-	assert_non_null(strstr(answer.body,
+	assert_non_null(strstr(
+		answer.body,
 		"penstock_process_latency_seconds{pasid=\"5\",vdev=\"vd0\",percentile=\"99\"} 0.00015\n"));
 	http_forget(&answer);
 	check("DELETE", "/v1/processes/5", NULL, 200);
@@ -651,7 +681,9 @@ static void test_api_metrics(void **state)
 static void test_api_metrics_checker(void **state)
 {
 	static const char *const wrong[] = {
-		"", "# EOF", "penstock_x 1\n# EOF\n",
+		"",
+		"# EOF",
+		"penstock_x 1\n# EOF\n",
 		"# TYPE penstock_x gauge\npenstock_x 1\n",
 		"# TYPE x gauge\n# EOF\n",
 		"# TYPE penstock_x counter\npenstock_x 1\n# EOF\n",
@@ -674,8 +706,8 @@ static void test_api_metrics_checker(void **state)
 /* Somebody lives there: refused.  Somebody died there: replaced. */
 static void test_api_stale_socket(void **state)
 {
-	const struct api_server_config config = { .unix_path = path };
-	const struct loop_config loop_config = { .entries = 8 };
+	const struct api_server_config config = {.unix_path = path};
+	const struct loop_config loop_config = {.entries = 8};
 	struct api_server *server;
 	struct error error;
 	struct host *host;
@@ -686,8 +718,9 @@ static void test_api_stale_socket(void **state)
 	(void)state;
 	assert_int_equal(loop_create(&loop_config, &loop, &error), 0);
 	host = fake_host_create(loop);
-	assert_int_equal(api_server_create(&config, loop, host, &server,
-					   &error), -EADDRINUSE);
+	assert_int_equal(
+		api_server_create(&config, loop, host, &server, &error),
+		-EADDRINUSE);
 	assert_non_null(strstr(error.text, path));
 	host_destroy(host);
 	loop_destroy(loop);
@@ -705,8 +738,8 @@ static void test_api_stale_socket(void **state)
 
 static void test_api_path_is_no_socket(void **state)
 {
-	const struct loop_config loop_config = { .entries = 8 };
-	struct api_server_config config = { .unix_path = directory };
+	const struct loop_config loop_config = {.entries = 8};
+	struct api_server_config config = {.unix_path = directory};
 	struct api_server *server;
 	struct error error;
 	struct host *host;
@@ -714,13 +747,16 @@ static void test_api_path_is_no_socket(void **state)
 	(void)state;
 	assert_int_equal(loop_create(&loop_config, &loop, &error), 0);
 	host = fake_host_create(loop);
-	assert_int_equal(api_server_create(&config, loop, host, &server,
-					   &error), -EEXIST);
-	config.unix_path = "/tmp/"
+	assert_int_equal(
+		api_server_create(&config, loop, host, &server, &error),
+		-EEXIST);
+	config.unix_path =
+		"/tmp/"
 		"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
 		"aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
-	assert_int_equal(api_server_create(&config, loop, host, &server,
-					   &error), -ENAMETOOLONG);
+	assert_int_equal(
+		api_server_create(&config, loop, host, &server, &error),
+		-ENAMETOOLONG);
 	host_destroy(host);
 	loop_destroy(loop);
 }
@@ -728,7 +764,8 @@ static void test_api_path_is_no_socket(void **state)
 /* It ends while a verb is under way and somebody follows. */
 static void test_api_end_while_busy(void **state)
 {
-	static const char add[] = "POST /v1/processes HTTP/1.1\r\nHost: x\r\n"
+	static const char add[] =
+		"POST /v1/processes HTTP/1.1\r\nHost: x\r\n"
 		"Content-Length: 27\r\n\r\n{\"pasid\":95,\"vdev\":\"vd0\"}  ";
 	char other[64], buffer[8192];
 	struct http_answer answer;

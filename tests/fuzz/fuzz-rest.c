@@ -17,7 +17,7 @@ static void check_body(const struct api_route *route, const char *text,
 		       size_t length)
 {
 	struct api_body body;
-	struct error error = { "" };
+	struct error error = {""};
 
 	if (api_body_parse(text, length, route->may, route->must, &body,
 			   &error) < 0) {

@@ -32,14 +32,18 @@ static void test_body_objects_and_texts(void **state)
 	assert_int_equal(parse("{\"sla\": {\"iops\": \">= 1.5k\"},"
 			       "\"limit\": {\"iops\": 2000},"
 			       "\"match\": {\"ioprio\": \"idle\"},"
-			       "\"size\": 4096}", may, 0), 0);
+			       "\"size\": 4096}",
+			       may, 0),
+			 0);
 	assert_string_equal(body.sla, "iops >= 1500");
 	assert_string_equal(body.limit, "iops 2000");
 	assert_string_equal(body.ioprio, "idle");
 	assert_string_equal(body.size, "4096");
 	assert_int_equal(body.present, may);
 	assert_int_equal(parse("{\"sla\": \"none\", \"limit\": {},"
-			       "\"match\": \"none\"}", may, 0), 0);
+			       "\"match\": \"none\"}",
+			       may, 0),
+			 0);
 	assert_string_equal(body.sla, "none");
 	assert_string_equal(body.limit, "none");
 	assert_string_equal(body.ioprio, "none");
@@ -89,11 +93,13 @@ static void test_route_devices_have_one_segment_or_two(void **state)
 	(void)state;
 	assert_int_equal(api_route_find(api_routes, api_route_count, "POST",
 					"/v1/devices/ep0/d0/calibrate", &route,
-					&params), 0);
+					&params),
+			 0);
 	assert_string_equal(params.name, "ep0/d0");
 	assert_int_equal(api_route_find(api_routes, api_route_count, "POST",
 					"/v1/devices/d0/calibrate", &route,
-					&params), 0);
+					&params),
+			 0);
 	assert_string_equal(params.name, "d0");
 	assert_int_equal(api_route_find(api_routes, api_route_count, "GET",
 					"/v1/devices/a/b/c", &route, &params),
@@ -135,11 +141,11 @@ static void test_route_table_roles(void **state)
 static void test_role_of(void **state)
 {
 	const struct api_grant grants[] = {
-		{ API_ROLE_READ, false, 10 },
-		{ API_ROLE_OPERATE, true, 20 },
-		{ API_ROLE_ADMINISTER, false, 30 },
+		{API_ROLE_READ, false, 10},
+		{API_ROLE_OPERATE, true, 20},
+		{API_ROLE_ADMINISTER, false, 30},
 	};
-	struct api_peer peer = { .uid = 10, .gid = 5 };
+	struct api_peer peer = {.uid = 10, .gid = 5};
 
 	(void)state;
 	assert_int_equal(api_role_of(&peer, 1000, grants, 3, API_ROLE_NONE),

@@ -13,11 +13,17 @@
 #include "cli/args.h"
 
 static const struct cli_option options[] = {
-	{ "sla", "SLA", "" }, { "session", NULL, "" }, { NULL, NULL, NULL },
+	{"sla", "SLA", ""},
+	{"session", NULL, ""},
+	{NULL, NULL, NULL},
 };
 static const struct cli_verb verb = {
-	.group = "process", .name = "add", .operands = "PASID",
-	.operands_min = 1, .operands_max = 1, .options = options,
+	.group = "process",
+	.name = "add",
+	.operands = "PASID",
+	.operands_min = 1,
+	.operands_max = 1,
+	.options = options,
 };
 
 static struct cli_common common;
@@ -35,13 +41,14 @@ static int parse(const char *const *words)
 	memset(&common, 0, sizeof(common));
 	return cli_args_parse(&verb, argc, argv, &common, &args, &error);
 }
-#define PARSE(...)	parse((const char *const[]){ __VA_ARGS__, NULL })
+#define PARSE(...)	parse((const char *const[]){__VA_ARGS__, NULL})
 
 static void test_args_any_order(void **state)
 {
 	(void)state;
-	assert_int_equal(PARSE("--sla", "iops >= 5", "7", "--session",
-			       "--json", "--api=/x"), 0);
+	assert_int_equal(PARSE("--sla", "iops >= 5", "7", "--session", "--json",
+			       "--api=/x"),
+			 0);
 	assert_string_equal(args.options[0], "iops >= 5");
 	assert_string_equal(args.options[1], "");
 	assert_int_equal(args.operand_count, 1);
@@ -97,23 +104,33 @@ static void test_args_help_needs_nothing_else(void **state)
 
 static void test_args_numbers(void **state)
 {
-	static const char *const wrong[] = { "", "0", "11", "-1", "+1", " 1",
-					     "1 ", "1.5", "0x1", "x",
-					     "99999999999999999999" };
+	static const char *const wrong[] = {"",
+					    "0",
+					    "11",
+					    "-1",
+					    "+1",
+					    " 1",
+					    "1 ",
+					    "1.5",
+					    "0x1",
+					    "x",
+					    "99999999999999999999"};
 	uint64_t number;
 
 	(void)state;
-	assert_int_equal(cli_parse_number("n", "10", 1, 10, &number, &error), 0);
+	assert_int_equal(cli_parse_number("n", "10", 1, 10, &number, &error),
+			 0);
 	assert_int_equal(number, 10);
 	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++)
-		assert_int_equal(cli_parse_number("n", wrong[i], 1, 10,
-						  &number, &error), -EINVAL);
+		assert_int_equal(
+			cli_parse_number("n", wrong[i], 1, 10, &number, &error),
+			-EINVAL);
 }
 
 static void test_args_seconds(void **state)
 {
-	static const char *const wrong[] = { "", "0", "-1", "nan", "inf", "x",
-					     "1 ms", "86401", "0x10" };
+	static const char *const wrong[] = {"",	 "0",	 "-1",	  "nan", "inf",
+					    "x", "1 ms", "86401", "0x10"};
 	uint64_t ns;
 
 	(void)state;
@@ -123,8 +140,9 @@ static void test_args_seconds(void **state)
 	assert_int_equal(ns, 2000000000);
 	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++)
 		if (strcmp(wrong[i], "0x10") != 0)
-			assert_int_equal(cli_parse_seconds("s", wrong[i], &ns,
-							   &error), -EINVAL);
+			assert_int_equal(
+				cli_parse_seconds("s", wrong[i], &ns, &error),
+				-EINVAL);
 }
 
 /* Every verb of the contract is in a table exactly once. */
