@@ -10,7 +10,9 @@ command -v qemu-storage-daemon >/dev/null ||
 	{ echo "skipped: qemu-storage-daemon is not installed"; exit 77; }
 
 dir=$(mktemp -d)
-trap 'kill "$qsd" 2>/dev/null || true; wait; rm -r "$dir"' EXIT
+qsd=""
+# Not TERM: version 7.2 may stay when a client has just left.
+trap '[ -z "$qsd" ] || kill -KILL "$qsd" || true; rm -r "$dir"' EXIT
 truncate -s 64M "$dir/disk"
 qemu-storage-daemon --daemonize --pidfile "$dir/pid" \
 	--object iothread,id=io0 \
