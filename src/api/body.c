@@ -16,7 +16,7 @@
 #include "sched/sched.h"
 
 static_assert(API_FIELDS <= 32, "a set of fields is a uint32_t");
-static_assert(API_WEIGHT_MAX == SCHED_WEIGHT_MAX, "the scheduler's");
+static_assert(API_WEIGHT_MAX == CONFIG_WEIGHT_MAX, "the configuration's");
 static_assert(API_PASID_MAX == CONFIG_PASID_MAX, "as in the configuration");
 static_assert(API_QUEUES_MAX == CONFIG_QUEUES_MAX, "as in the configuration");
 static_assert(API_NAME_MAX == CONFIG_NAME_MAX + 1U, "as in the configuration");

@@ -36,7 +36,7 @@ enum {
 		 "the most it gets, as \"iops 2000, write bandwidth 10 MB/s\", or none"}, \
 	[BURST] = {"burst", "TIME", \
 		   "how far work may run ahead of a limit, as \"100 ms\""}, \
-	[WEIGHT] = {"weight", "N", "share of what nobody is promised (100)"}, \
+	[WEIGHT] = {"weight", "N", "share of what nobody is promised (1)"}, \
 	[NAME] = {"name", "NAME", "for listings"}, \
 	[IOPRIO] = {"ioprio", "be/N", \
 		    "its requests are those of this I/O priority"}, \

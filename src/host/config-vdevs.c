@@ -402,7 +402,7 @@ static int read_weight(struct reader *reader, const struct reader_key *key,
 	long long value;
 	int ret;
 
-	ret = reader_number(reader, key->name, node, 1, SCHED_WEIGHT_MAX,
+	ret = reader_number(reader, key->name, node, 1, CONFIG_WEIGHT_MAX,
 			    &value);
 	if (ret == 0)
 		*(uint32_t *)field = (uint32_t)value;

@@ -150,7 +150,7 @@ struct host_process_request {
 	const char *burst;		/* "100 ms" */
 	const char *ioprio;		/* "be/4"; "none" */
 	const char *vhost_user;		/* add only: a socket of its own */
-	uint32_t weight;		/* 0: as it was, or the default */
+	uint32_t weight;		/* 0: as it was, or the default, 1 */
 	bool session;			/* add only: ends with its front */
 	bool best_effort;
 };

@@ -247,7 +247,9 @@ void promise_leave(struct reg_process *process)
 void promise_params(const struct reg_process *process,
 		    struct sched_params *ret_params)
 {
-	struct sched_params params = {.weight = process->weight};
+	struct sched_params params = {
+		.weight = process->weight * SCHED_WEIGHT_DEFAULT,
+	};
 	unsigned int i, d;
 
 	memcpy(params.limit_per_s, process->limits.limit_per_s,

@@ -113,9 +113,9 @@ static int want(const struct host_process_request *request,
 
 	memset(wanted, 0, sizeof(*wanted));
 	wanted->weight = request->weight;
-	if (request->weight > SCHED_WEIGHT_MAX)
+	if (request->weight > CONFIG_WEIGHT_MAX)
 		return error_set(reterr, -EINVAL, "weight: from 1 to %u",
-				 SCHED_WEIGHT_MAX);
+				 CONFIG_WEIGHT_MAX);
 	if (request->name) {
 		ret = config_check_name(request->name, reterr);
 		if (ret < 0)

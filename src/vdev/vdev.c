@@ -136,8 +136,7 @@ int vdev_process_update(struct vdev_process *process,
 
 	if (result < 0)
 		return result;
-	if (memcmp(&process->config.sla, &config->sla, sizeof(config->sla)))
-		keep_reset(&process->stats->keep, &config->sla, now_ns);
+	keep_update(&process->stats->keep, &config->sla, now_ns);
 	process->config.sched = config->sched;
 	process->config.sla = config->sla;
 	process->config.has_match = config->has_match;
