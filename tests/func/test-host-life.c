@@ -91,6 +91,7 @@ static void test_life_restarts_what_is_killed(void **state)
 
 	rig_start(rig, WHOLE, true);
 	pid = endpoint_pid(rig);
+	assert_true(pid > 0);	/* 0 would be all of us */
 	rig_forget_ops();
 	kill(pid, SIGKILL);
 	rig_wait_event(rig, "endpoint-died", "signal 9");
@@ -388,6 +389,9 @@ int main(int argc, char **argv)
 
 	if (argc < 2)
 		return 77;	/* the path of an endpoint program is missing */
-	rig_program = argv[1];
+	/* Each test has a working directory of its own. */
+	rig_program = realpath(argv[1], NULL);
+	if (!rig_program)
+		return 1;
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -452,6 +452,9 @@ int main(int argc, char **argv)
 
 	if (argc < 2)
 		return 77;	/* the path of an endpoint program is missing */
-	rig_program = argv[1];
+	/* Each test has a working directory of its own. */
+	rig_program = realpath(argv[1], NULL);
+	if (!rig_program)
+		return 1;
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -310,7 +310,7 @@ static const struct wrong {
 	{PROCESSES "  - {pasid: 2, vdev: vd0, vhost-user: /v0}\n",
 	 "f:15: socket /v0 of 'process-2' is that of vd0 already (line 12)"},
 	{PROCESSES "  - {pasid: 2, vdev: vd0, weight: 0}\n",
-	 "f:15: weight must be from 1 to 1000000, not 0"},
+	 "f:15: weight must be from 1 to 10000, not 0"},
 	{PROCESSES "  - {pasid: 2, vdev: vd0, sla: {}}\n",
 	 "f:15: sla: it promises nothing; leave it out"},
 	{PROCESSES "  - {pasid: 2, vdev: vd0, sla: {speed: \">= 5\"}}\n", NULL},
