@@ -88,6 +88,8 @@ struct endpoint {
 	struct endpoint_process *processes;
 	struct endpoint_front *fronts;
 	bool enforce;
+	uint64_t troubles_since_ns;	/* front-ends' faults said since then */
+	unsigned int troubles;
 	bool draining;			/* ends when the last front is drained */
 	json_int_t drain_id;
 };

@@ -3,6 +3,7 @@
 #include "endpoint/endpoint.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -10,6 +11,8 @@
 
 #define QUEUES_DEFAULT	4U
 #define QUEUES_MAX	64U
+#define TROUBLES_NS	UINT64_C(1000000000)
+#define TROUBLES_MAX	10U
 
 static struct endpoint_vdev *find_vdev(struct endpoint *endpoint,
 				       const char *name)
@@ -360,6 +363,24 @@ static int read_front(struct endpoint *endpoint, const json_t *request,
 	return 0;
 }
 
+/* A stranger's fault, said once: it may come back at once and do it again,
+ * so no more than some a second. */
+static void front_trouble(void *arg, const struct error *error)
+{
+	struct endpoint_front *f = arg;
+	struct endpoint *endpoint = f->endpoint;
+	const uint64_t now_ns = loop_now_ns(endpoint->loop);
+
+	if (now_ns - endpoint->troubles_since_ns > TROUBLES_NS) {
+		endpoint->troubles_since_ns = now_ns;
+		endpoint->troubles = 0;
+	}
+	if (endpoint->troubles++ >= TROUBLES_MAX)
+		return;
+	fprintf(stderr, "penstock-endpoint %s: vdev %s: %s\n", endpoint->name,
+		f->vdev->name, error->text);
+}
+
 int endpoint_listen(struct endpoint *endpoint, json_t *request, int *fd,
 		    json_t *reply, struct error *reterr)
 {
@@ -383,15 +404,18 @@ int endpoint_listen(struct endpoint *endpoint, json_t *request, int *fd,
 	config.vdev = vdev->vdev;
 	config.process = process ? process->process : NULL;
 	config.queues = vdev->queues;
+	config.id = vdev->name;
+	config.report = front_trouble;
+	config.arg = f;
+	f->endpoint = endpoint;
+	f->vdev = vdev;
+	f->process = process;
 	result = front_create(&config, &f->front, reterr);
 	if (result < 0) {
 		free(f);
 		return result;
 	}
 	*fd = -1;
-	f->endpoint = endpoint;
-	f->vdev = vdev;
-	f->process = process;
 	vdev->fronts++;
 	if (process)
 		process->has_front = true;
