@@ -24,7 +24,16 @@ void spin_init(struct spin *spin, uint64_t max_ns, uint64_t now_ns)
 		.late_least_ns = 4000,
 		.credit_ns = SPIN_CREDIT_MAX_NS,
 		.credit_at_ns = now_ns,
+		.random = 1,
 	};
+}
+
+/* 'ns' times 0.75 to 1.25. */
+static uint64_t vary(struct spin *spin, uint64_t ns)
+{
+	/* Numerical Recipes' linear congruence: its upper bits will do. */
+	spin->random = spin->random * 1664525U + 1013904223U;
+	return ns * (768 + (spin->random >> 23)) / 1024;
 }
 
 void spin_end_gap(struct spin *spin, uint64_t now_ns)
@@ -88,13 +97,13 @@ uint64_t spin_sleep_until(struct spin *spin, uint64_t now_ns, uint64_t due_ns)
 	}
 	until_ns = due_ns;
 	if (spin->credit_ns < 0) {
-		uint64_t repaid_ns =
+		const uint64_t repaid_ns =
 			now_ns + (uint64_t)-spin->credit_ns * SPIN_SHARE;
+		uint64_t stretch_ns = before(repaid_ns, due_ns);
 
-		if (repaid_ns > due_ns + SPIN_STRETCH_NS)
-			repaid_ns = due_ns + SPIN_STRETCH_NS;
-		if (repaid_ns > until_ns)
-			until_ns = repaid_ns;
+		if (stretch_ns > SPIN_STRETCH_NS / 5 * 4)
+			stretch_ns = SPIN_STRETCH_NS / 5 * 4;
+		until_ns += vary(spin, stretch_ns);
 	}
 	until_ns = before(until_ns, spin->late_least_ns);
 	if (until_ns < now_ns + SLEEP_LEAST_NS)

@@ -27,6 +27,9 @@
 #define SPIN_WAKE_NS		UINT64_C(6500)
 #define SPIN_NEAR_NS		UINT64_C(8000)
 #define SPIN_STRETCH_NS		UINT64_C(100000)
+/* A stretch is up to a quarter longer or shorter, at random: wake-ups at equal
+ * distances would release what is spaced evenly in a beat, and the median wait
+ * of a closed loop would be off by half a distance. */
 #define SPIN_SHARE		20U	/* one part in this many of real time */
 #define SPIN_CREDIT_MAX_NS	INT64_C(500000)
 #define SPIN_LATE_MAX_NS	UINT64_C(200000)
@@ -40,6 +43,7 @@ struct spin {
 	uint64_t late_least_ns;		/* about the least lateness */
 	int64_t credit_ns;
 	uint64_t credit_at_ns;
+	uint32_t random;		/* of the stretches' lengths */
 };
 
 #define SPIN_ONE		1024U
