@@ -33,6 +33,29 @@ const char *const *block_kinds(void)
 	return kind_names;
 }
 
+/* Memory with the service model of nullio: contents and the times of a disk. */
+static int open_modelled(const struct block_config *config, struct loop *loop,
+			 struct block_device **ret_device, struct error *reterr)
+{
+	struct block_config model = *config;
+	struct block_device *device, *memory;
+	int rc;
+
+	if (model.size_bytes == 0)
+		model.size_bytes = BLOCK_SIZE_BYTES;
+	rc = block_nullio_open(&model, loop, &device, reterr);
+	if (rc < 0)
+		return rc;
+	rc = block_memory_open(config, loop, &memory, reterr);
+	if (rc < 0) {
+		block_close(device);
+		return rc;
+	}
+	block_nullio_before(device, memory);
+	*ret_device = device;
+	return 0;
+}
+
 int block_open(const struct block_config *config, struct loop *loop,
 	       struct block_device **ret_device, struct error *reterr)
 {
@@ -43,6 +66,8 @@ int block_open(const struct block_config *config, struct loop *loop,
 			"device size of %" PRIu64
 			" bytes: must be a multiple of %u and at most 2^62",
 			config->size_bytes, BLOCK_SIZE_BYTES);
+	if (strcmp(config->kind, "memory") == 0 && config->model.servers > 0)
+		return open_modelled(config, loop, ret_device, reterr);
 	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++)
 		if (strcmp(config->kind, kinds[i].name) == 0)
 			return kinds[i].open(config, loop, ret_device, reterr);

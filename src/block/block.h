@@ -68,7 +68,7 @@ struct block_device_ops {
 	void (*destroy)(struct block_device *device);
 };
 
-/* The service model of nullio, for tests: one of 'servers' serves a request
+/* The service model of nullio and memory, for tests: one of 'servers' serves a request
  * for a time drawn from a log-normal distribution (seeded), then it completes.
  * 'servers' == 0: completes at once. */
 struct block_model {
@@ -89,7 +89,7 @@ struct block_config {
 					 * memory: < 0, make our own */
 	bool read_only;
 	bool huge_pages;		/* memory: of our own making, if possible */
-	struct block_model model;	/* nullio */
+	struct block_model model;	/* nullio, memory */
 };
 
 /* Open a device of 'config->kind'.  Returns 0, -EINVAL (unknown kind,

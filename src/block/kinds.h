@@ -17,6 +17,10 @@ int block_memory_open(const struct block_config *config, struct loop *loop,
 		      struct block_device **ret_device, struct error *reterr);
 int block_nullio_open(const struct block_config *config, struct loop *loop,
 		      struct block_device **ret_device, struct error *reterr);
+/* From now on 'device', a nullio, only says when, and 'behind', which it takes
+ * over, does the work. */
+void block_nullio_before(struct block_device *device,
+			 struct block_device *behind);
 int block_file_open(const struct block_config *config, struct loop *loop,
 		    struct block_device **ret_device, struct error *reterr);
 

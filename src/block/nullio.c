@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * nullio.c - a block device that completes without touching data
+ * nullio.c - a block device that completes without touching data, or a model
+ * of a device in front of one that does
  *
  * Without servers, at once.  With servers it is a queueing model: requests
  * wait in one FIFO, each of 'servers' serves one at a time for a time drawn
@@ -36,6 +37,7 @@ struct nullio {
 	struct block_device device;
 	struct loop *loop;
 	struct block_model model;
+	struct block_device *behind;	/* does the work; NULL: nobody */
 	uint64_t start_ns;		/* stalls are counted from here */
 	uint64_t random[4];
 	uint32_t factors[FACTORS];	/* of the median, fixed point */
@@ -110,6 +112,17 @@ static bool fails(struct nullio *nullio)
 {
 	return nullio->model.error_ppm != 0 &&
 		random_next(nullio->random) % 1000000 < nullio->model.error_ppm;
+}
+
+/* Its time has come. */
+static void finish(struct nullio *nullio, struct block_request *request)
+{
+	if (fails(nullio))
+		block_end(request, -EIO);
+	else if (nullio->behind)
+		block_submit(nullio->behind, request);
+	else
+		block_end(request, 0);
 }
 
 /* ---- service ---- */
@@ -219,7 +232,7 @@ static void nullio_expired(struct loop_timer *timer, uint64_t now_ns)
 	     i++) {
 		struct block_request *request = serving_next(nullio);
 
-		block_end(request, fails(nullio) ? -EIO : 0);
+		finish(nullio, request);
 	}
 	if (nullio->count > 0)
 		loop_timer_set(nullio->loop, timer, nullio->serving[0].due_ns);
@@ -232,7 +245,7 @@ static void nullio_submit(struct block_device *device,
 	const uint64_t now_ns = loop_now_ns(nullio->loop);
 
 	if (nullio->model.servers == 0) {
-		block_end(request, fails(nullio) ? -EIO : 0);
+		finish(nullio, request);
 		return;
 	}
 	if (nullio->count == nullio->model.servers) {
@@ -253,6 +266,7 @@ static void nullio_destroy(struct block_device *device)
 	struct nullio *nullio = nullio_of(device);
 
 	loop_timer_finish(nullio->loop, &nullio->timer);
+	block_close(nullio->behind);
 	free(nullio);
 }
 
@@ -324,4 +338,14 @@ int block_nullio_open(const struct block_config *config, struct loop *loop,
 		factors_fill(nullio->factors, config->model.sigma_milli);
 	*ret_device = &nullio->device;
 	return 0;
+}
+
+void block_nullio_before(struct block_device *device,
+			 struct block_device *behind)
+{
+	struct nullio *nullio = nullio_of(device);
+
+	nullio->behind = behind;
+	device->size_bytes = behind->size_bytes;
+	device->read_only = behind->read_only;
 }

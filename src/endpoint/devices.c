@@ -194,9 +194,9 @@ static int device_open(struct endpoint *endpoint, struct endpoint_device *device
 	if (result < 0)
 		return result;
 	*fd = -1;
-	device->immediate = !strcmp(config->kind, "memory") ||
-			    (!strcmp(config->kind, "nullio") &&
-			     config->model.servers == 0);
+	device->immediate = (!strcmp(config->kind, "memory") ||
+			     !strcmp(config->kind, "nullio")) &&
+		config->model.servers == 0;
 	device->stats = &endpoint->stats->devices[slot];
 	sched = sched_config_from(capacity, device->immediate);
 	result = vdev_device_create(device->block, &sched, device->stats,

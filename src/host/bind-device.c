@@ -219,7 +219,7 @@ static void device_add(struct reg_device *device, int fd)
 			    device->config->kind, "size_bytes",
 			    (json_int_t)device->size_bytes, "read_only",
 			    device->config->read_only, "slot", device->slot);
-	if (strcmp(device->config->kind, "nullio") == 0)
+	if (strcmp(device->config->kind, "file") != 0)
 		json_object_set_new(message, "model",
 				    model_json(&device->config->model));
 	if (device->has_capacity)

@@ -290,6 +290,36 @@ static void test_memory_truncated_is_an_error_not_a_death(void **state)
 	loop_destroy(loop);
 }
 
+static void test_memory_with_a_model_takes_its_time(void **state)
+{
+	const struct block_config config = {
+		.kind = "memory",
+		.fd = -1,
+		.size_bytes = MIB,
+		.model = {.servers = 1,
+			  .read_median_ns = 1000000,
+			  .write_median_ns = 1000000},
+	};
+	struct loop *loop = make_loop();
+	struct block_device *device = must_open(&config, loop);
+	char data[4096], back[4096] = {0};
+	struct probe probe;
+
+	(void)state;
+	assert_int_equal(device->size_bytes, MIB);
+	memset(data, 7, sizeof(data));
+	start(device, loop, &probe, BLOCK_WRITE, 4096, data, sizeof(data));
+	assert_int_equal(probe.calls, 0);
+	assert_int_equal(run(device, loop, BLOCK_READ, 4096, back,
+			     sizeof(back)),
+			 0);
+	/* One server: the write was first, and is what the read saw. */
+	assert_int_equal(probe.calls, 1);
+	assert_memory_equal(back, data, sizeof(data));
+	block_close(device);
+	loop_destroy(loop);
+}
+
 static void test_nullio_completes_at_once(void **state)
 {
 	const struct block_config config = {
@@ -440,6 +470,7 @@ int main(void)
 		cmocka_unit_test(test_memory_zeroes_small_and_large),
 		cmocka_unit_test(test_memory_outlives_its_device),
 		cmocka_unit_test(test_memory_truncated_is_an_error_not_a_death),
+		cmocka_unit_test(test_memory_with_a_model_takes_its_time),
 		cmocka_unit_test(test_nullio_completes_at_once),
 		cmocka_unit_test(test_nullio_fails_as_often_as_told),
 		cmocka_unit_test(test_nullio_one_server_is_a_queue),

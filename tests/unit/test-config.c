@@ -212,8 +212,8 @@ static const struct wrong {
 	 "endpoints:\n  - name: e\n    devices: [{name: d, kind: memory, size: 1GiB, read-only: maybe}]\n",
 	 "f:5: read-only must be true or false, not 'maybe'"},
 	{HEAD
-	 "endpoints:\n  - name: e\n    devices: [{name: d, kind: memory, size: 1GiB, model: {latency: 1ms}}]\n",
-	 "f:5: device 'd': only nullio has a model"},
+	 "endpoints:\n  - name: e\n    devices: [{name: d, kind: memory, size: 1GiB, model: {error: 1%}}]\n",
+	 "f:5: device 'd': only nullio has a model, and memory one with a latency"},
 	{HEAD
 	 "endpoints:\n  - name: e\n    devices: [{name: d, kind: nullio, size: 1GiB, model: {latency: {sigma: 9}}}]\n",
 	 "f:5: sigma must be from 0 to 3, not '9'"},
