@@ -19,53 +19,6 @@
 #define MESSAGES_MAX	8U
 #define LIST_PART	100U
 
-static void connection_close(struct endpoint *endpoint)
-{
-	if (endpoint->connection_fd < 0)
-		return;
-	loop_watch_remove(endpoint->loop, &endpoint->connection_watch);
-	close(endpoint->connection_fd);
-	endpoint->connection_fd = -1;
-}
-
-/* A penstockd that does not read its replies is as good as gone. */
-static void send_or_close(struct endpoint *endpoint, const json_t *message,
-			  int fd)
-{
-	if (endpoint->connection_fd < 0)
-		return;
-	if (ctl_send(endpoint->connection_fd, message, fd) < 0)
-		connection_close(endpoint);
-}
-
-void endpoint_tell(struct endpoint *endpoint, json_t *event)
-{
-	send_or_close(endpoint, event, -1);
-	json_decref(event);
-}
-
-void endpoint_reply(struct endpoint *endpoint, json_int_t id, json_t *reply)
-{
-	if (!reply)
-		reply = json_object();
-	json_object_set_new(reply, "id", json_integer(id));
-	json_object_set_new(reply, "ok", json_true());
-	send_or_close(endpoint, reply, -1);
-	json_decref(reply);
-}
-
-void endpoint_reply_error(struct endpoint *endpoint, json_int_t id, int result,
-			  const struct error *error)
-{
-	json_t *reply = json_pack("{s:I, s:s, s:i}", "id", id, "error",
-				  error->text[0] ? error->text :
-						   strerror(-result),
-				  "errno", -result);
-
-	send_or_close(endpoint, reply, -1);
-	json_decref(reply);
-}
-
 static int op_hello(struct endpoint *endpoint, json_t *request, int *fd,
 		    json_t *reply, struct error *reterr)
 {
@@ -171,7 +124,7 @@ static int op_descriptor(struct endpoint *endpoint, json_t *request, int *fd,
 				 endpoint->name);
 	json_object_set(reply, "id", json_object_get(request, "id"));
 	json_object_set_new(reply, "ok", json_true());
-	send_or_close(endpoint, reply, wanted);
+	endpoint_send(endpoint, reply, wanted);
 	return ENDPOINT_LATER;
 }
 
@@ -304,7 +257,7 @@ static void connection_ready(struct loop_watch *watch)
 		if (result == -EAGAIN)
 			return;
 		if (result < 0) {
-			connection_close(endpoint);
+			endpoint_hang_up(endpoint);
 			return;
 		}
 		handle(endpoint, request, fd);
@@ -329,7 +282,7 @@ static void listen_ready(struct loop_watch *watch)
 		close(fd);
 		return;
 	}
-	connection_close(endpoint);
+	endpoint_hang_up(endpoint);
 	endpoint->connection_fd = fd;
 	endpoint->connection_watch.ready = connection_ready;
 	if (loop_watch_add(endpoint->loop, &endpoint->connection_watch, fd) < 0) {
@@ -353,6 +306,6 @@ int endpoint_control_start(struct endpoint *endpoint, struct error *reterr)
 
 void endpoint_control_finish(struct endpoint *endpoint)
 {
-	connection_close(endpoint);
+	endpoint_hang_up(endpoint);
 	loop_watch_remove(endpoint->loop, &endpoint->listen_watch);
 }

@@ -94,7 +94,7 @@ struct endpoint {
 	json_int_t drain_id;
 };
 
-/* objects.c: what the adding and removing requests do.  Each returns 0 or
+/* devices.c, vdevs.c: what the adding and removing requests do.  Each returns 0 or
  * -errno with a reason; -EEXIST only if something else is there already.
  * '*fd' is taken over by setting it to -1. */
 int endpoint_device_add(struct endpoint *endpoint, json_t *request, int *fd,
@@ -133,15 +133,20 @@ struct endpoint_front *endpoint_find_front(struct endpoint *endpoint,
 /* What a handler returns when it will answer later, by endpoint_reply. */
 #define ENDPOINT_LATER	1
 
-/* control.c */
+/* control.c: the connection, and who handles which request. */
 int endpoint_control_start(struct endpoint *endpoint, struct error *reterr);
 void endpoint_control_finish(struct endpoint *endpoint);
+
+/* reply.c */
 /* Answer request 'id'; takes over 'reply' (an object; NULL: just done). */
 void endpoint_reply(struct endpoint *endpoint, json_int_t id, json_t *reply);
 void endpoint_reply_error(struct endpoint *endpoint, json_int_t id, int result,
 			  const struct error *error);
 /* Takes over 'event'.  Dropped if nobody is connected. */
 void endpoint_tell(struct endpoint *endpoint, json_t *event);
+/* Send; 'fd' goes along if >= 0 and stays the caller's. */
+void endpoint_send(struct endpoint *endpoint, const json_t *message, int fd);
+void endpoint_hang_up(struct endpoint *endpoint);
 
 /* watch.c: ten times a second, statistics and events. */
 int endpoint_watch_start(struct endpoint *endpoint);

@@ -11,6 +11,7 @@
  */
 #include "vdev/device.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 
@@ -80,6 +81,14 @@ void vdev_device_bury(struct vdev_device *device, struct vdev_process *process)
 	process->vdev->buried++;
 	process->next = device->buried;
 	device->buried = process;
+}
+
+/* Freed when its last request is done and timed. */
+void vdev_process_free(struct vdev_process *process)
+{
+	assert(process->outstanding == 0 && !process->tallied);
+	sched_client_destroy(process->client);
+	free(process);
 }
 
 static void free_buried(struct vdev_device *device)

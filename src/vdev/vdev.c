@@ -2,7 +2,6 @@
 /* vdev.c - see vdev.h */
 #include "vdev/vdev.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -59,14 +58,6 @@ struct vdev_process *vdev_process_by_pasid(const struct vdev *vdev,
 		if (p->config.pasid == pasid)
 			return p;
 	return NULL;
-}
-
-/* Freed when its last request is done and timed. */
-void vdev_process_free(struct vdev_process *process)
-{
-	assert(process->outstanding == 0 && !process->tallied);
-	sched_client_destroy(process->client);
-	free(process);
 }
 
 static int process_create(struct vdev *vdev,

@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* reply.c - what the endpoint says to its penstockd */
+#include "endpoint/endpoint.h"
+
+#include <string.h>
+#include <unistd.h>
+
+void endpoint_hang_up(struct endpoint *endpoint)
+{
+	if (endpoint->connection_fd < 0)
+		return;
+	loop_watch_remove(endpoint->loop, &endpoint->connection_watch);
+	close(endpoint->connection_fd);
+	endpoint->connection_fd = -1;
+}
+
+/* A penstockd that does not read its replies is as good as gone. */
+void endpoint_send(struct endpoint *endpoint, const json_t *message, int fd)
+{
+	if (endpoint->connection_fd < 0)
+		return;
+	if (ctl_send(endpoint->connection_fd, message, fd) < 0)
+		endpoint_hang_up(endpoint);
+}
+
+void endpoint_tell(struct endpoint *endpoint, json_t *event)
+{
+	endpoint_send(endpoint, event, -1);
+	json_decref(event);
+}
+
+void endpoint_reply(struct endpoint *endpoint, json_int_t id, json_t *reply)
+{
+	if (!reply)
+		reply = json_object();
+	json_object_set_new(reply, "id", json_integer(id));
+	json_object_set_new(reply, "ok", json_true());
+	endpoint_send(endpoint, reply, -1);
+	json_decref(reply);
+}
+
+void endpoint_reply_error(struct endpoint *endpoint, json_int_t id, int result,
+			  const struct error *error)
+{
+	json_t *reply = json_pack("{s:I, s:s, s:i}", "id", id, "error",
+				  error->text[0] ? error->text :
+						   strerror(-result),
+				  "errno", -result);
+
+	endpoint_send(endpoint, reply, -1);
+	json_decref(reply);
+}
