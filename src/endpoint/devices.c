@@ -14,6 +14,7 @@
 /* Requests inside a device whose depth nobody has measured. */
 #define WINDOW_DEFAULT		32U
 #define WINDOW_MIN		1U
+#define WINDOW_LEAST		8U	/* a knee below may be noise */
 #define WINDOW_MAX		1024U
 #define SECOND_NS		UINT64_C(1000000000)
 #define SMALL_KIB		4U
@@ -54,8 +55,8 @@ static void cost_from_curve(const struct capacity_curve *curve,
 	*ret_per_kib_ns = per_kib_ns;
 }
 
-/* The least depth that reaches nearly all of the rate, doubled: more inside
- * the device only adds waiting. */
+/* The least depth that reaches nearly all of the rate: more inside the device
+ * only adds waiting, and what is inside can't be overtaken any more. */
 static uint32_t window_from(const struct capacity_curve *curve)
 {
 	uint64_t best = 0;
@@ -65,7 +66,7 @@ static uint32_t window_from(const struct capacity_curve *curve)
 			best = curve->points[i].iops;
 	for (unsigned int i = 0; i < curve->count; i++)
 		if (curve->points[i].iops >= best - best / 20)
-			return curve->points[i].depth * 2;
+			return curve->points[i].depth;
 	return WINDOW_DEFAULT;
 }
 
@@ -75,7 +76,7 @@ static struct sched_config sched_config_from(const struct capacity *capacity,
 	struct sched_config config = {
 		.immediate = immediate,
 		.window_min = WINDOW_MIN,
-		.window_max = WINDOW_DEFAULT,
+		.window_max = WINDOW_LEAST,
 	};
 
 	for (unsigned int d = 0; d < 2; d++) {
