@@ -8,6 +8,8 @@
  */
 #include "endpoint/endpoint.h"
 
+#include "base/container.h"
+
 #include <errno.h>
 #include <stddef.h>
 #include <string.h>
@@ -244,8 +246,7 @@ static void handle(struct endpoint *endpoint, json_t *request, int fd)
 static void connection_ready(struct loop_watch *watch)
 {
 	struct endpoint *endpoint =
-		(struct endpoint *)((char *)watch -
-			offsetof(struct endpoint, connection_watch));
+		container_of(watch, struct endpoint, connection_watch);
 
 	for (unsigned int i = 0; i < MESSAGES_MAX; i++) {
 		json_t *request;
@@ -268,8 +269,7 @@ static void connection_ready(struct loop_watch *watch)
 static void listen_ready(struct loop_watch *watch)
 {
 	struct endpoint *endpoint =
-		(struct endpoint *)((char *)watch -
-				    offsetof(struct endpoint, listen_watch));
+		container_of(watch, struct endpoint, listen_watch);
 	struct ucred peer;
 	socklen_t length = sizeof(peer);
 	int fd = accept4(endpoint->listen_fd, NULL, NULL,

@@ -5,6 +5,8 @@
  */
 #include "endpoint/endpoint.h"
 
+#include "base/container.h"
+
 #include <stddef.h>
 
 #define TICK_NS		UINT64_C(100000000)
@@ -85,8 +87,7 @@ static void watch_device(struct endpoint_device *d, uint64_t now_ns)
 static void tick(struct loop_timer *timer, uint64_t now_ns)
 {
 	struct endpoint *endpoint =
-		(struct endpoint *)((char *)timer -
-				    offsetof(struct endpoint, tick));
+		container_of(timer, struct endpoint, tick);
 	struct stats_segment *stats = endpoint->stats;
 	struct loop_times times;
 

@@ -5,6 +5,8 @@
  */
 #include "store/store.h"
 
+#include "base/container.h"
+
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -235,8 +237,7 @@ int store_write_put(struct store_write *write, enum store_kind kind,
 
 static struct store_write *write_of(struct worker_job *job)
 {
-	return (struct store_write *)((char *)job -
-				      offsetof(struct store_write, job));
+	return container_of(job, struct store_write, job);
 }
 
 static void write_run(struct worker_job *job)

@@ -11,6 +11,8 @@
  */
 #include "vdev/device.h"
 
+#include "base/container.h"
+
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
@@ -175,8 +177,7 @@ void vdev_device_issue(struct vdev_device *device,
 static unsigned int device_poll(struct loop_poller *poller, uint64_t now_ns)
 {
 	struct vdev_device *device =
-		(struct vdev_device *)((char *)poller -
-				       offsetof(struct vdev_device, poller));
+		container_of(poller, struct vdev_device, poller);
 	struct sched_request *next;
 	unsigned int work = 0;
 
@@ -209,8 +210,7 @@ void vdev_device_report(struct vdev_device *device)
 static uint64_t device_arm(struct loop_poller *poller, uint64_t now_ns)
 {
 	struct vdev_device *device =
-		(struct vdev_device *)((char *)poller -
-				       offsetof(struct vdev_device, poller));
+		container_of(poller, struct vdev_device, poller);
 	uint64_t wake_ns;
 
 	if (device->tallied)
@@ -222,8 +222,7 @@ static uint64_t device_arm(struct loop_poller *poller, uint64_t now_ns)
 static uint64_t device_quiet_until(struct loop_poller *poller, uint64_t now_ns)
 {
 	const struct vdev_device *device =
-		(struct vdev_device *)((char *)poller -
-				       offsetof(struct vdev_device, poller));
+		container_of(poller, struct vdev_device, poller);
 
 	/* A completion is worth polling for. */
 	if (device->tallied || device->in_flight)

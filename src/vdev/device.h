@@ -9,6 +9,7 @@
 
 #include <stddef.h>
 
+#include "base/container.h"
 #include "vdev/vdev.h"
 
 struct vdev_device {
@@ -59,15 +60,13 @@ struct vdev {
 
 static inline struct vdev_request *vdev_request_of(struct block_request *block)
 {
-	return (struct vdev_request *)((char *)block -
-				       offsetof(struct vdev_request, block));
+	return container_of(block, struct vdev_request, block);
 }
 
 static inline struct vdev_request *
 vdev_request_of_sched(struct sched_request *sched)
 {
-	return (struct vdev_request *)((char *)sched -
-				       offsetof(struct vdev_request, sched));
+	return container_of(sched, struct vdev_request, sched);
 }
 
 /* To the device, now. */

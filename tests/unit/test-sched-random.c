@@ -408,7 +408,7 @@ static struct sim_load_config random_load(struct sim *sim)
 	static const uint64_t limits[] = { 0, 50, 700, 3000, 11000 };
 	struct sim_load_config config = {
 		.depth = 1 + (uint32_t)(sim_random(sim) % 64),
-		.bytes = 4096 << sim_random(sim) % 4,
+		.bytes = 4096U << sim_random(sim) % 4,
 		.write_percent = (uint32_t)(sim_random(sim) % 101),
 	};
 
