@@ -8,13 +8,13 @@
  */
 #include "endpoint/endpoint.h"
 
-#include "base/container.h"
-
 #include <errno.h>
 #include <stddef.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
+
+#include "base/container.h"
 
 /* Taken from the connection in one go, so that a flood of messages does not
  * keep rings waiting. */
@@ -68,14 +68,24 @@ static int op_list(struct endpoint *endpoint, json_t *request, int *fd,
 		listing.from = (uint64_t)json_integer_value(from);
 	for (size_t i = 0; i < sizeof(arrays) / sizeof(*arrays); i++)
 		json_object_set_new(reply, arrays[i], json_array());
-	for (struct endpoint_device *d = endpoint->devices; d; d = d->next)
-		list_item(&listing, "devices", d->said);
+	for (struct endpoint_device *d = endpoint->devices; d; d = d->next) {
+		json_t *said = json_copy(d->said);
+
+		json_object_set_new(said, "calibrating",
+				    json_boolean(d->calibration != NULL));
+		list_item(&listing, "devices", said);
+		json_decref(said);
+	}
 	for (struct endpoint_vdev *v = endpoint->vdevs; v; v = v->next)
 		list_item(&listing, "vdevs", v->said);
 	for (struct endpoint_process *p = endpoint->processes; p; p = p->next)
 		list_item(&listing, "processes", p->said);
 	for (struct endpoint_front *f = endpoint->fronts; f; f = f->next) {
-		json_t *said = json_pack("{s:s, s:I}", "vdev", f->vdev->name,
+		json_t *said;
+
+		if (f->draining)
+			continue;
+		said = json_pack("{s:s, s:I}", "vdev", f->vdev->name,
 			"pasid", (json_int_t)(f->process ? f->process->pasid : 0));
 
 		list_item(&listing, "listeners", said);
@@ -284,6 +294,7 @@ static void listen_ready(struct loop_watch *watch)
 	}
 	endpoint_hang_up(endpoint);
 	endpoint->connection_fd = fd;
+	endpoint->connection++;
 	endpoint->connection_watch.ready = connection_ready;
 	if (loop_watch_add(endpoint->loop, &endpoint->connection_watch, fd) < 0) {
 		close(fd);

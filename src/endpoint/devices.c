@@ -294,19 +294,17 @@ int endpoint_device_capacity(struct endpoint *endpoint, json_t *request,
 static void calibrated(void *arg, int result, const struct capacity *capacity)
 {
 	struct endpoint_device *device = arg;
+	struct error error = {0};
+	json_t *reply = NULL;
 
-	if (result < 0) {
-		struct error error;
-
+	if (result < 0)
 		error_set(&error, result, "device %s could not be measured: %s",
 			  device->name, strerror(-result));
-		endpoint_reply_error(device->endpoint, device->calibration_id,
-				     result, &error);
-	} else {
-		endpoint_reply(device->endpoint, device->calibration_id,
-			       json_pack("{s:o}", "capacity",
-					 ctl_from_capacity(capacity)));
-	}
+	else
+		reply = json_pack("{s:o}", "capacity",
+				  ctl_from_capacity(capacity));
+	endpoint_answer(device->endpoint, &device->calibration_answer, result,
+			&error, reply);
 	calibration_destroy(device->calibration);	/* the table is its */
 	device->calibration = NULL;
 }
@@ -339,8 +337,7 @@ int endpoint_device_calibrate(struct endpoint *endpoint, json_t *request,
 	config.loop = endpoint->loop;
 	config.done = calibrated;
 	config.arg = device;
-	device->calibration_id =
-		json_integer_value(json_object_get(request, "id"));
+	device->calibration_answer = endpoint_answer_later(endpoint, request);
 	result = calibration_start(&config, &device->calibration, reterr);
 	return result < 0 ? result : ENDPOINT_LATER;
 }

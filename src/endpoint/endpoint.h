@@ -27,6 +27,13 @@
 #define ENDPOINT_VDEVS_MAX	1024U
 #define ENDPOINT_NAME_MAX	63U
 
+/* A request that is answered when it is done: not to be mistaken for one of
+ * a later penstockd, which numbers its own from the start. */
+struct endpoint_later {
+	json_int_t id;
+	uint64_t connection;		/* 0: nobody waits for the answer */
+};
+
 struct endpoint_device {
 	struct endpoint_device *next;
 	char *name;
@@ -37,7 +44,7 @@ struct endpoint_device {
 	struct vdev_device *device;
 	struct stats_device *stats;
 	struct calibration *calibration;	/* running, or NULL */
-	json_int_t calibration_id;	/* of the request to be answered */
+	struct endpoint_later calibration_answer;
 	uint64_t told_errors, told_shortage;
 	uint64_t completions_seen, stalled_since_ns;
 	bool told_stall;
@@ -72,7 +79,7 @@ struct endpoint_front {
 	struct front *front;
 	struct front_status told;
 	bool draining;
-	json_int_t drain_id;		/* of the request to be answered; 0: none */
+	struct endpoint_later drain_answer;
 };
 
 struct endpoint {
@@ -82,6 +89,7 @@ struct endpoint {
 	int stats_fd;
 	struct loop_watch listen_watch, connection_watch;
 	int listen_fd, connection_fd;	/* connection: -1 if none */
+	uint64_t connection;		/* how many there have been */
 	struct loop_timer tick;
 	struct endpoint_device *devices;
 	struct endpoint_vdev *vdevs;
@@ -91,7 +99,7 @@ struct endpoint {
 	uint64_t troubles_since_ns;	/* front-ends' faults said since then */
 	unsigned int troubles;
 	bool draining;			/* ends when the last front is drained */
-	json_int_t drain_id;
+	struct endpoint_later drain_answer;
 };
 
 /* devices.c, vdevs.c: what the adding and removing requests do.  Each returns 0 or
@@ -144,6 +152,13 @@ void endpoint_reply_error(struct endpoint *endpoint, json_int_t id, int result,
 			  const struct error *error);
 /* Takes over 'event'.  Dropped if nobody is connected. */
 void endpoint_tell(struct endpoint *endpoint, json_t *event);
+/* Note who is to be answered later; then do so, with 'reply' as above or, if
+ * 'result' is negative, with the error.  Whoever has hung up isn't told. */
+struct endpoint_later endpoint_answer_later(const struct endpoint *endpoint,
+					    const json_t *request);
+void endpoint_answer(struct endpoint *endpoint,
+		     const struct endpoint_later *later, int result,
+		     const struct error *error, json_t *reply);
 /* Send; 'fd' goes along if >= 0 and stays the caller's. */
 void endpoint_send(struct endpoint *endpoint, const json_t *message, int fd);
 void endpoint_hang_up(struct endpoint *endpoint);

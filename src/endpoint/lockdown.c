@@ -14,6 +14,7 @@
 
 #include <cap-ng.h>
 #include <errno.h>
+#include <linux/fs.h>
 #include <linux/landlock.h>
 #include <seccomp.h>
 #include <stdio.h>
@@ -121,9 +122,9 @@ static int filter_calls(void)
 		if (result < 0)
 			goto out;
 	}
-	/* The discard of a block device, and its size; nothing else. */
+	/* The discard of a block device; nothing else. */
 	result = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(ioctl), 1,
-				  SCMP_A1(SCMP_CMP_EQ, 0x1277)); /* BLKDISCARD */
+				  SCMP_CMP(1, SCMP_CMP_EQ, BLKDISCARD, 0));
 	if (result < 0)
 		goto out;
 	result = seccomp_load(filter);

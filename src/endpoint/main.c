@@ -185,6 +185,7 @@ static int serve(struct endpoint *endpoint, const struct arguments *args,
 	const struct loop_config config = {
 		.entries = RING_ENTRIES,
 		.spin_max_ns = args->spin_ns,
+		.restricted = true,
 	};
 	char how[128];
 	int result = loop_create(&config, &endpoint->loop, reterr);

@@ -50,3 +50,28 @@ void endpoint_reply_error(struct endpoint *endpoint, json_int_t id, int result,
 	endpoint_send(endpoint, reply, -1);
 	json_decref(reply);
 }
+
+struct endpoint_later endpoint_answer_later(const struct endpoint *endpoint,
+					    const json_t *request)
+{
+	return (struct endpoint_later){
+		.id = json_integer_value(json_object_get(request, "id")),
+		.connection = endpoint->connection,
+	};
+}
+
+void endpoint_answer(struct endpoint *endpoint,
+		     const struct endpoint_later *later, int result,
+		     const struct error *error, json_t *reply)
+{
+	if (later->connection != endpoint->connection) {
+		json_decref(reply);
+		return;
+	}
+	if (result < 0) {
+		json_decref(reply);
+		endpoint_reply_error(endpoint, later->id, result, error);
+	} else {
+		endpoint_reply(endpoint, later->id, reply);
+	}
+}

@@ -393,8 +393,13 @@ int endpoint_listen(struct endpoint *endpoint, json_t *request, int *fd,
 	(void)reply;
 	if (result < 0)
 		return result;
-	if (endpoint_find_front(endpoint, vdev->name,
-				process ? process->pasid : 0))
+	f = endpoint_find_front(endpoint, vdev->name,
+				process ? process->pasid : 0);
+	if (f && f->draining)
+		return error_set(reterr, -EBUSY,
+				 "vdev %s: the way in is being drained: ask again",
+				 vdev->name);
+	if (f)
 		return 0;
 	if (*fd < 0)
 		return error_set(reterr, -EINVAL, "no listening socket came along");
@@ -442,13 +447,13 @@ static void front_drained(void *arg)
 {
 	struct endpoint_front *f = arg;
 	struct endpoint *endpoint = f->endpoint;
-	const json_int_t id = f->drain_id;
+	const struct endpoint_later later = f->drain_answer;
 
 	front_free(f);
-	if (id)
-		endpoint_reply(endpoint, id, NULL);
+	if (later.connection)
+		endpoint_answer(endpoint, &later, 0, NULL, NULL);
 	if (endpoint->draining && !endpoint->fronts) {
-		endpoint_reply(endpoint, endpoint->drain_id, NULL);
+		endpoint_answer(endpoint, &endpoint->drain_answer, 0, NULL, NULL);
 		loop_stop(endpoint->loop);
 	}
 }
@@ -477,7 +482,7 @@ int endpoint_unlisten(struct endpoint *endpoint, json_t *request, int *fd,
 				process ? process->pasid : 0);
 	if (!f)
 		return 0;
-	f->drain_id = json_integer_value(json_object_get(request, "id"));
+	f->drain_answer = endpoint_answer_later(endpoint, request);
 	drain_front(f);
 	return ENDPOINT_LATER;
 }
@@ -490,7 +495,7 @@ int endpoint_drain(struct endpoint *endpoint, json_t *request, int *fd,
 	(void)fd;
 	(void)reply;
 	(void)reterr;
-	endpoint->drain_id = json_integer_value(json_object_get(request, "id"));
+	endpoint->drain_answer = endpoint_answer_later(endpoint, request);
 	if (!f) {
 		loop_stop(endpoint->loop);
 		return 0;

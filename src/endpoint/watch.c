@@ -5,9 +5,9 @@
  */
 #include "endpoint/endpoint.h"
 
-#include "base/container.h"
-
 #include <stddef.h>
+
+#include "base/container.h"
 
 #define TICK_NS		UINT64_C(100000000)
 #define STALL_NS	UINT64_C(1000000000)	/* no completion for so long */

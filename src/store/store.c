@@ -18,6 +18,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/container.h"
+
 struct store {
 	const struct store_ops *ops;
 	void *state;		/* the kind's */

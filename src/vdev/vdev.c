@@ -146,6 +146,9 @@ static void issue_or_wait(struct vdev *vdev, struct vdev_request *request,
 		stats_add(&request->process->stats->throttled, 1);
 }
 
+/* Where removed processes count on: nobody reads it. */
+static struct stats_process forgotten;
+
 void vdev_process_remove(struct vdev_process *process)
 {
 	struct vdev *vdev = process->vdev;
@@ -175,6 +178,9 @@ void vdev_process_remove(struct vdev_process *process)
 			request->sched.bytes, now_ns);
 		issue_or_wait(vdev, request, now_ns);
 	}
+	/* Its slot may be another's before its last request is done. */
+	vdev_device_settle(vdev->device);
+	process->stats = &forgotten;
 	vdev_device_bury(vdev->device, process);
 }
 
