@@ -19,6 +19,7 @@ struct link_request {
 	json_t *message;
 	int fd;
 	uint64_t id;
+	bool is_stale;		/* of before this connection */
 	void (*done)(void *arg, struct link_reply *reply);
 	void *arg;
 };
@@ -40,39 +41,6 @@ static void link_break(struct link *link, int why)
 	loop_timer_set(link->loop, &link->timer, loop_clock_ns());
 }
 
-static void link_pump(struct link *link)
-{
-	while (link->unsent && link->sent_count < LINK_SENT_MAX &&
-	       !link->broken) {
-		struct link_request *request = link->unsent;
-		int ret = request->message ?
-			ctl_send(link->fd, request->message, request->fd) :
-			-ENOMEM;
-
-		if (ret == -EAGAIN) {
-			loop_timer_set(link->loop, &link->timer,
-				       loop_clock_ns() + LINK_RETRY_NS);
-			return;
-		}
-		if (ret < 0) {
-			link_break(link, ret);
-			return;
-		}
-		link->unsent = request->next;
-		if (!link->unsent)
-			link->unsent_end = &link->unsent;
-		json_decref(request->message);
-		request->message = NULL;
-		if (request->fd >= 0)
-			close(request->fd);
-		request->fd = -1;
-		request->next = NULL;
-		*link->sent_end = request;
-		link->sent_end = &request->next;
-		link->sent_count++;
-	}
-}
-
 static void fail_all(struct link_request *request)
 {
 	while (request) {
@@ -86,6 +54,52 @@ static void fail_all(struct link_request *request)
 		request->done(request->arg, &reply);
 		request_free(request);
 		request = next;
+	}
+}
+
+static void take_unsent(struct link *link)
+{
+	struct link_request *request = link->unsent;
+
+	link->unsent = request->next;
+	if (!link->unsent)
+		link->unsent_end = &link->unsent;
+	request->next = NULL;
+}
+
+static void link_pump(struct link *link)
+{
+	while (link->fd >= 0 && link->unsent &&
+	       link->sent_count < LINK_SENT_MAX && !link->broken) {
+		struct link_request *request = link->unsent;
+		int ret;
+
+		if (request->is_stale) {
+			take_unsent(link);
+			fail_all(request);
+			continue;
+		}
+		ret = request->message ?
+			ctl_send(link->fd, request->message, request->fd) :
+			-ENOMEM;
+		if (ret == -EAGAIN) {
+			loop_timer_set(link->loop, &link->timer,
+				       loop_clock_ns() + LINK_RETRY_NS);
+			return;
+		}
+		if (ret < 0) {
+			link_break(link, ret);
+			return;
+		}
+		take_unsent(link);
+		json_decref(request->message);
+		request->message = NULL;
+		if (request->fd >= 0)
+			close(request->fd);
+		request->fd = -1;
+		*link->sent_end = request;
+		link->sent_end = &request->next;
+		link->sent_count++;
 	}
 }
 
@@ -197,10 +211,15 @@ int link_init(struct link *link, struct loop *loop)
 
 int link_open(struct link *link, int fd)
 {
+	struct link_request *request;
 	int ret = loop_watch_add(link->loop, &link->watch, fd);
 
 	if (ret < 0)
 		return ret;
+	/* What was asked for meanwhile must not get ahead of hello: it fails
+	 * when the link is next pumped, not from inside this call. */
+	for (request = link->unsent; request; request = request->next)
+		request->is_stale = true;
 	link->fd = fd;
 	link->broken = 0;
 	return 0;
