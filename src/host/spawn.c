@@ -81,7 +81,11 @@ int spawn_stats_map(int fd, struct stats_segment **ret_stats)
 {
 	struct stats_segment *stats;
 	struct stat status;
+	int seals = fcntl(fd, F_GET_SEALS);
 
+	/* One that can shrink under our reads would end us (SIGBUS). */
+	if (seals < 0 || !(seals & F_SEAL_SHRINK))
+		return -EPROTO;
 	if (fstat(fd, &status) < 0)
 		return -errno;
 	if (status.st_size != (off_t)sizeof(*stats))
