@@ -5,7 +5,8 @@
  * A new one has nothing; one that was found running has what an earlier
  * penstockd asked for.  What is as it should be is kept, with its slots in
  * the statistics and a copy of its descriptors; what differs is changed;
- * what should not be there goes, ways in first.
+ * what should not be there goes, ways in first.  Every slot in the list is
+ * inside the statistics: endpoint-meet.c refuses a list where one is not.
  */
 #include "host/host-data.h"
 

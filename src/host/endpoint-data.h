@@ -25,6 +25,7 @@ struct endpoint {
 	uint64_t started_ns, backoff_ns;
 	unsigned int restarts, lost_tries;
 	bool adopted, is_draining;
+	bool is_found;			/* an earlier one's, not adopted yet */
 };
 
 /* --- endpoint.c ---------------------------------------------------------- */
@@ -37,6 +38,14 @@ void endpoint_set_timer(struct endpoint *endpoint, uint64_t in_ns);
 int endpoint_watch_process(struct endpoint *endpoint, pid_t pid, int pidfd);
 void endpoint_kill(struct endpoint *endpoint);
 void endpoint_spawn(struct endpoint *endpoint);
+
+/* --- endpoint-record.c --------------------------------------------------- */
+
+/* Write down which process was started.  Returns 0 or -errno. */
+int endpoint_record(const struct endpoint *endpoint);
+void endpoint_record_forget(const struct endpoint *endpoint);
+/* A pidfd of the process that was written down, if it lives, or -errno. */
+int endpoint_record_open(const struct endpoint *endpoint, pid_t *ret_pid);
 
 /* --- endpoint-meet.c ----------------------------------------------------- */
 

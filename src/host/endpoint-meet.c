@@ -7,10 +7,10 @@
 
 #include <errno.h>
 #include <string.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "ctl/ctl.h"
+#include "ctl/stats.h"
 #include "host/spawn.h"
 
 /* Whoever answers is of no use: ask it to end, and start afresh. */
@@ -33,6 +33,7 @@ static void now_running(struct endpoint *endpoint)
 	endpoint->list = NULL;
 	endpoint->state = ENDPOINT_RUNNING;
 	endpoint->lost_tries = 0;
+	endpoint->is_found = false;
 	loop_timer_cancel(endpoint->config.loop, &endpoint->timer);
 	if (endpoint->adopted)
 		endpoint_tell(
@@ -61,6 +62,22 @@ static void ask_list(struct endpoint *endpoint, json_int_t from)
 		     list_answered, endpoint);
 }
 
+/* A slot is an index into the statistics: is each one inside? */
+static bool slots_fit(const json_t *items, json_int_t slots)
+{
+	const json_t *item;
+	json_int_t slot;
+	size_t i;
+
+	json_array_foreach(items, i, item)
+	{
+		slot = json_integer_value(json_object_get(item, "slot"));
+		if (slot < 0 || slot >= slots)
+			return false;
+	}
+	return true;
+}
+
 /* Add a part of the list to what was gathered before. */
 static int gather(json_t *list, const json_t *part)
 {
@@ -72,6 +89,10 @@ static int gather(json_t *list, const json_t *part)
 	};
 	unsigned int i;
 
+	if (!slots_fit(json_object_get(part, "devices"), STATS_DEVICES) ||
+	    !slots_fit(json_object_get(part, "vdevs"), STATS_PROCESSES) ||
+	    !slots_fit(json_object_get(part, "processes"), STATS_PROCESSES))
+		return -EBADMSG;
 	for (i = 0; i < 4; i++) {
 		json_t *all = json_object_get(list, keys[i]);
 		json_t *more = json_object_get(part, keys[i]);
@@ -98,7 +119,7 @@ static void list_answered(void *arg, struct link_reply *reply)
 	if (!endpoint->list)
 		endpoint->list = json_object();
 	if (reply->result < 0 || gather(endpoint->list, reply->reply) < 0) {
-		endpoint_meet_failed(endpoint, "it does not say what it has");
+		endpoint_meet_failed(endpoint, "it does not say what it has, or what cannot be");
 		return;
 	}
 	next = json_object_get(reply->reply, "next");
@@ -120,7 +141,7 @@ static void stats_answered(void *arg, struct link_reply *reply)
 	if (reply->result < 0 || reply->fd < 0 ||
 	    spawn_stats_map(reply->fd, &stats) < 0) {
 		endpoint_meet_failed(endpoint,
-				     "its statistics are of another version");
+				     "its statistics are of another version, or not sealed");
 		return;
 	}
 	spawn_stats_unmap(endpoint->stats);
@@ -144,23 +165,13 @@ void endpoint_ask_drain(struct endpoint *endpoint)
 		     ignore_answer, NULL);
 }
 
-/* The process that answered is not our child (any more): watch it too. */
-static int adopt_process(struct endpoint *endpoint, const json_t *hello)
+/* Is it the process that we started, or have a record of?  Its own word for
+ * its number is never enough. */
+static bool is_known(const struct endpoint *endpoint, const json_t *hello)
 {
-	pid_t pid = (pid_t)json_integer_value(json_object_get(hello, "pid"));
-	int pidfd, ret;
-
-	if (endpoint->pidfd >= 0)
-		return pid == endpoint->pid ? 0 : -ESRCH;
-	if (pid <= 1)
-		return -EBADMSG;
-	pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
-	if (pidfd < 0)
-		return -errno;
-	ret = endpoint_watch_process(endpoint, pid, pidfd);
-	if (ret < 0)
-		close(pidfd);
-	return ret;
+	return endpoint->pidfd >= 0 &&
+		json_integer_value(json_object_get(hello, "pid")) ==
+			(json_int_t)endpoint->pid;
 }
 
 static void hello_answered(void *arg, struct link_reply *reply)
@@ -188,8 +199,9 @@ static void hello_answered(void *arg, struct link_reply *reply)
 		endpoint_ask_drain(endpoint);
 		return;
 	}
-	if (adopt_process(endpoint, hello) < 0) {
-		endpoint_meet_failed(endpoint, "its process cannot be watched");
+	if (!is_known(endpoint, hello)) {
+		endpoint_meet_failed(
+			endpoint, "it is not the process that was started");
 		return;
 	}
 	if (endpoint->adopted)

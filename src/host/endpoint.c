@@ -11,6 +11,10 @@
  *       after       |    v                                  v
  *     a back-off  WAITING <-------- dies ----------------- LOST
  *
+ * A process that an earlier penstockd started is known by the record it left
+ * (endpoint-record.c) and watched from the beginning: whatever it answers, no
+ * second one is started before it is dead.
+ *
  * LOST: the connection ends before the process does, nearly always because
  * it is about to die; if it does not, it is asked again, like one that is to
  * be adopted, and after a few times without an answer ended.
@@ -146,6 +150,7 @@ static void endpoint_dead(struct endpoint *endpoint)
 	describe_end(endpoint, how, sizeof(how));
 	forget_process(endpoint);
 	link_close(&endpoint->link);
+	endpoint_record_forget(endpoint);
 	json_decref(endpoint->list);
 	endpoint->list = NULL;
 	if (before == ENDPOINT_STOPPING) {
@@ -155,6 +160,11 @@ static void endpoint_dead(struct endpoint *endpoint)
 		return;
 	}
 	endpoint->state = ENDPOINT_WAITING;
+	if (endpoint->is_found) {
+		/* It was never one of ours: now ours can start. */
+		endpoint_set_timer(endpoint, 0);
+		return;
+	}
 	endpoint_set_timer(endpoint, next_backoff(endpoint));
 	endpoint_tell(endpoint, "endpoint-died", "endpoint %s %s",
 		      endpoint->config.name, how);
@@ -195,6 +205,12 @@ static int start_process(struct endpoint *endpoint, struct error *reterr)
 		return error_set(reterr, ret, "watching it: %s",
 				 strerror(-ret));
 	}
+	ret = endpoint_record(endpoint);
+	if (ret < 0)
+		endpoint_tell(
+			endpoint, "error",
+			"endpoint %s: its process cannot be recorded in %s, so the next penstockd cannot adopt it: %s",
+			config->name, config->directory, strerror(-ret));
 	return 0;
 }
 
@@ -205,6 +221,7 @@ void endpoint_spawn(struct endpoint *endpoint)
 
 	endpoint->adopted = false;
 	endpoint->is_draining = false;
+	endpoint->is_found = false;
 	endpoint->started_ns = loop_clock_ns();
 	ret = start_process(endpoint, &why);
 	if (ret == 0) {
@@ -244,8 +261,8 @@ static void link_closed(struct link *link, int why)
 			endpoint_set_timer(endpoint, 0);
 		return;
 	}
-	if (endpoint->state == ENDPOINT_STOPPING)
-		return;		/* its death is on its way */
+	if (endpoint->state == ENDPOINT_STOPPING || endpoint->is_draining)
+		return;		/* its death is on its way, or the timer ends it */
 	endpoint->state = ENDPOINT_LOST;
 	endpoint_set_timer(endpoint, LOST_NS);
 }
@@ -275,7 +292,8 @@ static void timer_expired(struct loop_timer *timer, uint64_t now_ns)
 	(void)now_ns;
 	switch (endpoint->state) {
 	case ENDPOINT_WAITING:
-		endpoint->restarts++;
+		if (!endpoint->is_found)
+			endpoint->restarts++;
 		endpoint_spawn(endpoint);
 		return;
 	case ENDPOINT_LOST:
@@ -313,16 +331,34 @@ static void timer_expired(struct loop_timer *timer, uint64_t now_ns)
 	}
 }
 
+/* The process that an earlier penstockd started, if it lives. */
+static void find_process(struct endpoint *endpoint)
+{
+	pid_t pid;
+	int pidfd = endpoint_record_open(endpoint, &pid);
+
+	if (pidfd < 0)
+		return;
+	if (endpoint_watch_process(endpoint, pid, pidfd) < 0)
+		close(pidfd);
+	else
+		endpoint->is_found = true;
+}
+
 void endpoint_start(struct endpoint *endpoint)
 {
 	assert(endpoint->state == ENDPOINT_IDLE);
 	endpoint->adopted = true;
+	find_process(endpoint);
 	if (endpoint_connect(endpoint) == 0) {
 		endpoint->state = ENDPOINT_ADOPTING;
 		endpoint_set_timer(endpoint, ADOPT_NS);
-		return;
+	} else if (endpoint->pidfd >= 0) {
+		endpoint->state = ENDPOINT_LOST;
+		endpoint_set_timer(endpoint, LOST_NS);
+	} else {
+		endpoint_spawn(endpoint);
 	}
-	endpoint_spawn(endpoint);
 }
 
 void endpoint_stop(struct endpoint *endpoint)

@@ -354,6 +354,6 @@ void reg_slot_reserve(struct reg_endpoint *endpoint, unsigned int slot)
 
 void reg_slot_release(struct reg_endpoint *endpoint, int slot)
 {
-	if (slot >= 0)
+	if (slot >= 0 && slot < (int)STATS_PROCESSES)
 		endpoint->slots_taken[slot / 64] &= ~(UINT64_C(1) << slot % 64);
 }

@@ -6,7 +6,9 @@
  * the same (10,000 IOPS, 100 MB/s, p95 and p99 of 1 ms).  Each request goes
  * into the file 'ops' of the working directory, a line each.  A front that
  * connects to a way in makes it tell of a session.  If there is a file 'old',
- * it is of another version (once).
+ * it is of another version (once); with a file 'lie-pid' it gives the process
+ * number in it as its own, with a file 'lie-slot' it has a process at a slot
+ * outside the statistics (both once).
  */
 #include <errno.h>
 #include <poll.h>
@@ -142,6 +144,7 @@ static void remove_way(const json_t *request)
 static void answer_list(json_t *reply)
 {
 	json_t *listeners = json_array();
+	json_t *processes = values_of(fake.processes);
 	unsigned int i;
 
 	for (i = 0; i < way_count; i++)
@@ -150,11 +153,29 @@ static void answer_list(json_t *reply)
 					      json_pack("{s:s, s:I}", "vdev",
 							ways[i].vdev, "pasid",
 							ways[i].pasid));
+	if (unlink("lie-slot") == 0)
+		json_array_append_new(processes,
+				      json_pack("{s:i, s:i}", "pasid", 77,
+						"slot", 1 << 30));
 	json_object_set_new(reply, "devices", values_of(fake.devices));
 	json_object_set_new(reply, "vdevs", values_of(fake.vdevs));
-	json_object_set_new(reply, "processes", values_of(fake.processes));
+	json_object_set_new(reply, "processes", processes);
 	json_object_set_new(reply, "listeners", listeners);
 	json_object_set_new(reply, "enforce", json_true());
+}
+
+static int said_pid(void)
+{
+	FILE *lie = fopen("lie-pid", "r");
+	int pid = getpid();
+
+	if (!lie)
+		return pid;
+	if (fscanf(lie, "%d", &pid) != 1)
+		pid = 0;
+	fclose(lie);
+	unlink("lie-pid");
+	return pid;
 }
 
 static void answer_hello(json_t *reply)
@@ -162,7 +183,7 @@ static void answer_hello(json_t *reply)
 	int version = unlink("old") == 0 ? 99 : CTL_VERSION;
 
 	json_object_set_new(reply, "version", json_integer(version));
-	json_object_set_new(reply, "pid", json_integer(getpid()));
+	json_object_set_new(reply, "pid", json_integer(said_pid()));
 	json_object_set_new(reply, "name", json_string(fake.name));
 }
 

@@ -16,12 +16,19 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
+
+#include "ctl/ctl.h"
+#include "ctl/stats.h"
+#include "host/link.h"
+#include "host/spawn.h"
 
 #define HEAD								\
 	"host: a\n" \
@@ -238,6 +245,191 @@ static void test_life_replaces_old_version(void **state)
 	assert_int_equal(rig_ops("\"op\":\"drain\""), 1);
 }
 
+/* --- One that may have been broken into, or hangs ------------------------- */
+
+static void write_file(const char *path, const char *text)
+{
+	FILE *file = fopen(path, "w");
+
+	assert_non_null(file);
+	assert_true(fputs(text, file) >= 0);
+	assert_int_equal(fclose(file), 0);
+}
+
+static pid_t start_bystander(void)
+{
+	pid_t pid = fork();
+
+	assert_true(pid >= 0);
+	if (pid == 0)
+		for (;;)
+			pause();
+	return pid;
+}
+
+/* It was left alone, and is ended by us. */
+static void end_bystander(pid_t pid)
+{
+	assert_int_equal(waitpid(pid, NULL, WNOHANG), 0);
+	kill(pid, SIGKILL);
+	assert_int_equal(waitpid(pid, NULL, 0), pid);
+}
+
+static void assert_gone(pid_t pid)
+{
+	assert_int_equal(kill(pid, 0), -1);
+	assert_int_equal(errno, ESRCH);
+}
+
+/* Whoever says it is another process is not believed: the recorded one ends. */
+static void test_life_refuses_a_lied_pid(void **state)
+{
+	struct rig *rig = *state;
+	pid_t pid, bystander = start_bystander();
+	char text[32];
+
+	rig_start(rig, WHOLE, true);
+	pid = endpoint_pid(rig);
+	rig_abandon(rig);
+	snprintf(text, sizeof(text), "%d\n", (int)bystander);
+	write_file("lie-pid", text);
+	rig_start(rig, WHOLE, true);
+	assert_true(rig_has_event(rig, "error",
+				  "it is not the process that was started"));
+	assert_true(rig_has_event(rig, "endpoint-started", "ep0"));
+	assert_gone(pid);
+	end_bystander(bystander);
+}
+
+/* A number that was given to another process since is nobody's. */
+static void test_life_refuses_a_reused_pid(void **state)
+{
+	struct rig *rig = *state;
+	pid_t pid, bystander = start_bystander();
+	char text[256], boot[128] = "";
+	FILE *record;
+
+	rig_start(rig, WHOLE, true);
+	pid = endpoint_pid(rig);
+	rig_abandon(rig);
+	record = fopen("state/ep0.pid", "r");
+	assert_non_null(record);
+	assert_int_equal(fscanf(record, "%*d %*u %127s", boot), 1);
+	fclose(record);
+	snprintf(text, sizeof(text), "%d 1 %s\n", (int)bystander, boot);
+	write_file("state/ep0.pid", text);
+	rig_start(rig, WHOLE, true);
+	assert_true(rig_has_event(rig, "error",
+				  "it is not the process that was started"));
+	assert_int_not_equal(endpoint_pid(rig), pid);
+	assert_int_not_equal(endpoint_pid(rig), bystander);
+	end_bystander(bystander);
+	kill(pid, SIGKILL);
+	assert_int_equal(waitpid(pid, NULL, 0), pid);
+}
+
+static void test_life_refuses_a_slot_outside(void **state)
+{
+	struct rig *rig = *state;
+	pid_t pid;
+
+	rig_start(rig, WHOLE, true);
+	pid = endpoint_pid(rig);
+	rig_abandon(rig);
+	write_file("lie-slot", "");
+	rig_start(rig, WHOLE, true);
+	assert_true(rig_has_event(rig, "error", "or what cannot be"));
+	assert_true(rig_has_event(rig, "endpoint-started", "ep0"));
+	assert_gone(pid);
+}
+
+/* One that hangs is dead before the next one is started. */
+static void test_life_ends_one_that_hangs(void **state)
+{
+	struct rig *rig = *state;
+	pid_t pid;
+
+	rig_start(rig, WHOLE, true);
+	pid = endpoint_pid(rig);
+	rig_abandon(rig);
+	kill(pid, SIGSTOP);
+	rig_start(rig, WHOLE, true);
+	assert_true(rig_has_event(rig, "error", "it does not answer"));
+	assert_true(rig_has_event(rig, "endpoint-started", "ep0"));
+	assert_gone(pid);
+}
+
+static void test_life_refuses_unsealed_statistics(void **state)
+{
+	const struct {
+		uint64_t magic, size_bytes;
+	} head = {
+		STATS_MAGIC,
+		sizeof(struct stats_segment),
+	};
+	struct stats_segment *stats;
+	int fd = memfd_create("stats", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+
+	(void)state;
+	assert_int_equal(ftruncate(fd, (off_t)sizeof(*stats)), 0);
+	assert_int_equal(pwrite(fd, &head, sizeof(head), 0), sizeof(head));
+	assert_int_equal(spawn_stats_map(fd, &stats), -EPROTO);
+	assert_int_equal(fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK), 0);
+	assert_int_equal(spawn_stats_map(fd, &stats), 0);
+	spawn_stats_unmap(stats);
+	close(fd);
+}
+
+static void on_link_event(struct link *link, const json_t *event)
+{
+	(void)link;
+	(void)event;
+}
+
+static void on_link_closed(struct link *link, int why)
+{
+	(void)link;
+	(void)why;
+}
+
+static void on_link_reply(void *arg, struct link_reply *reply)
+{
+	*(int *)arg = reply->result;
+}
+
+/* What was asked for without a connection is not sent on the next one. */
+static void test_life_stale_request_is_not_sent(void **state)
+{
+	struct rig *rig = *state;
+	struct link link;
+	int fds[2], fd, ret, stale = 1, hello = 1;
+	json_t *message;
+
+	assert_int_equal(link_init(&link, rig->loop), 0);
+	link.event = on_link_event;
+	link.closed = on_link_closed;
+	assert_int_equal(socketpair(AF_UNIX,
+				    SOCK_SEQPACKET | SOCK_NONBLOCK |
+					    SOCK_CLOEXEC,
+				    0, fds),
+			 0);
+	link_request(&link, json_pack("{s:s}", "op", "vdev-add"), -1,
+		     on_link_reply, &stale);
+	assert_int_equal(link_open(&link, fds[0]), 0);
+	link_request(&link, json_pack("{s:s}", "op", "hello"), -1,
+		     on_link_reply, &hello);
+	while ((ret = ctl_receive(fds[1], &message, &fd)) == -EAGAIN)
+		loop_run_once(rig->loop, loop_clock_ns() + 10000000);
+	assert_int_equal(ret, 0);
+	assert_string_equal(
+		json_string_value(json_object_get(message, "op")), "hello");
+	assert_int_equal(stale, -ECONNRESET);
+	json_decref(message);
+	link_finish(&link);
+	assert_int_equal(hello, -ECONNRESET);
+	close(fds[1]);
+}
+
 static void test_life_stops_in_order(void **state)
 {
 	struct rig *rig = *state;
@@ -369,6 +561,24 @@ int main(int argc, char **argv)
 						rig_setup, rig_teardown),
 		cmocka_unit_test_setup_teardown(test_life_replaces_old_version,
 						rig_setup, rig_teardown),
+		cmocka_unit_test_setup_teardown(
+			test_life_refuses_a_lied_pid, rig_setup,
+			rig_teardown),
+		cmocka_unit_test_setup_teardown(
+			test_life_refuses_a_reused_pid, rig_setup,
+			rig_teardown),
+		cmocka_unit_test_setup_teardown(
+			test_life_refuses_a_slot_outside, rig_setup,
+			rig_teardown),
+		cmocka_unit_test_setup_teardown(
+			test_life_ends_one_that_hangs, rig_setup,
+			rig_teardown),
+		cmocka_unit_test_setup_teardown(
+			test_life_refuses_unsealed_statistics, rig_setup,
+			rig_teardown),
+		cmocka_unit_test_setup_teardown(
+			test_life_stale_request_is_not_sent, rig_setup,
+			rig_teardown),
 		cmocka_unit_test_setup_teardown(test_life_stops_in_order,
 						rig_setup, rig_teardown),
 		cmocka_unit_test_setup_teardown(test_life_waits_for_the_lock,
