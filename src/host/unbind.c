@@ -9,6 +9,7 @@
  */
 #include "host/host-data.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -158,6 +159,7 @@ static void vdev_gone(struct bind_op *op, struct link_reply *reply)
 		next = process->next;
 		if (process->vdev != vdev)
 			continue;
+		assert(!process->is_writing);
 		if (process->vhost_user)
 			listen_close(process->listen_fd, process->vhost_user);
 		registry_process_free(host->registry, process);

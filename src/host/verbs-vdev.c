@@ -24,6 +24,7 @@ struct vdev_write {
 	struct reg_vdev *vdev;
 	struct host_call *call;
 	uint64_t size_before_bytes;
+	enum reg_vdev_state state_before;
 };
 
 static struct vdev_write *write_new(struct host *host, struct reg_vdev *vdev,
@@ -337,16 +338,54 @@ void host_vdev_resize(struct host *host, const char *name, const char *size,
 
 /* --- Deleting ------------------------------------------------------------ */
 
+/* From now on nothing begins on it or on its processes. */
+static void delete_begin(struct host *host, struct reg_vdev *vdev)
+{
+	struct reg_process *process;
+
+	vdev->is_writing = true;
+	vdev->state = REG_VDEV_REMOVING;
+	for (process = host->registry->processes; process;
+	     process = process->next) {
+		if (process->vdev != vdev)
+			continue;
+		process->state = REG_PROCESS_REMOVING;
+		promise_leave(process);
+	}
+}
+
+/* It could not be written down: everything is as it was. */
+static void delete_take_back(const struct vdev_write *op)
+{
+	struct reg_vdev *vdev = op->vdev;
+	struct reg_process *process;
+
+	vdev->state = op->state_before;
+	if (vdev->state == REG_VDEV_SERVING && !vdev->is_added)
+		vdev->state = REG_VDEV_PENDING;
+	for (process = op->host->registry->processes; process;
+	     process = process->next) {
+		if (process->vdev != vdev)
+			continue;
+		process->state = REG_PROCESS_PENDING;
+		if (vdev->pool->device->state == REG_DEVICE_READY)
+			bind_admit(op->host, process);
+	}
+	bind_sync(reg_vdev_endpoint(vdev));
+}
+
 static void vdev_delete_written(struct store_write *write)
 {
 	struct vdev_write *op = container_of(write, struct vdev_write, write);
 
 	op->vdev->is_writing = false;
-	if (write->result < 0)
+	if (write->result < 0) {
+		delete_take_back(op);
 		host_answer(op->call, HOST_FAILED, NULL, "%s",
 			    write->error.text);
-	else
+	} else {
 		bind_vdev_remove(op->vdev, op->call);
+	}
 	free(op);
 }
 
@@ -465,7 +504,8 @@ void host_vdev_delete(struct host *host, const char *name,
 		host_answer(call, HOST_FAILED, NULL, "out of memory");
 		return;
 	}
-	vdev->is_writing = true;
+	op->state_before = vdev->state;
+	delete_begin(host, vdev);
 	store_write_start(host->store, &op->write);
 }
 

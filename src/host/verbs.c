@@ -337,7 +337,8 @@ void host_process_add(struct host *host,
 		return;
 	}
 	process = registry_process(host->registry, request->pasid);
-	if (process && process->state == REG_PROCESS_REFUSED) {
+	if (process && process->state == REG_PROCESS_REFUSED &&
+	    !process->is_writing) {
 		/* Its place is free: it was never served. */
 		registry_process_free(host->registry, process);
 		process = NULL;

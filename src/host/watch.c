@@ -147,11 +147,12 @@ static void watch_processes(struct host *host, uint64_t now_ns)
 				      &segment->processes[process->slot],
 				      now_ns);
 		}
+		/* One that fails is tried again at the next tick. */
 		if (process->is_session && process->hold_until_ns &&
-		    now_ns >= process->hold_until_ns) {
-			process->hold_until_ns = 0;
+		    now_ns >= process->hold_until_ns &&
+		    process->state != REG_PROCESS_REMOVING &&
+		    !process->is_writing)
 			verbs_release(host, process, NULL);
-		}
 	}
 }
 

@@ -394,6 +394,49 @@ static int dial(struct rig *rig, const char *name)
 	return fd;
 }
 
+/* What is answered while rig->call is still under way. */
+static enum host_result second_result;
+
+static void second_answered(struct host_call *call,
+			    const struct host_reply *reply)
+{
+	(void)call;
+	second_result = reply->result;
+}
+
+static void second_fails(void)
+{
+	assert_int_equal(second_result, HOST_FAILED);
+	second_result = HOST_DONE;
+}
+
+/* From the moment its deletion is asked for, a vdev takes nothing new. */
+static void test_host_deleted_vdev_takes_nothing(void **state)
+{
+	struct rig *rig = *state;
+	struct host_call second = {.done = second_answered};
+	struct host_process_request request = {.pasid = 9, .vdev = "v0"};
+
+	rig_start(rig, THREE, true);
+	second_result = HOST_DONE;
+	host_vdev_delete(rig->host, "v0", &rig->call);
+	host_process_add(rig->host, &request, &second);
+	second_fails();
+	request.pasid = 1;
+	request.vdev = NULL;
+	request.weight = 7;
+	host_process_update(rig->host, &request, &second);
+	second_fails();
+	host_process_release(rig->host, 1, &second);
+	second_fails();
+	host_vdev_resize(rig->host, "v0", "8MiB", &second);
+	second_fails();
+	rig_answer(rig, HOST_DONE);
+	assert_null(host_vdev(rig->host, "v0"));
+	assert_null(host_process(rig->host, 1));
+	assert_null(host_process(rig->host, 9));
+}
+
 static void test_host_session_ends_with_its_front(void **state)
 {
 	struct rig *rig = *state;
@@ -447,6 +490,9 @@ int main(int argc, char **argv)
 			rig_teardown),
 		cmocka_unit_test_setup_teardown(
 			test_host_session_ends_with_its_front, rig_setup,
+			rig_teardown),
+		cmocka_unit_test_setup_teardown(
+			test_host_deleted_vdev_takes_nothing, rig_setup,
 			rig_teardown),
 	};
 
