@@ -31,7 +31,10 @@
 
 enum pattern { CLOSED, RANDOM, LIMITED, PASSING };
 static const char *const pattern_names[] = {
-	"closed", "random", "limited", "passing",
+	"closed",
+	"random",
+	"limited",
+	"passing",
 };
 
 struct run {
@@ -50,7 +53,7 @@ static uint64_t clock_ns(void)
 
 	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
 	return (uint64_t)now.tv_sec * UINT64_C(1000000000) +
-	       (uint64_t)now.tv_nsec;
+		(uint64_t)now.tv_nsec;
 }
 
 static uint64_t random_next(uint64_t *state)
@@ -70,7 +73,7 @@ static void fail(const char *what, const struct error *error)
 static struct sched *device_create(uint32_t window)
 {
 	const struct sched_config config = {
-		.cost = { .request_ns = { DEVICE_NS, DEVICE_NS } },
+		.cost = {.request_ns = {DEVICE_NS, DEVICE_NS}},
 		.window_min = 1,
 		.window_max = window,
 	};
@@ -88,8 +91,8 @@ static void setup(struct run *run)
 
 	run->sched = device_create(32);
 	run->client = calloc(run->clients, sizeof(struct sched_client *));
-	run->requests = aligned_alloc(64, run->clients * QUEUED_EACH *
-						  sizeof(*run->requests));
+	run->requests = aligned_alloc(
+		64, run->clients * QUEUED_EACH * sizeof(*run->requests));
 	if (!run->client || !run->requests)
 		exit(1);
 	memset(run->requests, 0,
@@ -97,7 +100,7 @@ static void setup(struct run *run)
 	run->now_ns = 1000000000;
 	run->random = 88172645463325252;
 	for (uint32_t i = 0; i < run->clients; i++) {
-		struct sched_params params = { .weight = 100 + 100 * (i % 4) };
+		struct sched_params params = {.weight = 100 + 100 * (i % 4)};
 		uint64_t limit = fair * 2;
 		struct error error;
 
@@ -134,7 +137,7 @@ static void submit(struct run *run, struct sched_client *client,
 static void fill(struct run *run)
 {
 	struct sched_request *hold = NULL;
-	struct sched_request holder = { .bytes = 4096 };
+	struct sched_request holder = {.bytes = 4096};
 
 	/* One request stays inside, so that all that follow find a queue. */
 	if (run->pattern == PASSING)
@@ -164,8 +167,7 @@ static void decide(struct run *run)
 
 		if (wake_ns == UINT64_MAX)
 			exit(2);
-		run->now_ns = wake_ns > run->now_ns ? wake_ns :
-						      run->now_ns + 1;
+		run->now_ns = wake_ns > run->now_ns ? wake_ns : run->now_ns + 1;
 	}
 	sched_complete(run->sched, request, run->now_ns);
 	client = request->client;
@@ -222,7 +224,7 @@ static void measure(struct run *run, double seconds)
 
 static void table(uint32_t only_clients, double seconds, bool json)
 {
-	static const uint32_t clients[] = { 1, 100, 1000, 10000, 100000 };
+	static const uint32_t clients[] = {1, 100, 1000, 10000, 100000};
 	bool first = true;
 
 	printf(json ? "[" : "%8s  %-8s  %12s  %8s\n", "clients", "pattern",
@@ -238,7 +240,7 @@ static void table(uint32_t only_clients, double seconds, bool json)
 
 			measure(&run, seconds);
 			rate = (double)run.decisions * 1e9 /
-			       (double)run.elapsed_ns;
+				(double)run.elapsed_ns;
 			if (json)
 				printf("%s{\"clients\":%u,\"pattern\":\"%s\","
 				       "\"decisions_per_s\":%.0f}",
@@ -261,11 +263,11 @@ static void table(uint32_t only_clients, double seconds, bool json)
 int main(int argc, char **argv)
 {
 	static const struct option options[] = {
-		{ "json", no_argument, NULL, 'j' },
-		{ "clients", required_argument, NULL, 'c' },
-		{ "seconds", required_argument, NULL, 's' },
-		{ "fast-path", required_argument, NULL, 'f' },
-		{ 0 },
+		{"json", no_argument, NULL, 'j'},
+		{"clients", required_argument, NULL, 'c'},
+		{"seconds", required_argument, NULL, 's'},
+		{"fast-path", required_argument, NULL, 'f'},
+		{0},
 	};
 	uint32_t clients = 0;
 	uint64_t fast = 0;
@@ -297,7 +299,7 @@ int main(int argc, char **argv)
 		return 2;
 	}
 	if (fast > 0) {
-		struct run run = { .pattern = PASSING, .clients = 1 };
+		struct run run = {.pattern = PASSING, .clients = 1};
 
 		setup(&run);
 		pass(&run, fast);

@@ -33,13 +33,14 @@ static_assert(sizeof(struct wheel_pack) == 64, "one cache line");
 int wheel_init(struct wheel *wheel, uint32_t capacity, uint32_t shift)
 {
 	assert(shift >= WHEEL_SHIFT_MIN && shift < 64);
-	*wheel = (struct wheel){ .shift = shift };
+	*wheel = (struct wheel){.shift = shift};
 	wheel_rewind(wheel);
 	wheel->nodes = calloc(capacity, sizeof(*wheel->nodes));
 	/* Of a slot's packs all but the first are full; index 0 is none. */
-	wheel->packs = aligned_alloc(64, (capacity / WHEEL_PACK + 2 +
-					  WHEEL_LEVELS * WHEEL_SLOTS) *
-						 sizeof(*wheel->packs));
+	wheel->packs = aligned_alloc(
+		64,
+		(capacity / WHEEL_PACK + 2 + WHEEL_LEVELS * WHEEL_SLOTS) *
+			sizeof(*wheel->packs));
 	if (!wheel->nodes || !wheel->packs ||
 	    heap_reserve(&wheel->near, capacity) < 0) {
 		wheel_finish(wheel);
@@ -120,7 +121,7 @@ void wheel_refill(struct wheel *wheel)
 	const uint32_t count = survey(wheel, first, &least, &most);
 
 	wheel->last = (count > WHEEL_FEW ? least : most) |
-		      ((UINT64_C(1) << wheel->shift) - 1);
+		((UINT64_C(1) << wheel->shift) - 1);
 	wheel->far_count -= count;
 	for (uint32_t p = first; p; p = next) {
 		/* Freed before its nodes need packs again. */

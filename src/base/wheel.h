@@ -26,7 +26,7 @@
 struct wheel_node {
 	uint64_t key;
 	uint32_t pack;		/* in a slot: which of 'packs' */
-	uint32_t state;		/* 0: absent; WHEEL_FAR + place in the pack, or
+	uint32_t state; /* 0: absent; WHEEL_FAR + place in the pack, or
 				 * place in the heap + 1 */
 };
 

@@ -91,9 +91,9 @@ int ctl_receive(int socket, json_t **ret_message, int *ret_fd)
 	}
 	fd = take_descriptor(&header);
 	message = header.msg_flags & MSG_TRUNC ?
-			  NULL :
-			  json_loadb(iov.iov_base, (size_t)got,
-				     JSON_REJECT_DUPLICATES, NULL);
+		NULL :
+		json_loadb(iov.iov_base, (size_t)got, JSON_REJECT_DUPLICATES,
+			   NULL);
 	if (!json_is_object(message)) {
 		json_decref(message);
 		if (fd >= 0)
@@ -128,7 +128,8 @@ static json_t *from_rates(const uint64_t *rates, unsigned int count)
 	json_t *array = json_array();
 
 	for (unsigned int i = 0; i < count; i++)
-		json_array_append_new(array, json_integer((json_int_t)rates[i]));
+		json_array_append_new(array,
+				      json_integer((json_int_t)rates[i]));
 	return array;
 }
 
@@ -205,7 +206,8 @@ json_t *ctl_from_sla(const struct sla *sla)
 	for (unsigned int i = 0; i < sla->count; i++) {
 		const struct sla_spec *spec = &sla->specs[i];
 
-		json_array_append_new(array,
+		json_array_append_new(
+			array,
 			json_pack("{s:i, s:i, s:i, s:i, s:I}", "metric",
 				  spec->metric, "direction", spec->direction,
 				  "relation", spec->relation, "percentile",
@@ -252,11 +254,11 @@ json_t *ctl_from_capacity(const struct capacity *capacity)
 {
 	static const char *const names[2] = {"read", "write"};
 	json_t *json = json_pack("{s:I, s:I, s:b, s:b}", "read_bytes_per_s",
-		(json_int_t)capacity->direction[0].bytes_per_s,
-		"write_bytes_per_s",
-		(json_int_t)capacity->direction[1].bytes_per_s,
-		"short", capacity->is_short, "write_measured",
-		capacity->write_measured);
+				 (json_int_t)capacity->direction[0].bytes_per_s,
+				 "write_bytes_per_s",
+				 (json_int_t)capacity->direction[1].bytes_per_s,
+				 "short", capacity->is_short, "write_measured",
+				 capacity->write_measured);
 
 	for (unsigned int d = 0; d < 2; d++) {
 		const struct capacity_curve *curve = &capacity->direction[d];
@@ -265,7 +267,8 @@ json_t *ctl_from_capacity(const struct capacity *capacity)
 		for (unsigned int i = 0; i < curve->count; i++) {
 			const struct capacity_point *p = &curve->points[i];
 
-			json_array_append_new(points,
+			json_array_append_new(
+				points,
 				json_pack("{s:I, s:I, s:I, s:I}", "depth",
 					  (json_int_t)p->depth, "iops",
 					  (json_int_t)p->iops, "p95_ns",
@@ -302,8 +305,10 @@ int ctl_to_capacity(const json_t *json, struct capacity *ret_capacity)
 	struct capacity capacity = {0};
 
 	if (!json_is_object(json) ||
-	    to_curve(json_object_get(json, "read"), &capacity.direction[0]) < 0 ||
-	    to_curve(json_object_get(json, "write"), &capacity.direction[1]) < 0 ||
+	    to_curve(json_object_get(json, "read"), &capacity.direction[0]) <
+		    0 ||
+	    to_curve(json_object_get(json, "write"), &capacity.direction[1]) <
+		    0 ||
 	    get_u64(json, "read_bytes_per_s", INT64_MAX,
 		    &capacity.direction[0].bytes_per_s) < 0 ||
 	    get_u64(json, "write_bytes_per_s", INT64_MAX,

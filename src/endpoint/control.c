@@ -29,9 +29,10 @@ static int op_hello(struct endpoint *endpoint, json_t *request, int *fd,
 	(void)fd;
 	if (!json_is_integer(version) ||
 	    json_integer_value(version) != CTL_VERSION)
-		return error_set(reterr, -EPROTO,
-				 "endpoint %s speaks version %d of the control protocol",
-				 endpoint->name, CTL_VERSION);
+		return error_set(
+			reterr, -EPROTO,
+			"endpoint %s speaks version %d of the control protocol",
+			endpoint->name, CTL_VERSION);
 	json_object_set_new(reply, "version", json_integer(CTL_VERSION));
 	json_object_set_new(reply, "pid", json_integer(getpid()));
 	json_object_set_new(reply, "name", json_string(endpoint->name));
@@ -85,15 +86,17 @@ static int op_list(struct endpoint *endpoint, json_t *request, int *fd,
 
 		if (f->draining)
 			continue;
-		said = json_pack("{s:s, s:I}", "vdev", f->vdev->name,
-			"pasid", (json_int_t)(f->process ? f->process->pasid : 0));
+		said = json_pack(
+			"{s:s, s:I}", "vdev", f->vdev->name, "pasid",
+			(json_int_t)(f->process ? f->process->pasid : 0));
 
 		list_item(&listing, "listeners", said);
 		json_decref(said);
 	}
 	if (listing.from + listing.taken < listing.position)
 		json_object_set_new(reply, "next",
-			json_integer((json_int_t)(listing.from + listing.taken)));
+				    json_integer((json_int_t)(listing.from +
+							      listing.taken)));
 	json_object_set_new(reply, "enforce", json_boolean(endpoint->enforce));
 	return 0;
 }
@@ -108,13 +111,15 @@ static int wanted_descriptor(struct endpoint *endpoint, const json_t *request)
 	if (!strcmp(kind, "stats"))
 		return endpoint->stats_fd;
 	if (!strcmp(kind, "device")) {
-		const struct endpoint_device *d = endpoint_find_device(endpoint,
+		const struct endpoint_device *d = endpoint_find_device(
+			endpoint,
 			json_string_value(json_object_get(request, "name")));
 
 		return d ? d->memory_fd : -1;
 	}
 	if (!strcmp(kind, "listener")) {
-		const struct endpoint_front *f = endpoint_find_front(endpoint,
+		const struct endpoint_front *f = endpoint_find_front(
+			endpoint,
 			json_string_value(json_object_get(request, "vdev")),
 			(uint64_t)json_integer_value(pasid));
 
@@ -169,10 +174,12 @@ static int op_status(struct endpoint *endpoint, json_t *request, int *fd,
 		struct front_status status;
 
 		front_status(f->front, &status);
-		json_array_append_new(fronts,
+		json_array_append_new(
+			fronts,
 			json_pack("{s:s, s:I, s:i, s:b, s:I}", "vdev",
 				  f->vdev->name, "pasid",
-				  (json_int_t)(f->process ? f->process->pasid : 0),
+				  (json_int_t)(f->process ? f->process->pasid :
+							    0),
 				  "sessions", (int)status.sessions, "attached",
 				  status.attached, "epoch",
 				  (json_int_t)status.epoch));
@@ -190,7 +197,8 @@ static int op_enforce(struct endpoint *endpoint, json_t *request, int *fd,
 	(void)fd;
 	(void)reply;
 	if (!json_is_boolean(on))
-		return error_set(reterr, -EINVAL, "enforce: 'on' must be true or false");
+		return error_set(reterr, -EINVAL,
+				 "enforce: 'on' must be true or false");
 	endpoint->enforce = json_is_true(on);
 	for (struct endpoint_device *d = endpoint->devices; d; d = d->next)
 		sched_enforce(vdev_device_sched(d->device), endpoint->enforce,
@@ -296,7 +304,8 @@ static void listen_ready(struct loop_watch *watch)
 	endpoint->connection_fd = fd;
 	endpoint->connection++;
 	endpoint->connection_watch.ready = connection_ready;
-	if (loop_watch_add(endpoint->loop, &endpoint->connection_watch, fd) < 0) {
+	if (loop_watch_add(endpoint->loop, &endpoint->connection_watch, fd) <
+	    0) {
 		close(fd);
 		endpoint->connection_fd = -1;
 	}
@@ -311,7 +320,8 @@ int endpoint_control_start(struct endpoint *endpoint, struct error *reterr)
 	result = loop_watch_add(endpoint->loop, &endpoint->listen_watch,
 				endpoint->listen_fd);
 	if (result < 0)
-		return error_set(reterr, result, "can't watch the control socket");
+		return error_set(reterr, result,
+				 "can't watch the control socket");
 	return 0;
 }
 

@@ -46,8 +46,8 @@ static void cost_from_curve(const struct capacity_curve *curve,
 	if (curve->bytes_per_s) {
 		large_ns = LARGE_KIB * 1024 * SECOND_NS / curve->bytes_per_s;
 		if (large_ns > small_ns)
-			per_kib_ns = (large_ns - small_ns) /
-				     (LARGE_KIB - SMALL_KIB);
+			per_kib_ns =
+				(large_ns - small_ns) / (LARGE_KIB - SMALL_KIB);
 	}
 	if (SMALL_KIB * per_kib_ns >= small_ns)
 		per_kib_ns = small_ns / (2 * SMALL_KIB);
@@ -115,7 +115,8 @@ static int read_model(const json_t *json, struct block_model *ret_model,
 	if (result == 0)
 		result = field_u64(json, "sigma_milli", 3000, &sigma, reterr);
 	if (result == 0)
-		result = field_u64(json, "seed", INT64_MAX, &model.seed, reterr);
+		result =
+			field_u64(json, "seed", INT64_MAX, &model.seed, reterr);
 	if (result == 0)
 		result = field_u64(json, "error_ppm", 1000000, &errors, reterr);
 	if (result == 0)
@@ -180,16 +181,18 @@ static int keep_memory(const struct block_config *config, int *ret_fd)
 	return *ret_fd < 0 ? -errno : 0;
 }
 
-static int device_open(struct endpoint *endpoint, struct endpoint_device *device,
+static int device_open(struct endpoint *endpoint,
+		       struct endpoint_device *device,
 		       struct block_config *config,
-		       const struct capacity *capacity, uint64_t slot,
-		       int *fd, struct error *reterr)
+		       const struct capacity *capacity, uint64_t slot, int *fd,
+		       struct error *reterr)
 {
 	struct sched_config sched;
 	int result = keep_memory(config, &device->memory_fd);
 
 	if (result < 0)
-		return error_set(reterr, result, "no descriptor left for device %s",
+		return error_set(reterr, result,
+				 "no descriptor left for device %s",
 				 device->name);
 	result = block_open(config, endpoint->loop, &device->block, reterr);
 	if (result < 0)
@@ -219,7 +222,8 @@ int endpoint_device_add(struct endpoint *endpoint, json_t *request, int *fd,
 	int result = field_name(request, "name", &name, reterr);
 
 	if (result == 0)
-		result = read_config(request, &config, &capacity, &slot, reterr);
+		result =
+			read_config(request, &config, &capacity, &slot, reterr);
 	if (result < 0)
 		return result;
 	device = endpoint_find_device(endpoint, name);
@@ -230,14 +234,15 @@ int endpoint_device_add(struct endpoint *endpoint, json_t *request, int *fd,
 
 	device = calloc(1, sizeof(*device));
 	if (!device)
-		return error_set(reterr, -ENOMEM, "no memory for device %s", name);
+		return error_set(reterr, -ENOMEM, "no memory for device %s",
+				 name);
 	device->endpoint = endpoint;
 	device->memory_fd = -1;
 	device->told_shortage = 1000;
 	device->said = field_said(request);
 	device->name = strdup(name);
-	result = device->name ? device_open(endpoint, device, &config, &capacity,
-					    slot, fd, reterr) :
+	result = device->name ? device_open(endpoint, device, &config,
+					    &capacity, slot, fd, reterr) :
 				error_set(reterr, -ENOMEM, "no memory");
 	if (result < 0) {
 		device_free(device);
@@ -248,13 +253,15 @@ int endpoint_device_add(struct endpoint *endpoint, json_t *request, int *fd,
 	device->next = endpoint->devices;
 	endpoint->devices = device;
 out:
-	json_object_set_new(reply, "size_bytes",
+	json_object_set_new(
+		reply, "size_bytes",
 		json_integer((json_int_t)device->block->size_bytes));
 	return 0;
 }
 
 static int find_device(struct endpoint *endpoint, const json_t *request,
-		       struct endpoint_device **ret_device, struct error *reterr)
+		       struct endpoint_device **ret_device,
+		       struct error *reterr)
 {
 	const char *name;
 	int result = field_name(request, "name", &name, reterr);

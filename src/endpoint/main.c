@@ -77,7 +77,8 @@ static int parse_arguments(int argc, char **argv, struct arguments *ret_args)
 			args.name = optarg;
 			continue;
 		case 'c':
-			if (parse_number(optarg, -1, CPU_SETSIZE - 1, &value) < 0)
+			if (parse_number(optarg, -1, CPU_SETSIZE - 1, &value) <
+			    0)
 				return -EINVAL;
 			args.cpu = (int)value;
 			continue;
@@ -111,14 +112,16 @@ static int map_stats(struct endpoint *endpoint, struct error *reterr)
 
 	if (fstat(CTL_STATS_FD, &status) < 0 ||
 	    (size_t)status.st_size != sizeof(*stats))
-		return error_set(reterr, -EINVAL,
-				 "descriptor %d is not a statistics segment of this version; penstock-endpoint is started by penstockd only",
-				 CTL_STATS_FD);
+		return error_set(
+			reterr, -EINVAL,
+			"descriptor %d is not a statistics segment of this version; penstock-endpoint is started by penstockd only",
+			CTL_STATS_FD);
 	stats = mmap(NULL, sizeof(*stats), PROT_READ | PROT_WRITE, MAP_SHARED,
 		     CTL_STATS_FD, 0);
 	if (stats == MAP_FAILED)
 		return error_set(reterr, -errno, "statistics segment: %m");
-	if (stats->magic != STATS_MAGIC || stats->size_bytes != sizeof(*stats)) {
+	if (stats->magic != STATS_MAGIC ||
+	    stats->size_bytes != sizeof(*stats)) {
 		munmap(stats, sizeof(*stats));
 		return error_set(reterr, -EINVAL,
 				 "statistics segment of another version");
@@ -135,8 +138,10 @@ static void prefer(const struct arguments *args)
 {
 	const struct sched_param first = {.sched_priority = 1};
 	const struct attributes ordinary = {
-		.size = sizeof(ordinary), .policy = SCHED_OTHER,
-		.nice = args->nice, .runtime = SLICE_NS,
+		.size = sizeof(ordinary),
+		.policy = SCHED_OTHER,
+		.nice = args->nice,
+		.runtime = SLICE_NS,
 	};
 
 	if (args->realtime && sched_setscheduler(0, SCHED_FIFO, &first) == 0)
@@ -160,7 +165,8 @@ static int place(const struct arguments *args, struct error *reterr)
 		CPU_SET((size_t)args->cpu, &cpus);
 		if (sched_setaffinity(0, sizeof(cpus), &cpus) < 0)
 			return error_set(reterr, -errno,
-					 "CPU %d: %m; is it online?", args->cpu);
+					 "CPU %d: %m; is it online?",
+					 args->cpu);
 	}
 	prefer(args);
 	return 0;
@@ -172,10 +178,12 @@ static int check_listener(struct error *reterr)
 	socklen_t length = sizeof(listening);
 
 	if (getsockopt(CTL_LISTEN_FD, SOL_SOCKET, SO_ACCEPTCONN, &listening,
-		       &length) < 0 || !listening)
-		return error_set(reterr, -EINVAL,
-				 "descriptor %d is not a listening socket; penstock-endpoint is started by penstockd only",
-				 CTL_LISTEN_FD);
+		       &length) < 0 ||
+	    !listening)
+		return error_set(
+			reterr, -EINVAL,
+			"descriptor %d is not a listening socket; penstock-endpoint is started by penstockd only",
+			CTL_LISTEN_FD);
 	return 0;
 }
 
@@ -222,13 +230,15 @@ err_after_loop:
 
 int main(int argc, char **argv)
 {
-	struct endpoint endpoint = {.listen_fd = CTL_LISTEN_FD, .enforce = true};
+	struct endpoint endpoint = {.listen_fd = CTL_LISTEN_FD,
+				    .enforce = true};
 	struct arguments args;
 	struct error error = {0};
 	int result = parse_arguments(argc, argv, &args);
 
 	if (result < 0) {
-		fprintf(stderr, "usage: penstock-endpoint --name NAME [--cpu N] [--nice N] [--realtime] [--spin-ns N] (started by penstockd)\n");
+		fprintf(stderr,
+			"usage: penstock-endpoint --name NAME [--cpu N] [--nice N] [--realtime] [--spin-ns N] (started by penstockd)\n");
 		return 2;
 	}
 	memcpy(endpoint.name, args.name, strlen(args.name) + 1);

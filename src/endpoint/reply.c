@@ -42,10 +42,10 @@ void endpoint_reply(struct endpoint *endpoint, json_int_t id, json_t *reply)
 void endpoint_reply_error(struct endpoint *endpoint, json_int_t id, int result,
 			  const struct error *error)
 {
-	json_t *reply = json_pack("{s:I, s:s, s:i}", "id", id, "error",
-				  error->text[0] ? error->text :
-						   strerror(-result),
-				  "errno", -result);
+	json_t *reply =
+		json_pack("{s:I, s:s, s:i}", "id", id, "error",
+			  error->text[0] ? error->text : strerror(-result),
+			  "errno", -result);
 
 	endpoint_send(endpoint, reply, -1);
 	json_decref(reply);

@@ -115,8 +115,10 @@ int endpoint_vdev_add(struct endpoint *endpoint, json_t *request, int *fd,
 		return result;
 	vdev = find_vdev(endpoint, config.name);
 	if (vdev)
-		return field_same_request(vdev->said, request) ? 0 :
-			error_set(reterr, -EEXIST, "vdev %s exists", config.name);
+		return field_same_request(vdev->said, request) ?
+			0 :
+			error_set(reterr, -EEXIST, "vdev %s exists",
+				  config.name);
 	vdev = calloc(1, sizeof(*vdev));
 	if (!vdev)
 		return error_set(reterr, -ENOMEM, "no memory for vdev %s",
@@ -148,14 +150,15 @@ int endpoint_vdev_resize(struct endpoint *endpoint, json_t *request, int *fd,
 	(void)fd;
 	(void)reply;
 	if (result == 0)
-		result = field_u64(request, "size_bytes", INT64_MAX, &size_bytes,
-				   reterr);
+		result = field_u64(request, "size_bytes", INT64_MAX,
+				   &size_bytes, reterr);
 	if (result < 0)
 		return result;
 	result = vdev_resize(vdev->vdev, size_bytes);
 	if (result < 0)
-		return error_set(reterr, result, "vdev %s can't get this size: %s",
-				 vdev->name, strerror(-result));
+		return error_set(reterr, result,
+				 "vdev %s can't get this size: %s", vdev->name,
+				 strerror(-result));
 	json_object_set_new(vdev->said, "size_bytes",
 			    json_integer((json_int_t)size_bytes));
 	return 0;
@@ -194,7 +197,8 @@ int endpoint_vdev_remove(struct endpoint *endpoint, json_t *request, int *fd,
 	if (result < 0)
 		return result;
 	if (vdev->fronts || vdev->processes || vdev_destroy(vdev->vdev) < 0)
-		return error_set(reterr, -EBUSY, "vdev %s is in use", vdev->name);
+		return error_set(reterr, -EBUSY, "vdev %s is in use",
+				 vdev->name);
 	while (*link != vdev)
 		link = &(*link)->next;
 	*link = vdev->next;
@@ -253,14 +257,16 @@ int endpoint_process_add(struct endpoint *endpoint, json_t *request, int *fd,
 		return result;
 	process = find_process(endpoint, config.pasid);
 	if (process)
-		return field_same_request(process->said, request) ? 0 :
+		return field_same_request(process->said, request) ?
+			0 :
 			error_set(reterr, -EEXIST, "process %u exists",
 				  config.pasid);
 	process = calloc(1, sizeof(*process));
 	if (!process)
 		return error_set(reterr, -ENOMEM, "no memory for process %u",
 				 config.pasid);
-	result = vdev_process_add(vdev->vdev, &config, &process->process, reterr);
+	result = vdev_process_add(vdev->vdev, &config, &process->process,
+				  reterr);
 	if (result < 0) {
 		free(process);
 		return result;
@@ -290,7 +296,8 @@ int endpoint_process_update(struct endpoint *endpoint, json_t *request, int *fd,
 		return result;
 	process = find_process(endpoint, config.pasid);
 	if (!process)
-		return error_set(reterr, -ENOENT, "no process %u", config.pasid);
+		return error_set(reterr, -ENOENT, "no process %u",
+				 config.pasid);
 	result = vdev_process_update(process->process, &config, reterr);
 	if (result < 0)
 		return result;
@@ -319,9 +326,10 @@ int endpoint_process_remove(struct endpoint *endpoint, json_t *request, int *fd,
 	if (!process)
 		return 0;
 	if (process->has_front)
-		return error_set(reterr, -EBUSY,
-				 "process %u has a socket of its own: unlisten first",
-				 process->pasid);
+		return error_set(
+			reterr, -EBUSY,
+			"process %u has a socket of its own: unlisten first",
+			process->pasid);
 	while (*link != process)
 		link = &(*link)->next;
 	*link = process->next;
@@ -337,8 +345,9 @@ struct endpoint_front *endpoint_find_front(struct endpoint *endpoint,
 {
 	struct endpoint_front *f = endpoint->fronts;
 
-	while (f && (!vdev || strcmp(f->vdev->name, vdev) ||
-		     (f->process ? f->process->pasid : 0) != pasid))
+	while (f &&
+	       (!vdev || strcmp(f->vdev->name, vdev) ||
+		(f->process ? f->process->pasid : 0) != pasid))
 		f = f->next;
 	return f;
 }
@@ -352,7 +361,8 @@ static int read_front(struct endpoint *endpoint, const json_t *request,
 	int result = named_vdev(endpoint, request, "vdev", ret_vdev, reterr);
 
 	if (result == 0)
-		result = field_u64(request, "pasid", UINT32_MAX, &pasid, reterr);
+		result =
+			field_u64(request, "pasid", UINT32_MAX, &pasid, reterr);
 	if (result < 0)
 		return result;
 	*ret_process = pasid ? find_process(endpoint, pasid) : NULL;
@@ -396,13 +406,15 @@ int endpoint_listen(struct endpoint *endpoint, json_t *request, int *fd,
 	f = endpoint_find_front(endpoint, vdev->name,
 				process ? process->pasid : 0);
 	if (f && f->draining)
-		return error_set(reterr, -EBUSY,
-				 "vdev %s: the way in is being drained: ask again",
-				 vdev->name);
+		return error_set(
+			reterr, -EBUSY,
+			"vdev %s: the way in is being drained: ask again",
+			vdev->name);
 	if (f)
 		return 0;
 	if (*fd < 0)
-		return error_set(reterr, -EINVAL, "no listening socket came along");
+		return error_set(reterr, -EINVAL,
+				 "no listening socket came along");
 	f = calloc(1, sizeof(*f));
 	if (!f)
 		return error_set(reterr, -ENOMEM, "no memory for a front");
@@ -453,7 +465,8 @@ static void front_drained(void *arg)
 	if (later.connection)
 		endpoint_answer(endpoint, &later, 0, NULL, NULL);
 	if (endpoint->draining && !endpoint->fronts) {
-		endpoint_answer(endpoint, &endpoint->drain_answer, 0, NULL, NULL);
+		endpoint_answer(endpoint, &endpoint->drain_answer, 0, NULL,
+				NULL);
 		loop_stop(endpoint->loop);
 	}
 }

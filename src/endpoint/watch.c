@@ -14,7 +14,8 @@
 
 static void tell_session(struct endpoint_front *f)
 {
-	endpoint_tell(f->endpoint,
+	endpoint_tell(
+		f->endpoint,
 		json_pack("{s:s, s:s, s:I, s:i, s:b}", "event", "session",
 			  "vdev", f->vdev->name, "pasid",
 			  (json_int_t)(f->process ? f->process->pasid : 0),
@@ -46,14 +47,15 @@ static void watch_stall(struct endpoint_device *d, uint64_t now_ns)
 		d->stalled_since_ns = now_ns;
 	}
 	stalled_ns = now_ns - d->stalled_since_ns;
-	stats_set(&d->stats->stalled_ns, stalled_ns >= STALL_NS ? stalled_ns : 0);
+	stats_set(&d->stats->stalled_ns,
+		  stalled_ns >= STALL_NS ? stalled_ns : 0);
 	if (d->told_stall == (stalled_ns >= STALL_NS))
 		return;
 	d->told_stall = !d->told_stall;
 	endpoint_tell(d->endpoint,
-		json_pack("{s:s, s:s, s:I}", "event", "stall", "device",
-			  d->name, "ns",
-			  (json_int_t)(d->told_stall ? stalled_ns : 0)));
+		      json_pack("{s:s, s:s, s:I}", "event", "stall", "device",
+				d->name, "ns",
+				(json_int_t)(d->told_stall ? stalled_ns : 0)));
 }
 
 static void watch_device(struct endpoint_device *d, uint64_t now_ns)
@@ -63,7 +65,8 @@ static void watch_device(struct endpoint_device *d, uint64_t now_ns)
 	vdev_device_report(d->device);
 	errors = stats_get(&d->stats->errors);
 	if (errors != d->told_errors) {
-		endpoint_tell(d->endpoint,
+		endpoint_tell(
+			d->endpoint,
 			json_pack("{s:s, s:s, s:I, s:I}", "event",
 				  "device-error", "device", d->name, "errno",
 				  (json_int_t)vdev_device_last_error(d->device),
@@ -76,9 +79,9 @@ static void watch_device(struct endpoint_device *d, uint64_t now_ns)
 	 * shared statistics tell. */
 	if ((shortage < 1000) != (d->told_shortage < 1000)) {
 		endpoint_tell(d->endpoint,
-			json_pack("{s:s, s:s, s:I}", "event", "shortage",
-				  "device", d->name, "factor_milli",
-				  (json_int_t)shortage));
+			      json_pack("{s:s, s:s, s:I}", "event", "shortage",
+					"device", d->name, "factor_milli",
+					(json_int_t)shortage));
 		d->told_shortage = shortage;
 	}
 	watch_stall(d, now_ns);
@@ -86,8 +89,7 @@ static void watch_device(struct endpoint_device *d, uint64_t now_ns)
 
 static void tick(struct loop_timer *timer, uint64_t now_ns)
 {
-	struct endpoint *endpoint =
-		container_of(timer, struct endpoint, tick);
+	struct endpoint *endpoint = container_of(timer, struct endpoint, tick);
 	struct stats_segment *stats = endpoint->stats;
 	struct loop_times times;
 

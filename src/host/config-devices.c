@@ -240,9 +240,10 @@ static int read_device(struct reader *reader, yaml_node_t *node, void *element)
 		device->model.stall_ns || device->model.seed;
 	if (has_model && strcmp(device->kind, "nullio") &&
 	    (strcmp(device->kind, "memory") || !device->model.servers))
-		return reader_fail(reader, line,
-				   "device '%s': only nullio has a model, and memory one with a latency",
-				   device->name);
+		return reader_fail(
+			reader, line,
+			"device '%s': only nullio has a model, and memory one with a latency",
+			device->name);
 	if (!device->served)
 		return reader_note(reader, line, "device '%s': kind '%s'",
 				   device->name, device->kind);

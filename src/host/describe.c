@@ -346,9 +346,9 @@ static json_t *describe_process(const struct reg_process *process)
 		process->vdev->name, "state", process_state(process), "sla",
 		promise_sla_json(&process->sla), "limit",
 		describe_limit(&process->limits), "weight",
-		(int)(process->weight ? process->weight : 1),
-		"session", process->is_session, "best_effort",
-		process->is_best_effort, "origin",
+		(int)(process->weight ? process->weight : 1), "session",
+		process->is_session, "best_effort", process->is_best_effort,
+		"origin",
 		process->is_runtime || process->is_changed ? "runtime" :
 							     "file");
 

@@ -193,8 +193,9 @@ static int load_file_vdev(struct registry *registry, const json_t *records,
 	vdev->queues = entry->queues;
 	vdev->read_only = entry->read_only;
 	vdev->limits = entry->limits;
-	if (record && ctl_to_sched_limits(json_object_get(record, "limits"),
-					  &vdev->limits) < 0)
+	if (record &&
+	    ctl_to_sched_limits(json_object_get(record, "limits"),
+				&vdev->limits) < 0)
 		return -EUCLEAN;
 	if (entry->vhost_user) {
 		vdev->vhost_user = strdup(entry->vhost_user);

@@ -133,10 +133,11 @@ static int ring_setup(struct io_uring *ring, unsigned int entries)
 static int restrict_ring(struct io_uring *ring)
 {
 	static const uint8_t ops[] = {
-		IORING_OP_NOP, IORING_OP_POLL_ADD, IORING_OP_POLL_REMOVE,
-		IORING_OP_READ, IORING_OP_READV, IORING_OP_WRITE,
-		IORING_OP_WRITEV, IORING_OP_FSYNC, IORING_OP_FALLOCATE,
-		IORING_OP_ASYNC_CANCEL,
+		IORING_OP_NOP,	       IORING_OP_POLL_ADD,
+		IORING_OP_POLL_REMOVE, IORING_OP_READ,
+		IORING_OP_READV,       IORING_OP_WRITE,
+		IORING_OP_WRITEV,      IORING_OP_FSYNC,
+		IORING_OP_FALLOCATE,   IORING_OP_ASYNC_CANCEL,
 	};
 	enum { OPS = sizeof(ops) / sizeof(ops[0]) };
 	struct io_uring_restriction rules[OPS + 3] = {};

@@ -2,9 +2,9 @@
 /* charge.c - see charge.h */
 #include "sched/charge.h"
 
-static void charge_set(struct meter *meters, uint32_t mask,
-		       uint32_t bytes_mask, uint32_t bytes, uint64_t burst_ns,
-		       uint64_t now_ns, bool waited)
+static void charge_set(struct meter *meters, uint32_t mask, uint32_t bytes_mask,
+		       uint32_t bytes, uint64_t burst_ns, uint64_t now_ns,
+		       bool waited)
 {
 	const uint64_t late_ns = late_allowed_ns(burst_ns);
 	const uint64_t floor_ns = waited ? before_ns(now_ns, late_ns) : now_ns;

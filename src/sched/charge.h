@@ -26,8 +26,8 @@ static inline void charge_plain_limit(struct sched_client *client,
 	struct meter *limit = &client->limit;
 	const uint64_t late_ns = late_allowed_ns(client->burst_ns);
 	const uint64_t floor_ns = waited ? now_ns - late_ns : now_ns;
-	const uint64_t base_ns = limit->tag_ns + late_ns < now_ns ?
-		floor_ns : limit->tag_ns;
+	const uint64_t base_ns =
+		limit->tag_ns + late_ns < now_ns ? floor_ns : limit->tag_ns;
 
 	meter_charge_one(limit, base_ns);
 }
@@ -38,8 +38,9 @@ static inline void charge_plain_reservation(struct sched_client *client,
 {
 	struct meter *reservation = &client->reservation;
 
-	meter_charge_one(reservation, reservation->tag_ns > floor_ns ?
-					      reservation->tag_ns : floor_ns);
+	meter_charge_one(reservation,
+			 reservation->tag_ns > floor_ns ? reservation->tag_ns :
+							  floor_ns);
 }
 
 /* 'now_ns' less 'ns', but not below 0. */

@@ -20,7 +20,7 @@
 #define METER_RESERVATION	0x100U	/* in meter.axis */
 
 static const char *const axis_names[SCHED_AXES] = {
-	"read iops", "write iops", "iops",
+	"read iops",	  "write iops",	     "iops",
 	"read bandwidth", "write bandwidth", "bandwidth",
 };
 
@@ -80,7 +80,7 @@ static uint64_t carry_limit(const struct builder *builder,
 static void build_meter(struct builder *builder, uint32_t axis, bool reserved,
 			uint64_t rate_per_s)
 {
-	static const uint32_t directions[SCHED_AXES] = { 1, 2, 3, 1, 2, 3 };
+	static const uint32_t directions[SCHED_AXES] = {1, 2, 3, 1, 2, 3};
 	const uint32_t i = builder->count;
 	const uint32_t full_axis = reserved ? axis | METER_RESERVATION : axis;
 	struct meter *meter = &builder->meters[i];
@@ -134,11 +134,10 @@ static int check_burst(uint64_t burst_ns, struct error *reterr)
 	return 0;
 }
 
-static int check_params(const struct sched_params *params,
-			struct error *reterr)
+static int check_params(const struct sched_params *params, struct error *reterr)
 {
-	int result = check_rates(params->reservation_per_s, "reservation",
-				 reterr);
+	int result =
+		check_rates(params->reservation_per_s, "reservation", reterr);
 
 	if (result == 0)
 		result = check_rates(params->limit_per_s, "limit", reterr);
@@ -164,10 +163,12 @@ static uint32_t bound_ns(const struct builder *builder, unsigned int direction,
 	for (uint32_t mask = builder->reservations[direction]; mask;
 	     mask &= mask - 1) {
 		const uint32_t i = (uint32_t)__builtin_ctz(mask);
-		const uint32_t units = meter_units(builder->bytes_mask, i, 4096);
+		const uint32_t units =
+			meter_units(builder->bytes_mask, i, 4096);
 		const uint64_t period_ns =
 			(uint64_t)((unsigned __int128)units *
-					   builder->meters[i].slope >> 32);
+					   builder->meters[i].slope >>
+				   32);
 
 		bound = period_ns < bound ? period_ns : bound;
 	}
@@ -193,8 +194,8 @@ static void meters_home(struct sched_client *client, bool plain)
 {
 	const struct client_rest *rest = client_rest(client);
 
-	client->limit = (struct meter){ 0 };
-	client->reservation = (struct meter){ .tag_ns = UINT64_MAX };
+	client->limit = (struct meter){0};
+	client->reservation = (struct meter){.tag_ns = UINT64_MAX};
 	if (!plain)
 		return;
 	for (uint32_t i = 0; i < rest->meter_count; i++) {
@@ -227,8 +228,8 @@ static void apply_params(struct sched_client *client,
 	struct sched *sched = client_sched(client);
 	struct client_rest *rest = client_rest(client);
 	const struct sched_params params = *given;
-	const uint32_t weight = params.weight ? params.weight :
-						SCHED_WEIGHT_DEFAULT;
+	const uint32_t weight =
+		params.weight ? params.weight : SCHED_WEIGHT_DEFAULT;
 	struct builder builder = {
 		.old = rest->meters,
 		.old_count = rest->meter_count,
@@ -267,8 +268,8 @@ static void apply_params(struct sched_client *client,
 		for (struct sched_request *r = client->lanes[d].head; r;
 		     r = r->next)
 			rest->queued_bytes += r->bytes;
-		client->bound_ns[d] = bound_ns(&builder, d,
-					       params.latency_ns[d]);
+		client->bound_ns[d] =
+			bound_ns(&builder, d, params.latency_ns[d]);
 		window_promise(sched, client->index, d, params.latency_ns[d]);
 	}
 }
@@ -294,8 +295,8 @@ static void slot_give_back(struct sched *sched, struct sched_client *client)
 }
 
 /* A free slot, from a new chunk if need be. */
-static struct sched_client *slot_take(struct sched *sched,
-				      struct error *reterr, int *reterr_code)
+static struct sched_client *slot_take(struct sched *sched, struct error *reterr,
+				      int *reterr_code)
 {
 	const uint32_t index = sched->clients_made;
 	struct chunk **chunk;
@@ -422,7 +423,7 @@ struct sched_request *sched_client_drain(struct sched_client *client)
 	lane_remove_both(sched, client);
 	for (unsigned int d = 0; d < 2; d++) {
 		heads[d] = client->lanes[d].head;
-		client->lanes[d] = (struct lane){ 0 };
+		client->lanes[d] = (struct lane){0};
 	}
 	while (heads[0] || heads[1]) {
 		const unsigned int d = !heads[0] ||
@@ -459,8 +460,7 @@ void sched_client_destroy(struct sched_client *client)
 	sched->clients--;
 }
 
-static int check_limits(const struct sched_limits *limits,
-			struct error *reterr)
+static int check_limits(const struct sched_limits *limits, struct error *reterr)
 {
 	const int result = check_rates(limits->limit_per_s, "limit", reterr);
 

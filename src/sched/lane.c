@@ -116,12 +116,13 @@ static uint64_t due_key(struct sched *sched, const struct sched_client *client,
 		const uint64_t home = *home_vtime(sched, client);
 
 		return (client->vtime > home ? client->vtime : home) +
-		       (client->flags & CLIENT_GROUPED ?
-				client_rest(client)->group->offset : 0);
+			(client->flags & CLIENT_GROUPED ?
+				 client_rest(client)->group->offset :
+				 0);
 	}
 	due_ns += sched->behind_ns;
 	return (due_ns > arrival_ns ? due_ns : arrival_ns) +
-	       client->bound_ns[direction];
+		client->bound_ns[direction];
 }
 
 static void place_spare(struct sched *sched, struct sched_client *client,
@@ -207,8 +208,8 @@ void lane_place(struct sched *sched, struct sched_client *client,
 {
 	place(sched, client, direction, saved_ns, now_ns);
 	if (lane_parent(sched, client, direction))
-		lane_refresh_group(sched, client_rest(client)->group,
-				   direction, now_ns);
+		lane_refresh_group(sched, client_rest(client)->group, direction,
+				   now_ns);
 }
 
 /* With many clients nearly all time goes into waiting for their memory.  So
@@ -218,8 +219,7 @@ void lane_place(struct sched *sched, struct sched_client *client,
 #define PREFETCH_AHEAD		6U
 #define PREFETCH_MAX		32U
 
-static void prefetch_clients(const struct sched *sched,
-			     const struct heap *near)
+static void prefetch_clients(const struct sched *sched, const struct heap *near)
 {
 	for (uint32_t i = 0; i < near->count && i < PREFETCH_MAX; i++) {
 		const uint32_t id = heap_at(near, i)->id;
@@ -241,8 +241,8 @@ static void prefetch_requests(const struct sched *sched,
 		const uint32_t id = heap_at(heap, i)->id;
 
 		if (id < GROUP_IDS)
-			__builtin_prefetch(client_at(sched, id >> 1)
-						   ->lanes[id & 1].head);
+			__builtin_prefetch(
+				client_at(sched, id >> 1)->lanes[id & 1].head);
 	}
 }
 
@@ -412,15 +412,16 @@ static bool still_holds(struct sched *sched, struct sched_client *client,
 			unsigned int direction, uint64_t key, uint64_t now_ns)
 {
 	const bool due = client->state[direction] == LANE_DUE;
-	const bool by_vtime = !due || (sched->shortage.by_weight &&
-				       !(client->flags & CLIENT_GROUPED));
+	const bool by_vtime = !due ||
+		(sched->shortage.by_weight &&
+		 !(client->flags & CLIENT_GROUPED));
 	const uint64_t limit_ns = client_limit_ns(client, direction);
 
 	if (!sched->enforcing)
 		return true;
 	if (limit_ns <= now_ns && !(by_vtime && key < client->vtime) &&
-	    !(due && client_due_ns(client, direction) >
-			     sched_clock_ns(sched, now_ns)))
+	    !(due &&
+	      client_due_ns(client, direction) > sched_clock_ns(sched, now_ns)))
 		return true;
 	unplace(sched, client, direction);
 	if (limit_ns > now_ns)
@@ -428,8 +429,8 @@ static bool still_holds(struct sched *sched, struct sched_client *client,
 	else
 		place(sched, client, direction, DEBT_NS, now_ns);
 	if (lane_parent(sched, client, direction))
-		lane_refresh_group(sched, client_rest(client)->group,
-				   direction, now_ns);
+		lane_refresh_group(sched, client_rest(client)->group, direction,
+				   now_ns);
 	return false;
 }
 
@@ -442,8 +443,8 @@ static void charge_vtime(struct sched *sched, struct sched_client *client,
 	if (!due || sched->shortage.by_weight) {
 		*home = vtime;
 		if (home != &sched->vtime) {
-			const uint64_t root = vtime +
-				client_rest(client)->group->offset;
+			const uint64_t root =
+				vtime + client_rest(client)->group->offset;
 
 			if (root > sched->vtime)
 				sched->vtime = root;
@@ -452,7 +453,8 @@ static void charge_vtime(struct sched *sched, struct sched_client *client,
 	vtime += cost_ns * client->inverse_weight >> 12;
 	if (due) {
 		const uint64_t most = *home +
-			((AHEAD_MAX_NS + cost_ns) * client->inverse_weight >> 12);
+			((AHEAD_MAX_NS + cost_ns) * client->inverse_weight >>
+			 12);
 
 		vtime = vtime < most ? vtime : most;
 	}
@@ -569,7 +571,8 @@ static void reorder(struct sched *sched, struct heap *heap)
 			const uint32_t slot = id - GROUP_IDS;
 
 			key = heap_key(&sched->group_table[slot >> 1]
-						->lanes[slot & 1].due);
+						->lanes[slot & 1]
+						.due);
 		} else {
 			struct sched_client *client = client_at(sched, id >> 1);
 
@@ -585,6 +588,7 @@ void lane_reorder_due(struct sched *sched)
 	for (uint32_t i = 0; i < SCHED_GROUPS_MAX; i++)
 		if (sched->group_table[i])
 			for (unsigned int d = 0; d < 2; d++)
-				reorder(sched, &sched->group_table[i]->lanes[d].due);
+				reorder(sched,
+					&sched->group_table[i]->lanes[d].due);
 	reorder(sched, &sched->due);
 }

@@ -27,8 +27,8 @@ struct meter {
 
 static inline uint64_t meter_slope(uint64_t rate_per_s)
 {
-	const unsigned __int128 second =
-		(unsigned __int128)UINT64_C(1000000000) << 32;
+	const unsigned __int128 second = (unsigned __int128)UINT64_C(1000000000)
+		<< 32;
 
 	return (uint64_t)((second + rate_per_s - 1) / rate_per_s);
 }
@@ -65,8 +65,7 @@ static inline uint64_t meter_latest(const struct meter *meters, uint32_t mask)
 	uint64_t latest_ns = 0;
 
 	for (; mask; mask &= mask - 1) {
-		const uint64_t tag_ns =
-			meters[__builtin_ctz(mask)].tag_ns;
+		const uint64_t tag_ns = meters[__builtin_ctz(mask)].tag_ns;
 
 		latest_ns = tag_ns > latest_ns ? tag_ns : latest_ns;
 	}
@@ -74,14 +73,12 @@ static inline uint64_t meter_latest(const struct meter *meters, uint32_t mask)
 }
 
 /* The earliest tag of a set; UINT64_MAX: the set is empty. */
-static inline uint64_t meter_earliest(const struct meter *meters,
-				      uint32_t mask)
+static inline uint64_t meter_earliest(const struct meter *meters, uint32_t mask)
 {
 	uint64_t earliest_ns = UINT64_MAX;
 
 	for (; mask; mask &= mask - 1) {
-		const uint64_t tag_ns =
-			meters[__builtin_ctz(mask)].tag_ns;
+		const uint64_t tag_ns = meters[__builtin_ctz(mask)].tag_ns;
 
 		earliest_ns = tag_ns < earliest_ns ? tag_ns : earliest_ns;
 	}
@@ -106,16 +103,16 @@ static inline void meter_charge_limit(struct meter *meter, uint32_t units,
 				      uint64_t now_ns, uint64_t late_ns,
 				      uint64_t floor_ns)
 {
-	const uint64_t base_ns = meter->tag_ns + late_ns < now_ns ?
-		floor_ns : meter->tag_ns;
+	const uint64_t base_ns =
+		meter->tag_ns + late_ns < now_ns ? floor_ns : meter->tag_ns;
 
 	meter_charge(meter, base_ns, units);
 }
 
 /* Charge to a reservation.  If it was not due it gets no credit beyond this
  * very request. */
-static inline void meter_charge_reservation(struct meter *meter,
-					    uint32_t units, uint64_t clock_ns,
+static inline void meter_charge_reservation(struct meter *meter, uint32_t units,
+					    uint64_t clock_ns,
 					    uint64_t floor_ns)
 {
 	const uint64_t old_ns = meter->tag_ns;

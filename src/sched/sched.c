@@ -86,26 +86,26 @@
 #define TIMER_SHIFT	10U	/* 1 us */
 #define VTIME_SHIFT	12U
 
-static int check_config(const struct sched_config *config,
-			struct error *reterr)
+static int check_config(const struct sched_config *config, struct error *reterr)
 {
 	for (unsigned int d = 0; d < 2; d++)
 		if (config->cost.request_ns[d] > COST_FIGURE_MAX ||
 		    config->cost.per_kib_ns[d] > COST_FIGURE_MAX)
 			return error_set(reterr, -EINVAL,
 					 "cost of a request is beyond %" PRIu64
-					 " ns", COST_FIGURE_MAX);
+					 " ns",
+					 COST_FIGURE_MAX);
 	if (!config->immediate &&
 	    (config->window_min == 0 ||
 	     config->window_max < config->window_min))
-		return error_set(reterr, -EINVAL,
-				 "window of %u to %u requests: give a least of 1 and a greatest not below it",
-				 config->window_min, config->window_max);
+		return error_set(
+			reterr, -EINVAL,
+			"window of %u to %u requests: give a least of 1 and a greatest not below it",
+			config->window_min, config->window_max);
 	return 0;
 }
 
-static void apply_config(struct sched *sched,
-			 const struct sched_config *config)
+static void apply_config(struct sched *sched, const struct sched_config *config)
 {
 	sched->config = *config;
 	sched->immediate = config->immediate;
@@ -129,7 +129,7 @@ int sched_create(const struct sched_config *config, struct sched **ret_sched,
 	sched = aligned_alloc(64, (sizeof(*sched) + 63) / 64 * 64);
 	if (!sched)
 		return error_set(reterr, -ENOMEM, "no memory for a scheduler");
-	*sched = (struct sched){ .enforcing = true, .timers_ns = UINT64_MAX };
+	*sched = (struct sched){.enforcing = true, .timers_ns = UINT64_MAX};
 	sched->due.place = calloc(IDS, sizeof(uint32_t));
 	sched->group_places = calloc(IDS, sizeof(uint32_t));
 	if (!sched->due.place || !sched->group_places ||
@@ -223,9 +223,9 @@ static void enqueue(struct sched *sched, struct sched_client *client,
 
 /* Something is not as usual: timers have run out, others wait, the client is
  * not plain, or the request itself has to wait. */
-static __attribute__((noinline)) enum sched_verdict
-submit_slowly(struct sched *sched, struct sched_client *client,
-	      struct sched_request *request, uint64_t now_ns)
+static __attribute__((noinline)) enum sched_verdict submit_slowly(
+	struct sched *sched, struct sched_client *client,
+	struct sched_request *request, uint64_t now_ns)
 {
 	const unsigned int direction = request->direction;
 	const bool grouped = client->flags & CLIENT_GROUPED;
@@ -240,8 +240,8 @@ submit_slowly(struct sched *sched, struct sched_client *client,
 	if (!client->lanes[direction].head && !sched_has_ready(sched) &&
 	    sched->in_flight < sched->window &&
 	    client_limit_ns(client, direction) <= now_ns &&
-	    (!grouped || group_limit_ns(client_rest(client)->group,
-					direction) <= now_ns)) {
+	    (!grouped ||
+	     group_limit_ns(client_rest(client)->group, direction) <= now_ns)) {
 		charge_direct(sched, client, direction, request->bytes, now_ns);
 		sched->in_flight++;
 		sched_set_gate(sched);
@@ -349,14 +349,12 @@ uint64_t sched_client_ready_ns(const struct sched_client *client)
 		/* Requests of the other direction may not count here; if there
 		 * are any, be cautious. */
 		const bool alone = !client->lanes[!d].head;
-		const uint64_t requests = alone ? client->queued :
-						  client->lanes[d].head != NULL;
+		const uint64_t requests =
+			alone ? client->queued : client->lanes[d].head != NULL;
 		const uint64_t bytes = alone ? rest->queued_bytes : 0;
-		uint64_t lane_ns = meters_ready_ns(rest->meters,
-						   rest->limits[d],
-						   rest->bytes_mask,
-						   client->burst_ns, requests,
-						   bytes);
+		uint64_t lane_ns = meters_ready_ns(
+			rest->meters, rest->limits[d], rest->bytes_mask,
+			client->burst_ns, requests, bytes);
 
 		if (group) {
 			const uint64_t group_ns = meters_ready_ns(

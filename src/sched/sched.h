@@ -32,8 +32,12 @@ enum sched_direction { SCHED_READ, SCHED_WRITE };
 
 /* An axis is (direction, unit): what a rate can be promised or limited on. */
 enum sched_axis {
-	SCHED_READ_IOPS, SCHED_WRITE_IOPS, SCHED_TOTAL_IOPS,
-	SCHED_READ_BYTES, SCHED_WRITE_BYTES, SCHED_TOTAL_BYTES,
+	SCHED_READ_IOPS,
+	SCHED_WRITE_IOPS,
+	SCHED_TOTAL_IOPS,
+	SCHED_READ_BYTES,
+	SCHED_WRITE_BYTES,
+	SCHED_TOTAL_BYTES,
 	SCHED_AXES
 };
 

@@ -52,8 +52,7 @@ static bool is_short(const struct sched *sched, uint64_t elapsed_ns,
 		return shortage->held_ns > elapsed_ns / (RESERVE_MARGIN + 1) +
 			(beginning ? BEGIN_NS : 0);
 	case SCHED_SHORTAGE_WEIGHT:
-		return shortage->lost >
-			(shortage->served + shortage->lost) /
+		return shortage->lost > (shortage->served + shortage->lost) /
 				(RESERVE_MARGIN + 1) +
 			(beginning ? BEGIN_REQUESTS : 0);
 	}
@@ -73,8 +72,7 @@ static void begin(struct sched *sched, uint64_t now_ns)
 /* How many requests, in 1/1024, the meter that is furthest behind allows in
  * 'ns'. */
 static uint64_t requests_in(const struct sched_client *client,
-			    unsigned int direction, uint32_t bytes,
-			    uint64_t ns)
+			    unsigned int direction, uint32_t bytes, uint64_t ns)
 {
 	const struct meter *latest = &client->reservation;
 	uint32_t units = 1;
@@ -94,8 +92,9 @@ static uint64_t requests_in(const struct sched_client *client,
 			units = meter_units(rest->bytes_mask, i, bytes);
 		}
 	}
-	each_ns = latest ? (uint64_t)((unsigned __int128)latest->slope *
-				      units >> 32) : 0;
+	each_ns = latest ?
+		(uint64_t)((unsigned __int128)latest->slope * units >> 32) :
+		0;
 	if (ns > SCALE_MAX_NS)
 		ns = SCALE_MAX_NS;
 	return ns * 1024 / (each_ns > 0 ? each_ns : 1);
@@ -124,8 +123,8 @@ void shortage_check(struct sched *sched, const struct sched_client *client,
 		shortage->held_ns += excess_ns;
 		break;
 	case SCHED_SHORTAGE_WEIGHT:
-		shortage->lost += requests_in(client, direction, bytes,
-					      excess_ns);
+		shortage->lost +=
+			requests_in(client, direction, bytes, excess_ns);
 		break;
 	}
 	if (!shortage->active &&
@@ -143,7 +142,8 @@ static uint32_t factor_milli(const struct sched *sched, uint64_t elapsed_ns)
 
 	if (sched->config.shortage == SCHED_SHORTAGE_PROPORTIONAL) {
 		part = shortage->held_ns < elapsed_ns ?
-			elapsed_ns - shortage->held_ns : 0;
+			elapsed_ns - shortage->held_ns :
+			0;
 		whole = elapsed_ns;
 	}
 	if (whole == 0)
@@ -158,8 +158,10 @@ void shortage_round(struct sched *sched, uint64_t now_ns)
 	struct shortage *shortage = &sched->shortage;
 	const uint64_t elapsed_ns = now_ns - shortage->began_ns;
 
-	order_by_weight(sched, shortage->active && sched->config.shortage ==
-						   SCHED_SHORTAGE_WEIGHT);
+	order_by_weight(sched,
+			shortage->active &&
+				sched->config.shortage ==
+					SCHED_SHORTAGE_WEIGHT);
 	if (elapsed_ns < ROUND_NS)
 		return;
 	if (is_short(sched, elapsed_ns, false)) {

@@ -139,7 +139,7 @@ struct window {
 	bool testing;		/* a smaller window, for the first round */
 	uint64_t full_milli;	/* throughput before shrinking, at: */
 	uint32_t full_depth;
-	uint64_t less_milli;	/* throughput of the one that was too small;
+	uint64_t less_milli; /* throughput of the one that was too small;
 				 * 0: not to be compared */
 	uint32_t depth;		/* the window */
 	uint32_t skip;		/* completions not to be measured */
@@ -164,7 +164,7 @@ struct shortage {
 
 struct sched {
 	/* read by every request */
-	uint64_t gate_ns;	/* before this, and with the window open, a
+	uint64_t gate_ns; /* before this, and with the window open, a
 				 * request may pass without looking further */
 	uint32_t in_flight, window;
 	uint64_t behind_ns;	/* the reservation clock is now - this */
@@ -249,8 +249,8 @@ static inline uint64_t client_due_ns(const struct sched_client *client,
 static inline uint64_t group_limit_ns(const struct sched_group *group,
 				      unsigned int direction)
 {
-	const uint64_t latest_ns = meter_latest(group->meters,
-						group->limits[direction]);
+	const uint64_t latest_ns =
+		meter_latest(group->meters, group->limits[direction]);
 
 	return latest_ns > group->burst_ns ? latest_ns - group->burst_ns : 0;
 }
@@ -288,7 +288,8 @@ static inline uint64_t sched_cost_ns(const struct sched *sched,
 {
 	const uint64_t cost_ns = sched->request_ns[direction] +
 		(uint64_t)((unsigned __int128)sched->byte_slope[direction] *
-			   bytes >> 32);
+				   bytes >>
+			   32);
 
 	return cost_ns < COST_MAX_NS ? cost_ns : COST_MAX_NS;
 }

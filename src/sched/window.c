@@ -47,8 +47,8 @@ int window_init(struct sched *sched)
 	struct window *window = &sched->measured;
 
 	for (unsigned int d = 0; d < 2; d++) {
-		window->bound_places[d] = calloc(SCHED_CLIENTS_MAX,
-						 sizeof(uint32_t));
+		window->bound_places[d] =
+			calloc(SCHED_CLIENTS_MAX, sizeof(uint32_t));
 		window->bounds[d].place = window->bound_places[d];
 		if (!window->bound_places[d] ||
 		    heap_reserve(&window->bounds[d], SCHED_CLIENTS_MAX) < 0)
@@ -74,8 +74,8 @@ void window_set_gate(struct sched *sched)
 	const bool open = sched->immediate || !sched->enforcing;
 
 	sched->window = open ? UINT32_MAX : window->depth;
-	sched->watching = !open &&
-		(window->target_ns[0] | window->target_ns[1]) != 0;
+	sched->watching =
+		!open && (window->target_ns[0] | window->target_ns[1]) != 0;
 	sched_set_gate(sched);
 }
 
@@ -132,8 +132,8 @@ void window_configure(struct sched *sched)
 	begin_round(sched, 0);
 }
 
-void window_promise(struct sched *sched, uint32_t index,
-		    unsigned int direction, uint64_t latency_ns)
+void window_promise(struct sched *sched, uint32_t index, unsigned int direction,
+		    uint64_t latency_ns)
 {
 	struct window *window = &sched->measured;
 	struct heap *bounds = &window->bounds[direction];
@@ -143,8 +143,9 @@ void window_promise(struct sched *sched, uint32_t index,
 	if (heap_contains(bounds, index))
 		heap_remove(bounds, index);
 	if (latency_ns > 0)
-		heap_insert(bounds, index, latency_ns < LATENCY_MAX_NS ?
-						   latency_ns : LATENCY_MAX_NS);
+		heap_insert(bounds, index,
+			    latency_ns < LATENCY_MAX_NS ? latency_ns :
+							  LATENCY_MAX_NS);
 	target_ns = bounds->count ? heap_key(bounds) / 4 * 3 : 0;
 	if (bounds->count && target_ns == 0)
 		target_ns = 1;
@@ -173,8 +174,9 @@ static void learn_capacity(struct window *window, uint64_t now_ns)
 			   elapsed_ns);
 	if (milli > 1000000)
 		milli = 1000000;
-	window->capacity_milli = (uint32_t)((3 * (uint64_t)window->capacity_milli +
-					     milli + 2) / 4);
+	window->capacity_milli =
+		(uint32_t)((3 * (uint64_t)window->capacity_milli + milli + 2) /
+			   4);
 	window->busy_ns = now_ns;
 	window->busy_cost_ns = 0;
 	window->busy_count = 0;
@@ -248,16 +250,16 @@ static bool far_too_deep(const struct sched *sched)
 	const struct window *window = &sched->measured;
 
 	return window->samples >= ROUND_DEEP &&
-	       window->late * 2 > window->samples &&
-	       window->depth / 2 > depth_guess(sched) &&
-	       window->depth / 2 >= window->floor;
+		window->late * 2 > window->samples &&
+		window->depth / 2 > depth_guess(sched) &&
+		window->depth / 2 >= window->floor;
 }
 
 static bool round_is_over(const struct window *window, uint64_t now_ns)
 {
 	return window->samples >= ROUND_SAMPLES ||
-	       (window->samples >= ROUND_SLOW &&
-		now_ns - window->began_ns >= ROUND_NS);
+		(window->samples >= ROUND_SLOW &&
+		 now_ns - window->began_ns >= ROUND_NS);
 }
 
 void window_measure(struct sched *sched, const struct sched_request *request,
@@ -266,8 +268,8 @@ void window_measure(struct sched *sched, const struct sched_request *request,
 	struct window *window = &sched->measured;
 	const uint64_t target_ns = window->target_ns[request->direction];
 	const bool busy = sched_has_ready(sched);
-	const uint64_t cost_ns = sched_cost_ns(sched, request->direction,
-					       request->bytes);
+	const uint64_t cost_ns =
+		sched_cost_ns(sched, request->direction, request->bytes);
 
 	if (sched->immediate)
 		return;

@@ -13,8 +13,8 @@ void window_finish(struct sched *sched);
 /* The device's figures have changed. */
 void window_configure(struct sched *sched);
 /* Client 'index' was promised 'latency_ns' in this direction (0: nothing). */
-void window_promise(struct sched *sched, uint32_t index,
-		    unsigned int direction, uint64_t latency_ns);
+void window_promise(struct sched *sched, uint32_t index, unsigned int direction,
+		    uint64_t latency_ns);
 /* What sched_submit and sched_next compare with. */
 void window_set_gate(struct sched *sched);
 /* A request has been completed, while something waits or is promised. */

@@ -5,8 +5,6 @@
  */
 #include "store/store.h"
 
-#include "base/container.h"
-
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>

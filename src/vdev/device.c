@@ -150,8 +150,8 @@ static void block_done(struct block_request *block)
 	struct vdev_process *process = request->process;
 	struct vdev_device *device = process->vdev->device;
 	const bool inside = device->submitting;
-	const uint64_t now_ns = inside ? request->sched.start_ns :
-					 loop_clock_ns();
+	const uint64_t now_ns =
+		inside ? request->sched.start_ns : loop_clock_ns();
 
 	sched_complete(device->sched, &request->sched, now_ns);
 	if (inside && block->result == 0 && block->op <= BLOCK_WRITE)
@@ -164,8 +164,7 @@ static void block_done(struct block_request *block)
 	request->done(request);
 }
 
-void vdev_device_issue(struct vdev_device *device,
-		       struct vdev_request *request)
+void vdev_device_issue(struct vdev_device *device, struct vdev_request *request)
 {
 	request->block.done = block_done;
 	device->in_flight++;

@@ -63,8 +63,8 @@ static inline struct vdev_request *vdev_request_of(struct block_request *block)
 	return container_of(block, struct vdev_request, block);
 }
 
-static inline struct vdev_request *
-vdev_request_of_sched(struct sched_request *sched)
+static inline struct vdev_request *vdev_request_of_sched(
+	struct sched_request *sched)
 {
 	return container_of(sched, struct vdev_request, sched);
 }

@@ -43,7 +43,8 @@ static void rebind(struct vdev *vdev)
 	for (struct vdev_process *p = vdev->processes; p; p = p->next)
 		if (p->config.has_match && !p->config.own_socket)
 			vdev->by_ioprio[ioprio_class(p->config.match_ioprio)]
-				       [ioprio_level(p->config.match_ioprio)] = p;
+				       [ioprio_level(p->config.match_ioprio)] =
+				p;
 }
 
 struct vdev_process *vdev_find_process(const struct vdev *vdev, uint32_t ioprio)
@@ -98,15 +99,17 @@ int vdev_process_add(struct vdev *vdev,
 		const struct vdev_process_config *other = &(*end)->config;
 
 		if (other->pasid == config->pasid)
-			return error_set(reterr, -EEXIST,
-					 "process %u is bound to vdev %s already",
-					 config->pasid, vdev->name);
+			return error_set(
+				reterr, -EEXIST,
+				"process %u is bound to vdev %s already",
+				config->pasid, vdev->name);
 		if (config->has_match && !config->own_socket &&
 		    other->has_match && !other->own_socket &&
 		    other->match_ioprio == config->match_ioprio)
-			return error_set(reterr, -EEXIST,
-					 "process %u of vdev %s has that I/O priority already",
-					 other->pasid, vdev->name);
+			return error_set(
+				reterr, -EEXIST,
+				"process %u of vdev %s has that I/O priority already",
+				other->pasid, vdev->name);
 	}
 	result = process_create(vdev, config, &process, reterr);
 	if (result < 0)
@@ -172,10 +175,10 @@ void vdev_process_remove(struct vdev_process *process)
 		process->outstanding--;
 		request->process = unmarked_process(vdev);
 		request->process->outstanding++;
-		request->conforming = keep_arrive(
-			&request->process->stats->keep,
-			request->sched.direction == SCHED_WRITE,
-			request->sched.bytes, now_ns);
+		request->conforming =
+			keep_arrive(&request->process->stats->keep,
+				    request->sched.direction == SCHED_WRITE,
+				    request->sched.bytes, now_ns);
 		issue_or_wait(vdev, request, now_ns);
 	}
 	/* Its slot may be another's before its last request is done. */
@@ -214,8 +217,8 @@ void vdev_submit(struct vdev *vdev, struct vdev_request *request,
 	struct block_request *block = &request->block;
 	const int result = check(vdev, block);
 
-	if (result < 0 || (block->length_bytes == 0 &&
-			   block->op != BLOCK_FLUSH)) {
+	if (result < 0 ||
+	    (block->length_bytes == 0 && block->op != BLOCK_FLUSH)) {
 		block->result = result;
 		request->done(request);
 		return;
@@ -237,7 +240,8 @@ uint64_t vdev_process_quiet_until_ns(const struct vdev_process *process)
 
 uint64_t vdev_quiet_until_ns(const struct vdev *vdev)
 {
-	uint64_t quiet_ns = sched_client_ready_ns(unmarked_process(vdev)->client);
+	uint64_t quiet_ns =
+		sched_client_ready_ns(unmarked_process(vdev)->client);
 
 	for (const struct vdev_process *p = vdev->processes; p && quiet_ns;
 	     p = p->next) {
@@ -275,8 +279,10 @@ int vdev_create(const struct vdev_config *config, struct vdev **ret_vdev,
 	vdev->offset_bytes = config->offset_bytes;
 	vdev->size_bytes = config->size_bytes;
 	vdev->read_only = config->read_only || block->read_only;
-	vdev->block_mask = (block->block_size > SECTOR_BYTES ?
-				    block->block_size : SECTOR_BYTES) - 1;
+	vdev->block_mask =
+		(block->block_size > SECTOR_BYTES ? block->block_size :
+						    SECTOR_BYTES) -
+		1;
 	vdev->name = strdup(config->name);
 	if (!vdev->name) {
 		error_set(reterr, -ENOMEM, "no memory for a vdev");
