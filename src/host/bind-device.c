@@ -315,6 +315,8 @@ static void retry_expired(struct loop_timer *timer, uint64_t now_ns)
 	(void)now_ns;
 	if (device->fd >= 0)
 		device_lock(device);
+	else if (device->is_added && device->state == REG_DEVICE_FAILED)
+		bind_calibrate_first(device);
 	else
 		bind_device_start(device);
 }
@@ -434,6 +436,29 @@ static void use_capacity(struct reg_device *device,
 			"measured");
 }
 
+/* What is measured with writes is nobody's, so that nobody gets it now. */
+static struct extent measured_take(struct reg_device *device)
+{
+	struct extent none = {0, 0};
+	struct extent range =
+		extents_largest_free(&device->extents, device->size_bytes);
+
+	if (range.size_bytes == 0 || device->measured.size_bytes ||
+	    extents_take_at(&device->extents, range.offset_bytes,
+			    range.size_bytes) < 0)
+		return none;
+	device->measured = range;
+	return range;
+}
+
+static void measured_release(struct reg_device *device)
+{
+	if (device->measured.size_bytes)
+		extents_release(&device->extents,
+				device->measured.offset_bytes);
+	device->measured.size_bytes = 0;
+}
+
 static void calibrate_answered(struct bind_op *op, struct link_reply *reply)
 {
 	struct reg_device *device = op->device;
@@ -442,6 +467,7 @@ static void calibrate_answered(struct bind_op *op, struct link_reply *reply)
 	struct capacity capacity;
 
 	device->calibrate_call = NULL;
+	measured_release(device);
 	if (op->endpoint->calibrating == device)
 		op->endpoint->calibrating = NULL;
 	if (reply->result == -ECONNRESET) {
@@ -467,7 +493,7 @@ static void calibrate_answered(struct bind_op *op, struct link_reply *reply)
 	device->calibrate_ns = 0;
 	if (device->state == REG_DEVICE_CALIBRATING) {
 		if (reply->result < 0)
-			device_failed(device, reply->text, 0);
+			device_failed(device, reply->text, OPEN_RETRY_NS);
 		else
 			bind_device_ready(device);
 	}
@@ -496,8 +522,7 @@ void bind_calibrate_next(struct reg_endpoint *endpoint)
 	/* At a first start nobody was asked: only what was blank is written. */
 	if ((device->is_blank || device->calibrate_call) &&
 	    !device->config->read_only)
-		free_range = extents_largest_free(&device->extents,
-						  device->size_bytes);
+		free_range = measured_take(device);
 	endpoint->calibrating = device;
 	op.device = device;
 	bind_ask(

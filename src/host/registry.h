@@ -76,6 +76,7 @@ struct reg_device {
 	struct loop_timer retry;
 	struct host_call *calibrate_call;
 	uint64_t calibrate_ns;		/* asked for; 0: none waits */
+	struct extent measured;		/* taken while it is; size 0: none */
 };
 
 struct reg_pool {
