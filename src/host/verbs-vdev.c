@@ -281,6 +281,18 @@ static void vdev_resize_written(struct store_write *write)
 	free(op);
 }
 
+/* Is anybody there, by its own way in or by that of a process? */
+static bool is_in_use(const struct host *host, const struct reg_vdev *vdev)
+{
+	const struct reg_process *process;
+
+	for (process = host->registry->processes; process;
+	     process = process->next)
+		if (process->vdev == vdev && process->sessions)
+			return true;
+	return vdev->sessions > 0;
+}
+
 void host_vdev_resize(struct host *host, const char *name, const char *size,
 		      struct host_call *call)
 {
@@ -302,7 +314,7 @@ void host_vdev_resize(struct host *host, const char *name, const char *size,
 			    name);
 		return;
 	}
-	if (size_bytes < vdev->size_bytes && vdev->sessions) {
+	if (size_bytes < vdev->size_bytes && is_in_use(host, vdev)) {
 		host_answer(call, HOST_FAILED, NULL,
 			    "vdev '%s' is in use: it can only grow", name);
 		return;
