@@ -67,16 +67,20 @@ result()
 meson_suite()
 {
 	local dir=$1 suite=$2 log="$1/meson-logs/testlog.json" line name status
+	local wanted
 
 	shift 2
 	section "$suite tests, $dir"
 	rm -f "$log"
 	meson test -C "$dir" --no-rebuild --suite "$suite" "$@" \
 		>"$RESULTS/meson.log" 2>&1
-	if [ ! -s "$log" ]; then
-		grep -q 'No suitable tests\|No tests defined' "$RESULTS/meson.log" ||
-			result 1 "$suite in $dir" 0 "$RESULTS/meson.log"
-		return
+	# No test, or fewer results than tests: nothing that passed.
+	wanted=$(meson test -C "$dir" --no-rebuild --suite "$suite" --list \
+		2>/dev/null | grep -c ' / ')
+	if [ ! -s "$log" ] || [ "$(wc -l <"$log")" -lt "$wanted" ]; then
+		result 1 "$suite in $dir: results of all $wanted tests" 0 \
+			"$RESULTS/meson.log"
+		[ -s "$log" ] || return
 	fi
 	while IFS= read -r line; do
 		name=$(field name "$line")
@@ -134,11 +138,12 @@ fuzz()
 
 fuzz_all()
 {
-	local target running=0
+	local target name running=0 targets=""
 
 	section "fuzz targets, $FUZZ_SECONDS s each"
 	for target in build-fuzz/bin/fuzz-* build-fuzz/tests/fuzz/fuzz-*; do
 		[ -f "$target" ] && [ -x "$target" ] || continue
+		targets="$targets $(basename "$target")"
 		fuzz "$target" &
 		running=$((running + 1))
 		if [ $running = 2 ]; then
@@ -147,10 +152,10 @@ fuzz_all()
 		fi
 	done
 	wait
-	for target in "$RESULTS"/fuzz-*.status; do
-		[ -f "$target" ] || continue
-		result "$(cat "$target")" "$(basename "$target" .status)" \
-			$FUZZ_SECONDS "${target%.status}.log"
+	[ -n "$targets" ] || result 1 "fuzz targets: none is built" 0
+	for name in $targets; do
+		result "$(cat "$RESULTS/$name.status" 2>/dev/null || echo 1)" \
+			"$name" $FUZZ_SECONDS "$RESULTS/$name.log"
 	done
 }
 
@@ -169,12 +174,12 @@ for file in tests/e2e/*.sh; do
 	*" $file "*) ;;
 	*) continue ;;
 	esac
-	[ -x "$file" ] && script "$file"
+	script "$file"
 done
 if [ "$WHAT" = whole ]; then
 	section "faults"
 	for file in tests/fault/*.sh; do
-		[ -x "$file" ] && script "$file"
+		script "$file"
 	done
 fi
 finish
