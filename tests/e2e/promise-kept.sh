@@ -8,6 +8,7 @@
 penstock_config "
 endpoints:
   - name: ep0
+    realtime: true      # the loads share its cores
     devices:
       - {name: n0, kind: nullio, size: 1GiB, model: {latency: {read: 200us, write: 200us, sigma: 0.2, servers: 8}, seed: 3}}
 pools: [{name: main, devices: [ep0/n0]}]
