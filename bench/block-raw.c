@@ -3,7 +3,8 @@
  * block-raw.c - a device on a loop, with nothing in front: what the rooms
  * below the virtual devices cost by themselves
  *
- *	bench-block-raw memory|nullio|file=PATH[,direct] read|write DEPTH [SECONDS]
+ *	bench-block-raw memory|nullio|file=PATH[,direct] read|write DEPTH
+ *		[SECONDS]
  *	bench-block-raw deadlines PER_SECOND [SECONDS]
  *
  * The first keeps DEPTH 4 KiB random requests in the device and prints rate

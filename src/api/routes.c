@@ -312,12 +312,14 @@ static void post_enforce(struct api_call *call)
 
 /* --- The table ---------------------------------------------------------- */
 
-#define PROCESS_FIELDS	(F(NAME) | F(SLA) | F(LIMIT) | F(BURST) | \
-			     F(WEIGHT) | F(MATCH) | F(BEST_EFFORT))
-#define PROCESS_ADD	(PROCESS_FIELDS | F(PASID) | F(VDEV) | \
-			  F(VHOST_USER) | F(SESSION))
-#define VDEV_FIELDS	(F(NAME) | F(SIZE) | F(POOL) | F(VHOST_USER) | \
-			  F(LIMIT) | F(BURST) | F(QUEUES) | F(READ_ONLY))
+#define PROCESS_FIELDS	\
+	(F(NAME) | F(SLA) | F(LIMIT) | F(BURST) | F(WEIGHT) | F(MATCH) | \
+	 F(BEST_EFFORT))
+#define PROCESS_ADD	\
+	(PROCESS_FIELDS | F(PASID) | F(VDEV) | F(VHOST_USER) | F(SESSION))
+#define VDEV_FIELDS	\
+	(F(NAME) | F(SIZE) | F(POOL) | F(VHOST_USER) | F(LIMIT) | F(BURST) | \
+	 F(QUEUES) | F(READ_ONLY))
 
 const struct api_route api_routes[] = {
 	{"GET", "/v1/status", API_ROLE_READ, 0, 0, get_status},

@@ -16,8 +16,8 @@
  * When the heap runs empty, the first used slot of the lowest used level is
  * next.  If it holds few nodes, all of them go to the heap and 'last' becomes
  * the end of the greatest's slot of level 0.  Else only the slot of level 0
- * with the least key does, and the rest are spread over lower levels.  A node thus moves at most
- * once for each level below its first, and mostly once.
+ * with the least key does, and the rest are spread over lower levels.  A node
+ * thus moves at most once for each level below its first, and mostly once.
  */
 #include "base/wheel.h"
 

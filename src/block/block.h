@@ -68,8 +68,9 @@ struct block_device_ops {
 	void (*destroy)(struct block_device *device);
 };
 
-/* The service model of nullio and memory, for tests: one of 'servers' serves a request
- * for a time drawn from a log-normal distribution (seeded), then it completes.
+/* The service model of nullio and memory, for tests: one of 'servers' serves a
+ * request for a time drawn from a log-normal distribution (seeded), then it
+ * completes.
  * 'servers' == 0: completes at once. */
 struct block_model {
 	uint32_t servers;
@@ -88,7 +89,7 @@ struct block_config {
 	int fd; /* file, memory: taken over on success;
 					 * memory: < 0, make our own */
 	bool read_only;
-	bool huge_pages;		/* memory: of our own making, if possible */
+	bool huge_pages;	/* memory: of our own making, if possible */
 	struct block_model model;	/* nullio, memory */
 };
 

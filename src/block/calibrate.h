@@ -26,8 +26,9 @@ struct calibration_config {
 	/* All points together; up to CALIBRATION_SHORT_NS: fewer points, and
 	 * the result is marked short.  0: 10 s. */
 	uint64_t duration_ns;
-	/* Space that nobody's data is in, from a multiple of 4096; size 0: writes
-	 * are not measured.  It is written to and discarded at the end. */
+	/* Space that nobody's data is in, from a multiple of 4096; size 0:
+	 * writes are not measured.  It is written to and discarded at the
+	 * end. */
 	uint64_t free_offset_bytes, free_size_bytes;
 	/* Called once, with 0 and the table, or with -errno (the device failed)
 	 * and NULL; it may destroy the calibration. */

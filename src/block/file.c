@@ -65,8 +65,8 @@ struct file {
 	uint32_t memory_align;		/* what direct I/O wants of addresses */
 	struct block_request *waiting, **waiting_end;
 	struct loop_timer retry;
-	unsigned char *bounce;		/* all buffers; zeroes come from 'zero' */
-	unsigned char *zero;		/* BOUNCE_BYTES that are never written */
+	unsigned char *bounce;	/* all buffers; zeroes come from 'zero' */
+	unsigned char *zero;	/* BOUNCE_BYTES that are never written */
 	unsigned int bounce_free;
 	unsigned char *bounce_list[BOUNCE_COUNT];
 };

@@ -40,7 +40,7 @@ struct memory {
 	struct loop *loop;
 	unsigned char *map;
 	int fd;
-	bool streams;			/* larger than caches: write round them */
+	bool streams;	/* larger than caches: write round them */
 	volatile sig_atomic_t hit;	/* part of the memory is gone */
 };
 

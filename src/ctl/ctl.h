@@ -5,8 +5,8 @@
  * A Unix SOCK_SEQPACKET connection.  penstockd binds and listens, passes the
  * listening socket at start (CTL_LISTEN_FD) with the statistics segment
  * (CTL_STATS_FD), closes its own copy and connects: the same for an endpoint
- * it has just started and for one it finds running (adoption).  One connection at
- * a time; a newer one from the same user replaces the older.
+ * it has just started and for one it finds running (adoption).  One connection
+ * at a time; a newer one from the same user replaces the older.
  *
  * A message is one JSON object, at most CTL_MESSAGE_MAX bytes, with at most
  * one descriptor.  Requests carry "op" and "id"; the reply carries the same

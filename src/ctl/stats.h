@@ -27,17 +27,17 @@ struct stats_counters {
 
 struct stats_process {
 	struct stats_counters direction[2];	/* SCHED_READ, SCHED_WRITE */
-	struct stats_counters other;		/* flush, discard, write-zeroes */
+	struct stats_counters other;	/* flush, discard, write-zeroes */
 	uint64_t queued, in_flight;		/* now */
 	uint64_t throttled;			/* requests that had to wait */
-	struct histogram latency[2];		/* ns, from ring to completion */
+	struct histogram latency[2];	/* ns, from ring to completion */
 	struct keep keep;
 };
 
 struct stats_device {
 	uint64_t in_flight, window, queued;
 	uint64_t capacity_milli, shortage_milli, shortages;
-	uint64_t errors, stalled_ns;		/* stalled: no completion for so long */
+	uint64_t errors, stalled_ns;	/* stalled: no completion for so long */
 };
 
 struct stats_segment {

@@ -38,7 +38,7 @@ struct endpoint_device {
 	struct endpoint_device *next;
 	char *name;
 	json_t *said;
-	int memory_fd;			/* memory: handed back on adoption; or -1 */
+	int memory_fd;	/* memory: handed back on adoption; or -1 */
 	bool immediate;
 	struct block_device *block;
 	struct vdev_device *device;
@@ -98,12 +98,12 @@ struct endpoint {
 	bool enforce;
 	uint64_t troubles_since_ns;	/* front-ends' faults said since then */
 	unsigned int troubles;
-	bool draining;			/* ends when the last front is drained */
+	bool draining;	/* ends when the last front is drained */
 	struct endpoint_later drain_answer;
 };
 
-/* devices.c, vdevs.c: what the adding and removing requests do.  Each returns 0 or
- * -errno with a reason; -EEXIST only if something else is there already.
+/* devices.c, vdevs.c: what the adding and removing requests do.  Each returns 0
+ * or -errno with a reason; -EEXIST only if something else is there already.
  * '*fd' is taken over by setting it to -1. */
 int endpoint_device_add(struct endpoint *endpoint, json_t *request, int *fd,
 			json_t *reply, struct error *reterr);

@@ -242,7 +242,7 @@ int main(int argc, char **argv)
 		return 2;
 	}
 	memcpy(endpoint.name, args.name, strlen(args.name) + 1);
-	/* The terminal's ^C goes to the whole group; penstockd ends us in order. */
+	/* The terminal's ^C goes to the whole group: penstockd ends us. */
 	signal(SIGINT, SIG_IGN);
 	signal(SIGHUP, SIG_IGN);
 	signal(SIGPIPE, SIG_IGN);

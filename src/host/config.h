@@ -27,7 +27,7 @@
 #define CONFIG_DEVICES_MAX	64U	/* of one endpoint; = STATS_DEVICES */
 #define CONFIG_PASID_MAX	((1U << 20) - 1U)
 #define CONFIG_QUEUES_DEFAULT	4U
-#define CONFIG_WEIGHT_MAX	10000U	/* times the scheduler's default: its greatest */
+#define CONFIG_WEIGHT_MAX	10000U /* its greatest, in default weights */
 #define CONFIG_QUEUES_MAX	64U
 #define CONFIG_SIZE_EQUAL	UINT64_MAX	/* "size: equal" (E3) */
 #define CONFIG_SIZE_MAX		(UINT64_C(1) << 56)

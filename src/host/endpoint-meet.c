@@ -119,7 +119,9 @@ static void list_answered(void *arg, struct link_reply *reply)
 	if (!endpoint->list)
 		endpoint->list = json_object();
 	if (reply->result < 0 || gather(endpoint->list, reply->reply) < 0) {
-		endpoint_meet_failed(endpoint, "it does not say what it has, or what cannot be");
+		endpoint_meet_failed(
+			endpoint,
+			"it does not say what it has, or what cannot be");
 		return;
 	}
 	next = json_object_get(reply->reply, "next");
@@ -140,8 +142,9 @@ static void stats_answered(void *arg, struct link_reply *reply)
 		return;
 	if (reply->result < 0 || reply->fd < 0 ||
 	    spawn_stats_map(reply->fd, &stats) < 0) {
-		endpoint_meet_failed(endpoint,
-				     "its statistics are of another version, or not sealed");
+		endpoint_meet_failed(
+			endpoint,
+			"its statistics are of another version, or not sealed");
 		return;
 	}
 	spawn_stats_unmap(endpoint->stats);
@@ -171,7 +174,7 @@ static bool is_known(const struct endpoint *endpoint, const json_t *hello)
 {
 	return endpoint->pidfd >= 0 &&
 		json_integer_value(json_object_get(hello, "pid")) ==
-			(json_int_t)endpoint->pid;
+		(json_int_t)endpoint->pid;
 }
 
 static void hello_answered(void *arg, struct link_reply *reply)
@@ -200,8 +203,8 @@ static void hello_answered(void *arg, struct link_reply *reply)
 		return;
 	}
 	if (!is_known(endpoint, hello)) {
-		endpoint_meet_failed(
-			endpoint, "it is not the process that was started");
+		endpoint_meet_failed(endpoint,
+				     "it is not the process that was started");
 		return;
 	}
 	if (endpoint->adopted)

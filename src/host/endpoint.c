@@ -262,7 +262,7 @@ static void link_closed(struct link *link, int why)
 		return;
 	}
 	if (endpoint->state == ENDPOINT_STOPPING || endpoint->is_draining)
-		return;		/* its death is on its way, or the timer ends it */
+		return;	/* its death is on its way, or the timer ends it */
 	endpoint->state = ENDPOINT_LOST;
 	endpoint_set_timer(endpoint, LOST_NS);
 }

@@ -70,7 +70,7 @@ struct loop {
 
 	struct loop_poller *pollers;
 	struct loop_poller **pollers_end;
-	struct loop_poller *pollers_next;	/* the walk's, while it goes on */
+	struct loop_poller *pollers_next; /* the walk's, while it goes on */
 
 	struct timers timers;
 

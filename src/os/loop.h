@@ -26,8 +26,9 @@ struct loop;
 struct loop_config {
 	unsigned int entries;		/* submission ring, a power of two */
 	/* Longest time to poll after the last work, before sleeping (more than
-	 * 30 us is taken as that).  0: never poll.  The loop adapts below it, so that an idle loop costs < 1 % of
-	 * a core and a busy one does not sleep. */
+	 * 30 us is taken as that).  0: never poll.  The loop adapts below it,
+	 * so that an idle loop costs < 1 % of a core and a busy one does not
+	 * sleep. */
 	uint64_t spin_max_ns;
 	/* The ring does only what polling and block devices need, whoever
 	 * takes the process over: no files, no sockets by name. */

@@ -69,7 +69,7 @@ struct sched_limits {		/* of a group */
 };
 
 enum sched_shortage_policy {
-	SCHED_SHORTAGE_PROPORTIONAL,	/* every reservation by the same factor */
+	SCHED_SHORTAGE_PROPORTIONAL, /* every reservation by the same factor */
 	SCHED_SHORTAGE_WEIGHT,		/* by weight */
 };
 
@@ -163,8 +163,8 @@ uint32_t sched_client_queued(const struct sched_client *client);
 
 struct sched_report {
 	uint32_t in_flight, window, queued;
-	uint32_t capacity_milli;	/* measured capacity / calibrated, in 1/1000 */
-	uint32_t shortage_milli;	/* factor on reservations now; 1000: none */
+	uint32_t capacity_milli; /* measured capacity / calibrated, in 1/1000 */
+	uint32_t shortage_milli; /* factor on reservations now; 1000: none */
 	uint64_t shortages;		/* times that a shortage began */
 };
 void sched_report(const struct sched *sched, struct sched_report *ret_report);

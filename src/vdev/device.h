@@ -40,7 +40,7 @@ struct vdev_process {
 	bool tallied;
 	struct vdev_process *next_tallied;
 	struct vdev_tally tally[2];
-	struct vdev_process *next;	/* of the vdev in order of adding, or buried */
+	struct vdev_process *next; /* of the vdev as added, or buried */
 	struct vdev_process_config config;
 };
 

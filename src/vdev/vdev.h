@@ -28,7 +28,7 @@ struct stats_process;
 struct stats_device;
 
 struct vdev_request {
-	struct block_request block;	/* op, flags, offset, length, iov: the front's */
+	struct block_request block; /* op, flags, range, iov: the front's */
 	struct sched_request sched;	/* the vdev's */
 	void (*done)(struct vdev_request *request);	/* the front's */
 	struct vdev_process *process;	/* the front's: vdev_find_process */
@@ -55,7 +55,7 @@ struct vdev_config {
 	uint64_t offset_bytes;		/* where on the device */
 	uint64_t size_bytes;
 	bool read_only;
-	struct sched_limits limits;	/* the parent limit: all its processes */
+	struct sched_limits limits; /* the parent limit: all its processes */
 	struct stats_process *default_stats;	/* of the unpromised default */
 };
 

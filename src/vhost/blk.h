@@ -16,7 +16,7 @@
 
 #define BLK_SEG_MAX		126U
 #define BLK_DISCARD_SECTORS	65536U	/* 32 MiB in one request */
-#define BLK_ZEROES_SECTORS	2048U	/* 1 MiB: the reactor may do it itself */
+#define BLK_ZEROES_SECTORS	2048U /* 1 MiB: the reactor may do it itself */
 
 struct blk_target {
 	struct vdev *vdev;

@@ -29,7 +29,7 @@ struct front_config {
 	struct vdev *vdev;
 	struct vdev_process *process;	/* a socket of its own; NULL: common */
 	int listen_fd;			/* taken over on success */
-	unsigned int queues;		/* most that a session may use: 1 .. 64 */
+	unsigned int queues;	/* most that a session may use: 1 .. 64 */
 	const char *id;			/* the disk's serial number, or NULL */
 	/* A session ended, or a ring of it stopped, by its front-end's fault:
 	 * what, once for each.  Optional; 'arg' is its. */

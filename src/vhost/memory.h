@@ -22,7 +22,7 @@
 #include "base/error.h"
 #include "vhost/protocol.h"
 
-#define MEMORY_REGIONS_MAX	32U		/* of one map: the hot-add slots */
+#define MEMORY_REGIONS_MAX	32U	/* of one map: the hot-add slots */
 #define MEMORY_MAPPINGS_MAX	80U		/* of one account */
 #define MEMORY_BYTES_MAX	(UINT64_C(8) << 40)	/* of one account */
 

@@ -104,7 +104,7 @@ struct vhost_user_vring_state {
 struct vhost_user_vring_addr {
 	uint32_t index;
 	uint32_t flags;
-	uint64_t desc_user_addr;	/* addresses in the front-end's process */
+	uint64_t desc_user_addr; /* addresses in the front-end's process */
 	uint64_t used_user_addr;
 	uint64_t avail_user_addr;
 	uint64_t log_guest_addr;	/* of the used ring, for the log */

@@ -28,7 +28,7 @@ struct ring_request {
 	struct memory_map *map;		/* held while in flight */
 	uint8_t *status;
 	struct iovec *iov;		/* own, or out of a pool */
-	struct ring_request *next;	/* free, or waiting for its next piece */
+	struct ring_request *next; /* free, or waiting for its next piece */
 	uint32_t used_bytes;
 	uint16_t head;
 	uint8_t code;			/* VIRTIO_BLK_S_* */

@@ -38,7 +38,7 @@ struct session {
 	struct session_config config;
 	struct channel channel;
 	struct loop_watch watch;
-	struct loop_timer timer;	/* set to now when something may go on */
+	struct loop_timer timer; /* set to now when something may go on */
 	struct session_flush *flush;
 
 	uint64_t features_offered, features;

@@ -24,7 +24,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#define FDS_MAX	       9U
+#define FDS_MAX	9U
 #define MEMORY_BYTES	(UINT64_C(4) << 20)
 #define GUEST_BASE	UINT64_C(0x10000)
 #define QUEUE_SIZE	128U
@@ -283,9 +283,8 @@ static void lie(struct attack *attack)
 			(uint32_t)nasty(attack);
 		table[i].flags =
 			(uint16_t)(choice % 7 ? choice >> 8 & 3 : choice >> 8);
-		table[i].next = (uint16_t)(choice % 11 ?
-						   (i + 1) % QUEUE_SIZE :
-						   choice >> 32);
+		table[i].next = (uint16_t)(choice % 11 ? (i + 1) % QUEUE_SIZE :
+							 choice >> 32);
 	}
 	for (unsigned int i = 0; i < QUEUE_SIZE; i++)
 		avail[2 + i] = (uint16_t)(next_random(attack) % 9 ?
@@ -344,7 +343,7 @@ static void round_lies(struct attack *attack, int fd)
 
 int main(int argc, char **argv)
 {
-	static void (*const rounds[])(struct attack *attack, int fd) = {
+	static void (*const rounds[])(struct attack * attack, int fd) = {
 		round_noise,
 		round_wrong,
 		round_lies,

@@ -154,9 +154,9 @@ static void answer_list(json_t *reply)
 							ways[i].vdev, "pasid",
 							ways[i].pasid));
 	if (unlink("lie-slot") == 0)
-		json_array_append_new(processes,
-				      json_pack("{s:i, s:i}", "pasid", 77,
-						"slot", 1 << 30));
+		json_array_append_new(
+			processes,
+			json_pack("{s:i, s:i}", "pasid", 77, "slot", 1 << 30));
 	json_object_set_new(reply, "devices", values_of(fake.devices));
 	json_object_set_new(reply, "vdevs", values_of(fake.vdevs));
 	json_object_set_new(reply, "processes", processes);

@@ -310,9 +310,8 @@ static void test_memory_with_a_model_takes_its_time(void **state)
 	memset(data, 7, sizeof(data));
 	start(device, loop, &probe, BLOCK_WRITE, 4096, data, sizeof(data));
 	assert_int_equal(probe.calls, 0);
-	assert_int_equal(run(device, loop, BLOCK_READ, 4096, back,
-			     sizeof(back)),
-			 0);
+	assert_int_equal(
+		run(device, loop, BLOCK_READ, 4096, back, sizeof(back)), 0);
 	/* One server: the write was first, and is what the read saw. */
 	assert_int_equal(probe.calls, 1);
 	assert_memory_equal(back, data, sizeof(data));

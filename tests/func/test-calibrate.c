@@ -179,8 +179,7 @@ static void test_calibration_writes_only_into_the_free_region(void **state)
 	bench_clear(&bench);
 }
 
-static void test_calibration_without_free_space_takes_writes_from_reads(
-	void **state)
+static void test_calibration_without_free_space_copies_reads(void **state)
 {
 	const struct block_config config = {
 		.kind = "nullio", .fd = -1, .size_bytes = MIB};
@@ -269,7 +268,7 @@ int main(void)
 		cmocka_unit_test(
 			test_calibration_writes_only_into_the_free_region),
 		cmocka_unit_test(
-			test_calibration_without_free_space_takes_writes_from_reads),
+			test_calibration_without_free_space_copies_reads),
 		cmocka_unit_test(test_calibration_of_a_failing_device_fails),
 		cmocka_unit_test(
 			test_calibration_aborts_when_nothing_is_in_flight),

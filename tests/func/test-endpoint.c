@@ -39,8 +39,9 @@ static int listener(const struct sockaddr_un *address, int type)
 	int fd = socket(AF_UNIX, type | SOCK_CLOEXEC, 0);
 
 	assert_true(fd >= 0);
-	assert_int_equal(bind(fd, (const struct sockaddr *)address,
-			      sizeof(*address)), 0);
+	assert_int_equal(
+		bind(fd, (const struct sockaddr *)address, sizeof(*address)),
+		0);
 	assert_int_equal(listen(fd, 16), 0);
 	return fd;
 }
@@ -58,7 +59,8 @@ static int connect_control(const struct bench *bench)
 	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
 
 	assert_int_equal(connect(fd, (const struct sockaddr *)&bench->control,
-				 sizeof(bench->control)), 0);
+				 sizeof(bench->control)),
+			 0);
 	return fd;
 }
 
@@ -128,8 +130,9 @@ static json_t *next_reply(struct bench *bench)
 
 	for (;;) {
 		assert_int_equal(poll(&ready, 1, 20000), 1);
-		assert_int_equal(ctl_receive(bench->connection, &message,
-					     &bench->fd), 0);
+		assert_int_equal(
+			ctl_receive(bench->connection, &message, &bench->fd),
+			0);
 		if (json_object_get(message, "id"))
 			return message;
 		json_decref(message);
@@ -178,10 +181,12 @@ static void add_device(struct bench *bench)
 {
 	int fd = memory(16 << 20);
 
-	expect_ok(ask_with(bench, json_pack("{s:s, s:s, s:s, s:i, s:i}", "op",
-					    "device-add", "name", "m0", "kind",
-					    "memory", "size_bytes", 16 << 20,
-					    "slot", 0), fd));
+	expect_ok(
+		ask_with(bench,
+			 json_pack("{s:s, s:s, s:s, s:i, s:i}", "op",
+				   "device-add", "name", "m0", "kind", "memory",
+				   "size_bytes", 16 << 20, "slot", 0),
+			 fd));
 	close(fd);
 }
 
@@ -201,16 +206,20 @@ static json_t *process_add(unsigned int pasid)
 static void test_endpoint_says_who_it_is(void **state)
 {
 	struct bench *bench = *state;
-	json_t *reply = ask_with(bench, json_pack("{s:s, s:i}", "op", "hello",
-						  "version", CTL_VERSION), -1);
+	json_t *reply = ask_with(
+		bench,
+		json_pack("{s:s, s:i}", "op", "hello", "version", CTL_VERSION),
+		-1);
 
 	assert_string_equal(json_string_value(json_object_get(reply, "name")),
 			    "ep0");
 	assert_int_equal(json_integer_value(json_object_get(reply, "pid")),
 			 bench->pid);
 	json_decref(reply);
-	expect_error(ask_with(bench, json_pack("{s:s, s:i}", "op", "hello",
-					       "version", CTL_VERSION + 1), -1),
+	expect_error(ask_with(bench,
+			      json_pack("{s:s, s:i}", "op", "hello", "version",
+					CTL_VERSION + 1),
+			      -1),
 		     EPROTO);
 }
 
@@ -235,8 +244,10 @@ static void test_endpoint_has_no_privileges(void **state)
 {
 	struct bench *bench = *state;
 
-	json_decref(ask_with(bench, json_pack("{s:s, s:i}", "op", "hello",
-					      "version", CTL_VERSION), -1));
+	json_decref(ask_with(
+		bench,
+		json_pack("{s:s, s:i}", "op", "hello", "version", CTL_VERSION),
+		-1));
 	assert_int_equal(status_field(bench->pid, "CapEff:", 16), 0);
 	assert_int_equal(status_field(bench->pid, "CapPrm:", 16), 0);
 	assert_int_equal(status_field(bench->pid, "NoNewPrivs:", 10), 1);
@@ -259,15 +270,18 @@ static void test_endpoint_repeated_requests_change_nothing(void **state)
 	}
 	fd = listener(&bench->front, SOCK_STREAM);
 	for (unsigned int i = 0; i < 2; i++)
-		expect_ok(ask_with(bench, json_pack("{s:s, s:s}", "op",
-						    "listen", "vdev", "vd0"),
-				   fd));
+		expect_ok(ask_with(
+			bench,
+			json_pack("{s:s, s:s}", "op", "listen", "vdev", "vd0"),
+			fd));
 	close(fd);
 	reply = ask_with(bench, json_pack("{s:s}", "op", "list"), -1);
 	assert_int_equal(json_array_size(json_object_get(reply, "devices")), 1);
 	assert_int_equal(json_array_size(json_object_get(reply, "vdevs")), 1);
-	assert_int_equal(json_array_size(json_object_get(reply, "processes")), 1);
-	assert_int_equal(json_array_size(json_object_get(reply, "listeners")), 1);
+	assert_int_equal(json_array_size(json_object_get(reply, "processes")),
+			 1);
+	assert_int_equal(json_array_size(json_object_get(reply, "listeners")),
+			 1);
 	json_decref(reply);
 }
 
@@ -277,28 +291,40 @@ static void test_endpoint_names_the_wrong_field(void **state)
 
 	expect_error(ask_with(bench, json_pack("{s:s}", "op", "fly"), -1),
 		     ENOSYS);
-	expect_error(ask_with(bench, json_pack("{s:s}", "op", "device-add"), -1),
+	expect_error(
+		ask_with(bench, json_pack("{s:s}", "op", "device-add"), -1),
+		EINVAL);
+	expect_error(ask_with(bench,
+			      json_pack("{s:s, s:s, s:s}", "op", "device-add",
+					"name", "x", "kind", "floppy"),
+			      -1),
 		     EINVAL);
-	expect_error(ask_with(bench, json_pack("{s:s, s:s, s:s}", "op",
-					       "device-add", "name", "x", "kind",
-					       "floppy"), -1), EINVAL);
 	expect_error(ask_with(bench, vdev_add(), -1), ENOENT);
 	add_device(bench);
-	expect_error(ask_with(bench, json_pack("{s:s, s:s, s:s, s:i, s:i}", "op",
-					       "vdev-add", "name", "vd0",
-					       "device", "m0", "offset_bytes",
-					       15 << 20, "size_bytes", 8 << 20),
-			      -1), ENOSPC);
+	expect_error(ask_with(bench,
+			      json_pack("{s:s, s:s, s:s, s:i, s:i}", "op",
+					"vdev-add", "name", "vd0", "device",
+					"m0", "offset_bytes", 15 << 20,
+					"size_bytes", 8 << 20),
+			      -1),
+		     ENOSPC);
 	expect_ok(ask_with(bench, vdev_add(), -1));
 	expect_error(ask_with(bench, process_add(0), -1), EINVAL);
-	expect_error(ask_with(bench, json_pack("{s:s, s:s}", "op", "listen",
-					       "vdev", "vd0"), -1), EINVAL);
-	expect_error(ask_with(bench, json_pack("{s:s, s:s}", "op",
-					       "device-remove", "name", "m0"),
-			      -1), EBUSY);
-	expect_error(ask_with(bench, json_pack("{s:s, s:i}", "op",
-					       "process-update", "pasid", 9),
-			      -1), ENOENT);
+	expect_error(
+		ask_with(bench,
+			 json_pack("{s:s, s:s}", "op", "listen", "vdev", "vd0"),
+			 -1),
+		EINVAL);
+	expect_error(ask_with(bench,
+			      json_pack("{s:s, s:s}", "op", "device-remove",
+					"name", "m0"),
+			      -1),
+		     EBUSY);
+	expect_error(ask_with(bench,
+			      json_pack("{s:s, s:i}", "op", "process-update",
+					"pasid", 9),
+			      -1),
+		     ENOENT);
 }
 
 /* A connection that talks nonsense is closed; the next one finds everything
@@ -323,18 +349,23 @@ static void test_endpoint_is_adopted_by_the_next_connection(void **state)
 	assert_int_equal(json_integer_value(json_object_get(item, "pasid")), 5);
 	assert_null(json_object_get(reply, "next"));
 	json_decref(reply);
-	expect_ok(ask_with(bench, json_pack("{s:s, s:s, s:s}", "op",
-					    "descriptor", "kind", "device",
-					    "name", "m0"), -1));
+	expect_ok(ask_with(bench,
+			   json_pack("{s:s, s:s, s:s}", "op", "descriptor",
+				     "kind", "device", "name", "m0"),
+			   -1));
 	assert_int_equal(fstat(bench->fd, &status), 0);
 	assert_int_equal(status.st_size, 16 << 20);
 	close(bench->fd);
-	expect_ok(ask_with(bench, json_pack("{s:s, s:s}", "op", "descriptor",
-					    "kind", "stats"), -1));
+	expect_ok(ask_with(
+		bench,
+		json_pack("{s:s, s:s}", "op", "descriptor", "kind", "stats"),
+		-1));
 	close(bench->fd);
-	expect_error(ask_with(bench, json_pack("{s:s, s:s, s:s}", "op",
-					       "descriptor", "kind", "device",
-					       "name", "none"), -1), ENOENT);
+	expect_error(ask_with(bench,
+			      json_pack("{s:s, s:s, s:s}", "op", "descriptor",
+					"kind", "device", "name", "none"),
+			      -1),
+		     ENOENT);
 }
 
 static void test_endpoint_lists_many_in_parts(void **state)
@@ -352,9 +383,10 @@ static void test_endpoint_lists_many_in_parts(void **state)
 		expect_ok(ask_with(bench, request, -1));
 	}
 	do {
-		json_t *reply = ask_with(bench, json_pack("{s:s, s:I}", "op",
-							  "list", "from", from),
-					 -1);
+		json_t *reply = ask_with(
+			bench,
+			json_pack("{s:s, s:I}", "op", "list", "from", from),
+			-1);
 
 		seen += json_array_size(json_object_get(reply, "processes"));
 		from = json_integer_value(json_object_get(reply, "next"));
@@ -372,32 +404,37 @@ static void test_endpoint_updates_and_removes(void **state)
 	add_device(bench);
 	expect_ok(ask_with(bench, vdev_add(), -1));
 	expect_ok(ask_with(bench, process_add(1), -1));
-	expect_ok(ask_with(bench, json_pack("{s:s, s:i, s:i, s:o}", "op",
-					    "process-update", "pasid", 1, "slot",
-					    1, "params",
-					    ctl_from_sched_params(&params)),
+	expect_ok(ask_with(bench,
+			   json_pack("{s:s, s:i, s:i, s:o}", "op",
+				     "process-update", "pasid", 1, "slot", 1,
+				     "params", ctl_from_sched_params(&params)),
 			   -1));
-	expect_ok(ask_with(bench, json_pack("{s:s, s:s, s:i}", "op",
-					    "vdev-resize", "name", "vd0",
-					    "size_bytes", 4 << 20), -1));
+	expect_ok(ask_with(bench,
+			   json_pack("{s:s, s:s, s:i}", "op", "vdev-resize",
+				     "name", "vd0", "size_bytes", 4 << 20),
+			   -1));
 	reply = ask_with(bench, json_pack("{s:s}", "op", "list"), -1);
 	item = json_array_get(json_object_get(reply, "processes"), 0);
 	item = json_object_get(json_object_get(item, "params"), "weight");
 	assert_int_equal(json_integer_value(item), 7);
 	item = json_array_get(json_object_get(reply, "vdevs"), 0);
-	assert_int_equal(json_integer_value(json_object_get(item, "size_bytes")),
-			 4 << 20);
+	assert_int_equal(
+		json_integer_value(json_object_get(item, "size_bytes")),
+		4 << 20);
 	json_decref(reply);
 	for (unsigned int i = 0; i < 2; i++) {
-		expect_ok(ask_with(bench, json_pack("{s:s, s:i}", "op",
-						    "process-remove", "pasid",
-						    1), -1));
-		expect_ok(ask_with(bench, json_pack("{s:s, s:s}", "op",
-						    "vdev-remove", "name",
-						    "vd0"), -1));
-		expect_ok(ask_with(bench, json_pack("{s:s, s:s}", "op",
-						    "device-remove", "name",
-						    "m0"), -1));
+		expect_ok(ask_with(bench,
+				   json_pack("{s:s, s:i}", "op",
+					     "process-remove", "pasid", 1),
+				   -1));
+		expect_ok(ask_with(bench,
+				   json_pack("{s:s, s:s}", "op", "vdev-remove",
+					     "name", "vd0"),
+				   -1));
+		expect_ok(ask_with(bench,
+				   json_pack("{s:s, s:s}", "op",
+					     "device-remove", "name", "m0"),
+				   -1));
 	}
 }
 
@@ -409,23 +446,26 @@ static void test_endpoint_calibrates_a_device(void **state)
 	json_t *reply;
 
 	add_device(bench);
-	reply = ask_with(bench, json_pack("{s:s, s:s, s:I, s:I, s:I}", "op",
-					  "device-calibrate", "name", "m0",
-					  "duration_ns", (json_int_t)200000000,
-					  "free_offset_bytes", (json_int_t)0,
-					  "free_size_bytes",
-					  (json_int_t)(16 << 20)), -1);
-	assert_int_equal(ctl_to_capacity(json_object_get(reply, "capacity"),
-					 &capacity), 0);
+	reply = ask_with(bench,
+			 json_pack("{s:s, s:s, s:I, s:I, s:I}", "op",
+				   "device-calibrate", "name", "m0",
+				   "duration_ns", (json_int_t)200000000,
+				   "free_offset_bytes", (json_int_t)0,
+				   "free_size_bytes", (json_int_t)(16 << 20)),
+			 -1);
+	assert_int_equal(
+		ctl_to_capacity(json_object_get(reply, "capacity"), &capacity),
+		0);
 	json_decref(reply);
 	assert_true(capacity.is_short);
 	assert_true(capacity.write_measured);
 	assert_true(capacity.direction[0].count > 0);
 	assert_true(capacity.direction[0].points[0].iops > 0);
-	expect_ok(ask_with(bench, json_pack("{s:s, s:s, s:o}", "op",
-					    "device-capacity", "name", "m0",
-					    "capacity",
-					    ctl_from_capacity(&capacity)), -1));
+	expect_ok(ask_with(bench,
+			   json_pack("{s:s, s:s, s:o}", "op", "device-capacity",
+				     "name", "m0", "capacity",
+				     ctl_from_capacity(&capacity)),
+			   -1));
 }
 
 static void test_endpoint_drains_and_ends(void **state)
@@ -436,8 +476,9 @@ static void test_endpoint_drains_and_ends(void **state)
 	add_device(bench);
 	expect_ok(ask_with(bench, vdev_add(), -1));
 	fd = listener(&bench->front, SOCK_STREAM);
-	expect_ok(ask_with(bench, json_pack("{s:s, s:s}", "op", "listen",
-					    "vdev", "vd0"), fd));
+	expect_ok(ask_with(
+		bench, json_pack("{s:s, s:s}", "op", "listen", "vdev", "vd0"),
+		fd));
 	close(fd);
 	expect_ok(ask_with(bench, json_pack("{s:s}", "op", "drain"), -1));
 	assert_int_equal(waitpid(bench->pid, &status, 0), bench->pid);

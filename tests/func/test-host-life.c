@@ -408,11 +408,11 @@ static void test_life_stale_request_is_not_sent(void **state)
 	assert_int_equal(link_init(&link, rig->loop), 0);
 	link.event = on_link_event;
 	link.closed = on_link_closed;
-	assert_int_equal(socketpair(AF_UNIX,
-				    SOCK_SEQPACKET | SOCK_NONBLOCK |
-					    SOCK_CLOEXEC,
-				    0, fds),
-			 0);
+	assert_int_equal(
+		socketpair(AF_UNIX,
+			   SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0,
+			   fds),
+		0);
 	link_request(&link, json_pack("{s:s}", "op", "vdev-add"), -1,
 		     on_link_reply, &stale);
 	assert_int_equal(link_open(&link, fds[0]), 0);
@@ -421,8 +421,8 @@ static void test_life_stale_request_is_not_sent(void **state)
 	while ((ret = ctl_receive(fds[1], &message, &fd)) == -EAGAIN)
 		loop_run_once(rig->loop, loop_clock_ns() + 10000000);
 	assert_int_equal(ret, 0);
-	assert_string_equal(
-		json_string_value(json_object_get(message, "op")), "hello");
+	assert_string_equal(json_string_value(json_object_get(message, "op")),
+			    "hello");
 	assert_int_equal(stale, -ECONNRESET);
 	json_decref(message);
 	link_finish(&link);
@@ -561,18 +561,15 @@ int main(int argc, char **argv)
 						rig_setup, rig_teardown),
 		cmocka_unit_test_setup_teardown(test_life_replaces_old_version,
 						rig_setup, rig_teardown),
-		cmocka_unit_test_setup_teardown(
-			test_life_refuses_a_lied_pid, rig_setup,
-			rig_teardown),
-		cmocka_unit_test_setup_teardown(
-			test_life_refuses_a_reused_pid, rig_setup,
-			rig_teardown),
+		cmocka_unit_test_setup_teardown(test_life_refuses_a_lied_pid,
+						rig_setup, rig_teardown),
+		cmocka_unit_test_setup_teardown(test_life_refuses_a_reused_pid,
+						rig_setup, rig_teardown),
 		cmocka_unit_test_setup_teardown(
 			test_life_refuses_a_slot_outside, rig_setup,
 			rig_teardown),
-		cmocka_unit_test_setup_teardown(
-			test_life_ends_one_that_hangs, rig_setup,
-			rig_teardown),
+		cmocka_unit_test_setup_teardown(test_life_ends_one_that_hangs,
+						rig_setup, rig_teardown),
 		cmocka_unit_test_setup_teardown(
 			test_life_refuses_unsealed_statistics, rig_setup,
 			rig_teardown),

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* test-loop.c - the event loop: watches, timers, operations, pollers (item 5) */
+/* test-loop.c - the event loop: watches, timers, operations, pollers */
 #include "os/loop.h"
 
 #include <setjmp.h>

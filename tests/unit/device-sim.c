@@ -52,11 +52,10 @@ static void fit_config(struct sim_config *config)
 	for (unsigned int d = 0; d < 2; d++) {
 		const uint32_t servers = config->servers ? config->servers : 1;
 		const double mean = (double)config->service_ns[d] *
-				    exp(sigma * sigma / 2.0);
+			exp(sigma * sigma / 2.0);
 
 		if (sched->cost.request_ns[d] == 0)
-			sched->cost.request_ns[d] =
-				(uint64_t)(mean / servers);
+			sched->cost.request_ns[d] = (uint64_t)(mean / servers);
 		if (sched->cost.per_kib_ns[d] == 0)
 			sched->cost.per_kib_ns[d] =
 				config->per_kib_ns / servers;
@@ -65,7 +64,7 @@ static void fit_config(struct sim_config *config)
 
 void sim_init(struct sim *sim, const struct sim_config *config)
 {
-	*sim = (struct sim){ .config = *config, .speed_milli = 1000 };
+	*sim = (struct sim){.config = *config, .speed_milli = 1000};
 	sim->random = config->seed * 2 + UINT64_C(88172645463325253);
 	sim->waiting_end = &sim->waiting;
 	sim->now_ns = SIM_S;
@@ -92,8 +91,7 @@ void sim_finish(struct sim *sim)
 	sched_destroy(sim->sched);
 }
 
-struct sim_load *sim_load(struct sim *sim,
-			  const struct sim_load_config *config)
+struct sim_load *sim_load(struct sim *sim, const struct sim_load_config *config)
 {
 	struct sim_load *load = calloc(1, sizeof(*load));
 
@@ -126,8 +124,8 @@ static void heap_push(struct sim *sim, struct sim_request *request)
 
 	if (sim->heap_count > sim->heap_capacity) {
 		sim->heap_capacity = sim->heap_count * 2;
-		sim->heap = realloc(sim->heap, sim->heap_capacity *
-						       sizeof(*sim->heap));
+		sim->heap = realloc(sim->heap,
+				    sim->heap_capacity * sizeof(*sim->heap));
 		assert(sim->heap);
 	}
 	for (; i > 0 && sim->heap[(i - 1) / 2]->end_ns > request->end_ns;
@@ -328,7 +326,7 @@ void sim_reset(struct sim *sim)
 uint64_t sim_rate(const struct sim_load *load)
 {
 	return (load->done[0] + load->done[1]) * SIM_S /
-	       (load->sim->now_ns - load->sim->began_ns);
+		(load->sim->now_ns - load->sim->began_ns);
 }
 
 uint32_t sim_windows_below(const struct sim_load *load, uint32_t count)

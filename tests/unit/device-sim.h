@@ -28,7 +28,7 @@ struct sim_config {
 	uint64_t per_kib_ns;
 	uint32_t sigma_milli;	/* 0: always the median */
 	uint64_t seed;
-	struct sched_config sched;	/* cost and window left 0: as they fit */
+	struct sched_config sched; /* cost and window left 0: as they fit */
 };
 
 struct sim_load_config {

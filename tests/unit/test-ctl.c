@@ -18,8 +18,8 @@ static int setup(void **state)
 {
 	static int pair[2];
 
-	assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0,
-				    pair), 0);
+	assert_int_equal(
+		socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), 0);
 	*state = pair;
 	return 0;
 }
@@ -87,8 +87,8 @@ static void test_ctl_says_what_is_wrong(void **state)
 
 static void test_ctl_parameters_come_back_as_they_were(void **state)
 {
-	struct sched_params params = {.burst_ns = 5, .weight = 200,
-				      .latency_ns = {1000, 2000}};
+	struct sched_params params = {
+		.burst_ns = 5, .weight = 200, .latency_ns = {1000, 2000}};
 	struct sched_params params_back;
 	struct sla sla = {.count = 2}, sla_back;
 	struct capacity capacity = {.is_short = true}, capacity_back;
@@ -110,7 +110,8 @@ static void test_ctl_parameters_come_back_as_they_were(void **state)
 	sla.specs[1] = (struct sla_spec){.metric = SLA_LATENCY,
 					 .direction = SLA_READ,
 					 .relation = SLA_AT_MOST,
-					 .percentile = 999, .value = 2000000};
+					 .percentile = 999,
+					 .value = 2000000};
 	json = ctl_from_sla(&sla);
 	assert_int_equal(ctl_to_sla(json, &sla_back), 0);
 	assert_int_equal(sla_back.count, 2);

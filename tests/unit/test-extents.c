@@ -90,9 +90,8 @@ static void test_extents_short_end(void **state)
 	uint64_t offset_bytes;
 
 	(void)state;
-	assert_int_equal(extents_take(&extents, MIB + 512, MIB + 512,
-				      &offset_bytes),
-			 0);
+	assert_int_equal(
+		extents_take(&extents, MIB + 512, MIB + 512, &offset_bytes), 0);
 	assert_int_equal(extents_largest_free(&extents, MIB + 512).size_bytes,
 			 0);
 	assert_int_equal(extents_take(&extents, MIB + 512, 512, &offset_bytes),

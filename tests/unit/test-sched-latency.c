@@ -14,16 +14,16 @@
 
 static const struct sim_config disk8 = {
 	.servers = 8,
-	.service_ns = { 400000, 400000 },
+	.service_ns = {400000, 400000},
 	.sigma_milli = 400,
 	.seed = 1,
-	.sched = { .window_min = 1, .window_max = 256 },
+	.sched = {.window_min = 1, .window_max = 256},
 };
 
 static struct sim_load *promised(struct sim *sim, uint64_t iops,
 				 uint64_t latency_ns, uint64_t every_ns)
 {
-	struct sim_load_config config = { .depth = 16, .every_ns = every_ns };
+	struct sim_load_config config = {.depth = 16, .every_ns = every_ns};
 
 	config.params.reservation_per_s[SCHED_TOTAL_IOPS] = iops;
 	config.params.latency_ns[SCHED_READ] = latency_ns;
@@ -34,8 +34,7 @@ static struct sim_load *promised(struct sim *sim, uint64_t iops,
 static struct sim_load *neighbour(struct sim *sim, uint32_t depth,
 				  uint32_t bytes)
 {
-	const struct sim_load_config config = { .depth = depth,
-						.bytes = bytes };
+	const struct sim_load_config config = {.depth = depth, .bytes = bytes};
 
 	return sim_load(sim, &config);
 }
@@ -100,7 +99,7 @@ static void assert_kept(const struct outcome *outcome, uint64_t iops,
 
 static void test_latency_beside_a_neighbour_at_depth_256(void **state)
 {
-	static const uint64_t bounds_ns[] = { 1500000, 2000000, 4000000 };
+	static const uint64_t bounds_ns[] = {1500000, 2000000, 4000000};
 
 	(void)state;
 	for (unsigned int i = 0; i < 3; i++) {
@@ -177,7 +176,7 @@ static void test_latency_window_opens_when_the_promise_goes(void **state)
 {
 	struct sim sim;
 	struct sim_load *victim, *other;
-	const struct sched_params nothing = { 0 };
+	const struct sched_params nothing = {0};
 
 	(void)state;
 	sim_init(&sim, &disk8);
@@ -186,8 +185,9 @@ static void test_latency_window_opens_when_the_promise_goes(void **state)
 	sim_start_all(&sim);
 	sim_run(&sim, SIM_S);
 	assert_true(sim_report(&sim).window < 32);
-	assert_int_equal(sched_client_update(victim->client, &nothing,
-					     sim.now_ns, NULL), 0);
+	assert_int_equal(
+		sched_client_update(victim->client, &nothing, sim.now_ns, NULL),
+		0);
 	assert_int_equal(sim_report(&sim).window, 256);
 	sim_run(&sim, SIM_S);
 	assert_int_equal(sim_report(&sim).window, 256);
@@ -236,9 +236,9 @@ int main(void)
 		cmocka_unit_test(test_latency_beside_a_shallow_neighbour),
 		cmocka_unit_test(
 			test_latency_that_cannot_be_kept_leaves_throughput),
-		cmocka_unit_test(test_latency_window_opens_when_the_promise_goes),
 		cmocka_unit_test(
-			test_latency_follows_a_device_that_slows_down),
+			test_latency_window_opens_when_the_promise_goes),
+		cmocka_unit_test(test_latency_follows_a_device_that_slows_down),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

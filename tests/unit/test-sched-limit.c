@@ -15,15 +15,15 @@
 
 /* Fast and wide: nothing but the limits matters. */
 static const struct sim_config wide = {
-	.service_ns = { 1000, 1000 },
+	.service_ns = {1000, 1000},
 	.seed = 1,
-	.sched = { .window_min = 1, .window_max = 1024 },
+	.sched = {.window_min = 1, .window_max = 1024},
 };
 
 static struct sim_load *add(struct sim *sim, enum sched_axis axis,
 			    uint64_t limit, uint64_t burst_ns, uint32_t depth)
 {
-	struct sim_load_config config = { .depth = depth };
+	struct sim_load_config config = {.depth = depth};
 
 	config.params.limit_per_s[axis] = limit;
 	config.params.burst_ns = burst_ns;
@@ -102,7 +102,7 @@ static void test_limit_never_stalls_on_small_debt(void **state)
 static void test_limit_on_bytes(void **state)
 {
 	struct sim sim;
-	struct sim_load_config config = { .depth = 8, .bytes = 65536 };
+	struct sim_load_config config = {.depth = 8, .bytes = 65536};
 	struct sim_load *load;
 
 	(void)state;
@@ -119,8 +119,8 @@ static void test_limit_on_bytes(void **state)
 static void test_limit_on_requests_and_bytes_the_later_decides(void **state)
 {
 	struct sim sim;
-	struct sim_load_config small = { .depth = 8, .bytes = 512 };
-	struct sim_load_config large = { .depth = 8, .bytes = 1 << 20 };
+	struct sim_load_config small = {.depth = 8, .bytes = 512};
+	struct sim_load_config large = {.depth = 8, .bytes = 1 << 20};
 	struct sim_load *a, *b;
 
 	(void)state;
@@ -140,7 +140,7 @@ static void test_limit_on_requests_and_bytes_the_later_decides(void **state)
 static void test_limit_of_reads_leaves_writes_alone(void **state)
 {
 	struct sim sim;
-	struct sim_load_config config = { .depth = 64, .write_percent = 50 };
+	struct sim_load_config config = {.depth = 64, .write_percent = 50};
 	struct sim_load *load;
 
 	(void)state;
@@ -160,7 +160,7 @@ static void test_limit_of_reads_leaves_writes_alone(void **state)
 static void test_limit_of_both_directions_together(void **state)
 {
 	struct sim sim;
-	struct sim_load_config config = { .depth = 64, .write_percent = 30 };
+	struct sim_load_config config = {.depth = 64, .write_percent = 30};
 	struct sim_load *load;
 
 	(void)state;
@@ -193,7 +193,7 @@ static void test_limit_burst_is_its_tolerance(void **state)
 
 static void test_limit_idle_client_saves_no_more_than_burst(void **state)
 {
-	static const uint64_t pauses_s[] = { 1, 10, 300 };
+	static const uint64_t pauses_s[] = {1, 10, 300};
 	struct sim sim;
 	struct sim_load *load;
 
@@ -219,7 +219,7 @@ static void test_limit_update_takes_effect_on_what_is_queued(void **state)
 {
 	struct sim sim;
 	struct sim_load *load;
-	struct sched_params params = { 0 };
+	struct sched_params params = {0};
 
 	(void)state;
 	sim_init(&sim, &wide);
@@ -228,22 +228,25 @@ static void test_limit_update_takes_effect_on_what_is_queued(void **state)
 	sim_run(&sim, SIM_S / 2);
 	assert_int_equal(load->started, 1);
 	params.limit_per_s[SCHED_TOTAL_IOPS] = 1000;
-	assert_int_equal(sched_client_update(load->client, &params, sim.now_ns,
-					     NULL), 0);
+	assert_int_equal(
+		sched_client_update(load->client, &params, sim.now_ns, NULL),
+		0);
 	sim_reset(&sim);
 	sim_run(&sim, SIM_S);
 	assert_in_range(load->started, 999, 1001);
 
 	params.limit_per_s[SCHED_TOTAL_IOPS] = 10;
-	assert_int_equal(sched_client_update(load->client, &params, sim.now_ns,
-					     NULL), 0);
+	assert_int_equal(
+		sched_client_update(load->client, &params, sim.now_ns, NULL),
+		0);
 	sim_reset(&sim);
 	sim_run(&sim, SIM_S);
 	assert_in_range(load->started, 9, 11);
 
 	params.limit_per_s[SCHED_TOTAL_IOPS] = 0;
-	assert_int_equal(sched_client_update(load->client, &params, sim.now_ns,
-					     NULL), 0);
+	assert_int_equal(
+		sched_client_update(load->client, &params, sim.now_ns, NULL),
+		0);
 	sim_reset(&sim);
 	sim_run(&sim, SIM_S / 1000);
 	assert_in_range(load->started, 32000, 33000);
@@ -254,7 +257,7 @@ static void test_limit_lowered_after_a_burst_does_not_stall(void **state)
 {
 	struct sim sim;
 	struct sim_load *load;
-	struct sched_params params = { 0 };
+	struct sched_params params = {0};
 
 	(void)state;
 	sim_init(&sim, &wide);
@@ -262,8 +265,9 @@ static void test_limit_lowered_after_a_burst_does_not_stall(void **state)
 	sim_start(load);
 	sim_run(&sim, SIM_S);
 	params.limit_per_s[SCHED_TOTAL_IOPS] = 100;
-	assert_int_equal(sched_client_update(load->client, &params, sim.now_ns,
-					     NULL), 0);
+	assert_int_equal(
+		sched_client_update(load->client, &params, sim.now_ns, NULL),
+		0);
 	sim_reset(&sim);
 	sim_run(&sim, SIM_S);
 	assert_in_range(load->started, 99, 101);
@@ -272,10 +276,10 @@ static void test_limit_lowered_after_a_burst_does_not_stall(void **state)
 
 static void test_limit_of_group_holds_over_its_members(void **state)
 {
-	struct sched_limits limits = { 0 };
+	struct sched_limits limits = {0};
 	struct sched_group *group;
 	struct sim_load *a, *b, *free_one;
-	struct sim_load_config config = { .depth = 32 };
+	struct sim_load_config config = {.depth = 32};
 	struct sim sim;
 
 	(void)state;
@@ -296,7 +300,7 @@ static void test_limit_of_group_holds_over_its_members(void **state)
 	sim_reset(&sim);
 	sim_run(&sim, 10 * SIM_S);
 	assert_in_range(a->started + b->started, 29999, 30001);
-	assert_in_range(a->started, 9950, 10050);	/* weights hold within */
+	assert_in_range(a->started, 9950, 10050); /* weights hold within */
 	assert_in_range(free_one->started, 69999, 70001);
 
 	/* a change counts at once, also from and to no limit */
@@ -322,10 +326,10 @@ static void test_limit_of_group_holds_over_its_members(void **state)
 
 static void test_limit_of_group_by_direction(void **state)
 {
-	struct sched_limits limits = { 0 };
+	struct sched_limits limits = {0};
 	struct sched_group *group;
 	struct sim_load *load;
-	struct sim_load_config config = { .depth = 1 << 16 };
+	struct sim_load_config config = {.depth = 1 << 16};
 	struct sim sim;
 
 	(void)state;
@@ -350,10 +354,10 @@ static void test_limit_of_group_by_direction(void **state)
 
 static void test_limit_reservation_within_a_groups_limit(void **state)
 {
-	struct sched_limits limits = { 0 };
+	struct sched_limits limits = {0};
 	struct sched_group *group;
 	struct sim_load *promised, *greedy;
-	struct sim_load_config config = { .depth = 32 };
+	struct sim_load_config config = {.depth = 32};
 	struct sim sim;
 
 	(void)state;
@@ -388,7 +392,7 @@ static void test_limit_reservation_within_a_groups_limit(void **state)
 static void test_limit_says_when_a_client_may_go_on(void **state)
 {
 	struct sched_request requests[8];
-	struct sched_params params = { 0 };
+	struct sched_params params = {0};
 	struct sched_client *client;
 	struct sim sim;
 
@@ -397,15 +401,18 @@ static void test_limit_says_when_a_client_may_go_on(void **state)
 	sim_init(&sim, &wide);
 	params.limit_per_s[SCHED_TOTAL_IOPS] = 1000;
 	assert_int_equal(sched_client_create(sim.sched, NULL, &params,
-					     sim.now_ns, &client, NULL), 0);
+					     sim.now_ns, &client, NULL),
+			 0);
 	assert_true(sched_client_ready_ns(client) <= sim.now_ns);
-	assert_int_equal(sched_submit(sim.sched, client, &requests[0],
-				      sim.now_ns), SCHED_GO);
+	assert_int_equal(
+		sched_submit(sim.sched, client, &requests[0], sim.now_ns),
+		SCHED_GO);
 	assert_int_equal(sched_client_ready_ns(client),
 			 sim.now_ns + SIM_MS - SCHED_LEAD_NS);
 	for (unsigned int i = 1; i < 8; i++)
 		assert_int_equal(sched_submit(sim.sched, client, &requests[i],
-					      sim.now_ns), SCHED_QUEUED);
+					      sim.now_ns),
+				 SCHED_QUEUED);
 	assert_int_equal(sched_client_queued(client), 7);
 	assert_int_equal(sched_client_ready_ns(client),
 			 sim.now_ns + 8 * SIM_MS - SCHED_LEAD_NS);
@@ -456,7 +463,8 @@ static void test_limit_with_immediate_device(void **state)
 	limited->config.params.reservation_per_s[SCHED_TOTAL_IOPS] = 100;
 	assert_int_equal(sched_client_update(limited->client,
 					     &limited->config.params,
-					     sim.now_ns, NULL), 0);
+					     sim.now_ns, NULL),
+			 0);
 	other = add(&sim, SCHED_READ_IOPS, 0, 0, 4);
 	sim_start_all(&sim);
 	sim_run(&sim, SIM_S);
@@ -468,15 +476,15 @@ static void test_limit_with_immediate_device(void **state)
 
 static void test_limit_at_the_ends_of_time_and_rate(void **state)
 {
-	static const uint64_t times[] = { 0, 1, UINT64_C(1) << 40,
-					  (UINT64_C(1) << 63) - 4 * SIM_S };
-	static const uint64_t rates[] = { 1, 1000, SCHED_RATE_MAX };
+	static const uint64_t times[] = {0, 1, UINT64_C(1) << 40,
+					 (UINT64_C(1) << 63) - 4 * SIM_S};
+	static const uint64_t rates[] = {1, 1000, SCHED_RATE_MAX};
 
 	(void)state;
 	for (unsigned int t = 0; t < 4; t++) {
 		for (unsigned int r = 0; r < 3; r++) {
-			struct sched_request request = { .bytes = UINT32_MAX };
-			struct sched_params params = { .weight = 1 };
+			struct sched_request request = {.bytes = UINT32_MAX};
+			struct sched_params params = {.weight = 1};
 			struct sched_client *client;
 			struct sim sim;
 			uint64_t now_ns = times[t];
@@ -486,9 +494,10 @@ static void test_limit_at_the_ends_of_time_and_rate(void **state)
 				params.limit_per_s[a] = rates[r];
 				params.reservation_per_s[a] = rates[r];
 			}
-			assert_int_equal(sched_client_create(
-				sim.sched, NULL, &params, now_ns, &client,
-				NULL), 0);
+			assert_int_equal(sched_client_create(sim.sched, NULL,
+							     &params, now_ns,
+							     &client, NULL),
+					 0);
 			assert_int_equal(sched_submit(sim.sched, client,
 						      &request, now_ns),
 					 SCHED_GO);
@@ -498,9 +507,9 @@ static void test_limit_at_the_ends_of_time_and_rate(void **state)
 						      &request, now_ns),
 					 SCHED_QUEUED);
 			assert_null(sched_next(sim.sched, now_ns));
-			assert_true(sched_wake_ns(sim.sched) >=
-				    now_ns + UINT32_MAX * (SIM_S / 1000) /
-						     (rates[r] / 1000 + 1));
+			assert_true(sched_wake_ns(sim.sched) >= now_ns +
+					    UINT32_MAX * (SIM_S / 1000) /
+						    (rates[r] / 1000 + 1));
 			sched_client_drain(client);
 			sched_client_destroy(client);
 			sim_finish(&sim);
@@ -510,7 +519,7 @@ static void test_limit_at_the_ends_of_time_and_rate(void **state)
 
 static void test_limit_beyond_what_can_be_is_refused(void **state)
 {
-	struct sched_params params = { 0 };
+	struct sched_params params = {0};
 	struct sched_client *client;
 	struct error error;
 	struct sim sim;
@@ -519,17 +528,20 @@ static void test_limit_beyond_what_can_be_is_refused(void **state)
 	sim_init(&sim, &wide);
 	params.limit_per_s[SCHED_READ_BYTES] = SCHED_RATE_MAX + 1;
 	assert_int_equal(sched_client_create(sim.sched, NULL, &params, 0,
-					     &client, &error), -22);
+					     &client, &error),
+			 -22);
 	assert_non_null(strstr(error.text, "read bandwidth"));
 	params.limit_per_s[SCHED_READ_BYTES] = 0;
 	params.weight = SCHED_WEIGHT_MAX + 1;
 	assert_int_equal(sched_client_create(sim.sched, NULL, &params, 0,
-					     &client, &error), -22);
+					     &client, &error),
+			 -22);
 	assert_non_null(strstr(error.text, "weight"));
 	params.weight = 0;
 	params.burst_ns = UINT64_MAX;
 	assert_int_equal(sched_client_create(sim.sched, NULL, &params, 0,
-					     &client, &error), -22);
+					     &client, &error),
+			 -22);
 	assert_non_null(strstr(error.text, "burst"));
 	sim_finish(&sim);
 }

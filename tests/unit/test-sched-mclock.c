@@ -21,7 +21,7 @@ static void assert_near(uint64_t value, uint64_t wanted, uint64_t permille)
 /* 10,000 requests per second: 8 servers of 800 us. */
 static const struct sim_config disk = {
 	.servers = 8,
-	.service_ns = { 800000, 800000 },
+	.service_ns = {800000, 800000},
 	.sigma_milli = 300,
 	.seed = 1,
 };
@@ -29,7 +29,7 @@ static const struct sim_config disk = {
 static struct sim_load *add(struct sim *sim, uint64_t reservation,
 			    uint64_t limit, uint32_t weight, uint32_t depth)
 {
-	struct sim_load_config config = { .depth = depth };
+	struct sim_load_config config = {.depth = depth};
 
 	config.params.weight = weight;
 	config.params.reservation_per_s[SCHED_TOTAL_IOPS] = reservation;
@@ -119,7 +119,7 @@ static void test_mclock_reservations_by_direction(void **state)
 {
 	struct sim sim;
 	struct sim_load *reader, *writer, *big;
-	struct sim_load_config config = { .depth = 64 };
+	struct sim_load_config config = {.depth = 64};
 
 	(void)state;
 	sim_init(&sim, &disk);
@@ -143,7 +143,7 @@ static void test_mclock_reservation_of_bytes(void **state)
 {
 	struct sim sim;
 	struct sim_config config = disk;
-	struct sim_load_config stream = { .depth = 8, .bytes = 65536 };
+	struct sim_load_config stream = {.depth = 8, .bytes = 65536};
 	struct sim_load *load;
 
 	(void)state;
@@ -167,7 +167,7 @@ static void test_mclock_reservation_of_bytes(void **state)
 static void test_mclock_reservation_on_requests_and_bytes(void **state)
 {
 	struct sim sim;
-	struct sim_load_config config = { .depth = 32 };
+	struct sim_load_config config = {.depth = 32};
 	struct sim_load *load;
 
 	(void)state;
@@ -194,7 +194,7 @@ static void test_mclock_reservation_on_requests_and_bytes(void **state)
 /* After any pause: no hogging by the one that returns, no starving it. */
 static void test_mclock_idle_client_returns_as_if_never_away(void **state)
 {
-	static const uint64_t pauses_ms[] = { 1, 1000, 30000, 300000 };
+	static const uint64_t pauses_ms[] = {1, 1000, 30000, 300000};
 	struct sim sim;
 	struct sim_load *coming, *steady, *reserved;
 

@@ -46,10 +46,9 @@ static uint64_t random_below(struct fuzz *fuzz, uint64_t below)
 
 static struct sched_params random_params(struct fuzz *fuzz)
 {
-	static const uint64_t rates[] = { 0, 0, 0, 1, 100, 3000, 20000,
-					  1000000 };
-	static const uint64_t times[] = { 0, 0, 1000, 1000000, 50000000 };
-	struct sched_params params = { 0 };
+	static const uint64_t rates[] = {0, 0, 0, 1, 100, 3000, 20000, 1000000};
+	static const uint64_t times[] = {0, 0, 1000, 1000000, 50000000};
+	struct sched_params params = {0};
 	const bool plain = random_below(fuzz, 2);
 
 	for (unsigned int a = 0; a < SCHED_AXES; a++) {
@@ -70,7 +69,7 @@ static struct sched_params random_params(struct fuzz *fuzz)
 static struct sched_limits random_limits(struct fuzz *fuzz)
 {
 	const struct sched_params params = random_params(fuzz);
-	struct sched_limits limits = { .burst_ns = params.burst_ns };
+	struct sched_limits limits = {.burst_ns = params.burst_ns};
 
 	memcpy(limits.limit_per_s, params.limit_per_s,
 	       sizeof(limits.limit_per_s));
@@ -83,18 +82,17 @@ static void client_new(struct fuzz *fuzz, uint32_t i)
 	const uint64_t g = random_below(fuzz, 2 * GROUPS);
 
 	memset(fuzz->last_arrival_ns[i], 0, sizeof(fuzz->last_arrival_ns[i]));
-	assert_int_equal(
-		sched_client_create(fuzz->sched,
-				    g < GROUPS ? fuzz->groups[g] : NULL,
-				    &params, fuzz->now_ns, &fuzz->clients[i],
-				    NULL), 0);
+	assert_int_equal(sched_client_create(
+				 fuzz->sched,
+				 g < GROUPS ? fuzz->groups[g] : NULL, &params,
+				 fuzz->now_ns, &fuzz->clients[i], NULL),
+			 0);
 }
 
 static void client_drain(struct fuzz *fuzz, uint32_t i)
 {
 	const uint32_t queued = sched_client_queued(fuzz->clients[i]);
-	struct sched_request *request =
-		sched_client_drain(fuzz->clients[i]);
+	struct sched_request *request = sched_client_drain(fuzz->clients[i]);
 	uint32_t count = 0;
 
 	for (; request; request = request->next) {
@@ -121,12 +119,11 @@ static bool lane_ready(const struct fuzz *fuzz,
 	if (client_limit_ns(client, d) > fuzz->now_ns)
 		return false;
 	return !(client->flags & CLIENT_GROUPED) ||
-	       group_limit_ns(client_rest(client)->group, d) <= fuzz->now_ns;
+		group_limit_ns(client_rest(client)->group, d) <= fuzz->now_ns;
 }
 
 static uint64_t lane_deadline(const struct fuzz *fuzz,
-			      const struct sched_client *client,
-			      unsigned int d)
+			      const struct sched_client *client, unsigned int d)
 {
 	const uint64_t clock_ns = sched_clock_ns(fuzz->sched, fuzz->now_ns);
 	const uint64_t arrival_ns = client->lanes[d].head->arrival_ns;
@@ -136,12 +133,12 @@ static uint64_t lane_deadline(const struct fuzz *fuzz,
 	    due_ns < clock_ns - CREDIT_NS)
 		due_ns = clock_ns - CREDIT_NS;
 	return (due_ns > arrival_ns ? due_ns : arrival_ns) +
-	       client->bound_ns[d];
+		client->bound_ns[d];
 }
 
 static struct found search(const struct fuzz *fuzz)
 {
-	struct found found = { .deadline_ns = UINT64_MAX, .vtime = UINT64_MAX };
+	struct found found = {.deadline_ns = UINT64_MAX, .vtime = UINT64_MAX};
 	const uint64_t clock_ns = sched_clock_ns(fuzz->sched, fuzz->now_ns);
 
 	for (uint32_t i = 0; i < CLIENTS; i++) {
@@ -202,7 +199,8 @@ static void next_and_compare(struct fuzz *fuzz)
 		for (d = 0; d < 2; d++)
 			dues_ns[i][d] = client_due_ns(fuzz->clients[i], d);
 		deadlines_ns[i] = before[i].lanes[0].head ?
-			lane_deadline(fuzz, fuzz->clients[i], 0) : 0;
+			lane_deadline(fuzz, fuzz->clients[i], 0) :
+			0;
 	}
 	request = sched_next(fuzz->sched, fuzz->now_ns);
 	assert_int_equal(request != NULL, found.any && !full);
@@ -219,17 +217,18 @@ static void next_and_compare(struct fuzz *fuzz)
 	assert_true(request->arrival_ns >= fuzz->last_arrival_ns[i][d]);
 	fuzz->last_arrival_ns[i][d] = request->arrival_ns;
 	if (fuzz->sched->enforcing)
-		assert_int_equal(dues_ns[i][d] <=
-					 sched_clock_ns(fuzz->sched,
-							fuzz->now_ns),
+		assert_int_equal(dues_ns[i][d] <= sched_clock_ns(fuzz->sched,
+								 fuzz->now_ns),
 				 found.due);
 	if (ordered && fuzz->sched->behind_ns == 0) {
 		if (found.due)
 			assert_int_equal(deadlines_ns[i], found.deadline_ns);
 		else
 			assert_int_equal(before[i].state[d] != LANE_SPARE &&
-						 before[i].vtime < vtime ?
-						 vtime : before[i].vtime,
+							 before[i].vtime <
+								 vtime ?
+						 vtime :
+						 before[i].vtime,
 					 found.vtime);
 	}
 	fuzz->inside[fuzz->inside_count++] = request;
@@ -244,8 +243,8 @@ static void submit_one(struct fuzz *fuzz)
 		return;
 	request = fuzz->idle[--fuzz->idle_count];
 	request->bytes = (uint32_t)random_below(fuzz, 32) * 4096;
-	request->direction = fuzz->reads_only ? 0 :
-		(uint8_t)random_below(fuzz, 2);
+	request->direction =
+		fuzz->reads_only ? 0 : (uint8_t)random_below(fuzz, 2);
 	if (sched_submit(fuzz->sched, fuzz->clients[i], request,
 			 fuzz->now_ns) == SCHED_GO)
 		fuzz->inside[fuzz->inside_count++] = request;
@@ -289,13 +288,16 @@ static void change_something(struct fuzz *fuzz)
 				 0);
 		break;
 	case 4:
-		assert_int_equal(sched_group_update(
-			fuzz->groups[random_below(fuzz, GROUPS)], &limits,
-			NULL), 0);
+		assert_int_equal(
+			sched_group_update(
+				fuzz->groups[random_below(fuzz, GROUPS)],
+				&limits, NULL),
+			0);
 		break;
 	default:
 		assert_int_equal(sched_client_update(fuzz->clients[i], &params,
-						     fuzz->now_ns, NULL), 0);
+						     fuzz->now_ns, NULL),
+				 0);
 		break;
 	}
 }
@@ -304,7 +306,7 @@ static void fuzz_once(uint64_t seed)
 {
 	static struct fuzz fuzz;
 	struct sched_config config = {
-		.cost = { { 20000, 30000 }, { 100, 200 } },
+		.cost = {{20000, 30000}, {100, 200}},
 		.window_min = 1,
 	};
 
@@ -317,12 +319,13 @@ static void fuzz_once(uint64_t seed)
 	config.shortage = (enum sched_shortage_policy)(seed / 2 % 2);
 	assert_int_equal(sched_create(&config, &fuzz.sched, NULL), 0);
 	for (uint32_t g = 0; g < GROUPS; g++) {
-		struct sched_limits limits = { 0 };
+		struct sched_limits limits = {0};
 
 		if (seed % 5)
 			limits = random_limits(&fuzz);
 		assert_int_equal(sched_group_create(fuzz.sched, &limits,
-						    &fuzz.groups[g], NULL), 0);
+						    &fuzz.groups[g], NULL),
+				 0);
 	}
 	for (uint32_t i = 0; i < CLIENTS; i++)
 		client_new(&fuzz, i);
@@ -344,7 +347,8 @@ static void fuzz_once(uint64_t seed)
 		else
 			change_something(&fuzz);
 		assert_int_equal(fuzz.idle_count + fuzz.inside_count +
-					 fuzz.sched->queued, REQUESTS);
+					 fuzz.sched->queued,
+				 REQUESTS);
 		assert_int_equal(fuzz.sched->in_flight, fuzz.inside_count);
 	}
 	for (uint32_t i = 0; i < CLIENTS; i++) {
@@ -376,12 +380,13 @@ static uint32_t curve_count;
 
 static void check_curve(struct sim_load *load, struct sched_request *request)
 {
-	static const uint32_t directions[SCHED_AXES] = { 1, 2, 3, 1, 2, 3 };
+	static const uint32_t directions[SCHED_AXES] = {1, 2, 3, 1, 2, 3};
 	const struct sched_params *params = &load->config.params;
 	const uint64_t allowed_ns = params->burst_ns > SCHED_LATE_NS ?
-		params->burst_ns : SCHED_LATE_NS;
-	const unsigned __int128 now =
-		(unsigned __int128)load->sim->now_ns << 32;
+		params->burst_ns :
+		SCHED_LATE_NS;
+	const unsigned __int128 now = (unsigned __int128)load->sim->now_ns
+		<< 32;
 	uint32_t i = 0;
 
 	while (curve_loads[i] != load)
@@ -405,7 +410,7 @@ static void check_curve(struct sim_load *load, struct sched_request *request)
 
 static struct sim_load_config random_load(struct sim *sim)
 {
-	static const uint64_t limits[] = { 0, 50, 700, 3000, 11000 };
+	static const uint64_t limits[] = {0, 50, 700, 3000, 11000};
 	struct sim_load_config config = {
 		.depth = 1 + (uint32_t)(sim_random(sim) % 64),
 		.bytes = 4096U << sim_random(sim) % 4,
@@ -417,8 +422,8 @@ static struct sim_load_config random_load(struct sim *sim)
 			config.params.limit_per_s[a] =
 				limits[sim_random(sim) % 5] *
 				(a >= SCHED_READ_BYTES ? 8192 : 1);
-	config.params.burst_ns = sim_random(sim) % 2 ?
-		sim_random(sim) % (50 * SIM_MS) : 0;
+	config.params.burst_ns =
+		sim_random(sim) % 2 ? sim_random(sim) % (50 * SIM_MS) : 0;
 	config.params.weight = 1 + (uint32_t)(sim_random(sim) % 1000);
 	if (sim_random(sim) % 3 == 0)
 		config.every_ns = 20000 + sim_random(sim) % SIM_MS;
@@ -431,7 +436,7 @@ static void test_random_limits_are_never_exceeded(void **state)
 	for (uint64_t seed = 1; seed <= 200; seed++) {
 		const struct sim_config config = {
 			.servers = 1 + (uint32_t)(seed % 16),
-			.service_ns = { 200000, 300000 },
+			.service_ns = {200000, 300000},
 			.sigma_milli = (uint32_t)(seed % 10) * 100,
 			.seed = seed,
 		};
@@ -448,8 +453,8 @@ static void test_random_limits_are_never_exceeded(void **state)
 		}
 		/* they come and go */
 		for (int step = 0; step < 30; step++) {
-			struct sim_load *load = curve_loads[sim_random(&sim) %
-							    curve_count];
+			struct sim_load *load =
+				curve_loads[sim_random(&sim) % curve_count];
 
 			if (load->running)
 				sim_stop(load);
@@ -475,7 +480,7 @@ static void test_random_reservations_hold_in_every_window(void **state)
 	for (uint64_t seed = 1; seed <= 200; seed++) {
 		const struct sim_config config = {
 			.servers = 4 + (uint32_t)(seed % 5),
-			.service_ns = { 300000, 300000 },
+			.service_ns = {300000, 300000},
 			.sigma_milli = 100 + (uint32_t)(seed % 4) * 100,
 			.seed = seed,
 		};
@@ -486,7 +491,7 @@ static void test_random_reservations_hold_in_every_window(void **state)
 
 		sim_init(&sim, &config);
 		for (uint32_t i = 0; i < 6; i++) {
-			struct sim_load_config load = { .depth = 64 };
+			struct sim_load_config load = {.depth = 64};
 			const uint64_t part = sim_random(&sim) % (left / 2);
 
 			load.params.weight =

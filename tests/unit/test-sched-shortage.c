@@ -15,7 +15,7 @@
 /* 10,000 requests per second. */
 static const struct sim_config disk = {
 	.servers = 8,
-	.service_ns = { 800000, 800000 },
+	.service_ns = {800000, 800000},
 	.sigma_milli = 200,
 	.seed = 3,
 };
@@ -23,7 +23,7 @@ static const struct sim_config disk = {
 static struct sim_load *add(struct sim *sim, uint64_t reservation,
 			    uint32_t weight)
 {
-	struct sim_load_config config = { .depth = 128 };
+	struct sim_load_config config = {.depth = 128};
 
 	config.params.weight = weight;
 	config.params.reservation_per_s[SCHED_TOTAL_IOPS] = reservation;
@@ -88,7 +88,8 @@ static void test_shortage_scales_by_weight_if_so_configured(void **state)
 static void test_shortage_ends_and_repays_little(void **state)
 {
 	static const enum sched_shortage_policy policies[] = {
-		SCHED_SHORTAGE_PROPORTIONAL, SCHED_SHORTAGE_WEIGHT,
+		SCHED_SHORTAGE_PROPORTIONAL,
+		SCHED_SHORTAGE_WEIGHT,
 	};
 
 	(void)state;
@@ -159,7 +160,7 @@ static void test_shortage_is_not_seen_where_all_fits(void **state)
 static void test_shortage_is_not_what_a_limit_does(void **state)
 {
 	struct sim sim;
-	struct sim_load_config config = { .depth = 64 };
+	struct sim_load_config config = {.depth = 64};
 	struct sim_load *load;
 
 	(void)state;

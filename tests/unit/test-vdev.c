@@ -143,8 +143,8 @@ static void submit(struct bench *bench, struct request *request,
 	vdev_submit(bench->vdev, &request->vdev, loop_clock_ns());
 }
 
-static struct vdev_process *add(struct bench *bench, uint32_t pasid,
-				int ioprio, bool own_socket)
+static struct vdev_process *add(struct bench *bench, uint32_t pasid, int ioprio,
+				bool own_socket)
 {
 	const struct vdev_process_config config = {
 		.pasid = pasid,
@@ -160,7 +160,8 @@ static struct vdev_process *add(struct bench *bench, uint32_t pasid,
 	return process;
 }
 
-static void test_vdev_requests_are_moved_to_its_place_on_the_device(void **state)
+static void test_vdev_requests_are_moved_to_its_place_on_the_device(
+	void **state)
 {
 	struct bench *bench = *state;
 	struct request request;
@@ -220,8 +221,8 @@ static void test_vdev_read_only_refuses_changes(void **state)
 	submit(bench, &request, vdev_find_process(bench->vdev, 0),
 	       BLOCK_WRITE_ZEROES, 0, 512);
 	assert_int_equal(bench->result, -EROFS);
-	submit(bench, &request, vdev_find_process(bench->vdev, 0), BLOCK_READ, 0,
-	       512);
+	submit(bench, &request, vdev_find_process(bench->vdev, 0), BLOCK_READ,
+	       0, 512);
 	assert_int_equal(bench->result, 0);
 	assert_int_equal(vdev_destroy(bench->vdev), 0);
 	bench->vdev = writable;

@@ -43,7 +43,7 @@ static void test_heap_matches_plain_array(void **state)
 {
 	static struct model model;
 	static uint32_t places[IDS];
-	struct heap heap = { .place = places };
+	struct heap heap = {.place = places};
 
 	(void)state;
 	assert_int_equal(heap_reserve(&heap, IDS), 0);
