@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * endpoint-data.h - the insides that endpoint.c and endpoint-meet.c share
+ * endpoint-data.h - the insides that endpoint*.c share
+ *
+ * endpoint.c calls the others; endpoint-meet.c calls endpoint-process.c.
  */
 #ifndef HOST_ENDPOINT_DATA_H
 #define HOST_ENDPOINT_DATA_H
@@ -26,9 +28,12 @@ struct endpoint {
 	unsigned int restarts, lost_tries;
 	bool adopted, is_draining;
 	bool is_found;			/* an earlier one's, not adopted yet */
+	/* endpoint-meet.c's end: it is ours; or it is of no use. */
+	void (*met)(struct endpoint *endpoint);
+	void (*unmet)(struct endpoint *endpoint, const char *why);
 };
 
-/* --- endpoint.c ---------------------------------------------------------- */
+/* --- endpoint-process.c -------------------------------------------------- */
 
 void endpoint_tell(struct endpoint *endpoint, const char *kind,
 		   const char *format, ...)
@@ -36,8 +41,11 @@ void endpoint_tell(struct endpoint *endpoint, const char *kind,
 void endpoint_set_timer(struct endpoint *endpoint, uint64_t in_ns);
 /* From now on its death is noticed; takes 'pidfd' over on success. */
 int endpoint_watch_process(struct endpoint *endpoint, pid_t pid, int pidfd);
+void endpoint_forget_process(struct endpoint *endpoint);
 void endpoint_kill(struct endpoint *endpoint);
-void endpoint_spawn(struct endpoint *endpoint);
+/* How it ended, if it was our child (an adopted one is somebody else's). */
+void endpoint_describe_end(const struct endpoint *endpoint, char *text,
+			   size_t size);
 
 /* --- endpoint-record.c --------------------------------------------------- */
 
@@ -49,12 +57,10 @@ int endpoint_record_open(const struct endpoint *endpoint, pid_t *ret_pid);
 
 /* --- endpoint-meet.c ----------------------------------------------------- */
 
-/* Connect and say hello; ends in ENDPOINT_RUNNING.  Returns 0 or why nobody
- * is there. */
+/* Connect, say hello, ask what it has; ends with 'met' or 'unmet'.  Returns 0
+ * or why nobody is there. */
 int endpoint_connect(struct endpoint *endpoint);
 /* It ends when it is done; nobody waits for the answer. */
 void endpoint_ask_drain(struct endpoint *endpoint);
-/* Whoever answers is of no use: start afresh. */
-void endpoint_meet_failed(struct endpoint *endpoint, const char *why);
 
 #endif

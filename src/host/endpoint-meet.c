@@ -2,6 +2,8 @@
 /*
  * endpoint-meet.c - getting to know an endpoint: hello, what statistics it
  * writes, what it has
+ *
+ * Ends with 'met' or 'unmet' of the endpoint, which endpoint.c sets.
  */
 #include "host/endpoint-data.h"
 
@@ -12,46 +14,6 @@
 #include "ctl/ctl.h"
 #include "ctl/stats.h"
 #include "host/spawn.h"
-
-/* Whoever answers is of no use: ask it to end, and start afresh. */
-void endpoint_meet_failed(struct endpoint *endpoint, const char *why)
-{
-	endpoint_tell(endpoint, "error", "endpoint %s cannot be adopted: %s",
-		      endpoint->config.name, why);
-	if (endpoint->pidfd >= 0) {
-		endpoint_kill(endpoint);	/* death_ready goes on */
-		return;
-	}
-	link_close(&endpoint->link);
-	endpoint_spawn(endpoint);
-}
-
-static void now_running(struct endpoint *endpoint)
-{
-	json_t *list = endpoint->list;
-
-	endpoint->list = NULL;
-	endpoint->state = ENDPOINT_RUNNING;
-	endpoint->lost_tries = 0;
-	endpoint->is_found = false;
-	loop_timer_cancel(endpoint->config.loop, &endpoint->timer);
-	if (endpoint->adopted)
-		endpoint_tell(
-			endpoint, "endpoint-adopted",
-			"endpoint %s (pid %d) was found running and goes on",
-			endpoint->config.name, (int)endpoint->pid);
-	else if (endpoint->restarts)
-		endpoint_tell(endpoint, "endpoint-restarted",
-			      "endpoint %s runs again (pid %d)",
-			      endpoint->config.name, (int)endpoint->pid);
-	else
-		endpoint_tell(endpoint, "endpoint-started",
-			      "endpoint %s runs (pid %d)",
-			      endpoint->config.name, (int)endpoint->pid);
-	endpoint->config.hooks.connected(endpoint->config.hooks.arg,
-					 endpoint->adopted, list);
-	json_decref(list);
-}
 
 static void list_answered(void *arg, struct link_reply *reply);
 
@@ -119,7 +81,7 @@ static void list_answered(void *arg, struct link_reply *reply)
 	if (!endpoint->list)
 		endpoint->list = json_object();
 	if (reply->result < 0 || gather(endpoint->list, reply->reply) < 0) {
-		endpoint_meet_failed(
+		endpoint->unmet(
 			endpoint,
 			"it does not say what it has, or what cannot be");
 		return;
@@ -128,7 +90,7 @@ static void list_answered(void *arg, struct link_reply *reply)
 	if (next)
 		ask_list(endpoint, json_integer_value(next));
 	else
-		now_running(endpoint);
+		endpoint->met(endpoint);
 }
 
 /* An adopted endpoint has a segment of its own. */
@@ -142,7 +104,7 @@ static void stats_answered(void *arg, struct link_reply *reply)
 		return;
 	if (reply->result < 0 || reply->fd < 0 ||
 	    spawn_stats_map(reply->fd, &stats) < 0) {
-		endpoint_meet_failed(
+		endpoint->unmet(
 			endpoint,
 			"its statistics are of another version, or not sealed");
 		return;
@@ -203,8 +165,8 @@ static void hello_answered(void *arg, struct link_reply *reply)
 		return;
 	}
 	if (!is_known(endpoint, hello)) {
-		endpoint_meet_failed(endpoint,
-				     "it is not the process that was started");
+		endpoint->unmet(endpoint,
+				"it is not the process that was started");
 		return;
 	}
 	if (endpoint->adopted)

@@ -50,82 +50,7 @@
 #define BACKOFF_MIN_NS	(100U * MS)
 #define BACKOFF_MAX_NS	(5000U * MS)
 
-static void endpoint_dead(struct endpoint *endpoint);
-
-void endpoint_tell(struct endpoint *endpoint, const char *kind,
-		   const char *format, ...)
-{
-	struct error text;
-	va_list args;
-
-	va_start(args, format);
-	error_vset(&text, 0, format, args);
-	va_end(args);
-	endpoint->config.hooks.tell(endpoint->config.hooks.arg, kind,
-				    text.text);
-}
-
-void endpoint_set_timer(struct endpoint *endpoint, uint64_t in_ns)
-{
-	loop_timer_set(endpoint->config.loop, &endpoint->timer,
-		       loop_clock_ns() + in_ns);
-}
-
-/* --- The process --------------------------------------------------------- */
-
-static void death_ready(struct loop_watch *watch)
-{
-	endpoint_dead(container_of(watch, struct endpoint, death));
-}
-
-int endpoint_watch_process(struct endpoint *endpoint, pid_t pid, int pidfd)
-{
-	int ret =
-		loop_watch_add(endpoint->config.loop, &endpoint->death, pidfd);
-
-	if (ret < 0)
-		return ret;
-	endpoint->pid = pid;
-	endpoint->pidfd = pidfd;
-	return 0;
-}
-
-static void forget_process(struct endpoint *endpoint)
-{
-	if (endpoint->pidfd < 0)
-		return;
-	loop_watch_remove(endpoint->config.loop, &endpoint->death);
-	close(endpoint->pidfd);
-	endpoint->pidfd = -1;
-	endpoint->pid = 0;
-}
-
-void endpoint_kill(struct endpoint *endpoint)
-{
-	if (endpoint->pidfd >= 0)
-		syscall(SYS_pidfd_send_signal, endpoint->pidfd, SIGKILL, NULL,
-			0);
-}
-
-/* How it ended, if it was our child (an adopted one is somebody else's). */
-static void describe_end(struct endpoint *endpoint, char *text, size_t size)
-{
-	siginfo_t info;
-
-	memset(&info, 0, sizeof(info));
-	if (waitid(P_PIDFD, (id_t)endpoint->pidfd, &info, WEXITED | WNOHANG) <
-		    0 ||
-	    info.si_pid == 0)
-		snprintf(text, size, "ended");
-	else if (info.si_code == CLD_EXITED && info.si_status == 127)
-		snprintf(text, size, "could not be started: is %s there?",
-			 endpoint->config.program);
-	else if (info.si_code == CLD_EXITED)
-		snprintf(text, size, "ended with status %d", info.si_status);
-	else
-		snprintf(text, size, "was ended by signal %d (%s)",
-			 info.si_status, strsignal(info.si_status));
-}
+/* --- Death --------------------------------------------------------------- */
 
 /* After a short life wait, longer each time. */
 static uint64_t next_backoff(struct endpoint *endpoint)
@@ -147,8 +72,8 @@ static void endpoint_dead(struct endpoint *endpoint)
 	enum endpoint_state before = endpoint->state;
 	char how[256];
 
-	describe_end(endpoint, how, sizeof(how));
-	forget_process(endpoint);
+	endpoint_describe_end(endpoint, how, sizeof(how));
+	endpoint_forget_process(endpoint);
 	link_close(&endpoint->link);
 	endpoint_record_forget(endpoint);
 	json_decref(endpoint->list);
@@ -171,7 +96,12 @@ static void endpoint_dead(struct endpoint *endpoint)
 	endpoint->config.hooks.lost(endpoint->config.hooks.arg);
 }
 
-/* --- Starting, losing, stopping ------------------------------------------ */
+static void death_ready(struct loop_watch *watch)
+{
+	endpoint_dead(container_of(watch, struct endpoint, death));
+}
+
+/* --- Starting ------------------------------------------------------------ */
 
 /* Start a process; 'reterr' says why not. */
 static int start_process(struct endpoint *endpoint, struct error *reterr)
@@ -214,7 +144,7 @@ static int start_process(struct endpoint *endpoint, struct error *reterr)
 	return 0;
 }
 
-void endpoint_spawn(struct endpoint *endpoint)
+static void spawn_process(struct endpoint *endpoint)
 {
 	struct error why;
 	int ret;
@@ -241,6 +171,50 @@ void endpoint_spawn(struct endpoint *endpoint)
 		      endpoint->config.name, why.text);
 }
 
+/* --- Meeting ------------------------------------------------------------- */
+
+/* Whoever answers is of no use: ask it to end, and start afresh. */
+static void meet_failed(struct endpoint *endpoint, const char *why)
+{
+	endpoint_tell(endpoint, "error", "endpoint %s cannot be adopted: %s",
+		      endpoint->config.name, why);
+	if (endpoint->pidfd >= 0) {
+		endpoint_kill(endpoint);	/* death_ready goes on */
+		return;
+	}
+	link_close(&endpoint->link);
+	spawn_process(endpoint);
+}
+
+static void now_running(struct endpoint *endpoint)
+{
+	json_t *list = endpoint->list;
+
+	endpoint->list = NULL;
+	endpoint->state = ENDPOINT_RUNNING;
+	endpoint->lost_tries = 0;
+	endpoint->is_found = false;
+	loop_timer_cancel(endpoint->config.loop, &endpoint->timer);
+	if (endpoint->adopted)
+		endpoint_tell(
+			endpoint, "endpoint-adopted",
+			"endpoint %s (pid %d) was found running and goes on",
+			endpoint->config.name, (int)endpoint->pid);
+	else if (endpoint->restarts)
+		endpoint_tell(endpoint, "endpoint-restarted",
+			      "endpoint %s runs again (pid %d)",
+			      endpoint->config.name, (int)endpoint->pid);
+	else
+		endpoint_tell(endpoint, "endpoint-started",
+			      "endpoint %s runs (pid %d)",
+			      endpoint->config.name, (int)endpoint->pid);
+	endpoint->config.hooks.connected(endpoint->config.hooks.arg,
+					 endpoint->adopted, list);
+	json_decref(list);
+}
+
+/* --- Losing, stopping ---------------------------------------------------- */
+
 static void link_event(struct link *link, const json_t *event)
 {
 	struct endpoint *endpoint = container_of(link, struct endpoint, link);
@@ -256,7 +230,7 @@ static void link_closed(struct link *link, int why)
 	if (endpoint->pidfd < 0) {
 		/* Whoever answered at first is gone before we knew it. */
 		if (endpoint->state == ENDPOINT_ADOPTING)
-			endpoint_spawn(endpoint);
+			spawn_process(endpoint);
 		else if (endpoint->state == ENDPOINT_STOPPING)
 			endpoint_set_timer(endpoint, 0);
 		return;
@@ -294,16 +268,15 @@ static void timer_expired(struct loop_timer *timer, uint64_t now_ns)
 	case ENDPOINT_WAITING:
 		if (!endpoint->is_found)
 			endpoint->restarts++;
-		endpoint_spawn(endpoint);
+		spawn_process(endpoint);
 		return;
 	case ENDPOINT_LOST:
 		lost_expired(endpoint);
 		return;
 	case ENDPOINT_ADOPTING:
-		endpoint_meet_failed(endpoint,
-				     endpoint->is_draining ?
-					     "it did not drain in time" :
-					     "it does not answer");
+		meet_failed(endpoint,
+			    endpoint->is_draining ? "it did not drain in time" :
+						    "it does not answer");
 		return;
 	case ENDPOINT_STARTING:
 		endpoint_tell(
@@ -357,7 +330,7 @@ void endpoint_start(struct endpoint *endpoint)
 		endpoint->state = ENDPOINT_LOST;
 		endpoint_set_timer(endpoint, LOST_NS);
 	} else {
-		endpoint_spawn(endpoint);
+		spawn_process(endpoint);
 	}
 }
 
@@ -394,6 +367,8 @@ int endpoint_create(const struct endpoint_config *config,
 	endpoint->config = *config;
 	endpoint->pidfd = -1;
 	endpoint->death.ready = death_ready;
+	endpoint->met = now_running;
+	endpoint->unmet = meet_failed;
 	ret = link_init(&endpoint->link, config->loop);
 	if (ret < 0)
 		goto err_free;
@@ -428,7 +403,7 @@ void endpoint_destroy(struct endpoint *endpoint)
 {
 	if (!endpoint)
 		return;
-	forget_process(endpoint);
+	endpoint_forget_process(endpoint);
 	link_finish(&endpoint->link);
 	loop_timer_finish(endpoint->config.loop, &endpoint->timer);
 	spawn_stats_unmap(endpoint->stats);
