@@ -22,29 +22,7 @@
 #include "host/listen.h"
 #include "host/records.h"
 
-/* --- Asking -------------------------------------------------------------- */
-
-static void op_answered(void *arg, struct link_reply *reply)
-{
-	struct bind_op *op = arg;
-	struct host *host = op->endpoint->host;
-
-	op->endpoint->pending--;
-	op->then(op, reply);
-	free(op);
-	bind_check_ready(host);
-}
-
-void bind_ask(const struct bind_op *op, json_t *message, int fd)
-{
-	struct bind_op *copy = malloc(sizeof(*copy));
-
-	if (!copy)
-		abort();	/* as in link_request */
-	*copy = *op;
-	op->endpoint->pending++;
-	endpoint_request(op->endpoint->process, message, fd, op_answered, copy);
-}
+/* --- Ready --------------------------------------------------------------- */
 
 static bool device_settled(const struct reg_device *device)
 {
@@ -401,7 +379,7 @@ static void placement_written(struct store_write *write)
 		bind_sync(reg_vdev_endpoint(vdev));
 	}
 	free(op);
-	bind_check_ready(reg_vdev_endpoint(vdev)->host);
+	bind_touch(reg_vdev_endpoint(vdev)->host);
 }
 
 /* Find a place if it has none, write it down, then serve it. */

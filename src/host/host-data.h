@@ -2,14 +2,19 @@
 /*
  * host-data.h - the insides of 'struct host', for the files of this room
  *
- *   verbs.c      what is asked for at run time: checked, written down, then
- *                handed to the binder
- *   binder.c     makes endpoints match the registry: vdevs, ways in, processes
- *   bind-device.c  the same for devices: opened, locked, measured
+ *   host.c       life, and what endpoints say
  *   adopt.c      what an endpoint has when penstockd meets it
  *   watch.c      once a second: kept or not, what was delivered
- *   describe.c   answers as JSON
- *   what-if.c    would it be admitted?
+ *   verbs*.c     what is asked for at run time: checked, written down, then
+ *                handed to the binder; what-if.c: would it be admitted?
+ *   unbind.c     takes away what the binder brought
+ *   binder.c     makes endpoints match the registry: vdevs, ways in, processes
+ *   bind-device.c  the same for devices: opened, locked
+ *   measure.c    what a device sustains
+ *   ask.c        one request to an endpoint
+ *   describe.c, answer.c   answers as JSON
+ *
+ * Each calls only those below it; what goes up goes through bind_hooks.
  *
  * Threads: the control thread's.
  */
@@ -29,6 +34,15 @@
 #include "store/store.h"
 #include "store/worker.h"
 
+/* What the lower files tell the upper ones; host.c sets them. */
+struct bind_hooks {
+	/* A measurement is over: 0, or -errno with a text. */
+	void (*device_measured)(struct reg_device *device, int result,
+				const char *text);
+	/* It can be used: place vdevs, admit processes. */
+	void (*device_ready)(struct reg_device *device);
+};
+
 struct host {
 	struct loop *loop;
 	const struct config *config;
@@ -37,18 +51,22 @@ struct host {
 	struct worker *files;		/* for what may block on a disk */
 	struct registry *registry;
 	struct events *events;
+	struct bind_hooks bind;
 	struct loop_timer tick;
+	struct loop_timer settle;	/* bind_touch: bind_check_ready */
 	uint64_t started_ns;
 	bool is_enforcing;
 	bool told_ready, is_stopping;
 	unsigned int still_running;	/* endpoints, while stopping */
 };
 
+/* --- answer.c ------------------------------------------------------------ */
+
 /* Say how a verb ended; 'call' may be NULL.  'value' is taken over. */
 void host_answer(struct host_call *call, enum host_result result, json_t *value,
 		 const char *format, ...) __attribute__((format(printf, 4, 5)));
 
-/* --- binder.c ------------------------------------------------------------ */
+/* --- ask.c --------------------------------------------------------------- */
 
 /* One request to an endpoint and what it is about. */
 struct bind_op {
@@ -63,11 +81,16 @@ struct bind_op {
 
 /* Ask; 'op' is copied.  'message' and 'fd' as in link_request. */
 void bind_ask(const struct bind_op *op, json_t *message, int fd);
+/* Something changed that "ready" may have waited for. */
+void bind_touch(struct host *host);
+
+/* --- binder.c, unbind.c -------------------------------------------------- */
+
 /* Ask for whatever the endpoint should have and has not. */
 void bind_sync(struct reg_endpoint *endpoint);
 /* Nothing that it was asked for is there any more. */
 void bind_reset(struct reg_endpoint *endpoint);
-/* A device can be used: place vdevs, admit processes. */
+/* bind_hooks.device_ready */
 void bind_device_ready(struct reg_device *device);
 /* Try to admit a process that waits; says so if it is refused. */
 void bind_admit(struct host *host, struct reg_process *process);
@@ -95,6 +118,12 @@ void bind_device_finish(struct reg_device *device);
 void bind_device_reset(struct reg_device *device);
 /* Open, lock, add, measure: whatever it lacks. */
 void bind_device_start(struct reg_device *device);
+/* bind_hooks.device_measured */
+void bind_device_measured(struct reg_device *device, int result,
+			  const char *text);
+
+/* --- measure.c ----------------------------------------------------------- */
+
 /* It was never measured: shortly, before anything is promised of it. */
 void bind_calibrate_first(struct reg_device *device);
 /* The next device of the endpoint that waits to be measured. */

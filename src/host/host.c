@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/container.h"
 #include "host/endpoint.h"
 #include "host/host-data.h"
 #include "host/records.h"
@@ -24,7 +25,7 @@ static void endpoint_told(void *arg, const char *kind, const char *text)
 	struct event_subject subject = {.endpoint = endpoint->name};
 
 	events_add(endpoint->host->events, kind, &subject, "%s", text);
-	bind_check_ready(endpoint->host);
+	bind_touch(endpoint->host);
 }
 
 static struct reg_device *event_device(struct reg_endpoint *endpoint,
@@ -97,6 +98,12 @@ static void endpoint_stopped(void *arg)
 	bind_reset(endpoint);
 	if (--host->still_running == 0 && host->hooks.stopped)
 		host->hooks.stopped(host->hooks.arg);
+}
+
+static void settle_expired(struct loop_timer *timer, uint64_t now_ns)
+{
+	(void)now_ns;
+	bind_check_ready(container_of(timer, struct host, settle));
 }
 
 /* --- Made ---------------------------------------------------------------- */
@@ -172,8 +179,15 @@ int host_create(struct loop *loop, const struct config *config,
 	host->config = config;
 	host->is_enforcing = true;
 	host->started_ns = loop_clock_ns();
+	host->bind.device_measured = bind_device_measured;
+	host->bind.device_ready = bind_device_ready;
 	if (hooks)
 		host->hooks = *hooks;
+	ret = loop_timer_init(loop, &host->settle, settle_expired);
+	if (ret < 0) {
+		free(host);
+		return error_set(reterr, ret, "out of memory");
+	}
 	ret = make_parts(host, endpoint_program, reterr);
 	if (ret == 0)
 		ret = watch_start(host);
@@ -218,6 +232,7 @@ void host_destroy(struct host *host)
 			bind_device_finish(&endpoint->devices[j]);
 	}
 	worker_destroy(host->files);
+	loop_timer_finish(host->loop, &host->settle);
 	if (host->registry)
 		close_listeners(host->registry);
 	registry_destroy(host->registry);
@@ -239,7 +254,7 @@ int host_start(struct host *host, struct error *reterr)
 			   host->config->notes[i].text);
 	for (i = 0; i < host->registry->endpoint_count; i++)
 		endpoint_start(host->registry->endpoints[i].process);
-	bind_check_ready(host);
+	bind_touch(host);
 	return 0;
 }
 

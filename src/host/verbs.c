@@ -9,7 +9,6 @@
 #include "host/host-data.h"
 
 #include <errno.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,22 +16,6 @@
 #include "base/container.h"
 #include "base/units.h"
 #include "host/records.h"
-
-void host_answer(struct host_call *call, enum host_result result, json_t *value,
-		 const char *format, ...)
-{
-	struct host_reply reply = {.result = result, .value = value};
-	struct error text;
-	va_list args;
-
-	va_start(args, format);
-	error_vset(&text, 0, format, args);
-	va_end(args);
-	reply.text = text.text;
-	if (call)
-		call->done(call, &reply);
-	json_decref(value);
-}
 
 /* --- Writing down -------------------------------------------------------- */
 
