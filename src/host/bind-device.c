@@ -2,8 +2,11 @@
 /*
  * bind-device.c - a device on its way into its endpoint
  *
- *   open -> wait for the lock -> device-add -> (never measured: measure.c)
+ *   open, lock (opening.c) -> device-add -> (never measured: measure.c)
  *   -> ready
+ *
+ * Whatever fails is tried again, after a wait that doubles, or when its
+ * endpoint is back.
  *
  * The lock (flock on a fresh open description) is what tells a dead
  * predecessor's last writes from ours: the kernel keeps it until the last
@@ -15,33 +18,26 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/fs.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
-#include <sys/ioctl.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/container.h"
-#include "base/units.h"
 #include "ctl/ctl.h"
 #include "host/endpoint.h"
+#include "host/opening.h"
 
 #define MS			UINT64_C(1000000)
-#define LOCK_RETRY_NS		(20U * MS)
-#define LOCK_RETRY_SLOW_NS	(500U * MS)
-#define LOCK_PATIENCE_NS	(5000U * MS)
-#define OPEN_RETRY_NS		(5000U * MS)
+#define OPENING_PATIENCE_NS	(5000U * MS)
+#define RETRY_MIN_NS		(1000U * MS)
+#define RETRY_MAX_NS		(60000U * MS)
 
 static void device_added(struct bind_op *op, struct link_reply *reply);
 
 /* --- Complaints ---------------------------------------------------------- */
 
-/* It can't be used now; tried again after 'retry_ns' (0: not by itself). */
-static void device_failed(struct reg_device *device, const char *text,
-			  uint64_t retry_ns)
+/* Say what is wrong with it, once for each complaint. */
+static void complain(struct reg_device *device, const char *text)
 {
 	struct host *host = device->endpoint->host;
 	struct event_subject subject = {
@@ -49,91 +45,30 @@ static void device_failed(struct reg_device *device, const char *text,
 		.endpoint = device->endpoint->name,
 	};
 
-	if (device->fd >= 0)
-		close(device->fd);
-	device->fd = -1;
-	device->is_busy = false;
-	device->state = REG_DEVICE_FAILED;
 	error_set(&device->error, -EIO, "%s", text);
 	if (strcmp(device->told.text, text)) {
 		events_add(host->events, "device-failed", &subject,
 			   "device %s: %s", device->name, text);
-		error_set(&device->told, -EIO, "%s", text);
+		device->told = device->error;
 	}
-	if (retry_ns)
-		loop_timer_set(host->loop, &device->retry,
-			       loop_clock_ns() + retry_ns);
 	bind_touch(host);
 }
 
+/* It can't be used now; tried again, after a wait that grows. */
+static void device_failed(struct reg_device *device, const char *text)
+{
+	device->is_busy = false;
+	device->state = REG_DEVICE_FAILED;
+	device->retry_ns =
+		device->retry_ns ? device->retry_ns * 2 : RETRY_MIN_NS;
+	if (device->retry_ns > RETRY_MAX_NS)
+		device->retry_ns = RETRY_MAX_NS;
+	loop_timer_set(device->endpoint->host->loop, &device->retry,
+		       loop_clock_ns() + device->retry_ns);
+	complain(device, text);
+}
+
 /* --- Opening ------------------------------------------------------------- */
-
-/* Open as the configuration says, without the page cache where possible. */
-static int open_path(struct reg_device *device, int *ret_fd)
-{
-	const struct config_device *config = device->config;
-	int flags = O_CLOEXEC | (config->read_only ? O_RDONLY : O_RDWR);
-	int fd = open(config->path, flags | O_DIRECT);
-
-	if (fd < 0 && errno == EINVAL)
-		fd = open(config->path, flags);
-	if (fd < 0 && errno == ENOENT && config->size_bytes &&
-	    !config->read_only) {
-		fd = open(config->path, flags | O_CREAT | O_EXCL, 0600);
-		if (fd < 0)
-			return -errno;
-		if (ftruncate(fd, (off_t)config->size_bytes) < 0) {
-			int ret = -errno;
-
-			close(fd);
-			unlink(config->path);
-			return ret;
-		}
-		close(fd);
-		device->is_blank = true;
-		return open_path(device, ret_fd);
-	}
-	if (fd < 0)
-		return -errno;
-	*ret_fd = fd;
-	return 0;
-}
-
-/* Is there as much behind it as it is to have? */
-static int check_size(struct reg_device *device, int fd, struct error *reterr)
-{
-	const struct config_device *config = device->config;
-	char has[UNITS_TEXT_MAX], wanted[UNITS_TEXT_MAX];
-	uint64_t size_bytes = 0;
-	struct stat status;
-
-	if (fstat(fd, &status) < 0)
-		return error_set(reterr, -errno, "%s: %s", config->path,
-				 strerror(errno));
-	if (S_ISREG(status.st_mode))
-		size_bytes = (uint64_t)status.st_size;
-	else if (!S_ISBLK(status.st_mode))
-		return error_set(reterr, -EINVAL,
-				 "%s is neither a file nor a block device",
-				 config->path);
-	else if (ioctl(fd, BLKGETSIZE64, &size_bytes) < 0)
-		return error_set(reterr, -errno, "%s: %s", config->path,
-				 strerror(errno));
-	if (size_bytes < config->size_bytes)
-		return error_set(
-			reterr, -ENOSPC, "%s has %s, not the %s configured",
-			config->path,
-			units_format_size(has, sizeof(has), size_bytes),
-			units_format_size(wanted, sizeof(wanted),
-					  config->size_bytes));
-	device->size_bytes = config->size_bytes ? config->size_bytes :
-						  size_bytes / 512 * 512;
-	if (device->size_bytes == 0)
-		return error_set(reterr, -ENOSPC,
-				 "%s is empty and no size is configured",
-				 config->path);
-	return 0;
-}
 
 /* The memory of a device is ours too, so that it outlives the endpoint. */
 static int open_memory(struct reg_device *device, int *ret_fd)
@@ -208,7 +143,7 @@ static void device_add(struct reg_device *device, int fd)
 	if (take_slot(device) < 0) {
 		if (fd >= 0)
 			close(fd);
-		device_failed(device, "the endpoint has too many devices", 0);
+		device_failed(device, "the endpoint has too many devices");
 		return;
 	}
 	message = json_pack("{s:s, s:s, s:s, s:I, s:b, s:i}", "op",
@@ -225,48 +160,76 @@ static void device_add(struct reg_device *device, int fd)
 	bind_ask(&op, message, fd);
 }
 
-/* Had at once, or asked for again until it is. */
-static void device_lock(struct reg_device *device)
+static void file_opened(void *arg, const struct opening_result *result)
+{
+	struct reg_device *device = arg;
+
+	device->opening = NULL;
+	if (!device->is_busy) {
+		/* Its endpoint died meanwhile: the next one asks again. */
+		if (result->result == 0)
+			close(result->fd);
+		device->is_blank |= result->is_blank;
+		return;
+	}
+	loop_timer_cancel(device->endpoint->host->loop, &device->retry);
+	if (result->result < 0) {
+		device_failed(device, result->why.text);
+		return;
+	}
+	device->size_bytes = result->size_bytes;
+	device->is_blank |= result->is_blank;
+	device_add(device, result->fd);
+}
+
+/* On a thread of its own; one that is under way goes on. */
+static int open_file(struct reg_device *device)
 {
 	struct host *host = device->endpoint->host;
-	uint64_t now_ns = loop_clock_ns();
-	uint64_t retry_ns = LOCK_RETRY_NS;
-	struct event_subject subject = {
-		.device = device->name,
-		.endpoint = device->endpoint->name,
+	const struct opening_config config = {
+		.loop = host->loop,
+		.path = device->config->path,
+		.size_bytes = device->config->size_bytes,
+		.read_only = device->config->read_only,
+		.done = file_opened,
+		.arg = device,
 	};
-	int fd = device->fd;
+	int ret = 0;
 
-	if (flock(fd, LOCK_EX | LOCK_NB) == 0) {
-		device->fd = -1;
-		device_add(device, fd);
-		return;
+	if (!device->opening)
+		ret = opening_start(&config, &device->opening);
+	if (ret == 0)
+		loop_timer_set(host->loop, &device->retry,
+			       loop_clock_ns() + OPENING_PATIENCE_NS);
+	return ret;
+}
+
+/* It is still under way: say so, and wait on. */
+static void open_expired(struct reg_device *device)
+{
+	const char *path = device->config->path;
+	struct error why;
+
+	switch (opening_phase(device->opening)) {
+	case OPENING_OPENS:
+		error_set(&why, -EBUSY,
+			  "%s does not open: its storage does not answer",
+			  path);
+		break;
+	case OPENING_LOCKS:
+		error_set(&why, -EBUSY,
+			  "%s is locked by another program: end it", path);
+		break;
 	}
-	if (errno != EWOULDBLOCK && errno != EINTR) {
-		device_failed(device, strerror(errno), OPEN_RETRY_NS);
-		return;
-	}
-	if (now_ns - device->opened_ns > LOCK_PATIENCE_NS) {
-		retry_ns = LOCK_RETRY_SLOW_NS;
-		error_set(&device->error, -EBUSY,
-			  "%s is locked by another program: end it",
-			  device->config->path);
-		if (strcmp(device->told.text, device->error.text)) {
-			events_add(host->events, "device-failed", &subject,
-				   "device %s: %s", device->name,
-				   device->error.text);
-			device->told = device->error;
-			bind_touch(host);
-		}
-	}
-	loop_timer_set(host->loop, &device->retry, now_ns + retry_ns);
+	complain(device, why.text);
+	loop_timer_set(device->endpoint->host->loop, &device->retry,
+		       loop_clock_ns() + OPENING_PATIENCE_NS);
 }
 
 void bind_device_start(struct reg_device *device)
 {
 	const char *kind = device->config->kind;
-	struct error why;
-	int fd = -1, ret = 0;
+	int fd = -1, ret;
 
 	if (device->is_added || device->is_busy ||
 	    !device->endpoint->is_connected)
@@ -275,33 +238,25 @@ void bind_device_start(struct reg_device *device)
 	device->is_busy = true;
 	device->state = REG_DEVICE_WAITING;
 	if (strcmp(kind, "file") == 0) {
-		ret = open_path(device, &fd);
+		ret = open_file(device);
 		if (ret < 0)
-			error_set(&why, ret, "%s: %s", device->config->path,
-				  strerror(-ret));
-		else
-			ret = check_size(device, fd, &why);
-	} else if (strcmp(kind, "memory") == 0) {
+			device_failed(device, strerror(-ret));
+		return;
+	}
+	if (strcmp(kind, "memory") == 0) {
 		ret = open_memory(device, &fd);
-		if (ret < 0)
+		if (ret < 0) {
+			struct error why;
+
 			error_set(&why, ret, "no memory for it: %s",
 				  strerror(-ret));
+			device_failed(device, why.text);
+			return;
+		}
 	} else {
 		device->is_blank = true;
 	}
-	if (ret < 0) {
-		if (fd >= 0)
-			close(fd);
-		device_failed(device, why.text, OPEN_RETRY_NS);
-		return;
-	}
-	if (strcmp(kind, "file")) {
-		device_add(device, fd);
-		return;
-	}
-	device->fd = fd;
-	device->opened_ns = loop_clock_ns();
-	device_lock(device);
+	device_add(device, fd);
 }
 
 static void retry_expired(struct loop_timer *timer, uint64_t now_ns)
@@ -310,8 +265,8 @@ static void retry_expired(struct loop_timer *timer, uint64_t now_ns)
 		container_of(timer, struct reg_device, retry);
 
 	(void)now_ns;
-	if (device->fd >= 0)
-		device_lock(device);
+	if (device->is_busy && device->opening)
+		open_expired(device);
 	else if (device->is_added && device->state == REG_DEVICE_FAILED)
 		bind_calibrate_first(device);
 	else
@@ -326,12 +281,11 @@ static void device_added(struct bind_op *op, struct link_reply *reply)
 		return;		/* begins anew when the endpoint is back */
 	device->is_busy = false;
 	if (reply->result < 0) {
-		device_failed(device, reply->text, OPEN_RETRY_NS);
+		device_failed(device, reply->text);
 		return;
 	}
 	device->is_added = true;
 	device->error.text[0] = '\0';
-	device->told.text[0] = '\0';
 	if (device->has_capacity)
 		device->endpoint->host->bind.device_ready(device);
 	else
@@ -344,7 +298,7 @@ void bind_device_measured(struct reg_device *device, int result,
 	if (device->state != REG_DEVICE_CALIBRATING)
 		return;
 	if (result < 0)
-		device_failed(device, text, OPEN_RETRY_NS);
+		device_failed(device, text);
 	else
 		device->endpoint->host->bind.device_ready(device);
 }
@@ -360,18 +314,16 @@ int bind_device_init(struct reg_device *device)
 void bind_device_reset(struct reg_device *device)
 {
 	loop_timer_cancel(device->endpoint->host->loop, &device->retry);
-	if (device->fd >= 0)
-		close(device->fd);
-	device->fd = -1;
 	device->is_added = false;
 	device->is_busy = false;
-	if (device->state != REG_DEVICE_FAILED)
-		device->state = REG_DEVICE_WAITING;
+	device->state = REG_DEVICE_WAITING;
 }
 
 void bind_device_finish(struct reg_device *device)
 {
 	bind_device_reset(device);
+	opening_abandon(device->opening);
+	device->opening = NULL;
 	loop_timer_finish(device->endpoint->host->loop, &device->retry);
 	if (device->memory_fd >= 0)
 		close(device->memory_fd);

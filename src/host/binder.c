@@ -429,6 +429,8 @@ void bind_device_ready(struct reg_device *device)
 		return;
 	}
 	device->state = REG_DEVICE_READY;
+	device->retry_ns = 0;
+	device->told.text[0] = '\0';
 	events_add(host->events, "device-ready", &subject, "device %s is ready",
 		   device->name);
 	for (vdev = host->registry->vdevs; vdev; vdev = vdev->next) {

@@ -19,7 +19,6 @@ static int make_device(struct registry *registry, struct reg_endpoint *endpoint,
 	device->config = config;
 	device->endpoint = endpoint;
 	device->slot = -1;
-	device->fd = -1;
 	device->memory_fd = -1;
 	device->size_bytes = config->size_bytes;
 	snprintf(device->name, sizeof(device->name), "%s/%s", endpoint->name,

@@ -25,6 +25,7 @@
 
 struct endpoint;
 struct host_call;
+struct opening;
 
 enum reg_device_state {
 	REG_DEVICE_WAITING,	/* for its endpoint, or its lock */
@@ -69,9 +70,9 @@ struct reg_device {
 	struct promise promise;
 	/* the binder's */
 	bool is_added, is_busy, is_blank;
-	int fd;				/* waiting for its lock; else -1 */
+	struct opening *opening;	/* under way; else NULL */
 	int memory_fd;			/* kept as long as we run; else -1 */
-	uint64_t opened_ns;
+	uint64_t retry_ns;		/* how long it waited after failing */
 	struct error told;		/* the last complaint, to say it once */
 	struct loop_timer retry;
 	struct host_call *calibrate_call;

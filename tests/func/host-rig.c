@@ -9,6 +9,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -253,4 +255,38 @@ bool rig_is_absent(json_t *json, const char *key)
 
 	json_decref(json);
 	return is_absent;
+}
+
+pid_t rig_endpoint(struct rig *rig)
+{
+	return (pid_t)rig_number(host_status(rig->host), "endpoints.0.pid");
+}
+
+int rig_dial(struct rig *rig, const char *name)
+{
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	snprintf(address.sun_path, sizeof(address.sun_path), "%s/%s",
+		 rig->directory, name);
+	if (connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0) {
+		close(fd);
+		return -1;
+	}
+	return fd;
+}
+
+static bool is_serving(struct rig *rig, void *arg)
+{
+	json_t *vdev = host_vdev(rig->host, *(const char **)arg);
+	bool serves = strcmp(json_string_value(rig_at(vdev, "state")),
+			     "serving") == 0;
+
+	json_decref(vdev);
+	return serves;
+}
+
+void rig_wait_serving(struct rig *rig, const char *vdev)
+{
+	rig_wait(rig, is_serving, &vdev);
 }

@@ -11,10 +11,33 @@
 
 #include <jansson.h>
 #include <stdbool.h>
+#include <sys/types.h>
 
 #include "host/config.h"
 #include "host/host.h"
 #include "os/loop.h"
+
+/* A configuration with one of everything. */
+#define RIG_HEAD								\
+	"host: a\n" \
+	"state: @/state\n" \
+	"endpoints:\n" \
+	"  - name: ep0\n" \
+	"    devices:\n" \
+	"      - {name: m0, kind: memory, size: 64MiB}\n" \
+	"      - {name: d0, kind: file, path: @/d0, size: 8MiB}\n" \
+	"pools:\n" \
+	"  - {name: p0, devices: [ep0/m0]}\n" \
+	"  - {name: p1, devices: [ep0/d0]}\n" \
+	"vdevs:\n" \
+	"  - {name: v0, pool: p0, size: 16MiB, vhost-user: @/v0}\n" \
+	"  - {name: v1, pool: p1, size: 8MiB, vhost-user: @/v1}\n"
+
+#define RIG_WHOLE	\
+	RIG_HEAD \
+	"processes:\n" \
+	"  - {pasid: 1, vdev: v0, sla: {iops: '>= 500'}}\n" \
+	"  - {pasid: 2, vdev: v1, sla: {iops: '>= 400'}, vhost-user: @/own}\n"
 
 struct rig {
 	char directory[32];
@@ -54,6 +77,12 @@ void rig_wait_event(struct rig *rig, const char *kind, const char *text);
 /* Lines of 'ops' that contain 'text'. */
 unsigned int rig_ops(const char *text);
 void rig_forget_ops(void);
+
+pid_t rig_endpoint(struct rig *rig);
+/* Connect to a socket in its directory; -1: nobody is there. */
+int rig_dial(struct rig *rig, const char *name);
+/* Until the vdev is served. */
+void rig_wait_serving(struct rig *rig, const char *vdev);
 
 /* "vdevs.0.combined.iops" of a JSON value; fails if it is not there. */
 json_t *rig_at(json_t *json, const char *path);

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * test-host-life.c - endpoints that die, are adopted, drained; locks and
- * sockets that somebody else has
+ * test-host-life.c - endpoints that die, are adopted, drained
  */
 #include "host-rig.h"
 
@@ -15,11 +14,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -29,56 +25,6 @@
 #include "ctl/stats.h"
 #include "host/link.h"
 #include "host/spawn.h"
-
-#define HEAD								\
-	"host: a\n" \
-	"state: @/state\n" \
-	"endpoints:\n" \
-	"  - name: ep0\n" \
-	"    devices:\n" \
-	"      - {name: m0, kind: memory, size: 64MiB}\n" \
-	"      - {name: d0, kind: file, path: @/d0, size: 8MiB}\n" \
-	"pools:\n" \
-	"  - {name: p0, devices: [ep0/m0]}\n" \
-	"  - {name: p1, devices: [ep0/d0]}\n" \
-	"vdevs:\n" \
-	"  - {name: v0, pool: p0, size: 16MiB, vhost-user: @/v0}\n" \
-	"  - {name: v1, pool: p1, size: 8MiB, vhost-user: @/v1}\n"
-
-#define WHOLE	\
-	HEAD "processes:\n" \
-	     "  - {pasid: 1, vdev: v0, sla: {iops: '>= 500'}}\n" \
-	     "  - {pasid: 2, vdev: v1, sla: {iops: '>= 400'}, vhost-user: @/own}\n"
-
-static pid_t endpoint_pid(struct rig *rig)
-{
-	return (pid_t)rig_number(host_status(rig->host), "endpoints.0.pid");
-}
-
-static int dial(struct rig *rig, const char *name)
-{
-	struct sockaddr_un address = {.sun_family = AF_UNIX};
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-	snprintf(address.sun_path, sizeof(address.sun_path), "%s/%s",
-		 rig->directory, name);
-	if (connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0) {
-		close(fd);
-		return -1;
-	}
-	return fd;
-}
-
-static bool v1_serves(struct rig *rig, void *arg)
-{
-	json_t *vdev = host_vdev(rig->host, "v1");
-	bool serves = strcmp(json_string_value(rig_at(vdev, "state")),
-			     "serving") == 0;
-
-	(void)arg;
-	json_decref(vdev);
-	return serves;
-}
 
 /* The endpoint was asked for all that it is to have. */
 static bool asked_for_all(struct rig *rig, void *arg)
@@ -96,19 +42,19 @@ static void test_life_restarts_what_is_killed(void **state)
 	pid_t pid;
 	int fd;
 
-	rig_start(rig, WHOLE, true);
-	pid = endpoint_pid(rig);
+	rig_start(rig, RIG_WHOLE, true);
+	pid = rig_endpoint(rig);
 	assert_true(pid > 0);	/* 0 would be all of us */
 	rig_forget_ops();
 	kill(pid, SIGKILL);
 	rig_wait_event(rig, "endpoint-died", "signal 9");
 	/* Who comes now waits in the backlog, and is not turned away. */
-	fd = dial(rig, "v0");
+	fd = rig_dial(rig, "v0");
 	assert_true(fd >= 0);
 	rig_wait_event(rig, "endpoint-restarted", "ep0");
 	rig_wait_event(rig, "session", "v0: 1 session");
 	close(fd);
-	assert_int_not_equal(endpoint_pid(rig), pid);
+	assert_int_not_equal(rig_endpoint(rig), pid);
 	rig_wait(rig, asked_for_all, NULL);
 	assert_int_equal(rig_ops("\"op\":\"device-add\""), 2);
 	assert_int_equal(rig_ops("\"op\":\"device-calibrate\""), 0);
@@ -126,7 +72,7 @@ static void test_life_memory_survives(void **state)
 	char path[64], byte = 'x';
 	unsigned int i, found = 0;
 
-	rig_start(rig, WHOLE, true);
+	rig_start(rig, RIG_WHOLE, true);
 	/* Our own descriptor of "ep0/m0", by its name. */
 	for (i = 3; i < 200 && !found; i++) {
 		char link[128] = "";
@@ -138,9 +84,9 @@ static void test_life_memory_survives(void **state)
 	}
 	assert_int_not_equal(found, 0);
 	assert_int_equal(pwrite((int)found, &byte, 1, 4096), 1);
-	kill(endpoint_pid(rig), SIGKILL);
+	kill(rig_endpoint(rig), SIGKILL);
 	rig_wait_event(rig, "endpoint-restarted", "ep0");
-	rig_wait(rig, v1_serves, NULL);
+	rig_wait_serving(rig, "v1");
 	byte = 0;
 	assert_int_equal(pread((int)found, &byte, 1, 4096), 1);
 	assert_int_equal(byte, 'x');
@@ -149,7 +95,7 @@ static void test_life_memory_survives(void **state)
 static bool restarted_thrice(struct rig *rig, void *arg)
 {
 	pid_t *last = arg;
-	pid_t pid = endpoint_pid(rig);
+	pid_t pid = rig_endpoint(rig);
 
 	if (pid && pid != *last) {
 		*last = pid;
@@ -165,7 +111,7 @@ static void test_life_backs_off(void **state)
 	uint64_t start_ns;
 	pid_t last = 0;
 
-	rig_start(rig, WHOLE, true);
+	rig_start(rig, RIG_WHOLE, true);
 	start_ns = loop_clock_ns();
 	rig_wait(rig, restarted_thrice, &last);
 	/* At once, then 100, 200 and 400 ms: never less. */
@@ -180,14 +126,14 @@ static void test_life_adopts(void **state)
 	pid_t pid;
 	int fd;
 
-	rig_start(rig, WHOLE, true);
-	pid = endpoint_pid(rig);
+	rig_start(rig, RIG_WHOLE, true);
+	pid = rig_endpoint(rig);
 	rig_abandon(rig);
 	rig_forget_ops();
 
-	rig_start(rig, WHOLE, true);
+	rig_start(rig, RIG_WHOLE, true);
 	assert_true(rig_has_event(rig, "endpoint-adopted", "ep0"));
-	assert_int_equal(endpoint_pid(rig), pid);
+	assert_int_equal(rig_endpoint(rig), pid);
 	/* Nothing was changed: only asked for what it has. */
 	assert_int_equal(rig_ops("\"op\":\""),
 			 rig_ops("\"op\":\"hello\"") +
@@ -199,7 +145,7 @@ static void test_life_adopts(void **state)
 	 * the socket that we got from it. */
 	kill(pid, SIGKILL);
 	rig_wait_event(rig, "endpoint-died", "ep0");
-	fd = dial(rig, "own");
+	fd = rig_dial(rig, "own");
 	assert_true(fd >= 0);
 	rig_wait_event(rig, "session", "v1: 1 session");
 	close(fd);
@@ -209,13 +155,13 @@ static void test_life_adopts_and_corrects(void **state)
 {
 	struct rig *rig = *state;
 
-	rig_start(rig, WHOLE, true);
+	rig_start(rig, RIG_WHOLE, true);
 	rig_abandon(rig);
 	rig_forget_ops();
 	rig_start(rig,
-		  HEAD "processes:\n"
-		       "  - {pasid: 1, vdev: v0, sla: {iops: '>= 600'}}\n"
-		       "  - {pasid: 3, vdev: v0, sla: {iops: '>= 50'}}\n",
+		  RIG_HEAD "processes:\n"
+			   "  - {pasid: 1, vdev: v0, sla: {iops: '>= 600'}}\n"
+			   "  - {pasid: 3, vdev: v0, sla: {iops: '>= 50'}}\n",
 		  true);
 	assert_true(rig_has_event(rig, "endpoint-adopted", "ep0"));
 	assert_int_equal(rig_ops("\"op\":\"process-update\""), 1);
@@ -232,16 +178,16 @@ static void test_life_replaces_old_version(void **state)
 	pid_t pid;
 	int fd;
 
-	rig_start(rig, WHOLE, true);
-	pid = endpoint_pid(rig);
+	rig_start(rig, RIG_WHOLE, true);
+	pid = rig_endpoint(rig);
 	rig_abandon(rig);
 	fd = open("old", O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
 	assert_true(fd >= 0);
 	close(fd);
-	rig_start(rig, WHOLE, true);
+	rig_start(rig, RIG_WHOLE, true);
 	assert_true(rig_has_event(rig, "error", "another version"));
 	assert_true(rig_has_event(rig, "endpoint-started", "ep0"));
-	assert_int_not_equal(endpoint_pid(rig), pid);
+	assert_int_not_equal(rig_endpoint(rig), pid);
 	assert_int_equal(rig_ops("\"op\":\"drain\""), 1);
 }
 
@@ -288,12 +234,12 @@ static void test_life_refuses_a_lied_pid(void **state)
 	pid_t pid, bystander = start_bystander();
 	char text[32];
 
-	rig_start(rig, WHOLE, true);
-	pid = endpoint_pid(rig);
+	rig_start(rig, RIG_WHOLE, true);
+	pid = rig_endpoint(rig);
 	rig_abandon(rig);
 	snprintf(text, sizeof(text), "%d\n", (int)bystander);
 	write_file("lie-pid", text);
-	rig_start(rig, WHOLE, true);
+	rig_start(rig, RIG_WHOLE, true);
 	assert_true(rig_has_event(rig, "error",
 				  "it is not the process that was started"));
 	assert_true(rig_has_event(rig, "endpoint-started", "ep0"));
@@ -309,8 +255,8 @@ static void test_life_refuses_a_reused_pid(void **state)
 	char text[256], boot[128] = "";
 	FILE *record;
 
-	rig_start(rig, WHOLE, true);
-	pid = endpoint_pid(rig);
+	rig_start(rig, RIG_WHOLE, true);
+	pid = rig_endpoint(rig);
 	rig_abandon(rig);
 	record = fopen("state/ep0.pid", "r");
 	assert_non_null(record);
@@ -318,11 +264,11 @@ static void test_life_refuses_a_reused_pid(void **state)
 	fclose(record);
 	snprintf(text, sizeof(text), "%d 1 %s\n", (int)bystander, boot);
 	write_file("state/ep0.pid", text);
-	rig_start(rig, WHOLE, true);
+	rig_start(rig, RIG_WHOLE, true);
 	assert_true(rig_has_event(rig, "error",
 				  "it is not the process that was started"));
-	assert_int_not_equal(endpoint_pid(rig), pid);
-	assert_int_not_equal(endpoint_pid(rig), bystander);
+	assert_int_not_equal(rig_endpoint(rig), pid);
+	assert_int_not_equal(rig_endpoint(rig), bystander);
 	end_bystander(bystander);
 	kill(pid, SIGKILL);
 	assert_int_equal(waitpid(pid, NULL, 0), pid);
@@ -333,11 +279,11 @@ static void test_life_refuses_a_slot_outside(void **state)
 	struct rig *rig = *state;
 	pid_t pid;
 
-	rig_start(rig, WHOLE, true);
-	pid = endpoint_pid(rig);
+	rig_start(rig, RIG_WHOLE, true);
+	pid = rig_endpoint(rig);
 	rig_abandon(rig);
 	write_file("lie-slot", "");
-	rig_start(rig, WHOLE, true);
+	rig_start(rig, RIG_WHOLE, true);
 	assert_true(rig_has_event(rig, "error", "or what cannot be"));
 	assert_true(rig_has_event(rig, "endpoint-started", "ep0"));
 	assert_gone(pid);
@@ -349,11 +295,11 @@ static void test_life_ends_one_that_hangs(void **state)
 	struct rig *rig = *state;
 	pid_t pid;
 
-	rig_start(rig, WHOLE, true);
-	pid = endpoint_pid(rig);
+	rig_start(rig, RIG_WHOLE, true);
+	pid = rig_endpoint(rig);
 	rig_abandon(rig);
 	kill(pid, SIGSTOP);
-	rig_start(rig, WHOLE, true);
+	rig_start(rig, RIG_WHOLE, true);
 	assert_true(rig_has_event(rig, "error", "it does not answer"));
 	assert_true(rig_has_event(rig, "endpoint-started", "ep0"));
 	assert_gone(pid);
@@ -435,114 +381,12 @@ static void test_life_stops_in_order(void **state)
 	struct rig *rig = *state;
 	pid_t pid;
 
-	rig_start(rig, WHOLE, true);
-	pid = endpoint_pid(rig);
+	rig_start(rig, RIG_WHOLE, true);
+	pid = rig_endpoint(rig);
 	rig_stop(rig);
 	assert_int_equal(rig_ops("\"op\":\"drain\""), 1);
 	assert_int_equal(kill(pid, 0), -1);
 	assert_int_equal(errno, ESRCH);
-}
-
-/* --- Locks, files, sockets ----------------------------------------------- */
-
-/* A device is not served before its lock is had. */
-static void test_life_waits_for_the_lock(void **state)
-{
-	struct rig *rig = *state;
-	int fd = open("d0", O_CREAT | O_RDWR | O_CLOEXEC, 0600);
-
-	assert_int_equal(ftruncate(fd, 8 << 20), 0);
-	assert_int_equal(flock(fd, LOCK_EX), 0);
-	rig_start(rig, WHOLE, true);	/* ready: it was said, after 5 s */
-	assert_true(rig_has_event(rig, "device-failed",
-				  "is locked by another program"));
-	rig_text_is(host_vdev(rig->host, "v1"), "state", "pending");
-	rig_text_is(host_vdev(rig->host, "v0"), "state", "serving");
-	assert_int_equal(rig_ops("\"op\":\"device-add\""), 1);
-	close(fd);
-	rig_wait(rig, v1_serves, NULL);
-	rig_text_is(host_process(rig->host, 2), "state", "bound");
-}
-
-/* What lies in a file that was there before is never written by measuring. */
-static void test_life_measures_only_blank_by_writing(void **state)
-{
-	struct rig *rig = *state;
-	int fd = open("d0", O_CREAT | O_RDWR | O_CLOEXEC, 0600);
-
-	assert_int_equal(ftruncate(fd, 8 << 20), 0);
-	close(fd);
-	rig_start(rig, WHOLE, true);
-	assert_int_equal(rig_ops("\"free_size_bytes\":0,"), 1);
-	assert_int_equal(rig_ops("\"free_size_bytes\":67108864,"), 1);
-}
-
-static void test_life_small_file_is_not_served(void **state)
-{
-	struct rig *rig = *state;
-	int fd = open("d0", O_CREAT | O_RDWR | O_CLOEXEC, 0600);
-
-	assert_int_equal(ftruncate(fd, 4 << 20), 0);
-	close(fd);
-	rig_start(rig, WHOLE, true);
-	assert_true(rig_has_event(rig, "device-failed",
-				  "has 4 MiB, not the 8 MiB configured"));
-	rig_text_is(host_device(rig->host, "d0"), "state", "failed");
-	rig_text_is(host_vdev(rig->host, "v0"), "state", "serving");
-}
-
-static void test_life_makes_missing_file(void **state)
-{
-	struct rig *rig = *state;
-	struct stat status;
-
-	rig_start(rig, WHOLE, true);
-	assert_int_equal(stat("d0", &status), 0);
-	assert_int_equal(status.st_size, 8 << 20);
-	assert_int_equal(status.st_mode & 0777, 0600);
-}
-
-static int leave_socket(struct rig *rig, const char *name)
-{
-	struct sockaddr_un address = {.sun_family = AF_UNIX};
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-	snprintf(address.sun_path, sizeof(address.sun_path), "%s/%s",
-		 rig->directory, name);
-	assert_int_equal(bind(fd, (struct sockaddr *)&address, sizeof(address)),
-			 0);
-	assert_int_equal(listen(fd, 1), 0);
-	return fd;
-}
-
-static void test_life_replaces_stale_socket(void **state)
-{
-	struct rig *rig = *state;
-	struct stat status;
-	int fd;
-
-	close(leave_socket(rig, "v0"));
-	rig_start(rig, WHOLE, true);
-	fd = dial(rig, "v0");
-	assert_true(fd >= 0);
-	close(fd);
-	assert_int_equal(stat("v0", &status), 0);
-	assert_int_equal(status.st_mode & 0777, 0660);
-}
-
-static void test_life_leaves_living_socket(void **state)
-{
-	struct rig *rig = *state;
-	int fd = leave_socket(rig, "v0");
-
-	rig_start(rig, WHOLE, true);
-	assert_true(rig_has_event(rig, "error", "somebody listens at"));
-	assert_int_equal(
-		rig_ops("\"op\":\"listen\",\"pasid\":0,\"vdev\":\"v0\""), 0);
-	close(fd);
-	/* It is tried again when the other one has gone. */
-	while (rig_ops("\"op\":\"listen\",\"pasid\":0,\"vdev\":\"v0\"") == 0)
-		loop_run_once(rig->loop, loop_clock_ns() + 100000000);
 }
 
 int main(int argc, char **argv)
@@ -577,20 +421,6 @@ int main(int argc, char **argv)
 			test_life_stale_request_is_not_sent, rig_setup,
 			rig_teardown),
 		cmocka_unit_test_setup_teardown(test_life_stops_in_order,
-						rig_setup, rig_teardown),
-		cmocka_unit_test_setup_teardown(test_life_waits_for_the_lock,
-						rig_setup, rig_teardown),
-		cmocka_unit_test_setup_teardown(
-			test_life_measures_only_blank_by_writing, rig_setup,
-			rig_teardown),
-		cmocka_unit_test_setup_teardown(
-			test_life_small_file_is_not_served, rig_setup,
-			rig_teardown),
-		cmocka_unit_test_setup_teardown(test_life_makes_missing_file,
-						rig_setup, rig_teardown),
-		cmocka_unit_test_setup_teardown(test_life_replaces_stale_socket,
-						rig_setup, rig_teardown),
-		cmocka_unit_test_setup_teardown(test_life_leaves_living_socket,
 						rig_setup, rig_teardown),
 	};
 
