@@ -23,7 +23,7 @@
 #define API_NAME_MAX		64U	/* with its NUL */
 #define API_SOCKET_PATH_MAX	108U	/* with its NUL: sun_path */
 #define API_QUEUES_MAX		64U
-#define API_PASID_MAX		((1U << 20) - 1U)
+#define API_PASID_MAX		1048575U
 #define API_WEIGHT_MAX		10000U
 #define API_WORD_MAX		64U	/* a size, a burst, a priority */
 #define API_LIMIT_MAX		256U

@@ -62,6 +62,7 @@ static int op_list(struct endpoint *endpoint, json_t *request, int *fd,
 					     "listeners"};
 	struct listing listing = {.reply = reply};
 	const json_t *from = json_object_get(request, "from");
+	uint64_t next;
 
 	(void)fd;
 	(void)reterr;
@@ -86,17 +87,17 @@ static int op_list(struct endpoint *endpoint, json_t *request, int *fd,
 
 		if (f->draining)
 			continue;
-		said = json_pack(
-			"{s:s, s:I}", "vdev", f->vdev->name, "pasid",
-			(json_int_t)(f->process ? f->process->pasid : 0));
+		said = json_pack("{s:s, s:I}", "vdev", f->vdev->name, "pasid",
+				 f->process ? (json_int_t)f->process->pasid :
+					      0);
 
 		list_item(&listing, "listeners", said);
 		json_decref(said);
 	}
-	if (listing.from + listing.taken < listing.position)
+	next = listing.from + listing.taken;
+	if (next < listing.position)
 		json_object_set_new(reply, "next",
-				    json_integer((json_int_t)(listing.from +
-							      listing.taken)));
+				    json_integer((json_int_t)next));
 	json_object_set_new(reply, "enforce", json_boolean(endpoint->enforce));
 	return 0;
 }

@@ -2,6 +2,7 @@
 /* devices.c - devices of an endpoint: adding, measuring, removing */
 #include "endpoint/endpoint.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -175,6 +176,7 @@ static void device_free(struct endpoint_device *device)
 static int keep_memory(const struct block_config *config, int *ret_fd)
 {
 	*ret_fd = -1;
+	assert(config->kind);
 	if (strcmp(config->kind, "memory") || config->fd < 0)
 		return 0;
 	*ret_fd = fcntl(config->fd, F_DUPFD_CLOEXEC, 0);
@@ -253,6 +255,7 @@ int endpoint_device_add(struct endpoint *endpoint, json_t *request, int *fd,
 	device->next = endpoint->devices;
 	endpoint->devices = device;
 out:
+	assert(device->block);
 	json_object_set_new(
 		reply, "size_bytes",
 		json_integer((json_int_t)device->block->size_bytes));

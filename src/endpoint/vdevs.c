@@ -2,6 +2,7 @@
 /* vdevs.c - virtual devices of an endpoint, their processes and ways in */
 #include "endpoint/endpoint.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -365,6 +366,7 @@ static int read_front(struct endpoint *endpoint, const json_t *request,
 			field_u64(request, "pasid", UINT32_MAX, &pasid, reterr);
 	if (result < 0)
 		return result;
+	assert(*ret_vdev);
 	*ret_process = pasid ? find_process(endpoint, pasid) : NULL;
 	if (pasid && (!*ret_process || (*ret_process)->vdev != *ret_vdev))
 		return error_set(reterr, -ENOENT,

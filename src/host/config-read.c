@@ -167,7 +167,7 @@ int reader_pairs(struct reader *reader, yaml_node_t *node, const char *what,
 			yaml_document_get_node(reader->document, pair->key);
 		yaml_node_t *value =
 			yaml_document_get_node(reader->document, pair->value);
-		const char *name;
+		const char *name = "";
 		unsigned int first;
 
 		ret = reader_visit(reader, value);
@@ -284,7 +284,7 @@ int reader_list(struct reader *reader, yaml_node_t *node,
 int reader_number(struct reader *reader, const char *what, yaml_node_t *node,
 		  long long least, long long most, long long *ret_value)
 {
-	const char *text;
+	const char *text = "";
 	long long value;
 	char *end;
 	int ret;
@@ -318,7 +318,7 @@ static int keep_text(const char *text, void *field)
 int reader_string(struct reader *reader, const struct reader_key *key,
 		  yaml_node_t *node, void *field)
 {
-	const char *text;
+	const char *text = "";
 	int ret;
 
 	ret = reader_text(reader, key->name, node, &text);
@@ -337,7 +337,7 @@ static int checked_string(struct reader *reader, const struct reader_key *key,
 			  int (*check)(const char *text, struct error *reterr))
 {
 	struct error why;
-	const char *text;
+	const char *text = "";
 	int ret;
 
 	ret = reader_text(reader, key->name, node, &text);
@@ -366,7 +366,7 @@ int reader_size(struct reader *reader, const struct reader_key *key,
 {
 	uint64_t *ret_bytes = field;
 	struct error why;
-	const char *text;
+	const char *text = "";
 	uint64_t bytes;
 	int ret;
 
@@ -389,7 +389,7 @@ int reader_duration(struct reader *reader, const struct reader_key *key,
 		    yaml_node_t *node, void *field)
 {
 	struct error why;
-	const char *text;
+	const char *text = "";
 	int ret;
 
 	ret = reader_text(reader, key->name, node, &text);
@@ -405,7 +405,7 @@ int reader_bool(struct reader *reader, const struct reader_key *key,
 		yaml_node_t *node, void *field)
 {
 	bool *ret_value = field;
-	const char *text;
+	const char *text = "";
 	int ret;
 
 	ret = reader_text(reader, key->name, node, &text);

@@ -94,7 +94,7 @@ static int write_record(const char *path, const char *text)
 int endpoint_record(const struct endpoint *endpoint)
 {
 	char boot[BOOT_ID_MAX], text[BOOT_ID_MAX + 64], *path;
-	unsigned long long start;
+	unsigned long long start = 0;
 	int ret;
 
 	ret = read_boot(boot);

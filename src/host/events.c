@@ -40,14 +40,14 @@ static json_t *event_make(uint64_t number, const char *kind,
 			  const struct event_subject *subject, const char *text)
 {
 	struct timespec now;
+	int64_t now_ms;
 	json_t *event;
 
 	clock_gettime(CLOCK_REALTIME, &now);
-	event = json_pack(
-		"{s:I, s:f, s:s, s:s}", "seq", (json_int_t)number, "time",
-		(double)now.tv_sec + (double)(now.tv_nsec / 1000000) / 1000.0,
-		"kind", kind, "text", text);
-
+	now_ms = (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+	event = json_pack("{s:I, s:f, s:s, s:s}", "seq", (json_int_t)number,
+			  "time", (double)now_ms / 1000.0, "kind", kind, "text",
+			  text);
 	if (!event || !subject)
 		return event;
 	if (subject->pasid)

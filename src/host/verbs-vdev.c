@@ -298,7 +298,7 @@ void host_vdev_resize(struct host *host, const char *name, const char *size,
 {
 	struct reg_vdev *vdev = registry_vdev(host->registry, name);
 	struct vdev_write *op;
-	uint64_t size_bytes;
+	uint64_t size_bytes = 0;
 	struct error why;
 
 	if (parse_size(size, &size_bytes, &why) < 0) {

@@ -65,10 +65,14 @@ int admission_create(unsigned int usable_milli,
 
 void admission_destroy(struct admission *admission)
 {
+	struct admitted *one, *next;
+
 	if (!admission)
 		return;
-	while (admission->first)
-		admission_release(admission->first);
+	for (one = admission->first; one; one = next) {
+		next = one->next;
+		admission_release(one);
+	}
 	combine_destroy(admission->latencies);
 	free(admission);
 }
