@@ -3,11 +3,12 @@
  * calibrate.c - see calibrate.h
  *
  * Phases, one after another; each keeps 'depth' requests in the device for
- * its share of the time that is left, lets them end, and notes the rate and
- * the latencies.  Where writes are measured they come first, and the first of
- * them writes the free region from its start: the reads that follow then hit
- * data and not holes, which no device has to fetch.  What was written is
- * discarded at the end.
+ * its share of the duration and until it has enough of them, or for its share
+ * of all the time that there is; lets them end, and notes the rate and the
+ * latencies (measure.c).  Where writes are measured they come first, and the
+ * first of them writes the free region from its start: the reads that follow
+ * then hit data and not holes, which no device has to fetch.  What was written
+ * is discarded at the end.
  *
  * A device may complete inside submit, so 'done' only notes and the poller
  * submits; it does little in each round, because others use the loop too.
@@ -20,7 +21,8 @@
 #include <string.h>
 
 #include "base/container.h"
-#include "base/histogram.h"
+#include "block/measure.h"
+#include "os/absence.h"
 
 #define RANDOM_BYTES		UINT64_C(4096)
 #define SEQUENTIAL_BYTES	(UINT64_C(128) << 10)
@@ -32,6 +34,8 @@
 /* Reads stay in what was written if it is at least so much, or half of all. */
 #define WRITTEN_ENOUGH_BYTES	(UINT64_C(16) << 20)
 #define SUBMITS_PER_ROUND	32U
+/* Asleep it looks up so often, and knows then whether it was away. */
+#define LOOK_NS			UINT64_C(200000)
 #define PHASES_MAX		(2 * (CAPACITY_POINTS + 1))
 /* A phase fails when more than one in so many requests did. */
 #define FAILURES_SHARE		10U
@@ -63,19 +67,18 @@ struct calibration {
 	struct calibration_config config;
 	struct loop_poller poller;
 	struct capacity capacity;
-	uint64_t end_ns;		/* of all phases */
+	uint64_t end_ns;		/* of all phases, whatever happens */
 
 	struct phase phases[PHASES_MAX];
 	unsigned int phase_count, phase;
 	enum calibration_state state;
 	int result;			/* why it ends early */
 
-	uint64_t phase_start_ns, phase_end_ns, last_done_ns;
+	struct absence absence;
+	struct measure measure;
 	uint64_t next_bytes;		/* sequential: where to go on */
-	uint64_t in_time;		/* completions before phase_end_ns */
-	uint64_t completions, failures;
+	uint64_t failures;		/* in this phase */
 	int failure;
-	struct histogram latency;
 
 	uint64_t written_bytes;		/* from the free region's start */
 	uint64_t random;
@@ -126,11 +129,23 @@ static void region_of(const struct calibration *calibration,
 	}
 }
 
+/* Every reading of the clock may show that the thread was away. */
+static uint64_t look(struct calibration *calibration)
+{
+	const uint64_t now_ns = loop_clock_ns();
+	const uint64_t before_ns = calibration->absence.away_ns;
+
+	if (absence_look(&calibration->absence, now_ns))
+		measure_away(&calibration->measure,
+			     calibration->absence.away_ns - before_ns, now_ns);
+	return now_ns;
+}
+
 static void note_done(struct block_request *request)
 {
 	struct slot *slot = (struct slot *)request;
 	struct calibration *calibration = slot->calibration;
-	const uint64_t now_ns = loop_clock_ns();
+	const uint64_t now_ns = look(calibration);
 
 	calibration->in_flight--;
 	slot->next_free = calibration->free;
@@ -140,11 +155,7 @@ static void note_done(struct block_request *request)
 		calibration->failure = request->result;
 		return;
 	}
-	calibration->completions++;
-	calibration->last_done_ns = now_ns;
-	if (now_ns <= calibration->phase_end_ns)
-		calibration->in_time++;
-	histogram_add(&calibration->latency, now_ns - slot->sent_ns, 1);
+	measure_done(&calibration->measure, slot->sent_ns, now_ns);
 }
 
 static void send_one(struct calibration *calibration, struct slot *slot)
@@ -175,7 +186,7 @@ static void send_one(struct calibration *calibration, struct slot *slot)
 	slot->request.iov = &slot->iov;
 	slot->request.iov_count = 1;
 	slot->request.done = note_done;
-	slot->sent_ns = loop_clock_ns();
+	slot->sent_ns = look(calibration);
 	calibration->in_flight++;
 	block_submit(calibration->config.device, &slot->request);
 }
@@ -203,12 +214,12 @@ static void phase_begin(struct calibration *calibration, uint64_t now_ns)
 		calibration->phase_count - calibration->phase;
 
 	calibration->state = CALIBRATION_RUNNING;
-	calibration->phase_start_ns = now_ns;
-	calibration->phase_end_ns = now_ns + left_ns / phases_left;
 	calibration->next_bytes = 0;
-	calibration->in_time = calibration->completions = 0;
 	calibration->failures = 0;
-	memset(&calibration->latency, 0, sizeof(calibration->latency));
+	measure_begin(&calibration->measure, now_ns,
+		      calibration->config.duration_ns /
+			      calibration->phase_count,
+		      left_ns / phases_left);
 }
 
 /* Nothing is in flight: what did it come to? */
@@ -217,31 +228,24 @@ static void phase_note(struct calibration *calibration)
 	const struct phase *phase = phase_of(calibration);
 	struct capacity_curve *curve =
 		&calibration->capacity.direction[phase->op == BLOCK_WRITE];
-	const struct histogram *latency = &calibration->latency;
-	uint64_t count = calibration->in_time;
-	uint64_t ns = calibration->phase_end_ns - calibration->phase_start_ns;
-	double per_s;
+	struct measure_result result;
 
-	if (calibration->failures * FAILURES_SHARE > calibration->completions) {
+	if (calibration->failures * FAILURES_SHARE >
+	    calibration->measure.done) {
 		calibration->result = calibration->failure;
 		return;
 	}
-	/* A very slow device: none was in time. */
-	if (count == 0 || ns == 0) {
-		count = calibration->completions;
-		ns = calibration->last_done_ns - calibration->phase_start_ns;
-	}
-	per_s = (double)count * 1e9 / (double)(ns > 0 ? ns : 1);
+	measure_result(&calibration->measure, &result);
 	if (phase->sequential) {
 		curve->bytes_per_s =
-			(uint64_t)(per_s * (double)SEQUENTIAL_BYTES);
+			(uint64_t)(result.per_s * (double)SEQUENTIAL_BYTES);
 		return;
 	}
 	curve->points[curve->count++] = (struct capacity_point){
 		.depth = phase->depth,
-		.iops = (uint64_t)per_s,
-		.p95_ns = histogram_percentile(latency, 95),
-		.p99_ns = histogram_percentile(latency, 99),
+		.iops = (uint64_t)result.per_s,
+		.p95_ns = result.p95_ns,
+		.p99_ns = result.p99_ns,
 	};
 }
 
@@ -252,6 +256,8 @@ static void finish(struct calibration *calibration)
 	struct capacity *capacity = &calibration->capacity;
 
 	loop_poller_remove(calibration->config.loop, &calibration->poller);
+	capacity_straighten(&capacity->direction[0]);
+	capacity_straighten(&capacity->direction[1]);
 	if (!capacity->write_measured)
 		capacity->direction[1] = capacity->direction[0];
 	/* It may destroy us. */
@@ -294,19 +300,21 @@ static void go_on(struct calibration *calibration)
 		phase_begin(calibration, loop_clock_ns());
 }
 
-static unsigned int calibration_poll(struct loop_poller *poller,
-				     uint64_t now_ns)
+/* Has the phase sent all that it should?  At least one, however short. */
+static bool phase_is_over(struct calibration *calibration, uint64_t now_ns)
 {
-	struct calibration *calibration =
-		container_of(poller, struct calibration, poller);
+	if (calibration->result < 0)
+		return true;
+	return calibration->measure.done + calibration->failures +
+			calibration->in_flight >
+		0 &&
+		measure_is_over(&calibration->measure, now_ns);
+}
 
+static unsigned int work(struct calibration *calibration, uint64_t now_ns)
+{
 	if (calibration->state == CALIBRATION_RUNNING) {
-		/* One has to complete, however long it takes. */
-		if (calibration->result == 0 &&
-		    (now_ns < calibration->phase_end_ns ||
-		     calibration->completions + calibration->failures +
-				     calibration->in_flight ==
-			     0))
+		if (!phase_is_over(calibration, now_ns))
 			return send_some(calibration);
 		calibration->state = CALIBRATION_DRAINING;
 	}
@@ -316,19 +324,34 @@ static unsigned int calibration_poll(struct loop_poller *poller,
 	return 1;
 }
 
+static unsigned int calibration_poll(struct loop_poller *poller,
+				     uint64_t now_ns)
+{
+	struct calibration *calibration =
+		container_of(poller, struct calibration, poller);
+	/* Not afterwards: the end may be the end of us. */
+	const bool keep_awake = calibration->config.keep_awake;
+	const uint64_t before_ns = calibration->absence.away_ns;
+
+	if (absence_round(&calibration->absence, now_ns))
+		measure_away(&calibration->measure,
+			     calibration->absence.away_ns - before_ns, now_ns);
+	return work(calibration, now_ns) + keep_awake;
+}
+
 static uint64_t calibration_arm(struct loop_poller *poller, uint64_t now_ns)
 {
-	const struct calibration *calibration =
+	struct calibration *calibration =
 		container_of(poller, struct calibration, poller);
 
-	(void)now_ns;
 	if (calibration->in_flight == 0)
 		return 0;
-	if (calibration->state != CALIBRATION_RUNNING)
-		return UINT64_MAX;
-	return calibration->in_flight < phase_of(calibration)->depth ?
-		0 :
-		calibration->phase_end_ns;
+	if (calibration->state == CALIBRATION_RUNNING &&
+	    calibration->in_flight < phase_of(calibration)->depth)
+		return 0;
+	now_ns = look(calibration);
+	absence_sleep(&calibration->absence, now_ns, now_ns + LOOK_NS);
+	return now_ns + LOOK_NS;
 }
 
 static void add_phase(struct calibration *calibration, enum block_op op,
@@ -415,7 +438,8 @@ int calibration_start(const struct calibration_config *config,
 		calibration->free = &calibration->slots[i];
 	}
 	add_phases(calibration);
-	calibration->end_ns = now_ns + calibration->config.duration_ns;
+	calibration->end_ns =
+		now_ns + CALIBRATION_MOST_NS(calibration->config.duration_ns);
 	phase_begin(calibration, now_ns);
 	calibration->poller.poll = calibration_poll;
 	calibration->poller.arm = calibration_arm;

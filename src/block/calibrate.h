@@ -5,10 +5,15 @@
  * Asynchronous, on the device's loop, beside whatever else uses the device:
  * 4 KiB random requests at rising depths, then 128 KiB sequential ones.
  * Reads go anywhere; writes only into the free region that the caller names.
+ *
+ * It is the device that is measured, from submit to completion: neither the
+ * ring nor the scheduler before it, nor the time for which the machine was
+ * away (measure.h), which phases are prolonged for.
  */
 #ifndef BLOCK_CALIBRATE_H
 #define BLOCK_CALIBRATE_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/error.h"
@@ -16,7 +21,9 @@
 #include "os/loop.h"
 #include "sla/capacity.h"
 
-#define CALIBRATION_SHORT_NS	UINT64_C(1000000000)
+#define CALIBRATION_SHORT_NS	UINT64_C(600000000)
+/* What absences or a slow device may add to the duration: two thirds. */
+#define CALIBRATION_MOST_NS(duration_ns) ((duration_ns) / 3 * 5)
 
 struct calibration;
 
@@ -24,8 +31,12 @@ struct calibration_config {
 	struct block_device *device;
 	struct loop *loop;
 	/* All points together; up to CALIBRATION_SHORT_NS: fewer points, and
-	 * the result is marked short.  0: 10 s. */
+	 * the result is marked short.  0: 10 s.  It may take up to
+	 * CALIBRATION_MOST_NS, so a short one takes at most a second. */
 	uint64_t duration_ns;
+	/* Keep the thread awake all the time: for one that, once asleep, has to
+	 * wait until others are pleased to let it run (not real-time). */
+	bool keep_awake;
 	/* Space that nobody's data is in, from a multiple of 4096; size 0:
 	 * writes are not measured.  It is written to and discarded at the
 	 * end. */

@@ -96,6 +96,7 @@ struct endpoint {
 	struct endpoint_process *processes;
 	struct endpoint_front *fronts;
 	bool enforce;
+	bool realtime;	/* as the kernel granted it */
 	uint64_t troubles_since_ns;	/* front-ends' faults said since then */
 	unsigned int troubles;
 	bool draining;	/* ends when the last front is drained */

@@ -133,8 +133,9 @@ static int map_stats(struct endpoint *endpoint, struct error *reterr)
 
 /* Among ordinary threads one that wakes waits for the slice of another, some
  * milliseconds, whatever its nice value.  A short slice of its own helps where
- * the kernel (6.12) knows it; before all of them comes only a real-time one. */
-static void prefer(const struct arguments *args)
+ * the kernel (6.12) knows it; before all of them comes only a real-time one:
+ * returns whether this is one. */
+static bool prefer(const struct arguments *args)
 {
 	const struct sched_param first = {.sched_priority = 1};
 	const struct attributes ordinary = {
@@ -145,7 +146,7 @@ static void prefer(const struct arguments *args)
 	};
 
 	if (args->realtime && sched_setscheduler(0, SCHED_FIFO, &first) == 0)
-		return;
+		return true;
 	if (args->realtime)
 		fprintf(stderr,
 			"penstock-endpoint %s: not real-time: %m; it needs CAP_SYS_NICE\n",
@@ -154,9 +155,11 @@ static void prefer(const struct arguments *args)
 	 * endpoint runs as everyone else. */
 	if (syscall(SYS_sched_setattr, 0, &ordinary, 0) < 0 && args->nice)
 		(void)setpriority(PRIO_PROCESS, 0, args->nice);
+	return false;
 }
 
-static int place(const struct arguments *args, struct error *reterr)
+static int place(const struct arguments *args, bool *ret_realtime,
+		 struct error *reterr)
 {
 	if (args->cpu >= 0) {
 		cpu_set_t cpus;
@@ -168,7 +171,7 @@ static int place(const struct arguments *args, struct error *reterr)
 					 "CPU %d: %m; is it online?",
 					 args->cpu);
 	}
-	prefer(args);
+	*ret_realtime = prefer(args);
 	return 0;
 }
 
@@ -250,7 +253,7 @@ int main(int argc, char **argv)
 	if (result == 0)
 		result = map_stats(&endpoint, &error);
 	if (result == 0)
-		result = place(&args, &error);
+		result = place(&args, &endpoint.realtime, &error);
 	if (result == 0)
 		result = serve(&endpoint, &args, &error);
 	if (result < 0)

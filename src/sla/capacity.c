@@ -89,6 +89,42 @@ uint64_t capacity_latency_ns(const struct capacity_curve *curve,
 	return UINT64_MAX;
 }
 
+void capacity_straighten(struct capacity_curve *curve)
+{
+	for (unsigned int i = count_of(curve); i-- > 1;) {
+		const struct capacity_point *deeper = &curve->points[i];
+		struct capacity_point *point = &curve->points[i - 1];
+
+		if (point->p95_ns > deeper->p95_ns)
+			point->p95_ns = deeper->p95_ns;
+		if (point->p99_ns > deeper->p99_ns)
+			point->p99_ns = deeper->p99_ns;
+	}
+	for (unsigned int i = 1; i < count_of(curve); i++)
+		if (curve->points[i].iops < curve->points[i - 1].iops)
+			curve->points[i].iops = curve->points[i - 1].iops;
+}
+
+uint32_t capacity_depth(const struct capacity_curve *curve, uint32_t milli)
+{
+	const uint64_t wanted = share(capacity_iops(curve, 0, 0), milli, 1000);
+
+	for (unsigned int i = 0; i < count_of(curve); i++) {
+		const struct capacity_point *point = &curve->points[i];
+		const struct capacity_point *before = point - 1;
+		uint64_t more;
+
+		if (point->iops < wanted)
+			continue;
+		if (i == 0)
+			return point->depth;
+		more = share(point->depth - before->depth,
+			     wanted - before->iops, point->iops - before->iops);
+		return before->depth + (uint32_t)more;
+	}
+	return 0;
+}
+
 int capacity_check(const struct capacity *capacity, struct error *reterr)
 {
 	static const char *const names[2] = {"read", "write"};

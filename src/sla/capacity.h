@@ -44,6 +44,13 @@ uint64_t capacity_iops(const struct capacity_curve *curve, unsigned int tenths,
  * UINT64_MAX: with none. */
 uint64_t capacity_latency_ns(const struct capacity_curve *curve,
 			     unsigned int tenths, uint64_t iops);
+/* Take out what cannot be: at a lesser depth requests do not take longer, and
+ * at a greater one not fewer are done.  What noise has added is replaced by
+ * the neighbouring point's figure. */
+void capacity_straighten(struct capacity_curve *curve);
+/* The least depth, interpolated, at which 'milli' thousandths of the greatest
+ * rate are reached; 0 of an empty curve. */
+uint32_t capacity_depth(const struct capacity_curve *curve, uint32_t milli);
 /* Whether it can have been measured: 1 to CAPACITY_POINTS points of rising
  * depth for each direction, no rate zero.  Returns 0 or -EINVAL. */
 int capacity_check(const struct capacity *capacity, struct error *reterr);
