@@ -12,7 +12,9 @@
 #include "endpoint/fields.h"
 
 #define CALIBRATION_MAX_NS	UINT64_C(600000000000)
-/* Requests inside a device whose depth nobody has measured. */
+/* Requests inside a device: as many as it takes for nearly all of its rate;
+ * of one whose depth nobody has measured: */
+#define WINDOW_RATE_MILLI	950U
 #define WINDOW_DEFAULT		32U
 #define WINDOW_MIN		1U
 #define WINDOW_LEAST		8U	/* a knee below may be noise */
@@ -56,21 +58,6 @@ static void cost_from_curve(const struct capacity_curve *curve,
 	*ret_per_kib_ns = per_kib_ns;
 }
 
-/* The least depth that reaches nearly all of the rate: more inside the device
- * only adds waiting, and what is inside can't be overtaken any more. */
-static uint32_t window_from(const struct capacity_curve *curve)
-{
-	uint64_t best = 0;
-
-	for (unsigned int i = 0; i < curve->count; i++)
-		if (curve->points[i].iops > best)
-			best = curve->points[i].iops;
-	for (unsigned int i = 0; i < curve->count; i++)
-		if (curve->points[i].iops >= best - best / 20)
-			return curve->points[i].depth;
-	return WINDOW_DEFAULT;
-}
-
 static struct sched_config sched_config_from(const struct capacity *capacity,
 					     bool immediate)
 {
@@ -81,8 +68,13 @@ static struct sched_config sched_config_from(const struct capacity *capacity,
 	};
 
 	for (unsigned int d = 0; d < 2; d++) {
-		uint32_t window = window_from(&capacity->direction[d]);
+		/* More inside the device only adds waiting, and what is inside
+		 * can't be overtaken any more. */
+		uint32_t window = capacity_depth(&capacity->direction[d],
+						 WINDOW_RATE_MILLI);
 
+		if (window == 0)
+			window = WINDOW_DEFAULT;
 		cost_from_curve(&capacity->direction[d],
 				&config.cost.request_ns[d],
 				&config.cost.per_kib_ns[d]);
@@ -345,6 +337,9 @@ int endpoint_device_calibrate(struct endpoint *endpoint, json_t *request,
 				 device->name);
 	config.device = device->block;
 	config.loop = endpoint->loop;
+	/* A real-time thread that never sleeps would keep the kernel's own
+	 * threads, which may be part of the device, from its core. */
+	config.keep_awake = !endpoint->realtime;
 	config.done = calibrated;
 	config.arg = device;
 	device->calibration_answer = endpoint_answer_later(endpoint, request);
