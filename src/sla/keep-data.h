@@ -36,6 +36,7 @@ struct keep_meter {
 	uint32_t windows;
 	uint64_t rate_per_s;
 	uint64_t waiting_at_start, done, failed;
+	uint64_t young_at_start;	/* of these: counted as done before */
 };
 
 /* One promised latency. */
@@ -62,6 +63,8 @@ struct keep_flow {
 	uint32_t stuck;			/* ... and so many waited already */
 	uint32_t conforming_waiting;
 	uint32_t largest_before_bytes;	/* of the minute before */
+	uint32_t excess;		/* not conforming, waiting now */
+	uint32_t young;			/* came late in this window: keep.c */
 	uint32_t unused;
 	uint64_t burst;			/* GCRA tolerance, 1/65536 ns */
 };

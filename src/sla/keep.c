@@ -15,8 +15,15 @@
  * was offered; and it never runs when nothing really waits.  A process that
  * falls behind is owed its real backlog again in the next window.
  *
- * Conformance is GCRA with its own tag, 'conform_until'.  Tags are relative to
- * the window's start, so that they need few bits and no clock origin.
+ * A request that came so late in a window that its latency may well lie in the
+ * next counts there as if it had been done ("young"), and not again in the
+ * next, so the sum over windows is exact.  Requests are taken to end in order:
+ * of those that wait at the end, the youngest are those that came last.
+ *
+ * Conformance is GCRA with its own tag, 'conform_until', which those that
+ * conform advance.  Those that do not are before later ones as long as they
+ * wait, so until then they count as well.  Tags are relative to the window's
+ * start, so that they need few bits and no clock origin.
  */
 #include "sla/keep.h"
 
@@ -37,6 +44,11 @@ static uint64_t ticks(const struct keep *keep, uint64_t now_ns)
 
 	/* Callers may read the clock once for several requests. */
 	return now_ns > start_ns ? (now_ns - start_ns) << TICK_BITS : 0;
+}
+
+static uint64_t less(uint64_t amount, uint64_t by)
+{
+	return amount > by ? amount - by : 0;
 }
 
 static uint64_t cap(unsigned __int128 tag)
@@ -71,6 +83,20 @@ static uint64_t waiting_bytes(const struct keep_flow *flow)
 	return flow->waiting > 0 && came > gone ? came - gone : 0;
 }
 
+/* What the meter counts of 'part' of the requests of a flow that wait; bytes:
+ * as if all were of one size. */
+static uint64_t waiting_part(const struct keep_meter *meter,
+			     const struct keep_flow *flow, uint32_t part)
+{
+	if (part >= flow->waiting)
+		return meter->counts_bytes ? waiting_bytes(flow) :
+					     flow->waiting;
+	if (!meter->counts_bytes)
+		return part;
+	return (uint64_t)((unsigned __int128)waiting_bytes(flow) * part /
+			  flow->waiting);
+}
+
 /* What the meter counts of one flow. */
 static void add_flow(const struct keep_meter *meter,
 		     const struct keep_flow *flow, uint64_t *waiting,
@@ -102,14 +128,16 @@ static uint64_t one_request(const struct keep *keep,
 	return largest;
 }
 
-static void start_span(struct keep_meter *meter, uint64_t waiting)
+static void start_span(struct keep_meter *meter, uint64_t waiting,
+		       uint64_t young)
 {
 	meter->waiting_at_start = waiting;
+	meter->young_at_start = young;
 	meter->done = 0;
 	meter->failed = 0;
 	meter->idle = 0;
 	meter->windows = 0;
-	meter->owed_until = cost_many(meter, meter->waiting_at_start);
+	meter->owed_until = cost_many(meter, waiting - young);
 }
 
 enum span { SPAN_OPEN, SPAN_NOTHING_OWED, SPAN_GOOD, SPAN_BROKEN };
@@ -118,13 +146,17 @@ enum span { SPAN_OPEN, SPAN_NOTHING_OWED, SPAN_GOOD, SPAN_BROKEN };
 static enum span close_meter(const struct keep *keep, struct keep_meter *meter)
 {
 	const uint64_t one = one_request(keep, meter);
-	uint64_t span_ns, idle_ns, owed, offered, waiting = 0;
+	uint64_t span_ns, idle_ns, owed, offered, done, waiting = 0, young = 0;
 	bool is_untouched, is_broken;
 
-	for (unsigned int i = 0; i < 2; i++)
-		if (meter->directions >> i & 1)
-			add_flow(meter, &keep->flows[i], &waiting, &meter->done,
-				 &meter->failed);
+	for (unsigned int i = 0; i < 2; i++) {
+		const struct keep_flow *flow = &keep->flows[i];
+
+		if (!(meter->directions >> i & 1))
+			continue;
+		add_flow(meter, flow, &waiting, &meter->done, &meter->failed);
+		young += waiting_part(meter, flow, flow->young);
+	}
 	meter->windows++;
 	meter->conform_until -= meter->conform_until < WINDOW_TICKS ?
 		meter->conform_until :
@@ -146,7 +178,9 @@ static enum span close_meter(const struct keep *keep, struct keep_meter *meter)
 		0 :
 		(uint64_t)((unsigned __int128)meter->rate_per_s *
 			   (span_ns - idle_ns) / SECOND_NS);
-	offered = waiting + meter->done + meter->failed;
+	offered = less(waiting + meter->done + meter->failed,
+		       meter->young_at_start);
+	done = less(meter->done + young, meter->young_at_start);
 	if (owed > offered)
 		owed = offered;
 	is_untouched = meter->done == 0 && meter->failed == 0 && waiting > 0 &&
@@ -154,9 +188,9 @@ static enum span close_meter(const struct keep *keep, struct keep_meter *meter)
 	if (is_untouched)	/* one more: 'owed' was rounded down */
 		is_broken = owed + 1 >= (one < waiting ? one : waiting);
 	else
-		is_broken = owed > one && meter->done < owed - one;
+		is_broken = owed > one && done < owed - one;
 	owed = meter->done > 0 ? owed : 0;
-	start_span(meter, waiting);
+	start_span(meter, waiting, young);
 	if (is_broken)
 		return SPAN_BROKEN;
 	return owed > 0 ? SPAN_GOOD : SPAN_NOTHING_OWED;
@@ -211,6 +245,7 @@ static void close_flow(struct keep_flow *flow, uint32_t *conforming,
 	flow->conforming_arrived = 0;
 	flow->conforming_done = 0;
 	flow->conforming_failed = 0;
+	flow->young = 0;
 }
 
 static void close_window(struct keep *keep)
@@ -371,7 +406,7 @@ static void start(struct keep *keep, const struct sla *sla,
 				add_flow(meter, &keep->flows[d], &waiting,
 					 &none, &none);
 		/* Nothing is owed for the part of the window that is over. */
-		start_span(meter, waiting);
+		start_span(meter, waiting, 0);
 		meter->owed_until =
 			cap((unsigned __int128)meter->owed_until + at);
 		meter->idle = at;
@@ -392,6 +427,36 @@ void keep_update(struct keep *keep, const struct sla *sla, uint64_t now_ns)
 		start(keep, sla, flows, now_ns);
 }
 
+/* How long a server of the promised rate takes for what was sent beyond the
+ * promise and still waits. */
+static uint64_t excess_cost(const struct keep *keep,
+			    const struct keep_meter *meter)
+{
+	uint64_t excess = 0;
+
+	for (unsigned int i = 0; i < 2; i++) {
+		const struct keep_flow *flow = &keep->flows[i];
+
+		if (meter->directions >> i & 1)
+			excess += waiting_part(meter, flow, flow->excess);
+	}
+	return cost_many(meter, excess);
+}
+
+static inline bool has_excess(const struct keep *keep)
+{
+	return (keep->flows[0].excess | keep->flows[1].excess) != 0;
+}
+
+static bool conforms(const struct keep *keep, const struct keep_meter *meter,
+		     uint64_t at, uint64_t latest)
+{
+	const uint64_t until =
+		meter->conform_until > at ? meter->conform_until : at;
+
+	return until + excess_cost(keep, meter) <= latest;
+}
+
 /* The meters' part of an arrival.  'ret_conforming' is NULL where no latency is
  * promised: nobody asks then. */
 static inline void arrive(struct keep *keep, uint8_t mask, uint32_t bytes,
@@ -404,7 +469,7 @@ static inline void arrive(struct keep *keep, uint8_t mask, uint32_t bytes,
 		for (struct keep_meter *meter = keep->meters; meter < end;
 		     meter++)
 			if ((meter->directions & mask) &&
-			    meter->conform_until > latest)
+			    !conforms(keep, meter, at, latest))
 				is_conforming = false;
 		*ret_conforming = is_conforming;
 	}
@@ -428,13 +493,15 @@ static inline void arrive(struct keep *keep, uint8_t mask, uint32_t bytes,
 }
 
 static inline void count_arrival(struct keep_flow *flow, uint32_t bytes,
-				 bool is_conforming)
+				 bool is_conforming, uint64_t latest)
 {
 	flow->waiting++;
 	flow->arrived_bytes += bytes;
 	if (__builtin_expect(bytes > flow->largest_bytes, 0))
 		flow->largest_bytes = bytes;
 	flow->conforming_arrived += is_conforming;
+	flow->excess += !is_conforming;
+	flow->young += latest >= WINDOW_TICKS;
 }
 
 /* The first of a window, or several rates, or bytes. */
@@ -452,7 +519,7 @@ static __attribute__((noinline)) bool arrive_any(struct keep *keep, bool write,
 	at = ticks(keep, now_ns);
 	arrive(keep, mask, bytes, at, at + flow->burst,
 	       keep->bounds_count > 0 ? &is_conforming : NULL);
-	count_arrival(flow, bytes, is_conforming);
+	count_arrival(flow, bytes, is_conforming, at + flow->burst);
 	return is_conforming;
 }
 
@@ -464,13 +531,18 @@ bool keep_arrive_promised(struct keep *keep, bool write, uint32_t bytes,
 	struct keep_flow *flow = &keep->flows[write];
 	struct keep_meter *meter = &keep->meters[0];
 	bool is_conforming = true;
-	uint64_t at, until;
+	uint64_t at, latest = 0, until;
 
 	if (__builtin_expect(now_ns >= keep->window_end_ns, 0) ||
 	    !keep->is_simple)
 		return arrive_any(keep, write, bytes, now_ns);
 	if (meter->directions >> write & 1) {
 		at = ticks(keep, now_ns);
+		latest = at + flow->burst;
+		is_conforming = keep->bounds_count == 0 ||
+			meter->conform_until <= latest;
+		if (is_conforming && has_excess(keep))
+			return arrive_any(keep, write, bytes, now_ns);
 		until = meter->owed_until;
 		if (until < at) {
 			meter->idle += at - until;
@@ -479,29 +551,31 @@ bool keep_arrive_promised(struct keep *keep, bool write, uint32_t bytes,
 		if (until < TAG_MAX)
 			meter->owed_until = until + meter->per_request;
 		until = meter->conform_until;
-		if (keep->bounds_count > 0)
-			is_conforming = until <= at + flow->burst;
 		if (keep->bounds_count > 0 && is_conforming)
 			meter->conform_until =
 				meter->per_request + (until < at ? at : until);
 	}
-	count_arrival(flow, bytes, is_conforming);
+	count_arrival(flow, bytes, is_conforming, latest);
 	return is_conforming;
 }
 
-/* 'requests' of one direction no longer wait. */
+/* 'requests' of one direction no longer wait, 'excess' of them did not
+ * conform. */
 static inline void leave(struct keep *keep, unsigned int direction,
-			 uint32_t requests, uint64_t now_ns)
+			 uint32_t requests, uint32_t excess, uint64_t now_ns)
 {
 	struct keep_flow *flow = &keep->flows[direction];
 	uint64_t at;
 
+	if (excess != 0)
+		flow->excess -= excess < flow->excess ? excess : flow->excess;
 	if (requests < flow->waiting) {
 		flow->waiting -= requests;
 		return;
 	}
 	/* Nothing waits any more: what was done early is not owed. */
 	flow->waiting = 0;
+	flow->excess = 0;
 	at = ticks(keep, now_ns);
 	for (unsigned int i = 0; i < keep->meters_count; i++) {
 		struct keep_meter *meter = &keep->meters[i];
@@ -528,7 +602,7 @@ static inline void done_in_window(struct keep *keep, bool write, uint32_t count,
 		if (latency_ns > bound->latency_ns &&
 		    (bound->directions >> write & 1))
 			bound->late += conforming;
-	leave(keep, write, count, now_ns);
+	leave(keep, write, count, count - conforming, now_ns);
 }
 
 static __attribute__((noinline, cold)) void done_in_next(
@@ -562,5 +636,5 @@ void keep_failed_promised(struct keep *keep, bool write, uint32_t bytes,
 	flow->failed++;
 	flow->failed_bytes += bytes;
 	flow->conforming_failed += conforming;
-	leave(keep, write, 1, now_ns);
+	leave(keep, write, 1, !conforming, now_ns);
 }

@@ -11,11 +11,16 @@
  * waited was not touched at all has no request less.  Where the promise is
  * less than two requests for a window, windows are judged together until it
  * is (at most 10 s).
+ * Where a latency is promised, what came within half of it before a window's
+ * end and still waits is as good as delivered (and counts no more in the next
+ * window): it is being served.
  * Latency: over at least KEEP_CONFORMING_MIN requests that conform to the
  * promised rates, the share of late ones is within the percentile.  A request
  * conforms if it comes no further ahead of every promised rate of its
  * direction than half of the strictest latency promised for it: the other
- * half is for serving it.  Where no rate is promised every request conforms.
+ * half is for serving it.  So one that did not conform delays those behind it
+ * as long as it waits: that queue is the process's own.  Where no rate is
+ * promised every request conforms.
  *
  * 'struct keep' is plain data with no pointers: it lives in memory shared
  * with penstockd.  One writer (the reactor); keep_judge may look at it any
