@@ -14,6 +14,7 @@
 #include <string.h>
 
 #define VALUE_MAX	(UINT64_C(1) << 62)
+#define WHOLE_DIGITS	19	/* fit in 64 bits whatever they are */
 #define FRACTION_DIGITS	18	/* 10^18 times the largest scale: 2^100 */
 #define COUNT_PLAIN	UINT64_C(100000)
 
@@ -123,8 +124,9 @@ static const char *skip_blanks(const char *text)
 	return text;
 }
 
-/* A decimal number: 'whole' and 'fraction' / 'ten_power'.  Returns where it
- * ends, or NULL: there is none, or it is longer than makes sense. */
+/* A decimal number of at most WHOLE_DIGITS: 'whole' and 'fraction' /
+ * 'ten_power'.  Returns where it ends, or NULL: there is none, or its fraction
+ * is longer than makes sense. */
 static const char *scan_number(const char *text, uint64_t *ret_whole,
 			       uint64_t *ret_fraction, uint64_t *ret_ten_power)
 {
@@ -133,8 +135,6 @@ static const char *scan_number(const char *text, uint64_t *ret_whole,
 	int digits = 0;
 
 	for (; is_digit(*p); p++) {
-		if (whole > VALUE_MAX / 10)
-			return NULL;
 		whole = whole * 10 + (uint64_t)(*p - '0');
 		digits++;
 	}
@@ -177,13 +177,16 @@ static int parse(const struct kind *kind, const char *text, uint64_t *ret_value,
 	const struct unit *unit = &base;
 	uint64_t whole, fraction, ten_power;
 	unsigned __int128 value, divisor;
-	const char *p = skip_blanks(text);
+	const char *p;
 
-	if (*p == '\0')
+	text = skip_blanks(text);
+	if (*text == '\0')
 		return error_set(reterr, -EINVAL,
 				 "no %s given: write a number%s", kind->what,
 				 kind->is_bare ? "" : " with its unit");
-	p = scan_number(p, &whole, &fraction, &ten_power);
+	if (strspn(text, "0123456789") > WHOLE_DIGITS)
+		return error_set(reterr, -EINVAL, "'%.40s' is too large", text);
+	p = scan_number(text, &whole, &fraction, &ten_power);
 	if (!p)
 		return error_set(reterr, -EINVAL,
 				 "'%.40s' is not a %s: write it like 1.5", text,

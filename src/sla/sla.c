@@ -146,7 +146,8 @@ static int parse_key(const char *key, struct sla_spec *spec,
 		return error_set(
 			reterr, -EINVAL, "'%.60s': %s", key,
 			metrics[metric].has_percentile ?
-				"write the percentile as p50, p99.9 or max" :
+				"write the percentile as p50, p99.9 (one "
+				"decimal at most) or max" :
 				"nothing can stand behind this metric but the "
 				"relation");
 	return 0;
@@ -167,6 +168,11 @@ static int parse_value(const char *key, const char *text, struct sla_spec *spec,
 				 "'%.60s' is no relation and "
 				 "value",
 				 text);
+	if (text[length] == '\0')
+		return error_set(reterr, -EINVAL,
+				 "%.60s: '%.40s' has no relation: write it "
+				 "like '%s VALUE'",
+				 key, text, at_least ? ">=" : "<=");
 	memcpy(head, text, length);
 	head[length] = '\0';
 	next_word(&rest, word);

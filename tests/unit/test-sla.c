@@ -161,7 +161,18 @@ static void test_sla_says_what_is_wrong(void **state)
 	sla_parse("latency <= 2", &sla, &error);
 	assert_string_equal(
 		error.text,
-		"latency: ' 2' has no unit: add one of ns, us, ms, s");
+		"latency: '2' has no unit: add one of ns, us, ms, s");
+	sla_parse("iops >= 99999999999999999999", &sla, &error);
+	assert_string_equal(error.text,
+			    "iops: '99999999999999999999' is too large");
+	sla_parse_entry("iops", "500", &sla, &error);
+	assert_string_equal(
+		error.text,
+		"iops: '500' has no relation: write it like '>= VALUE'");
+	sla_parse("latency p99.99 <= 2 ms", &sla, &error);
+	assert_string_equal(
+		error.text,
+		"'latency p99.99': write the percentile as p50, p99.9 (one decimal at most) or max");
 	sla_parse("iops >= 1, iops >= 2", &sla, &error);
 	assert_string_equal(error.text, "iops is there twice");
 }
