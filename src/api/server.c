@@ -138,7 +138,10 @@ static void respond_text(struct api_call *call, unsigned int status,
 static void respond_json(struct api_call *call, unsigned int status,
 			 json_t *value)
 {
-	char *text = value ? json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY) :
+	/* 15 digits: what was written with fewer is read as it was. */
+	char *text = value ? json_dumps(value,
+					JSON_COMPACT | JSON_ENCODE_ANY |
+						JSON_REAL_PRECISION(15)) :
 			     NULL;
 	char *line = NULL;
 

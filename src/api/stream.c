@@ -77,7 +77,7 @@ static void watch_hangup(struct api_call *call)
 static void write_event(FILE *out, json_t *event)
 {
 	const char *kind = json_string_value(json_object_get(event, "kind"));
-	char *data = json_dumps(event, JSON_COMPACT);
+	char *data = json_dumps(event, JSON_COMPACT | JSON_REAL_PRECISION(15));
 
 	if (data)
 		fprintf(out,

@@ -9,7 +9,6 @@
 #include <string.h>
 
 #include "api/client.h"
-#include "base/units.h"
 
 int cli_error(int status, const char *format, ...)
 {
@@ -61,51 +60,19 @@ static void join_names(const json_t *names, char *buffer, size_t size)
 	}
 }
 
-/* A value with its unit, by the name of its metric. */
-static void format_value(const char *metric, const json_t *value, char *buffer,
-			 size_t size)
-{
-	const uint64_t number = (uint64_t)json_integer_value(value);
-	const size_t length = strlen(metric);
-
-	if (length > 3 && strcmp(metric + length - 3, "_ns") == 0)
-		units_format_duration(buffer, size, number);
-	else if (length > 12 &&
-		 strcmp(metric + length - 12, "_bytes_per_s") == 0)
-		units_format_rate(buffer, size, number);
-	else if (length > 6 && strcmp(metric + length - 6, "_bytes") == 0)
-		units_format_size(buffer, size, number);
-	else
-		snprintf(buffer, size, "%llu", (unsigned long long)number);
-}
-
 /* Exit status 3: what was asked, how much is missing, where it could be had. */
 static int say_refused(const json_t *value, const char *text)
 {
-	static const char *const keys[] = {"requested", "available",
-					   "shortfall"};
-	const char *metric =
-		json_string_value(json_object_get(value, "metric"));
-	const char *device =
-		json_string_value(json_object_get(value, "device"));
-	char numbers[3][UNITS_TEXT_MAX], where[256];
+	const json_t *names = json_object_get(value, "where");
+	char where[256];
 
-	for (unsigned int i = 0; i < 3; i++) {
-		const json_t *number = json_object_get(value, keys[i]);
-
-		if (!metric || !device || !json_is_integer(number) ||
-		    json_integer_value(number) < 0)
-			return cli_error(CLI_REFUSED, "refused: %s", text);
-		format_value(metric, number, numbers[i], sizeof(numbers[i]));
-	}
-	join_names(json_object_get(value, "where"), where, sizeof(where));
-	return cli_error(
-		CLI_REFUSED,
-		"refused: %s: %s asked, %s to be had on %s, short by %s; %s%s",
-		metric, numbers[0], numbers[1], device, numbers[2],
-		where[0] ? "could be met on " :
-			   "no device of this host could meet it",
-		where);
+	if (!json_is_array(names))
+		return cli_error(CLI_REFUSED, "refused: %s", text);
+	join_names(names, where, sizeof(where));
+	return cli_error(CLI_REFUSED, "refused: %s; %s%s", text,
+			 where[0] ? "could be met on " :
+				    "no device of this host could meet it",
+			 where);
 }
 
 static int say_error(long status, const json_t *value)

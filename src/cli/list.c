@@ -107,7 +107,9 @@ const struct table_column list_processes[] = {
 
 int list_json(json_t *value)
 {
-	char *text = json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY);
+	char *text = json_dumps(value,
+				JSON_COMPACT | JSON_ENCODE_ANY |
+					JSON_REAL_PRECISION(15));
 
 	json_decref(value);
 	if (!text)

@@ -189,9 +189,6 @@ static int run_verb(const struct cli_verb *verb, int argc, char **argv,
 	cli.json = common->json;
 	status = verb->run(&cli, &args);
 	client_destroy(cli.client);
-	if (fflush(stdout) != 0 && status == CLI_DONE)
-		status = cli_error(CLI_FAILED, "cannot write the answer: %s",
-				   strerror(errno));
 	return status;
 }
 
@@ -264,8 +261,35 @@ static int run(int argc, char **argv)
 	return no_such_verb(group, name);
 }
 
+/* Everything goes into JSON: what is no UTF-8 would be lost on the way.
+ * Returns the place of the first such word, or 0. */
+static int find_no_utf8(int argc, char **argv)
+{
+	for (int i = 1; i < argc; i++) {
+		json_t *text = json_string(argv[i]);
+
+		if (!text)
+			return i;
+		json_decref(text);
+	}
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
+	const int wrong = find_no_utf8(argc, argv);
+	int status, error = 0;
+
 	setlocale(LC_CTYPE, "");
-	return run(argc - 1, argv + 1);
+	if (wrong)
+		return cli_error(CLI_USAGE, "word %d is not UTF-8", wrong);
+	status = run(argc - 1, argv + 1);
+	/* A full disk is noticed here, or has been by an earlier write. */
+	if (fflush(stdout) != 0)
+		error = errno;
+	if ((error || ferror(stdout)) && status == CLI_DONE)
+		return cli_error(CLI_FAILED, "cannot write the answer%s%s",
+				 error ? ": " : "",
+				 error ? strerror(error) : "");
+	return status;
 }

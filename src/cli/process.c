@@ -56,6 +56,41 @@ static const struct cli_option update_options[] = {
 	{NULL, NULL, NULL},
 };
 
+/* {"iops", "read_bandwidth_bytes_per_s", ..., "burst_ns"} as words. */
+static void show_limit(const json_t *thing, const char *key, char *cell,
+		       size_t size)
+{
+	json_t *limits = (json_t *)(uintptr_t)table_get(thing, key);
+	const char *name, *last;
+	const json_t *limit;
+	size_t length = 0;
+
+	snprintf(cell, size, "-");
+	json_object_foreach(limits, name, limit)
+	{
+		char value[TABLE_CELL_MAX];
+		size_t word = strlen(name);
+
+		last = strstr(name, "_bytes_per_s");
+		if (last) {
+			word = (size_t)(last - name);
+			show_rate(limits, name, value, sizeof(value));
+		} else if (strcmp(name, "burst_ns") == 0) {
+			word = strlen("burst");
+			show_duration(limits, name, value, sizeof(value));
+		} else {
+			show_number(limits, name, value, sizeof(value));
+		}
+		if (length < size)
+			length += (size_t)snprintf(
+				cell + length, size - length, "%s%.*s %s",
+				length ? ", " : "", (int)word, name, value);
+	}
+	for (; *cell; cell++)
+		if (*cell == '_')
+			*cell = ' ';
+}
+
 static const struct list_field process_fields[] = {
 	{"Process", show_number, "pasid"},
 	{"Name", show_text, "name"},
@@ -63,6 +98,10 @@ static const struct list_field process_fields[] = {
 	{"State", show_text, "state"},
 	{"Reason", show_text, "reason"},
 	{"Promised", show_text, "sla_text"},
+	{"Limit", show_limit, "limit"},
+	{"Weight", show_number, "weight"},
+	{"I/O priority", show_text, "ioprio"},
+	{"vhost-user", show_text, "vhost_user"},
 	{"Kept", show_kept, "kept"},
 	{"Windows", show_number, "windows"},
 	{"Broken", show_number, "windows_broken"},

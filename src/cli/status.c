@@ -60,11 +60,13 @@ static void print_notes(const json_t *status, const json_t *processes)
 		const char *reason =
 			json_string_value(json_object_get(thing, "reason"));
 
-		if (!state || strcmp(state, "bound") == 0)
+		if (!state || (strcmp(state, "bound") == 0 && !reason))
 			continue;
-		printf("Process %lld is %s: %s\n",
+		if (strcmp(state, "bound") == 0)
+			state = "served as best effort";
+		printf("Process %lld is %s%s%s\n",
 		       (long long)count(thing, "pasid"), state,
-		       reason && reason[0] ? reason : "no reason is known");
+		       reason ? ": " : "", reason ? reason : "");
 	}
 	json_array_foreach(json_object_get(status, "devices"), i, thing)
 	{

@@ -165,7 +165,7 @@ void show_size(const json_t *thing, const char *key, char *cell, size_t size)
 
 void show_rate(const json_t *thing, const char *key, char *cell, size_t size)
 {
-	static const char *const units[] = {"B/s", "kB/s", "MB/s", "GB/s",
+	static const char *const units[] = {"B/s", "KB/s", "MB/s", "GB/s",
 					    NULL};
 	double number;
 

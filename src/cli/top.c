@@ -114,13 +114,15 @@ static bool wait_for_key(const struct top *top)
 static int top_screen(struct top *top)
 {
 	json_t *status = NULL, *processes = NULL;
+	SCREEN *screen;
 	int result;
 
 	/* The first question before the screen: its error stays readable. */
 	result = cli_ask(top->cli, "GET", "/v1/status", NULL, &status);
 	if (result != CLI_DONE)
 		return result;
-	if (!initscr()) {
+	screen = newterm(NULL, stdout, stdin);
+	if (!screen) {	/* a terminal that nobody knows */
 		json_decref(status);
 		return top_plain(top);
 	}
@@ -141,6 +143,7 @@ static int top_screen(struct top *top)
 		result = cli_ask(top->cli, "GET", "/v1/status", NULL, &status);
 	}
 	endwin();
+	delscreen(screen);
 	json_decref(status);
 	return result;
 }

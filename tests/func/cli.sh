@@ -180,6 +180,10 @@ for sla in '' iops 'iops >= ' 'iops <= 5' 'iops >= 5, iops >= 6' \
 	PENSTOCK_API=/nowhere.sock run 2 process add 1 --vdev vd0 --sla "$sla"
 	says -- '--sla'
 done
+run 2 process add 1 --vdev vd0 --name $'\xff'
+says 'not UTF-8'
+run 0 process list
+[ "$(wc -l <out)" = 1 ] || fail "a name that is not UTF-8 was dropped"
 run 2 process add 1 --vdev vd0 --weight 0
 run 2 process add 1 --vdev vd0 --weight 5 --weight 6
 says twice
@@ -213,6 +217,7 @@ says 'iops: 5000 asked'
 says 'short by 3800'
 says 'could be met on ep1/d1'
 run 3 process add 99 --vdev vd0 --sla 'iops >= 5000' --json
+[ ! -s out ] || fail "a refusal prints a value"
 run 1 process add 98 --vdev vd0
 run 2 process add 96 --vdev vd0
 run 0 process add 97 --vdev vd0
@@ -249,6 +254,21 @@ run 0 events --after 0 --count 2
 prints 'endpoint-started'
 run 0 events --after 0 --count 3 --json
 [ "$(jq -s length out)" = 3 ] || fail "events --json"
+
+# What cannot be written is not "done", however long it is.
+for words in '--help' '--version' 'process list' 'status --json' \
+	'events --after 0 --count 1'; do
+	status=0
+	# shellcheck disable=SC2086
+	"$PENSTOCK" $words >/dev/full 2>err || status=$?
+	[ $status = 1 ] || fail "penstock $words into a full disk: $status"
+	says 'cannot write'
+done
+
+# A terminal that nobody knows gets the plain table.
+TERM=nosuch script -qec "'$PENSTOCK' top --count 1" /dev/null \
+	</dev/null >out || fail "top on an unknown terminal"
+prints PASID
 
 # A reader that leaves ends it, without a noise of its own.
 "$PENSTOCK" events --after 0 --count 3 2>err | head -n 1 >out

@@ -278,7 +278,8 @@ void host_process_add(struct host *host,
 		return;
 	case FAKE_REFUSED:
 		emit(host, "refused", "process 99 refused");
-		reply(call, HOST_REFUSED, "device ep0/d0 cannot promise that",
+		reply(call, HOST_REFUSED,
+		      "iops: 5000 asked, 1200 left on device ep0/d0 (short by 3800)",
 		      json_pack("{s:s, s:i, s:i, s:i, s:s, s:[s]}", "metric",
 				"iops", "requested", 5000, "available", 1200,
 				"shortfall", 3800, "device", "ep0/d0", "where",
