@@ -93,6 +93,12 @@ int reader_text(struct reader *reader, const char *what, yaml_node_t *node,
 	    node->data.scalar.length)
 		return reader_fail(reader, reader_line(node),
 				   "%s contains a NUL character", what);
+	for (size_t i = 0; i < node->data.scalar.length; i++)
+		if (node->data.scalar.value[i] < 0x20 ||
+		    node->data.scalar.value[i] == 0x7f)
+			return reader_fail(reader, reader_line(node),
+					   "%s contains a control character",
+					   what);
 	if (node->data.scalar.length == 0)
 		return reader_fail(reader, reader_line(node), "%s is empty",
 				   what);

@@ -263,7 +263,7 @@ static int read_nbd(struct reader *reader, const struct reader_key *key,
 		    yaml_node_t *node, void *field)
 {
 	struct error why;
-	const char *text, *port;
+	const char *text;
 	int ret;
 
 	ret = reader_string(reader, key, node, field);
@@ -276,9 +276,7 @@ static int read_nbd(struct reader *reader, const struct reader_key *key,
 					   why.text);
 		return 0;
 	}
-	port = strrchr(text, ':');
-	if (strncmp(text, "tcp:", 4) || port == text + 3 || port == text + 4 ||
-	    atoi(port + 1) < 1 || atoi(port + 1) > 65535)
+	if (strncmp(text, "tcp:", 4) || !config_is_address(text + 4))
 		return reader_fail(
 			reader, reader_line(node),
 			"nbd must be unix:/PATH or tcp:ADDRESS:PORT, not '%s'",

@@ -45,6 +45,10 @@ int config_check_socket(const char *text, struct error *reterr)
 	if (text[0] != '/')
 		return error_set(reterr, -EINVAL,
 				 "'%s' is not an absolute path", text);
+	for (size_t i = 0; text[i]; i++)
+		if (iscntrl((unsigned char)text[i]))
+			return error_set(reterr, -EINVAL,
+					 "'%s' has a control character", text);
 	if (strlen(text) > most)
 		return error_set(
 			reterr, -EINVAL,
@@ -53,6 +57,18 @@ int config_check_socket(const char *text, struct error *reterr)
 	if (text[strlen(text) - 1] == '/')
 		return error_set(reterr, -EINVAL, "'%s' is a directory", text);
 	return 0;
+}
+
+bool config_is_address(const char *text)
+{
+	const char *port = strrchr(text, ':');
+	unsigned long number;
+	char *end;
+
+	if (!port || port == text || !isdigit((unsigned char)port[1]))
+		return false;
+	number = strtoul(port + 1, &end, 10);
+	return *end == '\0' && number >= 1 && number <= 65535;
 }
 
 /* Cut the next word off '*rest', or NULL. */

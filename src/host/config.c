@@ -93,13 +93,25 @@ static int read_tls(struct reader *reader, const struct reader_key *key,
 	return reader_mapping(reader, node, key->name, keys, object);
 }
 
+static int read_tcp(struct reader *reader, const struct reader_key *key,
+		    yaml_node_t *node, void *field)
+{
+	int ret = reader_string(reader, key, node, field);
+
+	if (ret == 0 && !config_is_address(*(char **)field))
+		return reader_fail(reader, reader_line(node),
+				   "tcp must be ADDRESS:PORT, not '%s'",
+				   *(char **)field);
+	return ret;
+}
+
 static int read_api(struct reader *reader, const struct reader_key *key,
 		    yaml_node_t *node, void *object)
 {
 	static const struct reader_key keys[] = {
 		{"unix", reader_socket, offsetof(struct config_api, unix_path),
 		 false},
-		{"tcp", reader_string, offsetof(struct config_api, tcp), false},
+		{"tcp", read_tcp, offsetof(struct config_api, tcp), false},
 		{"tls", read_tls, 0, false},
 		{"roles", read_roles, 0, false},
 		{NULL, NULL, 0, false},
@@ -123,11 +135,31 @@ static int read_api(struct reader *reader, const struct reader_key *key,
 	return reader_note(reader, api->line, "api: tcp %s", api->tcp);
 }
 
+/* "https://HOST:PORT", or the path of a socket on this machine. */
+static int read_peer_api(struct reader *reader, const struct reader_key *key,
+			 yaml_node_t *node, void *field)
+{
+	static const char scheme[] = "https://";
+	const char *text;
+	int ret = reader_string(reader, key, node, field);
+
+	if (ret < 0)
+		return ret;
+	text = *(char **)field;
+	if (text[0] != '/' &&
+	    (strncmp(text, scheme, sizeof(scheme) - 1) ||
+	     !config_is_address(text + sizeof(scheme) - 1)))
+		return reader_fail(reader, reader_line(node),
+				   "api must be https://HOST:PORT, not '%s'",
+				   text);
+	return 0;
+}
+
 static int read_peer(struct reader *reader, yaml_node_t *node, void *element)
 {
 	static const struct reader_key keys[] = {
 		{"name", reader_name, offsetof(struct config_peer, name), true},
-		{"api", reader_string, offsetof(struct config_peer, api), true},
+		{"api", read_peer_api, offsetof(struct config_peer, api), true},
 		{NULL, NULL, 0, false},
 	};
 	struct config_peer *peer = element;

@@ -196,6 +196,8 @@ char *config_format_ioprio(uint16_t ioprio, char *buffer, size_t size);
 /* Letters, digits, '-', '_', '.'; starts with a letter or digit; at most
  * CONFIG_NAME_MAX. */
 int config_check_name(const char *text, struct error *reterr);
+/* "ADDRESS:PORT". */
+bool config_is_address(const char *text);
 /* A path that fits into struct sockaddr_un. */
 int config_check_socket(const char *text, struct error *reterr);
 

@@ -36,6 +36,8 @@ struct program {
 	struct host_listener listener;
 	struct loop_watch signals;
 	int signal_fd;
+	struct api_grant *grants;
+	size_t grant_count;
 };
 
 /* systemd's protocol: one datagram to the address in $NOTIFY_SOCKET. */
@@ -141,21 +143,32 @@ static int start_api(struct program *program, struct error *reterr)
 	struct api_server_config config = {
 		.unix_path = api->unix_path,
 		.everyone = api_role_everyone(api),
+		.grants = program->grants,
+		.grant_count = program->grant_count,
 	};
-	struct api_grant *grants = NULL;
-	int ret;
 
 	if (!api->unix_path)
 		return 0;
-	ret = api_grants_load(program->config->file, api, &grants,
-			      &config.grant_count, reterr);
-	if (ret < 0)
-		return ret;
-	config.grants = grants;
-	ret = api_server_create(&config, program->loop, program->host,
-				&program->api, reterr);
-	free(grants);
-	return ret;
+	return api_server_create(&config, program->loop, program->host,
+				 &program->api, reterr);
+}
+
+/* What the configuration names and this machine has not: "FILE:LINE: ...". */
+static int check_machine(struct program *program, struct error *reterr)
+{
+	const struct config *config = program->config;
+	const long cpus = sysconf(_SC_NPROCESSORS_CONF);
+
+	for (unsigned int i = 0; i < config->endpoint_count; i++)
+		if (cpus > 0 && config->endpoints[i].cpu >= cpus)
+			return error_set(
+				reterr, -EINVAL,
+				"%s:%u: endpoint '%s': there is no CPU %d: this machine has 0 to %ld",
+				config->file, config->endpoints[i].line,
+				config->endpoints[i].name,
+				config->endpoints[i].cpu, cpus - 1);
+	return api_grants_load(config->file, &config->api, &program->grants,
+			       &program->grant_count, reterr);
 }
 
 static int run(struct program *program, struct error *reterr)
@@ -222,8 +235,17 @@ static void raise_limits(void)
 
 static int usage(FILE *stream, int status)
 {
-	fprintf(stream, "usage: penstockd --config FILE [--check]\n");
+	fprintf(stream,
+		"usage: penstockd --config FILE [--check]\n"
+		"       penstockd --version\n");
 	return status;
+}
+
+static int wrong_usage(const char *word, const char *what)
+{
+	fprintf(stderr, "penstockd: %s %s: see 'penstockd --help'\n", word,
+		what);
+	return 2;
 }
 
 int main(int argc, char **argv)
@@ -232,6 +254,7 @@ int main(int argc, char **argv)
 		{"config", required_argument, NULL, 'c'},
 		{"check", no_argument, NULL, 'k'},
 		{"help", no_argument, NULL, 'h'},
+		{"version", no_argument, NULL, 'v'},
 		{NULL, 0, NULL, 0},
 	};
 	struct program program = {
@@ -243,25 +266,37 @@ int main(int argc, char **argv)
 	bool check = false;
 	int c, ret;
 
+	opterr = 0;	/* wrong_usage() says it */
 	while ((c = getopt_long(argc, argv, "", options, NULL)) >= 0) {
 		if (c == 'h')
 			return usage(stdout, 0);
+		if (c == 'v') {
+			printf("penstockd %s\n", PENSTOCK_VERSION);
+			return 0;
+		}
 		if (c == 'c')
 			file = optarg;
 		else if (c == 'k')
 			check = true;
 		else
-			return usage(stderr, 2);
+			return wrong_usage(argv[optind - 1],
+					   "is not known, or lacks its value");
 	}
-	if (!file || optind != argc)
-		return usage(stderr, 2);
+	if (optind < argc)
+		return wrong_usage(argv[optind], "is one word too many");
+	if (!file)
+		return wrong_usage("--config FILE", "is missing");
 	ret = config_load(file, &program.config, &why);
+	if (ret == 0)
+		ret = check_machine(&program, &why);
 	if (ret < 0) {
 		fprintf(stderr, "%s\n", why.text);
+		config_free(program.config);
 		return ret == -EINVAL ? 2 : 1;
 	}
 	if (check) {
 		print_notes(program.config);
+		printf("%s: in order\n", file);
 	} else {
 		raise_limits();
 		ret = run(&program, &why);
@@ -270,6 +305,7 @@ int main(int argc, char **argv)
 	host_destroy(program.host);
 	loop_destroy(program.loop);
 	config_free(program.config);
+	free(program.grants);
 	if (ret < 0)
 		fprintf(stderr, "penstockd: %s\n", why.text);
 	return ret < 0 ? 1 : 0;

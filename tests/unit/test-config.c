@@ -166,6 +166,10 @@ static const struct wrong {
 	 "f:3: unix: 'a.sock' is not an absolute path"},
 	{HEAD "api: {tcp: 0.0.0.0:7780}\n",
 	 "f:3: api: 'tcp' needs 'tls: {cert, key, ca}': both sides show a certificate"},
+	{HEAD "api: {tcp: 0.0.0.0, tls: {cert: c, key: k, ca: a}}\n",
+	 "f:3: tcp must be ADDRESS:PORT, not '0.0.0.0'"},
+	{HEAD "api: {unix: \"/a\\nb\"}\n",
+	 "f:3: unix contains a control character"},
 	{HEAD "api: {tls: {cert: c, key: k}}\n", "f:3: tls has no 'ca'"},
 	{HEAD "api: {roles: {operate: adm}}\n",
 	 "f:3: users and groups must be a list, not a single value"},
@@ -278,6 +282,9 @@ static const struct wrong {
 	{POOLS
 	 "vdevs: [{name: v, pool: p0, size: 1MiB, nbd: \"tcp:1.2.3.4:99999\"}]\n",
 	 "f:11: nbd must be unix:/PATH or tcp:ADDRESS:PORT, not 'tcp:1.2.3.4:99999'"},
+	{POOLS
+	 "vdevs: [{name: v, pool: p0, size: 1MiB, nbd: \"tcp:1.2.3.4:1o\"}]\n",
+	 "f:11: nbd must be unix:/PATH or tcp:ADDRESS:PORT, not 'tcp:1.2.3.4:1o'"},
 	{POOLS "vdevs: [{name: v, pool: p0, size: 1MiB, connections: 4}]\n",
 	 "f:11: vdev 'v': 'connections' without 'nbd'"},
 	{POOLS "vdevs: [{name: v, pool: p0, size: 1MiB, limit: {iop: 5}}]\n",
@@ -318,7 +325,9 @@ static const struct wrong {
 	 "  - {pasid: 2, vdev: vd0, limit: {iops: 5, write iops: x}}\n",
 	 NULL},
 	/* others */
-	{HEAD "hosts: [{name: b, api: x}, {name: b, api: y}]\n",
+	{HEAD "hosts: [{name: b, api: x}]\n",
+	 "f:3: api must be https://HOST:PORT, not 'x'"},
+	{HEAD "hosts: [{name: b, api: /x}, {name: b, api: /y}]\n",
 	 "f:3: host 'b' twice (first in line 3)"},
 	{HEAD "uplinks: [{name: u}]\n", "f:3: uplink has no 'dev'"},
 	{HEAD "uplinks: [{name: u, dev: e, queues: 0}]\n",
