@@ -75,6 +75,8 @@ static int op_list(struct endpoint *endpoint, json_t *request, int *fd,
 
 		json_object_set_new(said, "calibrating",
 				    json_boolean(d->calibration != NULL));
+		if (d->measured)
+			json_object_set(said, "calibration", d->measured);
 		list_item(&listing, "devices", said);
 		json_decref(said);
 	}

@@ -159,6 +159,8 @@ static void device_free(struct endpoint_device *device)
 	if (device->memory_fd >= 0)
 		close(device->memory_fd);
 	json_decref(device->said);
+	json_decref(device->measured);
+	json_decref(device->measured_capacity);
 	free(device->name);
 	free(device);
 }
@@ -269,6 +271,13 @@ static int find_device(struct endpoint *endpoint, const json_t *request,
 	return 0;
 }
 
+static void forget_measured(struct endpoint_device *device)
+{
+	json_decref(device->measured);
+	json_decref(device->measured_capacity);
+	device->measured = device->measured_capacity = NULL;
+}
+
 int endpoint_device_capacity(struct endpoint *endpoint, json_t *request,
 			     int *fd, json_t *reply, struct error *reterr)
 {
@@ -290,6 +299,9 @@ int endpoint_device_capacity(struct endpoint *endpoint, json_t *request,
 				 reterr);
 	if (result == 0)
 		json_object_set(device->said, "capacity", table);
+	/* It has been written down: nobody will ask for it again. */
+	if (result == 0 && !device->calibration)
+		forget_measured(device);
 	return result;
 }
 
@@ -299,16 +311,55 @@ static void calibrated(void *arg, int result, const struct capacity *capacity)
 	struct error error = {0};
 	json_t *reply = NULL;
 
-	if (result < 0)
+	if (result < 0) {
 		error_set(&error, result, "device %s could not be measured: %s",
 			  device->name, strerror(-result));
-	else
-		reply = json_pack("{s:o}", "capacity",
-				  ctl_from_capacity(capacity));
+		forget_measured(device);
+	} else {
+		device->measured_capacity = ctl_from_capacity(capacity);
+		reply = json_pack("{s:O}", "capacity",
+				  device->measured_capacity);
+	}
 	endpoint_answer(device->endpoint, &device->calibration_answer, result,
 			&error, reply);
 	calibration_destroy(device->calibration);	/* the table is its */
 	device->calibration = NULL;
+}
+
+/* Is this what an earlier penstockd asked for and got no answer to?  Then the
+ * one that asks now is answered, at once or when it is measured. */
+static bool take_over_measuring(struct endpoint_device *device, json_t *request,
+				json_t *reply, int *ret_result)
+{
+	struct endpoint *endpoint = device->endpoint;
+
+	if (!device->measured ||
+	    device->calibration_answer.connection == endpoint->connection ||
+	    !field_same_request(device->measured, request))
+		return false;
+	device->calibration_answer = endpoint_answer_later(endpoint, request);
+	*ret_result = ENDPOINT_LATER;
+	if (device->measured_capacity) {
+		json_object_set(reply, "capacity", device->measured_capacity);
+		*ret_result = 0;
+	}
+	return true;
+}
+
+static int read_calibration(const json_t *request,
+			    struct calibration_config *config,
+			    struct error *reterr)
+{
+	int result = field_u64(request, "duration_ns", CALIBRATION_MAX_NS,
+			       &config->duration_ns, reterr);
+
+	if (result == 0)
+		result = field_u64(request, "free_offset_bytes", INT64_MAX,
+				   &config->free_offset_bytes, reterr);
+	if (result == 0)
+		result = field_u64(request, "free_size_bytes", INT64_MAX,
+				   &config->free_size_bytes, reterr);
+	return result;
 }
 
 int endpoint_device_calibrate(struct endpoint *endpoint, json_t *request,
@@ -319,17 +370,11 @@ int endpoint_device_calibrate(struct endpoint *endpoint, json_t *request,
 	int result = find_device(endpoint, request, &device, reterr);
 
 	(void)fd;
-	(void)reply;
 	if (result == 0)
-		result = field_u64(request, "duration_ns", CALIBRATION_MAX_NS,
-				   &config.duration_ns, reterr);
-	if (result == 0)
-		result = field_u64(request, "free_offset_bytes", INT64_MAX,
-				   &config.free_offset_bytes, reterr);
-	if (result == 0)
-		result = field_u64(request, "free_size_bytes", INT64_MAX,
-				   &config.free_size_bytes, reterr);
+		result = read_calibration(request, &config, reterr);
 	if (result < 0)
+		return result;
+	if (take_over_measuring(device, request, reply, &result))
 		return result;
 	if (device->calibration)
 		return error_set(reterr, -EBUSY,
@@ -342,9 +387,13 @@ int endpoint_device_calibrate(struct endpoint *endpoint, json_t *request,
 	config.keep_awake = !endpoint->realtime;
 	config.done = calibrated;
 	config.arg = device;
+	forget_measured(device);
 	device->calibration_answer = endpoint_answer_later(endpoint, request);
 	result = calibration_start(&config, &device->calibration, reterr);
-	return result < 0 ? result : ENDPOINT_LATER;
+	if (result < 0)
+		return result;
+	device->measured = field_said(request);
+	return ENDPOINT_LATER;
 }
 
 int endpoint_device_remove(struct endpoint *endpoint, json_t *request, int *fd,

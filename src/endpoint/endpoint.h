@@ -44,6 +44,9 @@ struct endpoint_device {
 	struct vdev_device *device;
 	struct stats_device *stats;
 	struct calibration *calibration;	/* running, or NULL */
+	/* What is being measured, in the words that asked for it, and its
+	 * result: kept until a penstockd says that it has it. */
+	json_t *measured, *measured_capacity;
 	struct endpoint_later calibration_answer;
 	uint64_t told_errors, told_shortage;
 	uint64_t completions_seen, stalled_since_ns;

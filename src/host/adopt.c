@@ -125,6 +125,22 @@ static bool device_matches(const struct reg_device *device, const json_t *item)
 		config->read_only == flag_of(item, "read_only");
 }
 
+/* It is measured, or was and nobody took the result. */
+static void adopt_measuring(struct reg_device *device, const json_t *item)
+{
+	const json_t *asked = json_object_get(item, "calibration");
+	struct extent range = {
+		.offset_bytes = number_of(asked, "free_offset_bytes"),
+		.size_bytes = number_of(asked, "free_size_bytes"),
+	};
+
+	if (asked)
+		bind_calibrate_found(device, number_of(asked, "duration_ns"),
+				     range);
+	else
+		bind_measured_release(device);
+}
+
 static void adopt_device(struct reg_device *device, const json_t *item)
 {
 	struct bind_op op = {
@@ -151,6 +167,7 @@ static void adopt_device(struct reg_device *device, const json_t *item)
 	if (!device->has_capacity && capacity &&
 	    ctl_to_capacity(capacity, &device->capacity) == 0)
 		device->has_capacity = true;
+	adopt_measuring(device, item);
 }
 
 static void adopt_devices(struct reg_endpoint *endpoint, const json_t *list)
@@ -195,14 +212,9 @@ static void adopt_vdev(struct reg_endpoint *endpoint, struct reg_vdev *vdev,
 	vdev->slot = (int)number_of(item, "slot");
 	reg_slot_reserve(endpoint, (unsigned int)vdev->slot);
 	vdev->is_added = true;
-	vdev->is_journaled = true;
 	vdev->state = REG_VDEV_SERVING;
-	if (vdev->size_bytes != number_of(item, "size_bytes"))
-		bind_ask(&op,
-			 json_pack("{s:s, s:s, s:I}", "op", "vdev-resize",
-				   "name", vdev->name, "size_bytes",
-				   (json_int_t)vdev->size_bytes),
-			 -1);
+	/* bind_sync asks for it, when it is written down. */
+	vdev->is_resizing = vdev->size_bytes != number_of(item, "size_bytes");
 	if (!json_equal(limits, json_object_get(item, "limits")))
 		bind_ask(&op,
 			 json_pack("{s:s, s:s, s:O}", "op", "vdev-limits",
@@ -430,11 +442,12 @@ static void admit_found(struct reg_endpoint *endpoint)
 
 		if (!device->is_added)
 			continue;
-		if (device->has_capacity) {
+		if (device->has_capacity)
 			bind_device_ready(device);
-			continue;
-		}
-		bind_calibrate_first(device);
+		else if (device->is_measuring)
+			device->state = REG_DEVICE_CALIBRATING;
+		else
+			bind_calibrate_first(device);
 	}
 }
 

@@ -286,6 +286,7 @@ static void device_added(struct bind_op *op, struct link_reply *reply)
 	}
 	device->is_added = true;
 	device->error.text[0] = '\0';
+	bind_measured_release(device);
 	if (device->has_capacity)
 		device->endpoint->host->bind.device_ready(device);
 	else

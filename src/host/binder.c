@@ -30,9 +30,25 @@ static bool device_settled(const struct reg_device *device)
 		device->state == REG_DEVICE_FAILED || device->error.text[0];
 }
 
+/* All that it was asked for is answered; a measurement may take minutes, and
+ * is waited for only where nothing is known of the device (device_settled). */
+static bool endpoint_settled(const struct reg_endpoint *endpoint)
+{
+	unsigned int measuring = 0, i;
+
+	if (!endpoint->is_connected)
+		return false;
+	for (i = 0; i < endpoint->device_count; i++) {
+		if (!device_settled(&endpoint->devices[i]))
+			return false;
+		measuring += endpoint->devices[i].is_measuring;
+	}
+	return endpoint->pending == measuring;
+}
+
 void bind_check_ready(struct host *host)
 {
-	unsigned int i, j;
+	unsigned int i;
 
 	if (host->told_ready)
 		return;
@@ -42,11 +58,8 @@ void bind_check_ready(struct host *host)
 		/* One that dies again and again does not hold up the rest. */
 		if (endpoint_restarts(endpoint->process) >= 3)
 			continue;
-		if (!endpoint->is_connected || endpoint->pending)
+		if (!endpoint_settled(endpoint))
 			return;
-		for (j = 0; j < endpoint->device_count; j++)
-			if (!device_settled(&endpoint->devices[j]))
-				return;
 	}
 	for (const struct reg_vdev *vdev = host->registry->vdevs; vdev;
 	     vdev = vdev->next)
@@ -122,6 +135,33 @@ static void add_vdev(struct reg_vdev *vdev)
 			   (int)vdev->queues, "read_only", vdev->read_only,
 			   "slot", vdev->slot, "limits",
 			   ctl_from_sched_limits(&vdev->limits)),
+		 -1);
+}
+
+static void ignore(struct bind_op *op, struct link_reply *reply)
+{
+	(void)op;
+	(void)reply;
+}
+
+/* It was found with another size than it is to have, which is written down by
+ * now; and nobody else writes to the space that it gets. */
+static void resize_vdev(struct reg_vdev *vdev)
+{
+	struct bind_op op = {
+		.endpoint = reg_vdev_endpoint(vdev),
+		.vdev = vdev,
+		.then = ignore,
+	};
+
+	if (!vdev->is_resizing || vdev->is_writing ||
+	    vdev->pool->device->extents.is_closed)
+		return;
+	vdev->is_resizing = false;
+	bind_ask(&op,
+		 json_pack("{s:s, s:s, s:I}", "op", "vdev-resize", "name",
+			   vdev->name, "size_bytes",
+			   (json_int_t)vdev->size_bytes),
 		 -1);
 }
 
@@ -343,6 +383,8 @@ void bind_sync(struct reg_endpoint *endpoint)
 			continue;
 		if (!vdev->is_added)
 			add_vdev(vdev);
+		else
+			resize_vdev(vdev);
 	}
 	/* Processes before ways in: the first request finds its process. */
 	for (process = registry->processes; process; process = process->next) {
@@ -407,6 +449,35 @@ static void place_vdev(struct host *host, struct reg_vdev *vdev)
 	store_write_start(host->store, &op->write);
 }
 
+/* Vdevs of this device that have no place, or one that is not written down. */
+static void place_vdevs(struct reg_device *device)
+{
+	struct host *host = device->endpoint->host;
+	struct reg_vdev *vdev;
+
+	for (vdev = host->registry->vdevs; vdev; vdev = vdev->next) {
+		if (vdev->pool->device != device ||
+		    vdev->state != REG_VDEV_PENDING)
+			continue;
+		if (vdev->is_placed &&
+		    vdev->offset_bytes + vdev->size_bytes > device->size_bytes)
+			vdev_failed(
+				vdev,
+				"its device is smaller than it was: part of the data is gone");
+		else if (!vdev->is_journaled && !vdev->is_writing &&
+			 (vdev->is_placed || !device->extents.is_closed))
+			place_vdev(host, vdev);
+	}
+}
+
+void bind_space_freed(struct reg_device *device)
+{
+	if (device->state != REG_DEVICE_READY)
+		return;
+	place_vdevs(device);
+	bind_sync(device->endpoint);
+}
+
 void bind_device_ready(struct reg_device *device)
 {
 	struct host *host = device->endpoint->host;
@@ -415,7 +486,6 @@ void bind_device_ready(struct reg_device *device)
 		.endpoint = device->endpoint->name,
 	};
 	struct reg_process *process;
-	struct reg_vdev *vdev;
 	struct error why;
 
 	if (promise_set_capacity(&device->promise, &device->capacity, &why) <
@@ -433,18 +503,7 @@ void bind_device_ready(struct reg_device *device)
 	device->told.text[0] = '\0';
 	events_add(host->events, "device-ready", &subject, "device %s is ready",
 		   device->name);
-	for (vdev = host->registry->vdevs; vdev; vdev = vdev->next) {
-		if (vdev->pool->device != device ||
-		    vdev->state != REG_VDEV_PENDING)
-			continue;
-		if (vdev->is_placed &&
-		    vdev->offset_bytes + vdev->size_bytes > device->size_bytes)
-			vdev_failed(
-				vdev,
-				"its device is smaller than it was: part of the data is gone");
-		else if (!vdev->is_journaled && !vdev->is_writing)
-			place_vdev(host, vdev);
-	}
+	place_vdevs(device);
 	for (process = host->registry->processes; process;
 	     process = process->next)
 		if (process->vdev->pool->device == device)
@@ -469,6 +528,7 @@ void bind_reset(struct reg_endpoint *endpoint)
 			continue;
 		vdev->is_added = false;
 		vdev->is_listening = false;
+		vdev->is_resizing = false;
 		vdev->sessions = 0;
 		vdev->is_attached = false;
 		if (vdev->state == REG_VDEV_SERVING)

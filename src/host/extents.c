@@ -43,7 +43,7 @@ int extents_take(struct extents *extents, uint64_t total_bytes,
 	unsigned int i;
 	int ret;
 
-	for (i = 0; i <= extents->count; i++) {
+	for (i = 0; i <= extents->count && !extents->is_closed; i++) {
 		uint64_t end = i < extents->count ?
 			extents->taken[i].offset_bytes :
 			total_bytes;
@@ -91,6 +91,9 @@ int extents_resize(struct extents *extents, uint64_t total_bytes,
 			continue;
 		if (end < offset_bytes || size_bytes > end - offset_bytes)
 			return -ENOSPC;
+		if (extents->is_closed &&
+		    size_bytes > extents->taken[i].size_bytes)
+			return -ENOSPC;
 		extents->taken[i].size_bytes = extents_round(size_bytes);
 		return 0;
 	}
@@ -128,7 +131,7 @@ struct extent extents_largest_free(const struct extents *extents,
 	uint64_t start = 0;
 	unsigned int i;
 
-	for (i = 0; i <= extents->count; i++) {
+	for (i = 0; i <= extents->count && !extents->is_closed; i++) {
 		uint64_t end = i < extents->count ?
 			extents->taken[i].offset_bytes :
 			total_bytes;

@@ -2,12 +2,14 @@
 /*
  * extents.h - which parts of a device are taken
  *
- * A sorted list of ranges in units of EXTENT_BYTES; first fit.
+ * A sorted list of ranges in units of EXTENT_BYTES; first fit.  While it is
+ * closed no place is found and nothing grows.
  * Pure.
  */
 #ifndef HOST_EXTENTS_H
 #define HOST_EXTENTS_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #define EXTENT_BYTES	(UINT64_C(1) << 20)
@@ -19,6 +21,7 @@ struct extent {
 struct extents {		/* zeroed: nothing is taken */
 	struct extent *taken;	/* rising offsets, never overlapping */
 	unsigned int count;
+	bool is_closed;		/* for now, what is free stays so */
 };
 
 /* 'size_bytes' rounded up to whole extents. */

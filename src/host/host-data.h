@@ -41,6 +41,8 @@ struct bind_hooks {
 				const char *text);
 	/* It can be used: place vdevs, admit processes. */
 	void (*device_ready)(struct reg_device *device);
+	/* There is more free space than before. */
+	void (*space_freed)(struct reg_device *device);
 };
 
 struct host {
@@ -92,6 +94,8 @@ void bind_sync(struct reg_endpoint *endpoint);
 void bind_reset(struct reg_endpoint *endpoint);
 /* bind_hooks.device_ready */
 void bind_device_ready(struct reg_device *device);
+/* bind_hooks.space_freed */
+void bind_space_freed(struct reg_device *device);
 /* Try to admit a process that waits; says so if it is refused. */
 void bind_admit(struct host *host, struct reg_process *process);
 /* The message that adds or (op "process-update") changes a process. */
@@ -128,6 +132,13 @@ void bind_device_measured(struct reg_device *device, int result,
 void bind_calibrate_first(struct reg_device *device);
 /* The next device of the endpoint that waits to be measured. */
 void bind_calibrate_next(struct reg_endpoint *endpoint);
+/* An endpoint was found that measures it, or has a result nobody took, as an
+ * earlier penstockd asked it to in these words: the result is ours.  Until it
+ * is there no space is given out: 'range' is written to. */
+void bind_calibrate_found(struct reg_device *device, uint64_t duration_ns,
+			  struct extent range);
+/* Nothing is measured with writes any more, for certain. */
+void bind_measured_release(struct reg_device *device);
 
 /* --- adopt.c ------------------------------------------------------------- */
 

@@ -181,6 +181,7 @@ int host_create(struct loop *loop, const struct config *config,
 	host->started_ns = loop_clock_ns();
 	host->bind.device_measured = bind_device_measured;
 	host->bind.device_ready = bind_device_ready;
+	host->bind.space_freed = bind_space_freed;
 	if (hooks)
 		host->hooks = *hooks;
 	ret = loop_timer_init(loop, &host->settle, settle_expired);

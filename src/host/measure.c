@@ -31,6 +31,33 @@ static void answer_calibrated(struct host_call *call, struct reg_device *device)
 			    "%s", "");
 }
 
+static void capacity_sent(struct bind_op *op, struct link_reply *reply)
+{
+	(void)reply;	/* it is in "device-add" when the endpoint is back */
+	answer_calibrated(op->call, op->device);
+}
+
+/* From now on the endpoint goes by it, and need not keep it for us. */
+static void send_capacity(struct reg_device *device, struct host_call *call)
+{
+	struct bind_op op = {
+		.endpoint = device->endpoint,
+		.device = device,
+		.call = call,
+		.then = capacity_sent,
+	};
+
+	if (!device->is_added) {
+		answer_calibrated(call, device);
+		return;
+	}
+	bind_ask(&op,
+		 json_pack("{s:s, s:s, s:o}", "op", "device-capacity", "name",
+			   device->config->name, "capacity",
+			   ctl_from_capacity(&device->capacity)),
+		 -1);
+}
+
 /* Written down: from now on it is what admission goes by. */
 static void capacity_written(struct store_write *write)
 {
@@ -47,7 +74,7 @@ static void capacity_written(struct store_write *write)
 		events_add(host->events, "error", &subject,
 			   "device %s: its calibration could not be stored: %s",
 			   device->name, write->error.text);
-	answer_calibrated(op->call, device);
+	send_capacity(device, op->call);
 	free(op);
 }
 
@@ -63,16 +90,10 @@ static void store_capacity(struct reg_device *device, struct host_call *call)
 	}
 	if (!op || records_put_capacity(&op->write, device) < 0) {
 		free(op);
-		answer_calibrated(call, device);
+		send_capacity(device, call);
 		return;
 	}
 	store_write_start(host->store, &op->write);
-}
-
-static void capacity_sent(struct bind_op *op, struct link_reply *reply)
-{
-	(void)op;
-	(void)reply;	/* it is in "device-add" when the endpoint is back */
 }
 
 static void use_capacity(struct reg_device *device,
@@ -84,11 +105,6 @@ static void use_capacity(struct reg_device *device,
 		.device = device->name,
 		.endpoint = device->endpoint->name,
 	};
-	struct bind_op op = {
-		.endpoint = device->endpoint,
-		.device = device,
-		.then = capacity_sent,
-	};
 	bool is_short = device->calibrate_ns == FIRST_CALIBRATION_NS && !call;
 
 	device->capacity = *capacity;
@@ -96,11 +112,6 @@ static void use_capacity(struct reg_device *device,
 	device->has_capacity = true;
 	device->calibrated_at = (int64_t)time(NULL);
 	store_capacity(device, call);
-	bind_ask(&op,
-		 json_pack("{s:s, s:s, s:o}", "op", "device-capacity", "name",
-			   device->config->name, "capacity",
-			   ctl_from_capacity(&device->capacity)),
-		 -1);
 	events_add(
 		host->events, "calibrated", &subject, "device %s: %s",
 		device->name,
@@ -124,12 +135,16 @@ static struct extent measured_take(struct reg_device *device)
 	return range;
 }
 
-static void measured_release(struct reg_device *device)
+void bind_measured_release(struct reg_device *device)
 {
+	if (!device->measured.size_bytes && !device->extents.is_closed)
+		return;
 	if (device->measured.size_bytes)
 		extents_release(&device->extents,
 				device->measured.offset_bytes);
 	device->measured.size_bytes = 0;
+	device->extents.is_closed = false;
+	device->endpoint->host->bind.space_freed(device);
 }
 
 static void calibrate_answered(struct bind_op *op, struct link_reply *reply)
@@ -140,10 +155,12 @@ static void calibrate_answered(struct bind_op *op, struct link_reply *reply)
 	struct capacity capacity;
 
 	device->calibrate_call = NULL;
-	measured_release(device);
+	device->is_measuring = false;
 	if (op->endpoint->calibrating == device)
 		op->endpoint->calibrating = NULL;
 	if (reply->result == -ECONNRESET) {
+		/* Perhaps it goes on, and is found again: its space stays taken
+		 * until we know, or have the device's lock. */
 		device->calibrate_ns = 0;
 		host_answer(
 			call, HOST_FAILED, NULL,
@@ -151,6 +168,7 @@ static void calibrate_answered(struct bind_op *op, struct link_reply *reply)
 			device->name);
 		return;
 	}
+	bind_measured_release(device);
 	if (reply->result == 0 &&
 	    (ctl_to_capacity(json_object_get(reply->reply, "capacity"),
 			     &capacity) < 0 ||
@@ -169,39 +187,55 @@ static void calibrate_answered(struct bind_op *op, struct link_reply *reply)
 	bind_calibrate_next(op->endpoint);
 }
 
+static void ask_calibrate(struct reg_device *device, struct extent range)
+{
+	struct bind_op op = {
+		.endpoint = device->endpoint,
+		.device = device,
+		.then = calibrate_answered,
+	};
+
+	device->is_measuring = true;
+	bind_ask(&op,
+		 json_pack("{s:s, s:s, s:I, s:I, s:I}", "op",
+			   "device-calibrate", "name", device->config->name,
+			   "duration_ns", (json_int_t)device->calibrate_ns,
+			   "free_offset_bytes", (json_int_t)range.offset_bytes,
+			   "free_size_bytes", (json_int_t)range.size_bytes),
+		 -1);
+}
+
 /* One at a time: two on one reactor would measure each other. */
 void bind_calibrate_next(struct reg_endpoint *endpoint)
 {
-	struct bind_op op = {
-		.endpoint = endpoint,
-		.then = calibrate_answered,
-	};
 	struct reg_device *device = NULL;
-	struct extent free_range = {0, 0};
+	struct extent range = {0, 0};
 	unsigned int i;
 
 	if (endpoint->calibrating)
 		return;
 	for (i = 0; i < endpoint->device_count && !device; i++)
 		if (endpoint->devices[i].calibrate_ns &&
-		    endpoint->devices[i].is_added)
+		    endpoint->devices[i].is_added &&
+		    !endpoint->devices[i].is_measuring)
 			device = &endpoint->devices[i];
 	if (!device)
 		return;
 	/* At a first start nobody was asked: only what was blank is written. */
 	if ((device->is_blank || device->calibrate_call) &&
 	    !device->config->read_only)
-		free_range = measured_take(device);
+		range = measured_take(device);
 	endpoint->calibrating = device;
-	op.device = device;
-	bind_ask(
-		&op,
-		json_pack("{s:s, s:s, s:I, s:I, s:I}", "op", "device-calibrate",
-			  "name", device->config->name, "duration_ns",
-			  (json_int_t)device->calibrate_ns, "free_offset_bytes",
-			  (json_int_t)free_range.offset_bytes,
-			  "free_size_bytes", (json_int_t)free_range.size_bytes),
-		-1);
+	ask_calibrate(device, range);
+}
+
+void bind_calibrate_found(struct reg_device *device, uint64_t duration_ns,
+			  struct extent range)
+{
+	device->extents.is_closed = true;
+	device->calibrate_ns = duration_ns;
+	device->endpoint->calibrating = device;
+	ask_calibrate(device, range);
 }
 
 void bind_calibrate_first(struct reg_device *device)

@@ -77,6 +77,7 @@ struct reg_device {
 	struct loop_timer retry;
 	struct host_call *calibrate_call;
 	uint64_t calibrate_ns;		/* asked for; 0: none waits */
+	bool is_measuring;		/* asked for, not answered */
 	struct extent measured;		/* taken while it is; size 0: none */
 };
 
@@ -118,6 +119,7 @@ struct reg_vdev {
 	bool is_added, is_listening;	/* asked for, or had */
 	bool is_journaled;		/* its place survives */
 	bool is_writing;		/* a change is on its way to disk */
+	bool is_resizing;		/* the endpoint has another size */
 	int listen_fd;			/* kept; -1: none */
 	unsigned int removing;		/* ways in that still drain */
 	struct host_call *call;		/* to be told of the end of removal */

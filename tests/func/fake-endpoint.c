@@ -8,10 +8,12 @@
  * connects to a way in makes it tell of a session.  If there is a file 'old',
  * it is of another version (once); with a file 'lie-pid' it gives the process
  * number in it as its own, with a file 'lie-slot' it has a process at a slot
- * outside the statistics (both once).
+ * outside the statistics (both once).  While there is a file 'slow', a
+ * measurement goes on; its end is a line 'measured' in 'ops'.
  */
 #include <errno.h>
 #include <poll.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,6 +23,7 @@
 #include "ctl/ctl.h"
 
 #define WAYS_MAX	32U
+#define PATIENCE_MS	20
 
 static struct way {
 	char *vdev;
@@ -34,6 +37,10 @@ static struct {
 	int connection;			/* -1: none */
 	json_t *devices, *vdevs, *processes;
 	json_t *descriptors;		/* device: number */
+	json_t *measured;		/* the request; NULL: none */
+	bool is_measured;		/* but nobody took the result */
+	json_int_t measured_id;
+	int measured_connection;
 } fake;
 
 static const char *text_of(const json_t *item, const char *key)
@@ -100,6 +107,80 @@ static json_t *capacity(void)
 	return json_loads(text, 0, NULL);
 }
 
+/* --- Measuring ----------------------------------------------------------- */
+
+/* Answer, if whoever asked last is still there. */
+static void measured(void)
+{
+	json_t *reply;
+
+	fake.is_measured = true;
+	if (fake.connection < 0 || fake.connection != fake.measured_connection)
+		return;
+	reply = json_pack("{s:I, s:b, s:o}", "id", fake.measured_id, "ok", 1,
+			  "capacity", capacity());
+	ctl_send(fake.connection, reply, -1);
+	json_decref(reply);
+}
+
+static void measure(const json_t *request)
+{
+	json_t *said = json_copy((json_t *)(uintptr_t)request);
+
+	json_object_del(said, "id");
+	fake.measured_id = json_integer_value(json_object_get(request, "id"));
+	fake.measured_connection = fake.connection;
+	if (!fake.measured || !json_equal(fake.measured, said))
+		fake.is_measured = false;
+	json_decref(fake.measured);
+	fake.measured = said;
+	if (fake.is_measured || access("slow", F_OK) < 0)
+		measured();
+}
+
+/* Looked at now and then. */
+static void measure_on(void)
+{
+	FILE *ops;
+
+	if (!fake.measured || fake.is_measured || access("slow", F_OK) == 0)
+		return;
+	ops = fopen("ops", "a");
+	if (ops) {
+		fprintf(ops, "measured %s\n", text_of(fake.measured, "name"));
+		fclose(ops);
+	}
+	measured();
+}
+
+static void forget_measured(void)
+{
+	json_decref(fake.measured);
+	fake.measured = NULL;
+	fake.is_measured = false;
+}
+
+static void list_measured(json_t *devices)
+{
+	json_t *device;
+	size_t i;
+
+	json_array_foreach(devices, i, device)
+	{
+		if (!fake.measured ||
+		    strcmp(text_of(device, "name"),
+			   text_of(fake.measured, "name")) != 0)
+			continue;
+		device = json_copy(device);
+		json_object_set_new(device, "calibrating",
+				    json_boolean(!fake.is_measured));
+		json_object_set(device, "calibration", fake.measured);
+		json_array_set_new(devices, i, device);
+	}
+}
+
+/* --- Ways in ------------------------------------------------------------- */
+
 static struct way *find_way(const json_t *request)
 {
 	json_int_t pasid =
@@ -158,6 +239,7 @@ static void answer_list(json_t *reply)
 			processes,
 			json_pack("{s:i, s:i}", "pasid", 77, "slot", 1 << 30));
 	json_object_set_new(reply, "devices", values_of(fake.devices));
+	list_measured(json_object_get(reply, "devices"));
 	json_object_set_new(reply, "vdevs", values_of(fake.vdevs));
 	json_object_set_new(reply, "processes", processes);
 	json_object_set_new(reply, "listeners", listeners);
@@ -236,7 +318,9 @@ static void handle(const json_t *request, int fd)
 	else if (strcmp(op, "device-add") == 0)
 		add_device(request, reply, &fd);
 	else if (strcmp(op, "device-calibrate") == 0)
-		json_object_set_new(reply, "capacity", capacity());
+		measure(request);
+	else if (strcmp(op, "device-capacity") == 0)
+		forget_measured();
 	else if (strcmp(op, "device-remove") == 0)
 		json_object_del(fake.devices, name);
 	else if (strcmp(op, "vdev-add") == 0 || strcmp(op, "vdev-resize") == 0)
@@ -254,7 +338,9 @@ static void handle(const json_t *request, int fd)
 		add_way(request, fd);
 		fd = -1;
 	}
-	ctl_send(fake.connection, reply, back);
+	/* What is measured is answered when it is done. */
+	if (strcmp(op, "device-calibrate") != 0)
+		ctl_send(fake.connection, reply, back);
 	json_decref(reply);
 	if (fd >= 0)
 		close(fd);
@@ -271,6 +357,7 @@ static void accept_connection(void)
 	if (fake.connection >= 0)
 		close(fake.connection);
 	fake.connection = fd;
+	fake.measured_connection = -1;
 }
 
 static void serve_connection(void)
@@ -330,7 +417,7 @@ int main(int argc, char **argv)
 							       ways[j].session :
 							       ways[j].fd,
 						       POLLIN, 0};
-		if (poll(polls, 2 + count, -1) < 0)
+		if (poll(polls, 2 + count, PATIENCE_MS) < 0)
 			return 1;
 		for (j = 0; j < count; j++)
 			if (ways[j].fd >= 0)
@@ -339,5 +426,6 @@ int main(int argc, char **argv)
 			serve_connection();
 		if (polls[0].revents)
 			accept_connection();
+		measure_on();
 	}
 }

@@ -132,17 +132,20 @@ static void test_files_hanging_open_holds_up_nobody(void **state)
 	int fd;
 
 	assert_int_equal(mkfifo("r0", 0600), 0);
-	rig_start(rig, "host: a\n"
-		       "state: @/state\n"
-		       "endpoints:\n"
-		       "  - name: ep0\n"
-		       "    devices:\n"
-		       "      - {name: m0, kind: memory, size: 64MiB}\n"
-		       "      - {name: r0, kind: file, path: @/r0, size: 8MiB, read-only: true}\n"
-		       "pools:\n"
-		       "  - {name: p0, devices: [ep0/m0]}\n"
-		       "vdevs:\n"
-		       "  - {name: v0, pool: p0, size: 16MiB, vhost-user: @/v0}\n", false);
+	rig_start(
+		rig,
+		"host: a\n"
+		"state: @/state\n"
+		"endpoints:\n"
+		"  - name: ep0\n"
+		"    devices:\n"
+		"      - {name: m0, kind: memory, size: 64MiB}\n"
+		"      - {name: r0, kind: file, path: @/r0, size: 8MiB, read-only: true}\n"
+		"pools:\n"
+		"  - {name: p0, devices: [ep0/m0]}\n"
+		"vdevs:\n"
+		"  - {name: v0, pool: p0, size: 16MiB, vhost-user: @/v0}\n",
+		false);
 	rig_wait_serving(rig, "v0");
 	rig_text_is(host_device(rig->host, "r0"), "state", "waiting");
 	rig_wait_event(rig, "device-failed", "its storage does not answer");
@@ -202,16 +205,32 @@ static void test_files_leaves_living_socket(void **state)
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(test_files_waits_for_the_lock, rig_setup, rig_teardown),
-		cmocka_unit_test_setup_teardown(test_files_measures_only_blank_by_writing, rig_setup, rig_teardown),
-		cmocka_unit_test_setup_teardown(test_files_small_file_is_not_served, rig_setup, rig_teardown),
-		cmocka_unit_test_setup_teardown(test_files_makes_missing_file, rig_setup, rig_teardown),
-		cmocka_unit_test_setup_teardown(test_files_sizes_an_empty_file, rig_setup, rig_teardown),
-		cmocka_unit_test_setup_teardown(test_files_failed_is_tried_again, rig_setup, rig_teardown),
-		cmocka_unit_test_setup_teardown(test_files_failed_comes_back_with_its_endpoint, rig_setup, rig_teardown),
-		cmocka_unit_test_setup_teardown(test_files_hanging_open_holds_up_nobody, rig_setup, rig_teardown),
-		cmocka_unit_test_setup_teardown(test_files_replaces_stale_socket, rig_setup, rig_teardown),
-		cmocka_unit_test_setup_teardown(test_files_leaves_living_socket, rig_setup, rig_teardown),
+		cmocka_unit_test_setup_teardown(test_files_waits_for_the_lock,
+						rig_setup, rig_teardown),
+		cmocka_unit_test_setup_teardown(
+			test_files_measures_only_blank_by_writing, rig_setup,
+			rig_teardown),
+		cmocka_unit_test_setup_teardown(
+			test_files_small_file_is_not_served, rig_setup,
+			rig_teardown),
+		cmocka_unit_test_setup_teardown(test_files_makes_missing_file,
+						rig_setup, rig_teardown),
+		cmocka_unit_test_setup_teardown(test_files_sizes_an_empty_file,
+						rig_setup, rig_teardown),
+		cmocka_unit_test_setup_teardown(
+			test_files_failed_is_tried_again, rig_setup,
+			rig_teardown),
+		cmocka_unit_test_setup_teardown(
+			test_files_failed_comes_back_with_its_endpoint,
+			rig_setup, rig_teardown),
+		cmocka_unit_test_setup_teardown(
+			test_files_hanging_open_holds_up_nobody, rig_setup,
+			rig_teardown),
+		cmocka_unit_test_setup_teardown(
+			test_files_replaces_stale_socket, rig_setup,
+			rig_teardown),
+		cmocka_unit_test_setup_teardown(test_files_leaves_living_socket,
+						rig_setup, rig_teardown),
 	};
 
 	if (argc < 2)

@@ -25,7 +25,7 @@ static uint64_t take(struct extents *extents, uint64_t size_bytes)
 
 static void test_extents_first_fit(void **state)
 {
-	struct extents extents = {NULL, 0};
+	struct extents extents = {0};
 	uint64_t offset_bytes;
 
 	(void)state;
@@ -48,7 +48,7 @@ static void test_extents_first_fit(void **state)
 
 static void test_extents_known_places(void **state)
 {
-	struct extents extents = {NULL, 0};
+	struct extents extents = {0};
 
 	(void)state;
 	assert_int_equal(extents_take_at(&extents, 20 * MIB, 10 * MIB), 0);
@@ -66,7 +66,7 @@ static void test_extents_known_places(void **state)
 
 static void test_extents_grow_in_place(void **state)
 {
-	struct extents extents = {NULL, 0};
+	struct extents extents = {0};
 
 	(void)state;
 	take(&extents, 10 * MIB);
@@ -86,7 +86,7 @@ static void test_extents_grow_in_place(void **state)
 /* The end of a device that is no whole extent can be used. */
 static void test_extents_short_end(void **state)
 {
-	struct extents extents = {NULL, 0};
+	struct extents extents = {0};
 	uint64_t offset_bytes;
 
 	(void)state;
@@ -99,10 +99,31 @@ static void test_extents_short_end(void **state)
 	extents_finish(&extents);
 }
 
+/* While somebody writes to what is free, nobody gets it. */
+static void test_extents_closed(void **state)
+{
+	struct extents extents = {0};
+	uint64_t offset_bytes;
+
+	(void)state;
+	take(&extents, 10 * MIB);
+	extents.is_closed = true;
+	assert_int_equal(extents_take(&extents, TOTAL, MIB, &offset_bytes),
+			 -ENOSPC);
+	assert_int_equal(extents_resize(&extents, TOTAL, 0, 11 * MIB), -ENOSPC);
+	assert_int_equal(extents_resize(&extents, TOTAL, 0, 9 * MIB), 0);
+	assert_int_equal(extents_largest_free(&extents, TOTAL).size_bytes, 0);
+	/* What was taken before is only found out now. */
+	assert_int_equal(extents_take_at(&extents, 20 * MIB, MIB), 0);
+	extents.is_closed = false;
+	assert_int_equal(take(&extents, MIB), 9 * MIB);
+	extents_finish(&extents);
+}
+
 /* Against a plain map: whatever is done, nothing overlaps. */
 static void test_extents_random(void **state)
 {
-	struct extents extents = {NULL, 0};
+	struct extents extents = {0};
 	uint8_t map[100] = {0};
 	uint64_t offset_bytes, size_bytes, i;
 	unsigned int round, at;
@@ -135,6 +156,7 @@ int main(void)
 		cmocka_unit_test(test_extents_known_places),
 		cmocka_unit_test(test_extents_grow_in_place),
 		cmocka_unit_test(test_extents_short_end),
+		cmocka_unit_test(test_extents_closed),
 		cmocka_unit_test(test_extents_random),
 	};
 

@@ -1,0 +1,220 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * test-host-measure.c - penstockd dies while its endpoint measures a device
+ * (E8): the next one has the result, and gave out nothing meanwhile of what
+ * is written to
+ */
+#include "host-rig.h"
+
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#define DEVICES \
+	"host: a\n" \
+	"state: @/state\n" \
+	"endpoints:\n" \
+	"  - name: ep0\n" \
+	"    devices:\n" \
+	"      - {name: d0, kind: file, path: @/d0, size: 64MiB}\n" \
+	"pools:\n" \
+	"  - {name: p0, devices: [ep0/d0]}\n" \
+	"vdevs:\n"
+#define BEFORE	DEVICES \
+	"  - {name: v0, pool: p0, size: 16MiB, vhost-user: @/v0}\n"
+#define AFTER	DEVICES \
+	"  - {name: v0, pool: p0, size: 20MiB, vhost-user: @/v0}\n" \
+	"  - {name: v1, pool: p0, size: 16MiB, vhost-user: @/v1}\n"
+
+static const char *fake_program, *real_program;
+
+static bool has_op(struct rig *rig, void *text)
+{
+	(void)rig;
+	return rig_ops(*(const char **)text) > 0;
+}
+
+static void wait_op(struct rig *rig, const char *text)
+{
+	rig_wait(rig, has_op, &text);
+}
+
+static void make_file(const char *path, off_t size)
+{
+	int fd = open(path, O_CREAT | O_RDWR | O_CLOEXEC, 0600);
+
+	assert_true(fd >= 0);
+	assert_int_equal(ftruncate(fd, size), 0);
+	close(fd);
+}
+
+/* Somebody asked for a measurement, and penstockd is gone before its end. */
+static void abandon_measuring(struct rig *rig)
+{
+	rig_program = fake_program;
+	rig_start(rig, BEFORE, true);
+	make_file("slow", 0);
+	rig_forget_ops();
+	host_device_calibrate(rig->host, "d0", 2000000000, &rig->call);
+	wait_op(rig, "device-calibrate");
+	rig_abandon(rig);
+	rig->is_answered = false;
+	rig_forget_ops();
+}
+
+/* Nothing is given out of a device that is written to. */
+static void test_measure_found_keeps_the_space(void **state)
+{
+	const struct host_vdev_request request = {
+		.name = "new",
+		.pool = "p0",
+		.size = "1MiB",
+		.vhost_user = "/nowhere/new",
+	};
+	struct rig *rig = *state;
+
+	abandon_measuring(rig);
+	rig_start(rig, AFTER, true);
+	assert_true(rig_has_event(rig, "endpoint-adopted", "ep0"));
+	rig_text_is(host_vdev(rig->host, "v0"), "state", "serving");
+	rig_text_is(host_vdev(rig->host, "v1"), "state", "pending");
+	host_vdev_create(rig->host, &request, &rig->call);
+	rig_answer(rig, HOST_FAILED);
+	assert_non_null(strstr(rig->text, "no place"));
+	assert_int_equal(rig_ops("vdev-resize"), 0);
+	host_device_calibrate(rig->host, "d0", 0, &rig->call);
+	rig_answer(rig, HOST_FAILED);
+	assert_non_null(strstr(rig->text, "being measured already"));
+
+	unlink("slow");
+	rig_wait_event(rig, "calibrated", "ep0/d0");
+	rig_wait_serving(rig, "v1");
+	wait_op(rig, "vdev-resize");
+	assert_int_equal(rig_number(host_vdev(rig->host, "v0"), "size_bytes"),
+			 20 << 20);
+	/* One measurement: asked for again, never begun again. */
+	assert_int_equal(rig_ops("device-calibrate"), 1);
+	assert_int_equal(rig_ops("\"duration_ns\":2000000000"), 1);
+	rig_text_is(host_device(rig->host, "d0"), "calibration", "full");
+	rig_stop(rig);
+	rig_start(rig, AFTER, true);
+	rig_text_is(host_device(rig->host, "d0"), "calibration", "full");
+}
+
+/* It ended while there was no penstockd: the result is not lost. */
+static void test_measure_result_that_nobody_took(void **state)
+{
+	struct rig *rig = *state;
+
+	abandon_measuring(rig);
+	unlink("slow");
+	wait_op(rig, "measured d0");
+	rig_start(rig, BEFORE, true);
+	rig_wait_event(rig, "calibrated", "ep0/d0");
+	rig_text_is(host_device(rig->host, "d0"), "calibration", "full");
+	wait_op(rig, "device-capacity");
+	/* It was taken: the next one has nothing to ask. */
+	rig_abandon(rig);
+	rig_forget_ops();
+	rig_start(rig, BEFORE, true);
+	assert_int_equal(rig_ops("device-calibrate"), 0);
+	rig_text_is(host_device(rig->host, "d0"), "calibration", "full");
+}
+
+/* A first start goes on where it was, at once when the measurement ends. */
+static void test_measure_first_goes_on(void **state)
+{
+	struct rig *rig = *state;
+
+	rig_program = fake_program;
+	make_file("slow", 0);
+	rig_start(rig, BEFORE, false);
+	wait_op(rig, "device-calibrate");
+	rig_abandon(rig);
+	rig_forget_ops();
+	rig_start(rig, BEFORE, false);
+	wait_op(rig, "device-calibrate");
+	rig_text_is(host_device(rig->host, "d0"), "state", "calibrating");
+	rig_text_is(host_vdev(rig->host, "v0"), "state", "pending");
+	unlink("slow");
+	rig_wait_serving(rig, "v0");
+	assert_int_equal(rig_ops("device-calibrate"), 1);
+	rig_text_is(host_device(rig->host, "d0"), "calibration", "short");
+}
+
+static bool is_written(struct rig *rig, void *arg)
+{
+	struct stat status;
+
+	(void)rig;
+	assert_int_equal(stat("d0", &status), 0);
+	return status.st_blocks * 512 > *(off_t *)arg;
+}
+
+/* The same with the real endpoint: what a vdev holds is never written. */
+static void test_measure_real_endpoint(void **state)
+{
+	static char data[1 << 20], back[1 << 20];
+	struct rig *rig = *state;
+	struct stat status;
+	off_t before;
+	int fd;
+
+	rig_program = real_program;
+	rig_start(rig, BEFORE, true);
+	fd = open("d0", O_RDWR | O_CLOEXEC);
+	assert_true(fd >= 0);
+	memset(data, 'd', sizeof(data));
+	/* The end of v0, where what is measured begins. */
+	assert_int_equal(pwrite(fd, data, sizeof(data), 15 << 20),
+			 sizeof(data));
+	assert_int_equal(fsync(fd), 0);
+	assert_int_equal(fstat(fd, &status), 0);
+	before = status.st_blocks * 512;
+	host_device_calibrate(rig->host, "d0", 1500000000, &rig->call);
+	rig_wait(rig, is_written, &before);
+	rig_abandon(rig);
+	rig->is_answered = false;
+	rig_start(rig, AFTER, true);
+	assert_true(rig_has_event(rig, "endpoint-adopted", "ep0"));
+	rig_wait_event(rig, "calibrated", "ep0/d0");
+	rig_text_is(host_device(rig->host, "d0"), "calibration", "full");
+	rig_wait_serving(rig, "v1");
+	assert_int_equal(pread(fd, back, sizeof(back), 15 << 20),
+			 sizeof(back));
+	assert_memory_equal(back, data, sizeof(back));
+	close(fd);
+}
+
+int main(int argc, char **argv)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(
+			test_measure_found_keeps_the_space, rig_setup,
+			rig_teardown),
+		cmocka_unit_test_setup_teardown(
+			test_measure_result_that_nobody_took, rig_setup,
+			rig_teardown),
+		cmocka_unit_test_setup_teardown(test_measure_first_goes_on,
+						rig_setup, rig_teardown),
+		cmocka_unit_test_setup_teardown(test_measure_real_endpoint,
+						rig_setup, rig_teardown),
+	};
+
+	if (argc < 3)
+		return 77;	/* the paths of endpoint programs are missing */
+	/* Each test has a working directory of its own. */
+	fake_program = realpath(argv[1], NULL);
+	real_program = realpath(argv[2], NULL);
+	if (!fake_program || !real_program)
+		return 1;
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
