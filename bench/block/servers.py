@@ -169,6 +169,7 @@ class Penstock(Server):
                  f"api: {{unix: {self.api}}}",
                  "endpoints:",
                  f"  - {{name: ep0, cpu: {SERVER_CORE}, "
+                 f"realtime: {str(bool(PRIORITY)).lower()}, "
                  f"devices: {self.devices}}}",
                  "pools:"]
         lines += [f"  - {{name: pool-{name}, devices: [ep0/{name}]}}"
