@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * ring-internal.h - a ring's state, shared by ring.c and ring-control.c only
+ * ring-internal.h - a ring's state, shared by the files of the ring only
  */
 #ifndef VHOST_RING_INTERNAL_H
 #define VHOST_RING_INTERNAL_H
@@ -93,6 +93,21 @@ void ring_break(struct ring *ring, const char *format, ...)
 /* 'taking' and the like follow from the flags. */
 void ring_refresh(struct ring *ring);
 void ring_free(struct ring *ring);
+
+/* Take a batch, if there is one; returns how many requests it was. */
+unsigned int ring_take(struct ring *ring, uint64_t now_ns);
+/* Requests of several pieces go on with their next. */
+void ring_next_pieces(struct ring *ring, uint64_t now_ns);
+/* Buffers that came from a pool go back there. */
+void ring_give_iov(struct ring *ring, struct ring_request *request);
+/* The guest's memory was written: tell the dirty log. */
+void ring_log_data(struct ring *ring, const struct ring_request *request);
+
+static inline void ring_complete(struct ring *ring,
+				 struct ring_request *request)
+{
+	ring->completed[ring->completed_count++] = request;
+}
 
 /* The vdev is done with a request, or with a piece of it. */
 void ring_request_done(struct vdev_request *vdev);

@@ -41,317 +41,14 @@
  */
 #include "vhost/ring.h"
 
-#include <errno.h>
 #include <stddef.h>
 
 #include "vhost/access.h"
 #include "vhost/ring-internal.h"
 
-struct batch_entry {
-	struct ring_request *request;
-	struct blk_parts parts;
-};
-
-struct batch {
-	unsigned int count;
-	bool again;			/* from the inflight region */
-	uint16_t heads[RING_BATCH];
-	struct vring_desc first[RING_BATCH];
-	struct batch_entry entries[RING_BATCH];
-};
-
-/* ---- buffers of long chains ---- */
-
-static struct iovec *pool_take(struct ring_pool *pool)
-{
-	if (pool->free_count == 0)
-		return NULL;
-	pool->free_count--;
-	return &pool->memory[pool->free[pool->free_count] * pool->each];
-}
-
-static bool pool_give(struct ring_pool *pool, const struct iovec *iov)
-{
-	const size_t at = (size_t)((uintptr_t)iov - (uintptr_t)pool->memory) /
-		sizeof(*iov);
-
-	if (at >= (size_t)pool->total * pool->each)
-		return false;
-	pool->free[pool->free_count++] = (uint16_t)(at / pool->each);
-	return true;
-}
-
-static void give_iov(struct ring *ring, struct ring_request *request)
-{
-	if (request->iov == request->own)
-		return;
-	if (!pool_give(&ring->medium, request->iov))
-		(void)pool_give(&ring->large, request->iov);
-	request->iov = request->own;
-}
-
-/* ---- taking ---- */
-
-static void request_free(struct ring *ring, struct ring_request *request)
-{
-	request->next = ring->free;
-	ring->free = request;
-}
-
-/* Stage 1: which heads.  Returns how many. */
-static unsigned int take_heads(struct ring *ring, struct batch *batch)
-{
-	uint16_t count;
-
-	batch->again = ring->resubmit_next < ring->resubmit_count;
-	if (batch->again) {
-		unsigned int left = ring->resubmit_count - ring->resubmit_next;
-
-		count = (uint16_t)(left < RING_BATCH ? left : RING_BATCH);
-		for (uint16_t i = 0; i < count; i++)
-			batch->heads[i] =
-				ring->resubmit[ring->resubmit_next + i];
-		return count;
-	}
-	count = (uint16_t)(access_acquire_u16(&ring->avail->idx) -
-			   ring->next_avail);
-	if (count == 0)
-		return 0;
-	if (count > ring->size) {
-		ring_break(ring, "available index is %u ahead in a ring of %u",
-			   count, ring->size);
-		return 0;
-	}
-	if (count > RING_BATCH)
-		count = RING_BATCH;
-	for (uint16_t i = 0; i < count; i++) {
-		const uint16_t at =
-			(uint16_t)(ring->next_avail + i) & ring->mask;
-
-		batch->heads[i] = access_read_u16(&ring->avail->ring[at]);
-		__builtin_prefetch(
-			&ring->source.table[batch->heads[i] & ring->mask]);
-	}
-	return count;
-}
-
-/* Stage 2: the first descriptors, copied; ask for what they lead to. */
-static void describe(struct ring *ring, struct batch *batch)
-{
-	const struct chain_source *source = &ring->source;
-
-	for (unsigned int i = 0; i < batch->count; i++) {
-		struct vring_desc *first = &batch->first[i];
-
-		*first = chain_copy_desc(
-			&source->table[batch->heads[i] & ring->mask]);
-		if (first->flags & VRING_DESC_F_INDIRECT) {
-			const uint8_t *table = chain_find_recent(
-				source, first->addr, first->len);
-
-			if (table)
-				__builtin_prefetch(table);
-		} else {
-			__builtin_prefetch(
-				&source->table[first->next & ring->mask]);
-		}
-	}
-}
-
-/* Follow one chain with as much room as it needs.  Returns 0, -EAGAIN (no
- * room now) or -EINVAL. */
-static int parse(struct ring *ring, struct ring_request *request,
-		 const struct vring_desc *first, struct chain *chain)
-{
-	int rc;
-
-	chain->iov = request->own;
-	chain->capacity = RING_IOV_OWN;
-	chain->last_resort = false;
-	rc = chain_parse(&ring->source, first, chain);
-	if (rc != -ENOSPC)
-		return rc;
-	chain->capacity = RING_IOV_MEDIUM;
-	chain->iov = pool_take(&ring->medium);
-	if (chain->iov) {
-		request->iov = chain->iov;
-		rc = chain_parse(&ring->source, first, chain);
-		if (rc != -ENOSPC)
-			return rc;
-		give_iov(ring, request);
-	}
-	chain->capacity = RING_IOV_LARGE;
-	chain->last_resort = true;
-	chain->iov = pool_take(&ring->large);
-	if (!chain->iov)
-		return -EAGAIN;
-	request->iov = chain->iov;
-	return chain_parse(&ring->source, first, chain);
-}
-
-/* Stage 3 for one: a request with its parts.  Returns 0; -EAGAIN: not now;
- * -EINVAL: the ring is broken. */
-static int locate(struct ring *ring, uint16_t head,
-		  const struct vring_desc *first, struct batch_entry *entry)
-{
-	struct ring_request *request = ring->free;
-	struct chain chain;
-	int rc;
-
-	if (head >= ring->size) {
-		ring_break(ring, "head %u in a ring of %u", head, ring->size);
-		return -EINVAL;
-	}
-	if (ring->busy[head]) {
-		ring_break(ring, "head %u is in flight already", head);
-		return -EINVAL;
-	}
-	if (!request) {
-		ring->starved = true;
-		return -EAGAIN;
-	}
-	rc = parse(ring, request, first, &chain);
-	if (rc == 0)
-		rc = blk_locate(&chain, &entry->parts);
-	if (rc < 0) {
-		give_iov(ring, request);
-		ring->starved = rc == -EAGAIN;
-		if (rc == -EINVAL)
-			ring_break(
-				ring,
-				"the chain of head %u has no end or no status byte",
-				head);
-		return rc;
-	}
-	__builtin_prefetch(entry->parts.header);
-	__builtin_prefetch(entry->parts.status, 1);
-	ring->free = request->next;
-	ring->busy[head] = 1;
-	request->head = head;
-	request->status = entry->parts.status;
-	request->used_bytes = entry->parts.used_bytes;
-	entry->request = request;
-	return 0;
-}
-
-/* Hand the next piece to the vdev, or all of it if it isn't large. */
-static void submit_piece(struct ring *ring, struct ring_request *request,
-			 uint64_t now_ns)
-{
-	struct block_request *block = &request->vdev.block;
-
-	block->iov = request->data;
-	block->offset_bytes = request->offset_bytes;
-	block->length_bytes = request->left_bytes < RING_PIECE_BYTES ?
-		request->left_bytes :
-		RING_PIECE_BYTES;
-	block->iov_count = chain_cut(request->data, block->length_bytes,
-				     &request->rest_bytes);
-	request->left_bytes -= block->length_bytes;
-	vdev_submit(ring->config.target->vdev, &request->vdev, now_ns);
-}
-
-static void begin_pieces(struct ring *ring, struct ring_request *request,
-			 struct iovec *data, unsigned int count,
-			 uint64_t now_ns)
-{
-	request->data = data;
-	request->data_count = count;
-	request->offset_bytes = request->vdev.block.offset_bytes;
-	request->left_bytes = request->vdev.block.length_bytes;
-	submit_piece(ring, request, now_ns);
-}
-
-static void complete(struct ring *ring, struct ring_request *request)
-{
-	ring->completed[ring->completed_count++] = request;
-}
-
-/* Stage 4 for one. */
-static void submit(struct ring *ring, struct batch_entry *entry,
-		   uint64_t now_ns)
-{
-	struct ring_request *request = entry->request;
-	struct block_request *block = &request->vdev.block;
-	const int code =
-		blk_fill(ring->config.target, &entry->parts, &request->vdev);
-
-	request->map = memory_map_get(ring->map);
-	request->left_bytes = 0;
-	if (code >= 0) {
-		/* Only GET_ID has written anything then. */
-		request->logged = code == VIRTIO_BLK_S_OK;
-		block->iov = entry->parts.data_in;
-		block->iov_count =
-			request->logged ? entry->parts.data_in_count : 0;
-		request->code = (uint8_t)code;
-		complete(ring, request);
-		return;
-	}
-	request->logged = block->op == BLOCK_READ;
-	if (block->length_bytes > RING_PIECE_BYTES && block->iov_count > 0)
-		begin_pieces(ring, request,
-			     request->logged ? entry->parts.data_in :
-					       entry->parts.data_out,
-			     block->iov_count, now_ns);
-	else
-		vdev_submit(ring->config.target->vdev, &request->vdev, now_ns);
-}
-
-/* Stages 3 and 4; returns how many went through. */
-static unsigned int locate_and_submit(struct ring *ring, struct batch *batch,
-				      uint64_t now_ns)
-{
-	uint64_t bytes = 0;
-	unsigned int count = 0;
-
-	while (count < batch->count && bytes < RING_BATCH_BYTES) {
-		struct batch_entry *entry = &batch->entries[count];
-
-		if (locate(ring, batch->heads[count], &batch->first[count],
-			   entry) < 0)
-			break;
-		bytes += entry->parts.data_in_bytes +
-			entry->parts.data_out_bytes;
-		count++;
-	}
-	if (batch->again) {
-		ring->resubmit_next += count;
-	} else {
-		ring->next_avail = (uint16_t)(ring->next_avail + count);
-		if (ring->inflight.queue)
-			for (unsigned int i = 0; i < count; i++)
-				inflight_take(&ring->inflight, batch->heads[i]);
-	}
-	ring->in_flight += count;
-	for (unsigned int i = 0; i < count; i++)
-		submit(ring, &batch->entries[i], now_ns);
-	return count;
-}
-
-static void stop_kicks(struct ring *ring)
-{
-	ring->armed = false;
-	if (!ring->event_idx)
-		access_write_u16(&ring->used->flags, VRING_USED_F_NO_NOTIFY);
-}
-
-static unsigned int take(struct ring *ring, uint64_t now_ns)
-{
-	struct batch batch;
-
-	batch.count = take_heads(ring, &batch);
-	if (batch.count == 0)
-		return 0;
-	if (ring->armed)
-		stop_kicks(ring);
-	describe(ring, &batch);
-	return locate_and_submit(ring, &batch, now_ns);
-}
-
 /* ---- completing ---- */
 
-static void log_data(struct ring *ring, const struct ring_request *request)
+void ring_log_data(struct ring *ring, const struct ring_request *request)
 {
 	const struct block_request *block = &request->vdev.block;
 	uint64_t guest_addr;
@@ -380,36 +77,9 @@ void ring_request_done(struct vdev_request *vdev)
 		ring->pieces_end = &request->next;
 		return;
 	}
-	complete(ring, request);
+	ring_complete(ring, request);
 	if (ring->orphan && ring->completed_count == ring->in_flight)
 		ring_free(ring);
-}
-
-/* Requests of several pieces go on with their next. */
-static void next_pieces(struct ring *ring, uint64_t now_ns)
-{
-	struct ring_request *request = ring->pieces;
-
-	ring->pieces = NULL;
-	ring->pieces_end = &ring->pieces;
-	while (request) {
-		struct ring_request *next = request->next;
-		const uint32_t done = request->vdev.block.iov_count;
-
-		if (ring->log && request->logged)
-			log_data(ring, request);
-		request->offset_bytes += request->vdev.block.length_bytes;
-		request->data += done - 1;
-		request->data_count -= done - 1;
-		if (request->rest_bytes > 0) {
-			chain_uncut(request->data, request->rest_bytes);
-		} else {
-			request->data++;
-			request->data_count--;
-		}
-		submit_piece(ring, request, now_ns);
-		request = next;
-	}
 }
 
 /* Does the guest want to be called for what was used since it was asked
@@ -464,7 +134,7 @@ static void publish(struct ring *ring)
 			uint64_t guest_addr;
 
 			if (request->logged)
-				log_data(ring, request);
+				ring_log_data(ring, request);
 			if (memory_guest_addr(request->map, request->status,
 					      &guest_addr))
 				log_mark(ring->log, guest_addr, 1);
@@ -489,6 +159,12 @@ static void publish(struct ring *ring)
 		notify_ring(ring->call);
 }
 
+static void request_free(struct ring *ring, struct ring_request *request)
+{
+	request->next = ring->free;
+	ring->free = request;
+}
+
 static void flush(struct ring *ring)
 {
 	const unsigned int count = ring->completed_count;
@@ -499,7 +175,7 @@ static void flush(struct ring *ring)
 		struct ring_request *request = ring->completed[i];
 
 		ring->busy[request->head] = 0;
-		give_iov(ring, request);
+		ring_give_iov(ring, request);
 		memory_map_put(request->map);
 		request_free(ring, request);
 	}
@@ -535,11 +211,11 @@ unsigned int ring_poll(struct loop_poller *poller, uint64_t now_ns)
 	unsigned int found = 0;
 
 	if (ring->pieces) {
-		next_pieces(ring, now_ns);
+		ring_next_pieces(ring, now_ns);
 		found++;
 	}
 	if (ring->taking && !ring->starved)
-		found += take(ring, now_ns);
+		found += ring_take(ring, now_ns);
 	if (ring->completed_count > 0) {
 		found += ring->completed_count;
 		flush(ring);
