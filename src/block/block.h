@@ -64,6 +64,13 @@ struct block_device_ops {
 	 * allocates. */
 	void (*submit)(struct block_device *device,
 		       struct block_request *request);
+	/* 'request', a read or write not yet submitted, will come next: begin
+	 * to fetch what it needs.  Its own offset may be another's;
+	 * 'offset_bytes' and its length are in range.  Keeps nothing.
+	 * Optional.  Reactor thread. */
+	void (*prefetch)(struct block_device *device,
+			 const struct block_request *request,
+			 uint64_t offset_bytes);
 	/* Free it.  No request is in flight.  Required. */
 	void (*destroy)(struct block_device *device);
 };

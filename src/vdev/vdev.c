@@ -233,6 +233,21 @@ void vdev_submit(struct vdev *vdev, struct vdev_request *request,
 	issue_or_wait(vdev, request, now_ns);
 }
 
+bool vdev_prefetches(const struct vdev *vdev)
+{
+	return vdev->device->block->ops->prefetch != NULL;
+}
+
+void vdev_prefetch(const struct vdev *vdev, const struct vdev_request *request)
+{
+	const struct block_request *block = &request->block;
+	struct block_device *device = vdev->device->block;
+
+	if (block->op <= BLOCK_WRITE && check(vdev, block) == 0)
+		device->ops->prefetch(device, block,
+				      vdev->offset_bytes + block->offset_bytes);
+}
+
 uint64_t vdev_process_quiet_until_ns(const struct vdev_process *process)
 {
 	return sched_client_ready_ns(process->client);

@@ -97,6 +97,12 @@ struct vdev_process *vdev_process_by_pasid(const struct vdev *vdev,
 void vdev_submit(struct vdev *vdev, struct vdev_request *request,
 		 uint64_t now_ns);
 
+/* The next request but one, filled and not submitted: a device that has to
+ * fetch what it serves may begin with that.  No more than a hint, whatever is
+ * in it; worth giving only where vdev_prefetches. */
+bool vdev_prefetches(const struct vdev *vdev);
+void vdev_prefetch(const struct vdev *vdev, const struct vdev_request *request);
+
 /* A common way in may go unwatched until then: every request that could come
  * would have to wait anyway.  0: watch it. */
 uint64_t vdev_quiet_until_ns(const struct vdev *vdev);

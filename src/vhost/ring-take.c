@@ -14,6 +14,7 @@
 struct batch_entry {
 	struct ring_request *request;
 	struct blk_parts parts;
+	int code;			/* see blk_fill */
 };
 
 struct batch {
@@ -248,23 +249,30 @@ void ring_next_pieces(struct ring *ring, uint64_t now_ns)
 }
 
 /* Stage 4 for one. */
+static void fill(struct ring *ring, struct batch_entry *entry)
+{
+	struct ring_request *request = entry->request;
+
+	entry->code =
+		blk_fill(ring->config.target, &entry->parts, &request->vdev);
+	request->map = memory_map_get(ring->map);
+	request->left_bytes = 0;
+}
+
+/* Stage 5 for one. */
 static void submit(struct ring *ring, struct batch_entry *entry,
 		   uint64_t now_ns)
 {
 	struct ring_request *request = entry->request;
 	struct block_request *block = &request->vdev.block;
-	const int code =
-		blk_fill(ring->config.target, &entry->parts, &request->vdev);
 
-	request->map = memory_map_get(ring->map);
-	request->left_bytes = 0;
-	if (code >= 0) {
+	if (entry->code >= 0) {
 		/* Only GET_ID has written anything then. */
-		request->logged = code == VIRTIO_BLK_S_OK;
+		request->logged = entry->code == VIRTIO_BLK_S_OK;
 		block->iov = entry->parts.data_in;
 		block->iov_count =
 			request->logged ? entry->parts.data_in_count : 0;
-		request->code = (uint8_t)code;
+		request->code = (uint8_t)entry->code;
 		ring_complete(ring, request);
 		return;
 	}
@@ -278,9 +286,30 @@ static void submit(struct ring *ring, struct batch_entry *entry,
 		vdev_submit(ring->config.target->vdev, &request->vdev, now_ns);
 }
 
-/* Stages 3 and 4; returns how many went through. */
-static unsigned int locate_and_submit(struct ring *ring, struct batch *batch,
-				      uint64_t now_ns)
+/* Stages 4 and 5: a header is read, and the device told what it will need,
+ * while the request before is served. */
+static void submit_all(struct ring *ring, struct batch *batch, uint64_t now_ns)
+{
+	struct vdev *vdev = ring->config.target->vdev;
+	const bool prefetches = vdev_prefetches(vdev);
+	const unsigned int count = batch->count;
+
+	if (count > 0)
+		fill(ring, &batch->entries[0]);
+	for (unsigned int i = 0; i < count; i++) {
+		if (i + 1 < count) {
+			struct batch_entry *next = &batch->entries[i + 1];
+
+			fill(ring, next);
+			if (prefetches && next->code < 0)
+				vdev_prefetch(vdev, &next->request->vdev);
+		}
+		submit(ring, &batch->entries[i], now_ns);
+	}
+}
+
+/* Stage 3; returns how many went through. */
+static unsigned int locate_all(struct ring *ring, struct batch *batch)
 {
 	uint64_t bytes = 0;
 	unsigned int count = 0;
@@ -304,8 +333,6 @@ static unsigned int locate_and_submit(struct ring *ring, struct batch *batch,
 				inflight_take(&ring->inflight, batch->heads[i]);
 	}
 	ring->in_flight += count;
-	for (unsigned int i = 0; i < count; i++)
-		submit(ring, &batch->entries[i], now_ns);
 	return count;
 }
 
@@ -326,5 +353,7 @@ unsigned int ring_take(struct ring *ring, uint64_t now_ns)
 	if (ring->armed)
 		stop_kicks(ring);
 	describe(ring, &batch);
-	return locate_and_submit(ring, &batch, now_ns);
+	batch.count = locate_all(ring, &batch);
+	submit_all(ring, &batch, now_ns);
+	return batch.count;
 }

@@ -19,7 +19,12 @@
  *	heads		available ring -> which descriptors
  *	describe	descriptor table -> chain, indirect table
  *	locate		chain -> header and status byte
- *	submit		header -> request for the vdev
+ *	fill		header -> request for the vdev
+ *	submit		request -> vdev
+ *
+ * The last two go hand in hand: the next request is filled, and the device
+ * told of it, before one is submitted, so that a device that copies has the
+ * next lines on their way meanwhile.
  *
  * Completions are only collected ('completed'), whether they come inside
  * submit or later from the device; the end of the visit writes them all to

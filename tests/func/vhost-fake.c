@@ -154,3 +154,15 @@ void vdev_unlisten(struct vdev *vdev, struct vdev_listener *listener)
 	if (*link)
 		*link = listener->next;
 }
+
+bool vdev_prefetches(const struct vdev *vdev)
+{
+	(void)vdev;
+	return true;
+}
+
+void vdev_prefetch(const struct vdev *vdev, const struct vdev_request *request)
+{
+	(void)vdev;
+	(void)request;
+}

@@ -20,7 +20,7 @@
 struct fake {
 	struct block_device block;
 	struct block_request *held;	/* newest first */
-	unsigned int submitted;
+	unsigned int submitted, prefetched;
 	bool hold;
 	int result;
 	uint64_t offset_bytes;		/* of the last request */
@@ -57,9 +57,21 @@ static void fake_release(struct fake *fake)
 	}
 }
 
+static void fake_prefetch(struct block_device *block,
+			  const struct block_request *request,
+			  uint64_t offset_bytes)
+{
+	struct fake *fake = (struct fake *)block;
+
+	(void)request;
+	fake->prefetched++;
+	fake->offset_bytes = offset_bytes;
+}
+
 static const struct block_device_ops fake_ops = {
 	.kind = "fake",
 	.submit = fake_submit,
+	.prefetch = fake_prefetch,
 };
 
 struct bench {
@@ -198,6 +210,35 @@ static void test_vdev_refuses_what_is_out_of_range(void **state)
 		assert_int_equal(bench->done, i + 1);
 		assert_int_equal(bench->result, cases[i].result);
 	}
+	assert_int_equal(bench->fake.submitted, 0);
+}
+
+/* The device is told of what comes, but not of what will be refused. */
+static void test_vdev_prefetches_only_what_is_in_range(void **state)
+{
+	struct bench *bench = *state;
+	struct vdev_request request = {
+		.block =
+			{
+				.op = BLOCK_READ,
+				.offset_bytes = 4096,
+				.length_bytes = 512,
+			},
+	};
+
+	assert_true(vdev_prefetches(bench->vdev));
+	vdev_prefetch(bench->vdev, &request);
+	assert_int_equal(bench->fake.prefetched, 1);
+	assert_int_equal(bench->fake.offset_bytes, 16 * MIB + 4096);
+	assert_int_equal(request.block.offset_bytes, 4096);
+	request.block.offset_bytes = 8 * MIB;
+	vdev_prefetch(bench->vdev, &request);
+	request.block.offset_bytes = UINT64_MAX - 511;
+	vdev_prefetch(bench->vdev, &request);
+	request.block.offset_bytes = 0;
+	request.block.op = BLOCK_DISCARD;
+	vdev_prefetch(bench->vdev, &request);
+	assert_int_equal(bench->fake.prefetched, 1);
 	assert_int_equal(bench->fake.submitted, 0);
 }
 
@@ -387,6 +428,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(test_vdev_requests_are_moved_to_its_place_on_the_device),
 		TEST(test_vdev_refuses_what_is_out_of_range),
+		TEST(test_vdev_prefetches_only_what_is_in_range),
 		TEST(test_vdev_read_only_refuses_changes),
 		TEST(test_vdev_binds_by_io_priority),
 		TEST(test_vdev_refuses_a_second_process_with_the_same_mark),
