@@ -72,6 +72,8 @@ struct ring {
 	unsigned int in_flight;
 	uint16_t signalled_idx;
 	bool signalled;			/* signalled_idx is valid */
+	bool shown;			/* since it was last asked for a call */
+	bool ahead;			/* the guest shows more while we work */
 
 	bool running, enabled, quiescing, broken, silent, orphan;
 	bool told_idle;
@@ -98,6 +100,8 @@ void ring_free(struct ring *ring);
 unsigned int ring_take(struct ring *ring, uint64_t now_ns);
 /* Requests of several pieces go on with their next. */
 void ring_next_pieces(struct ring *ring, uint64_t now_ns);
+/* Write what is completed to the used ring, and forget it. */
+void ring_show(struct ring *ring);
 /* Buffers that came from a pool go back there. */
 void ring_give_iov(struct ring *ring, struct ring_request *request);
 /* The guest's memory was written: tell the dirty log. */

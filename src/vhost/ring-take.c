@@ -11,6 +11,9 @@
 #include "vhost/access.h"
 #include "vhost/ring-internal.h"
 
+/* Halves are worth their while from here on. */
+#define HALVED_MIN	8U
+
 struct batch_entry {
 	struct ring_request *request;
 	struct blk_parts parts;
@@ -293,6 +296,8 @@ static void submit_all(struct ring *ring, struct batch *batch, uint64_t now_ns)
 	struct vdev *vdev = ring->config.target->vdev;
 	const bool prefetches = vdev_prefetches(vdev);
 	const unsigned int count = batch->count;
+	const unsigned int half =
+		count >= HALVED_MIN && !ring->ahead ? count / 2 : 0;
 
 	if (count > 0)
 		fill(ring, &batch->entries[0]);
@@ -305,7 +310,10 @@ static void submit_all(struct ring *ring, struct batch *batch, uint64_t now_ns)
 				vdev_prefetch(vdev, &next->request->vdev);
 		}
 		submit(ring, &batch->entries[i], now_ns);
+		if (i + 1 == half && ring->completed_count > 0)
+			ring_show(ring);
 	}
+	ring->ahead = access_acquire_u16(&ring->avail->idx) != ring->next_avail;
 }
 
 /* Stage 3; returns how many went through. */

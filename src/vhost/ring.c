@@ -31,6 +31,9 @@
  * the used ring with one store of its index, and decides once whether the
  * guest is to be called.  A ring's poller runs in every round of the loop, so
  * what a device completes is written in the next one without any signal.
+ * A guest that had shown nothing more by the end of the last batch waits for
+ * us, then we for it: it is shown the first half of this one early, so that
+ * from then on both work at the same time.
  *
  * Kicks.  While we poll, the guest need not kick.  With the event index that
  * costs nothing: avail_event stays where it was, behind.  Without, the flag
@@ -160,8 +163,7 @@ static void publish(struct ring *ring)
 	}
 	if (ring->log && ring->log_used)
 		log_used(ring, first, count);
-	if (ring->call && wants_call(ring))
-		notify_ring(ring->call);
+	ring->shown = true;
 }
 
 static void request_free(struct ring *ring, struct ring_request *request)
@@ -170,7 +172,7 @@ static void request_free(struct ring *ring, struct ring_request *request)
 	ring->free = request;
 }
 
-static void flush(struct ring *ring)
+void ring_show(struct ring *ring)
 {
 	const unsigned int count = ring->completed_count;
 
@@ -187,6 +189,14 @@ static void flush(struct ring *ring)
 	ring->completed_count = 0;
 	ring->in_flight -= count;
 	ring->starved = false;
+}
+
+/* Call the guest if it wants that. */
+static void call(struct ring *ring)
+{
+	ring->shown = false;
+	if (ring->call && wants_call(ring))
+		notify_ring(ring->call);
 }
 
 /* What only shows after the fact. */
@@ -223,10 +233,12 @@ unsigned int ring_poll(struct loop_poller *poller, uint64_t now_ns)
 		found += ring_take(ring, now_ns);
 	if (ring->completed_count > 0) {
 		found += ring->completed_count;
-		flush(ring);
-	} else if (notify_unsent(ring->call)) {
-		notify_ring(ring->call);
+		ring_show(ring);
 	}
+	if (ring->shown)
+		call(ring);
+	else if (notify_unsent(ring->call))
+		notify_ring(ring->call);
 	if (!ring->broken)
 		check_troubles(ring);
 	if (ring->quiescing && !ring->told_idle && ring_idle(ring)) {

@@ -8,6 +8,7 @@
 #include <cmocka.h>
 #include <errno.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -228,6 +229,41 @@ static void test_vhost_several_queues(void **state)
 	assert_int_equal(world.vdev->counts[BLOCK_READ], 600);
 }
 
+static unsigned int answers_at[32], answers_count;
+
+static void note_answers(void)
+{
+	answers_at[answers_count++] = peer_answers(&peer, 0);
+}
+
+/* So that the guest works on the first half while we do the second; it is
+ * called once for both. */
+static void test_vhost_half_a_batch_is_shown_early(void **state)
+{
+	eventfd_t calls;
+
+	(void)state;
+	peer_start(&peer, 0, 1);
+	assert_int_equal(
+		peer_do(&peer, 0, 0, VIRTIO_BLK_T_IN, 0, PEER_DATA_ADDR, 512),
+		VIRTIO_BLK_S_OK);
+	(void)peer_was_called(&peer, 0);
+	answers_count = 0;
+	world.vdev->submitted = note_answers;
+	for (unsigned int s = 0; s < 16; s++)
+		peer_request(&peer, 0, s, VIRTIO_BLK_T_IN, s,
+			     PEER_DATA_ADDR + s * 512, 512);
+	peer_kick(&peer, 0);
+	world_until(&world, peer_answers(&peer, 0) == 16);
+	assert_int_equal(answers_count, 16);
+	for (unsigned int s = 0; s < 16; s++)
+		assert_int_equal(answers_at[s], s < 8 ? 0 : 8);
+	assert_int_equal(eventfd_read(peer.queues[0].call, &calls), 0);
+	assert_int_equal(calls, 1);
+	for (unsigned int s = 0; s < 16; s++)
+		assert_int_equal(peer_answer(&peer, 0, NULL), s * 3);
+}
+
 /* An index that runs over 2^16. */
 static void test_vhost_indexes_wrap(void **state)
 {
@@ -412,6 +448,7 @@ int main(void)
 		TEST(test_vhost_config_space),
 		TEST(test_vhost_ioprio_finds_process),
 		TEST(test_vhost_several_queues),
+		TEST(test_vhost_half_a_batch_is_shown_early),
 		TEST(test_vhost_indexes_wrap),
 		TEST(test_vhost_disabled_ring_takes_nothing),
 		TEST(test_vhost_large_request_goes_in_pieces),

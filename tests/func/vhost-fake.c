@@ -97,6 +97,8 @@ void vdev_submit(struct vdev *vdev, struct vdev_request *request,
 	assert(request->process && request->done);
 	request->process->requests++;
 	vdev->counts[request->block.op]++;
+	if (vdev->submitted)
+		vdev->submitted();
 	if (!vdev->hold) {
 		end(vdev, request);
 		return;

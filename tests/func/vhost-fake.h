@@ -30,6 +30,7 @@ struct vdev {
 	struct vdev_request *held[FAKE_HELD_MAX];
 	unsigned int held_count;
 	unsigned int counts[BLOCK_WRITE_ZEROES + 1];	/* by operation */
+	void (*submitted)(void);	/* called before a request is done */
 	uint64_t largest_bytes;
 };
 
