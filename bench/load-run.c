@@ -14,6 +14,7 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -21,8 +22,8 @@
 
 #define BATCH			64U
 #define CHECK_NS		UINT64_C(10000000)
-#define RECONNECT_NS		UINT64_C(20000000000)
-#define DRAIN_NS		UINT64_C(5000000000)
+#define RECONNECT_NS		UINT64_C(60000000000)
+#define DRAIN_NS		UINT64_C(30000000000)
 
 struct run {
 	struct load_job *jobs;
@@ -459,6 +460,14 @@ static void wait_for_work(struct run *run, uint64_t until_ns)
 		vhost_client_disarm(run->jobs[i].queue);
 }
 
+static volatile sig_atomic_t told_to_stop;
+
+static void on_signal(int signal)
+{
+	(void)signal;
+	told_to_stop = 1;
+}
+
 /* Drive all jobs until 'end_ns', or until nothing is in flight. */
 static int drive(struct run *run, uint64_t end_ns)
 {
@@ -472,7 +481,7 @@ static int drive(struct run *run, uint64_t end_ns)
 		if (now_ns - previous_ns > LOAD_AWAY_NS)
 			note_away(run, previous_ns, now_ns);
 		previous_ns = now_ns;
-		if (now_ns >= end_ns)
+		if (now_ns >= end_ns || (told_to_stop && run->submitting))
 			return 0;
 		for (i = 0; i < run->job_count; i++) {
 			int result = serve(run, &run->jobs[i], now_ns);
@@ -550,6 +559,7 @@ static int measure(struct run *run)
 	const struct load_options *options = run->options;
 	const int pid = options->server_pid;
 	uint64_t begin_ns = clock_ns(), cpu_ns;
+	uint64_t end_ns;
 	unsigned int i;
 	int result;
 
@@ -571,12 +581,18 @@ static int measure(struct run *run)
 				run->reterr, result,
 				"no memory for windows: choose a shorter --duration");
 	}
-	result = drive(run, begin_ns + options->duration_ns);
+	end_ns = begin_ns + options->duration_ns;
+	result = drive(run, end_ns);
 	if (result < 0)
 		return result;
-	for (i = 0; i < run->job_count; i++)
-		roll_windows(&run->jobs[i], begin_ns + options->duration_ns);
-	run->result->measured_ns = options->duration_ns;
+	if (told_to_stop && clock_ns() < end_ns)
+		end_ns = clock_ns();
+	for (i = 0; i < run->job_count; i++) {
+		roll_windows(&run->jobs[i], end_ns);
+		if (told_to_stop)
+			run->jobs[i].window_count = run->jobs[i].window;
+	}
+	run->result->measured_ns = end_ns - begin_ns;
 	if (pid > 0) {
 		uint64_t after_ns, waited_ns;
 
@@ -592,7 +608,7 @@ static int measure(struct run *run)
 		if (outstanding(&run->jobs[i]) > 0)
 			result = error_set(
 				run->reterr, -ETIMEDOUT,
-				"%s: %u requests did not end within 5 s",
+				"%s: %u requests did not end within 30 s",
 				run->jobs[i].config.socket,
 				outstanding(&run->jobs[i]));
 	return result;
@@ -613,6 +629,7 @@ int load_run(struct load_job *jobs, unsigned int job_count,
 	struct load_arena arena;
 	int result;
 
+	signal(SIGTERM, on_signal);
 	result = load_setup(&arena, jobs, job_count, options->seed, reterr);
 	if (result == 0)
 		result = measure(&run);

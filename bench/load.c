@@ -36,7 +36,7 @@ static const char usage[] =
 	"  promise-latency=NS[/PERCENT]  same for a latency (99)\n"
 	"  replay[=SECOND]   requests of the trace, beginning there\n"
 	"OPTION:\n"
-	"  --duration SECONDS  measured time (5)\n"
+	"  --duration SECONDS  measured time (5); SIGTERM ends it\n"
 	"  --warmup SECONDS    before it (0.5)\n"
 	"  --sleep             wait for the server's interrupt instead of polling\n"
 	"  --reconnect         go on when the server ends and another starts\n"

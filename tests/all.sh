@@ -12,7 +12,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 WHAT=$1
 STARTED=$((SECONDS - ${2:-0}))
 FUZZ_SECONDS=20
-SCRIPT_LIMIT_S=300
+SCRIPT_LIMIT_S=600
 # What "quick" runs of the scripts that start guests.
 QUICK_SCRIPTS="tests/e2e/guest-disk.sh tests/e2e/endpoint-killed.sh"
 

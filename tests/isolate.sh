@@ -47,13 +47,16 @@ isolate_kill_all()
 	ISOLATE_SESSION=""
 }
 
-# What a run that was killed has left: directories that nobody has locked.
+# What a run that was killed has left: directories that nobody has locked, but
+# none that is new: between making and locking one, another run may look.
 isolate_clean_stale()
 {
 	local dir
 
 	for dir in "$ISOLATE_PREFIX".*; do
 		[ -d "$dir" ] || continue
+		[ -n "$(find "$dir" -maxdepth 0 -mmin +1 2>/dev/null)" ] ||
+			continue
 		if [ -f "$dir/lock" ]; then
 			flock -n "$dir/lock" true || continue
 		fi

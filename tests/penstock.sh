@@ -50,7 +50,7 @@ penstockd_start()
 	if ! wait_for 30 penstockd_serves; then
 		p status || true
 		tail -n 20 "$TEST_DIR/penstockd.log"
-		fail "penstockd does not serve after 30 s"
+		fail "penstockd does not serve after $((30 * PATIENCE)) s"
 	fi
 }
 
@@ -89,7 +89,7 @@ process_field()
 # or any that is remembered) is such, '.kind == "stall"'.
 wait_event()
 {
-	local condition=$2 limit_s=$1 after=${3:-0}
+	local condition=$2 limit_s=$(($1 * PATIENCE)) after=${3:-0}
 
 	grep -q -m1 true < <(timeout "$limit_s" "$BIN/penstock" events --json \
 		--after "$after" | jq --unbuffered "$condition")

@@ -23,7 +23,7 @@ vdevs:
 "
 penstockd_start
 # A small working set, so that blocks are written again and again.
-"$load" --json --reconnect --sleep --duration 15 --warmup 0 \
+"$load" --json --reconnect --sleep --duration 600 --warmup 0 \
 	"name=file,socket=$TEST_DIR/vd0.sock,depth=32,read=50,span=4194304,verify" \
 	"name=memory,socket=$TEST_DIR/vd1.sock,depth=16,read=50,span=1048576,verify,event-index,indirect" \
 	>load.json &
@@ -40,6 +40,8 @@ for round in 1 2 3 4 5; do
 	wait_for 20 holds ".endpoints[0] | .state == \"running\" and .pid != $victim" \
 		status || fail "round $round: endpoint not restarted"
 done
+wait_for 20 attached || fail "the client did not come back"
+kill -TERM "$client"
 wait "$client" || fail "the client ended with $?"
 jq -c '{reconnects, outage_worst_ns, jobs: [.jobs[] | {name, requests, errors, verified}]}' \
 	load.json

@@ -28,11 +28,16 @@ guest_run a 30 guest-io /dev/vda prio=be/2 ops=500 verify=no depth=4 ||
 	fail "guest-io"
 equal 500 "$(requests 2)" "requests of db"
 equal 0 "$(requests 3)" "requests of backup"
+began_us=${EPOCHREALTIME/[.,]/}
 guest_run a 30 guest-io /dev/vda prio=be/7 seconds=3 verify=no depth=8 | tee out
+took_ms=$(((${EPOCHREALTIME/[.,]/} - began_us) / 1000))
 equal "$(sed -n 's/.*done=\([0-9]*\).*/\1/p' out)" "$(requests 3)" \
 	"requests of backup"
-# Its limit of 100: three seconds and the burst.
-[ "$(requests 3)" -le 340 ] || fail "limit of backup: $(requests 3)"
+# Its limit of 100, and the burst.  A guest's seconds are longer than ours when
+# it does not get its CPU.
+note "$(requests 3) requests of backup in $took_ms ms"
+[ "$(requests 3)" -le $((took_ms / 10 + 40)) ] ||
+	fail "limit of backup: $(requests 3) requests in $took_ms ms"
 guest_run a 30 guest-io /dev/vda ops=200 verify=no >/dev/null
 equal 200 "$(($(requests 1) - rest))" "requests of the rest"
 guest_stop a

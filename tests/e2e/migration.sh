@@ -54,8 +54,7 @@ source=a
 for target in b c; do
 	note "from $source to $target"
 	migrate $source $target
-	guest_wait $target "$load" 20 report >/dev/null || fail "no I/O: $?"
-	guest_wait $target "$load" 20 report || fail "no I/O: $?"
+	guest_works $target "$load" 20 || fail "no I/O: $?"
 	source=$target
 done
 guest_run c 10 killall guest-io

@@ -2,7 +2,7 @@
 #
 # Sourced: QEMU guests, spoken to over FIFOs.  A guest runs tests/guest/init;
 # commands go in and answers come out as lines, "ID TEXT" and "ID = STATUS".
-# Needs $ROOT, $TEST_DIR, fail().
+# Needs $ROOT, $TEST_DIR, $PATIENCE, fail().
 
 GUEST_MEMORY_MB=${GUEST_MEMORY_MB:-128}
 declare -A GUEST_PID GUEST_IN GUEST_OUT QMP_IN QMP_OUT
@@ -62,13 +62,20 @@ guest_start()
 # guest_ready NAME [LIMIT_S]: until init runs.
 guest_ready()
 {
-	guest_wait "$1" 0 "${2:-60}" ready >/dev/null && return
+	guest_wait "$1" 0 "${2:-60}" ready >/dev/null ||
+		fail "guest $1 did not start"
+}
+
+# guest_describe NAME: why does it not answer?
+guest_describe()
+{
 	tail -n 20 "$TEST_DIR/guest-$1/qemu.log" "$TEST_DIR/guest-$1/console" \
 		"$TEST_DIR"/*.log || true
-	! declare -F p >/dev/null || p vdev list || true
-	qmp "$1" qmp_capabilities && qmp "$1" query-status &&
-		qmp "$1" query-chardev || true
-	fail "guest $1 did not start"
+	! declare -F p >/dev/null || { p vdev list && p device list; } || true
+	cat /proc/loadavg
+	kill -0 "${GUEST_PID[$1]}" 2>/dev/null || return 0
+	(qmp "$1" qmp_capabilities && qmp "$1" query-status &&
+		qmp "$1" query-chardev) || true
 }
 
 # guest_spawn NAME COMMAND: start it; its number is in $GUEST_ID.
@@ -83,41 +90,59 @@ guest_spawn()
 	printf '%s %s\n' "$GUEST_ID" "$(printf '%s' "$*" | tr '\n\t' '  ')" >&"${GUEST_IN[$name]}"
 }
 
-# guest_wait NAME ID LIMIT_S [WORD]: until command ID has ended (or has said a
-# line that begins with WORD; "" is any).  Prints what it said since the last
+# guest_take NAME LIMIT_S: the next line that it says, noted in its log; in
+# $GUEST_SAID the command's number and in $GUEST_LINE the text.
+guest_take()
+{
+	local log="$TEST_DIR/guest-$1/log"
+
+	IFS=' ' read -r -t "$2" -u "${GUEST_OUT[$1]}" GUEST_SAID GUEST_LINE ||
+		return 1
+	case $GUEST_LINE in
+	'= '*) echo "${GUEST_LINE#= }" >"$log.$GUEST_SAID.status" ;;
+	*) printf '%s\n' "$GUEST_LINE" >>"$log.$GUEST_SAID" ;;
+	esac
+}
+
+# guest_wait NAME ID LIMIT_S [PATTERN]: until command ID has ended (or has said
+# a line that begins so; "" is any).  Prints what it said since the last
 # time; returns its status, 124 when it took too long, 125 when QEMU is gone.
 guest_wait()
 {
-	local name=$1 id=$2 end=$((SECONDS + $3)) word=${4-=} log id_got line
+	local name=$1 id=$2 pattern=${4-=} log="$TEST_DIR/guest-$1/log.$2"
+	local end=$((SECONDS + $3 * PATIENCE))
 
-	log="$TEST_DIR/guest-$name/log"
-	[ ! -f "$log.$id" ] || { cat "$log.$id"; : >"$log.$id"; }
-	if [ -f "$log.$id.status" ]; then
-		return "$(cat "$log.$id.status")"
-	fi
-	while [ $SECONDS -le $end ]; do
-		if ! IFS=' ' read -r -t 1 -u "${GUEST_OUT[$name]}" id_got line
-		then
-			kill -0 "${GUEST_PID[$name]}" 2>/dev/null || return 125
-			continue
+	[ ! -f "$log" ] || { cat "$log"; : >"$log"; }
+	while [ ! -f "$log.status" ]; do
+		if [ $SECONDS -gt $end ]; then
+			guest_describe "$name" >&2
+			return 124
 		fi
-		case $line in
-		'= '*) echo "${line#= }" >"$log.$id_got.status" ;;
-		*) printf '%s\n' "$line" >>"$log.$id_got" ;;
-		esac
-		[ "$id_got" = "$id" ] || continue
-		case $line in
-		"$word"*)
-			[ ! -f "$log.$id" ] || { cat "$log.$id"; : >"$log.$id"; }
-			[ "$word" = = ] && return "${line#= }"
-			return 0
-			;;
-		'= '*)
-			return "${line#= }"
-			;;
+		if ! guest_take "$name" 1; then
+			kill -0 "${GUEST_PID[$name]}" 2>/dev/null && continue
+			wait "${GUEST_PID[$name]}" || echo "QEMU ended: $?" >&2
+			guest_describe "$name" >&2
+			return 125
+		fi
+		[ "$GUEST_SAID" = "$id" ] || continue
+		[ ! -f "$log" ] || { cat "$log"; : >"$log"; }
+		# shellcheck disable=SC2254
+		case $GUEST_LINE in
+		'= '*) ;;
+		$pattern*) return 0 ;;
 		esac
 	done
-	return 124
+	return "$(cat "$log.status")"
+}
+
+# guest_works NAME ID LIMIT_S: until guest-io ID, which reports, has done
+# requests from now on: neither what was said before counts nor the first
+# report, which may be of before.
+guest_works()
+{
+	while guest_take "$1" 0.01; do :; done
+	guest_wait "$1" "$2" "$3" 'report name=* iops=[1-9]' >/dev/null &&
+		guest_wait "$1" "$2" "$3" 'report name=* iops=[1-9]'
 }
 
 # guest_run NAME LIMIT_S COMMAND: start, wait, print, status.
@@ -144,7 +169,8 @@ qmp()
 
 	printf '{"execute": "%s"%s}\n' "$2" "${3:+, \"arguments\": $3}" \
 		>&"${QMP_IN[$name]}"
-	while IFS= read -r -t 30 -u "${QMP_OUT[$name]}" line; do
+	while IFS= read -r -t $((30 * PATIENCE)) -u "${QMP_OUT[$name]}" line
+	do
 		case $line in
 		*'"error":'*) printf '%s\n' "$line"; return 1 ;;
 		*'"return":'*) printf '%s\n' "$line"; return 0 ;;
@@ -158,7 +184,8 @@ qmp()
 # qmp_event NAME LIMIT_S PATTERN: until an event has come that matches.
 qmp_event()
 {
-	local name=$1 end=$((SECONDS + $2)) pattern=$3 line events
+	local name=$1 pattern=$3 line events
+	local end=$((SECONDS + $2 * PATIENCE))
 
 	events="$TEST_DIR/guest-$name/events"
 	touch "$events"
@@ -173,15 +200,10 @@ qmp_event()
 # commands are waited for there.
 guest_moved()
 {
-	local file line id_got
+	local file
 
 	# What it said before it moved.
-	while IFS=' ' read -r -t 0.1 -u "${GUEST_OUT[$1]}" id_got line; do
-		case $line in
-		'= '*) echo "${line#= }" >"$TEST_DIR/guest-$1/log.$id_got.status" ;;
-		*) printf '%s\n' "$line" >>"$TEST_DIR/guest-$1/log.$id_got" ;;
-		esac
-	done
+	while guest_take "$1" 0.1; do :; done
 	for file in "$TEST_DIR/guest-$1"/log.*; do
 		[ ! -f "$file" ] || cp "$file" "$TEST_DIR/guest-$2/"
 	done
