@@ -101,7 +101,7 @@ const struct table_column list_processes[] = {
 	{"P50", true, show_duration, "delivered.latency_p50_ns"},
 	{"P99", true, show_duration, "delivered.latency_p99_ns"},
 	{"PROMISED", false, show_promise, "sla_text"},
-	{"STATE", false, show_text, "state"},
+	{"STATE", false, show_state, "error"},
 	{NULL, false, NULL, NULL},
 };
 

@@ -97,6 +97,7 @@ static const struct list_field process_fields[] = {
 	{"Vdev", show_text, "vdev"},
 	{"State", show_text, "state"},
 	{"Reason", show_text, "reason"},
+	{"Error", show_text, "error"},
 	{"Promised", show_text, "sla_text"},
 	{"Limit", show_limit, "limit"},
 	{"Weight", show_number, "weight"},

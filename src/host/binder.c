@@ -179,6 +179,29 @@ static void listening(struct bind_op *op, struct link_reply *reply)
 		vdev_failed(op->vdev, reply->text);
 }
 
+/* Once for each reason: it is tried again every second. */
+static void say_no_way_in(struct reg_vdev *vdev, struct reg_process *process,
+			  const struct error *why)
+{
+	struct events *events = reg_vdev_endpoint(vdev)->host->events;
+	struct error *said = process ? &process->error : &vdev->error;
+	struct event_subject subject = {
+		.vdev = vdev->name,
+		.pasid = process ? process->pasid : 0,
+	};
+
+	if (strcmp(said->text, why->text) == 0)
+		return;
+	*said = *why;
+	if (process)
+		events_add(events, "error", &subject,
+			   "process %u of vdev %s: %s", process->pasid,
+			   vdev->name, why->text);
+	else
+		events_add(events, "error", &subject, "vdev %s: %s", vdev->name,
+			   why->text);
+}
+
 /* Open the socket if it is not, and hand a copy over. */
 static void add_listener(struct reg_vdev *vdev, struct reg_process *process)
 {
@@ -198,20 +221,17 @@ static void add_listener(struct reg_vdev *vdev, struct reg_process *process)
 	if (!path || *is_listening)
 		return;
 	if (*listen_fd < 0 && listen_open(path, listen_fd, &why) < 0) {
-		if (strcmp(vdev->error.text, why.text)) {
-			struct event_subject subject = {.vdev = vdev->name};
-
-			vdev->error = why;
-			events_add(op.endpoint->host->events, "error", &subject,
-				   "vdev %s: %s", vdev->name, why.text);
-		}
+		say_no_way_in(vdev, process, &why);
 		return;
 	}
 	fd = fcntl(*listen_fd, F_DUPFD_CLOEXEC, 0);
 	if (fd < 0)
 		return;		/* tried again by bind_retry_listeners */
 	*is_listening = true;
-	vdev->error.text[0] = '\0';
+	if (process)
+		process->error.text[0] = '\0';
+	else
+		vdev->error.text[0] = '\0';
 	bind_ask(&op,
 		 json_pack("{s:s, s:s, s:i}", "op", "listen", "vdev",
 			   vdev->name, "pasid",

@@ -363,6 +363,7 @@ static json_t *describe_process(const struct reg_process *process)
 			 config_format_ioprio(process->match_ioprio, ioprio,
 					      sizeof(ioprio)));
 	set_text(object, "vhost_user", process->vhost_user);
+	set_text(object, "error", process->error.text);
 	set_u64(object, "sessions",
 		process->vhost_user ? process->sessions :
 				      process->vdev->sessions);

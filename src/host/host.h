@@ -93,7 +93,7 @@ json_t *host_vdevs(struct host *host);
 json_t *host_vdev(struct host *host, const char *name);
 
 /* [{"pasid", "name", "vdev", "state": "bound|pending|refused", "reason",
- *   "refusal" (as host_reply.value), "sla" (keys as in "combined"),
+ *   "error" (its socket is not there), "refusal" (as host_reply.value), "sla" (keys as in "combined"),
  *   "sla_text", "limit": {"iops", ..., "burst_ns"}, "weight", "ioprio"
  *   ("be/4"), "vhost_user", "session", "best_effort", "sessions",
  *   "origin": "file|runtime",

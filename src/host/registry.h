@@ -153,6 +153,7 @@ struct reg_process {
 	enum reg_process_state state;
 	struct promise_member member;	/* in the promises of its vdev ... */
 	struct promise_refusal refusal;	/* REFUSED, or best effort without */
+	struct error error;		/* its own socket is not there */
 	int slot;			/* -1: none */
 	unsigned int sessions;
 	bool is_attached;

@@ -11,6 +11,7 @@
 #include "base/container.h"
 #include "base/units.h"
 #include "host/endpoint.h"
+#include "host/listen.h"
 #include "host/records.h"
 
 #define CALIBRATION_NS		UINT64_C(10000000000)
@@ -90,6 +91,7 @@ static void vdev_create_written(struct store_write *write)
 	if (write->result < 0) {
 		host_answer(written->call, HOST_FAILED, NULL, "%s",
 			    write->error.text);
+		listen_close(vdev->listen_fd, vdev->vhost_user);
 		registry_vdev_free(written->host->registry, vdev);
 		free(written);
 		return;
@@ -133,7 +135,8 @@ static int check_create(struct host *host,
 	else if (host->registry->pool_count == 1)
 		made->pool = &host->registry->pools[0];
 	else
-		return error_set(reterr, -EINVAL, "which of the %u pools?",
+		return error_set(reterr, -EINVAL,
+				 "which of the %u pools? name one",
 				 host->registry->pool_count);
 	return 0;
 }
@@ -229,6 +232,8 @@ void host_vdev_create(struct host *host,
 	vdev = vdev_make(host, request, &made);
 	if (vdev)
 		ret = registry_place(host->registry, vdev, &why);
+	if (ret == 0 && vdev->vhost_user)
+		ret = listen_open(vdev->vhost_user, &vdev->listen_fd, &why);
 	if (ret == 0) {
 		op = write_new(host, vdev, call, vdev_create_written);
 		if (!op || records_put_placement(&op->write, vdev) < 0 ||
@@ -237,8 +242,10 @@ void host_vdev_create(struct host *host,
 	}
 	if (ret < 0) {
 		free(op);
-		if (vdev)
+		if (vdev) {
+			listen_close(vdev->listen_fd, vdev->vhost_user);
 			registry_vdev_free(host->registry, vdev);
+		}
 		host_answer(call, HOST_FAILED, NULL, "%s", why.text);
 		return;
 	}

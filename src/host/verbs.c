@@ -15,6 +15,7 @@
 
 #include "base/container.h"
 #include "base/units.h"
+#include "host/listen.h"
 #include "host/records.h"
 
 /* --- Writing down -------------------------------------------------------- */
@@ -204,6 +205,7 @@ static void process_add_written(struct store_write *write)
 	if (write->result < 0) {
 		host_answer(op->call, HOST_FAILED, NULL, "%s",
 			    write->error.text);
+		listen_close(process->listen_fd, process->vhost_user);
 		registry_process_free(host->registry, process);
 		free(op);
 		return;
@@ -251,12 +253,13 @@ static struct reg_process *process_make(
 	return process;
 }
 
-/* Admit it and write it down; says how that ends. */
+/* Admit it, open its socket and write it down; says how that ends. */
 static void process_enter(struct host *host, struct reg_process *process,
 			  struct host_call *call)
 {
 	struct promise_refusal refusal;
 	struct process_write *op;
+	struct error why;
 	int ret;
 
 	ret = promise_admit(host->registry, process, &process->sla, &refusal);
@@ -268,10 +271,19 @@ static void process_enter(struct host *host, struct reg_process *process,
 	if (ret == -ENOSPC)
 		process->refusal = refusal;
 	process->state = REG_PROCESS_BOUND;
+	/* Whoever asks learns at once that nobody could connect. */
+	if (process->vhost_user &&
+	    listen_open(process->vhost_user, &process->listen_fd, &why) < 0) {
+		host_answer(call, HOST_FAILED, NULL, "process %u: %s",
+			    process->pasid, why.text);
+		registry_process_free(host->registry, process);
+		return;
+	}
 	op = write_new(host, process, call, process_add_written);
 	if (!op || records_put_process(&op->write, process, "added") < 0) {
 		free(op);
 		host_answer(call, HOST_FAILED, NULL, "out of memory");
+		listen_close(process->listen_fd, process->vhost_user);
 		registry_process_free(host->registry, process);
 		return;
 	}

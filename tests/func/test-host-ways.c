@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * test-host-ways.c - ways in that cannot be: who asks learns it at once, who
+ * configured them is told once (E15)
+ */
+#include "host-rig.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+/* Nobody can make a file there, not even root. */
+#define NOWHERE		"/proc/penstock"
+
+static unsigned int count_events(struct rig *rig, const char *kind)
+{
+	json_t *events = host_events(rig->host, 0), *event;
+	unsigned int count = 0;
+	size_t i;
+
+	json_array_foreach(events, i, event)
+	{
+		const char *of =
+			json_string_value(json_object_get(event, "kind"));
+
+		count += strcmp(of, kind) == 0;
+	}
+	json_decref(events);
+	return count;
+}
+
+static void test_ways_process_is_not_added(void **state)
+{
+	struct host_process_request request = {
+		.pasid = 9,
+		.vdev = "v0",
+		.sla = "iops >= 100",
+		.vhost_user = NOWHERE "/own",
+	};
+	char path[64];
+	struct rig *rig = *state;
+
+	rig_start(rig, RIG_WHOLE, true);
+	host_process_add(rig->host, &request, &rig->call);
+	rig_answer(rig, HOST_FAILED);
+	assert_string_equal(
+		rig->text,
+		"process 9: " NOWHERE "/own: No such file or directory");
+	assert_null(host_process(rig->host, 9));
+	/* What it was promised is free again, and nothing is remembered. */
+	assert_int_equal(rig_number(host_vdev(rig->host, "v0"), "combined.iops"),
+			 500);
+	rig_stop(rig);
+	rig_start(rig, RIG_WHOLE, true);
+	assert_null(host_process(rig->host, 9));
+
+	snprintf(path, sizeof(path), "%s/nine", rig->directory);
+	request.vhost_user = path;
+	host_process_add(rig->host, &request, &rig->call);
+	rig_answer(rig, HOST_DONE);
+	assert_int_equal(access(path, F_OK), 0);
+	host_process_release(rig->host, 9, &rig->call);
+	rig_answer(rig, HOST_DONE);
+	assert_int_equal(access(path, F_OK), -1);
+}
+
+/* A refused one leaves no socket behind. */
+static void test_ways_refused_leaves_nothing(void **state)
+{
+	struct host_process_request request = {
+		.pasid = 9,
+		.vdev = "v0",
+		.sla = "iops >= 100M",
+	};
+	char path[64];
+	struct rig *rig = *state;
+
+	rig_start(rig, RIG_WHOLE, true);
+	snprintf(path, sizeof(path), "%s/nine", rig->directory);
+	request.vhost_user = path;
+	host_process_add(rig->host, &request, &rig->call);
+	rig_answer(rig, HOST_REFUSED);
+	assert_int_equal(access(path, F_OK), -1);
+}
+
+static void test_ways_vdev_is_not_made(void **state)
+{
+	const struct host_vdev_request request = {
+		.name = "new",
+		.pool = "p0",
+		.size = "1MiB",
+		.vhost_user = NOWHERE "/new",
+	};
+	struct rig *rig = *state;
+	long long before;
+
+	rig_start(rig, RIG_WHOLE, true);
+	before = rig_number(host_pool(rig->host, "p0"), "free_bytes");
+	host_vdev_create(rig->host, &request, &rig->call);
+	rig_answer(rig, HOST_FAILED);
+	assert_string_equal(rig->text,
+			    NOWHERE "/new: No such file or directory");
+	assert_null(host_vdev(rig->host, "new"));
+	assert_int_equal(rig_number(host_pool(rig->host, "p0"), "free_bytes"),
+			 before);
+}
+
+static bool has_ticked(struct rig *rig, void *arg)
+{
+	(void)arg;
+	return rig_number(host_status(rig->host), "uptime_s") >= 3;
+}
+
+/* It is tried every second; each is told once, and by its own name. */
+static void test_ways_configured_are_told_once(void **state)
+{
+	struct rig *rig = *state;
+
+	rig_start(rig,
+		  RIG_HEAD
+		  "processes:\n"
+		  "  - {pasid: 1, vdev: v0, vhost-user: " NOWHERE "/1}\n"
+		  "  - {pasid: 2, vdev: v0, vhost-user: " NOWHERE "/2}\n",
+		  true);
+	rig_wait_event(rig, "error", "process 1 of vdev v0: " NOWHERE "/1");
+	rig_wait_event(rig, "error", "process 2 of vdev v0: " NOWHERE "/2");
+	rig_wait(rig, has_ticked, NULL);
+	assert_int_equal(count_events(rig, "error"), 2);
+	rig_text_is(host_process(rig->host, 1), "error",
+		    NOWHERE "/1: No such file or directory");
+	/* The vdev has a way in of its own, and no fault. */
+	assert_true(rig_is_absent(host_vdev(rig->host, "v0"), "error"));
+}
+
+int main(int argc, char **argv)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(test_ways_process_is_not_added,
+						rig_setup, rig_teardown),
+		cmocka_unit_test_setup_teardown(
+			test_ways_refused_leaves_nothing, rig_setup,
+			rig_teardown),
+		cmocka_unit_test_setup_teardown(test_ways_vdev_is_not_made,
+						rig_setup, rig_teardown),
+		cmocka_unit_test_setup_teardown(
+			test_ways_configured_are_told_once, rig_setup,
+			rig_teardown),
+	};
+
+	if (argc < 2)
+		return 77;	/* the path of an endpoint program is missing */
+	rig_program = realpath(argv[1], NULL);
+	if (!rig_program)
+		return 1;
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
