@@ -8,6 +8,7 @@
 #define HOST_ENDPOINT_DATA_H
 
 #include "host/endpoint.h"
+#include "host/pulse.h"
 #include "os/loop.h"
 
 #define ENDPOINT_STOP_NS	UINT64_C(10000000000)	/* to drain */
@@ -23,6 +24,7 @@ struct endpoint {
 	int pidfd;			/* -1: no process */
 	int stats_fd;
 	struct stats_segment *stats;
+	struct pulse pulse;		/* of 'stats', while it runs */
 	json_t *list;			/* being gathered */
 	uint64_t started_ns, backoff_ns;
 	unsigned int restarts, lost_tries;

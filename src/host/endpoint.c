@@ -19,6 +19,8 @@
  * it is about to die; if it does not, it is asked again, like one that is to
  * be adopted, and after a few times without an answer ended.
  *
+ * RUNNING: its heart is looked at; one that hangs is ended.
+ *
  * Death is what the pidfd says, never what a connection looks like: only then
  * has the kernel let go of the devices' locks and of what was in flight.
  */
@@ -194,6 +196,7 @@ static void now_running(struct endpoint *endpoint)
 	endpoint->state = ENDPOINT_RUNNING;
 	endpoint->lost_tries = 0;
 	endpoint->is_found = false;
+	endpoint->pulse = (struct pulse){0};
 	loop_timer_cancel(endpoint->config.loop, &endpoint->timer);
 	if (endpoint->adopted)
 		endpoint_tell(
@@ -344,6 +347,20 @@ void endpoint_stop(struct endpoint *endpoint)
 		endpoint_kill(endpoint); /* nobody can tell it to drain */
 	else
 		endpoint_set_timer(endpoint, 0);
+}
+
+void endpoint_look(struct endpoint *endpoint, uint64_t now_ns)
+{
+	uint64_t beat = stats_get(&endpoint->stats->heartbeat_ns);
+
+	if (endpoint->state != ENDPOINT_RUNNING ||
+	    !pulse_is_lost(&endpoint->pulse, beat, now_ns))
+		return;
+	endpoint_tell(endpoint, "endpoint-hung",
+		      "endpoint %s (pid %d) hangs since %d s: it is ended",
+		      endpoint->config.name, (int)endpoint->pid,
+		      (int)(PULSE_PATIENCE_NS / 1000000000U));
+	endpoint_kill(endpoint);
 }
 
 void endpoint_request(struct endpoint *endpoint, json_t *message, int fd,

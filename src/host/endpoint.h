@@ -68,6 +68,9 @@ void endpoint_start(struct endpoint *endpoint);
  * gone, never before this returns. */
 void endpoint_stop(struct endpoint *endpoint);
 
+/* Once a second: one that hangs (pulse.h) is ended, and started again. */
+void endpoint_look(struct endpoint *endpoint, uint64_t now_ns);
+
 /* As link_request.  While it is not running: -ECONNRESET. */
 void endpoint_request(struct endpoint *endpoint, json_t *message, int fd,
 		      void (*done)(void *arg, struct link_reply *reply),

@@ -203,6 +203,7 @@ void host_enforce(struct host *host, bool on, struct host_call *call);
  *  "pasid", "vdev", "device", "endpoint" those that apply}.  Kinds:
  *  sla-broken sla-restored refused admitted released updated
  *  endpoint-started endpoint-died endpoint-restarted endpoint-adopted
+ *  endpoint-hung
  *  shortage device-error stall session device-ready device-failed calibrated
  *  vdev-created vdev-resized vdev-deleted enforce space not-served error. */
 struct host_listener {

@@ -105,6 +105,7 @@ static void watch_endpoint(struct reg_endpoint *endpoint, uint64_t now_ns)
 	uint64_t at_ns = stats_get(&segment->heartbeat_ns);
 	unsigned int i;
 
+	endpoint_look(endpoint->process, now_ns);
 	/* As the endpoint counts: both numbers were written together. */
 	if (at_ns > endpoint->seen_at_ns && endpoint->seen_at_ns &&
 	    asleep_ns >= endpoint->seen_asleep_ns) {

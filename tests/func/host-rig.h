@@ -18,7 +18,7 @@
 #include "os/loop.h"
 
 /* A configuration with one of everything. */
-#define RIG_HEAD								\
+#define RIG_HEAD \
 	"host: a\n" \
 	"state: @/state\n" \
 	"endpoints:\n" \

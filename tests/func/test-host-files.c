@@ -30,7 +30,8 @@ static void test_files_waits_for_the_lock(void **state)
 
 	assert_int_equal(ftruncate(fd, 8 << 20), 0);
 	assert_int_equal(flock(fd, LOCK_EX), 0);
-	rig_start(rig, RIG_WHOLE, true);	/* ready: it was said, after 5 s */
+	/* Ready: it was said, after 5 s. */
+	rig_start(rig, RIG_WHOLE, true);
 	assert_true(rig_has_event(rig, "device-failed",
 				  "is locked by another program"));
 	rig_text_is(host_vdev(rig->host, "v1"), "state", "pending");

@@ -305,6 +305,26 @@ static void test_life_ends_one_that_hangs(void **state)
 	assert_gone(pid);
 }
 
+/* One that hangs after it was met is ended too, within its patience, and its
+ * guests find another. */
+static void test_life_ends_one_that_hangs_later(void **state)
+{
+	struct rig *rig = *state;
+	pid_t pid;
+	int fd;
+
+	rig_start(rig, RIG_WHOLE, true);
+	pid = rig_endpoint(rig);
+	kill(pid, SIGSTOP);
+	fd = rig_dial(rig, "v0");
+	assert_true(fd >= 0);
+	rig_wait_event(rig, "endpoint-hung", "ep0");
+	rig_wait_event(rig, "endpoint-restarted", "ep0");
+	rig_wait_event(rig, "session", "v0: 1 session");
+	close(fd);
+	assert_gone(pid);
+}
+
 static void test_life_refuses_unsealed_statistics(void **state)
 {
 	const struct {
@@ -411,6 +431,9 @@ int main(int argc, char **argv)
 						rig_setup, rig_teardown),
 		cmocka_unit_test_setup_teardown(
 			test_life_refuses_a_slot_outside, rig_setup,
+			rig_teardown),
+		cmocka_unit_test_setup_teardown(
+			test_life_ends_one_that_hangs_later, rig_setup,
 			rig_teardown),
 		cmocka_unit_test_setup_teardown(test_life_ends_one_that_hangs,
 						rig_setup, rig_teardown),

@@ -28,9 +28,11 @@
 	"pools:\n" \
 	"  - {name: p0, devices: [ep0/d0]}\n" \
 	"vdevs:\n"
-#define BEFORE	DEVICES \
+#define BEFORE	\
+	DEVICES \
 	"  - {name: v0, pool: p0, size: 16MiB, vhost-user: @/v0}\n"
-#define AFTER	DEVICES \
+#define AFTER	\
+	DEVICES \
 	"  - {name: v0, pool: p0, size: 20MiB, vhost-user: @/v0}\n" \
 	"  - {name: v1, pool: p0, size: 16MiB, vhost-user: @/v1}\n"
 
@@ -188,8 +190,7 @@ static void test_measure_real_endpoint(void **state)
 	rig_wait_event(rig, "calibrated", "ep0/d0");
 	rig_text_is(host_device(rig->host, "d0"), "calibration", "full");
 	rig_wait_serving(rig, "v1");
-	assert_int_equal(pread(fd, back, sizeof(back), 15 << 20),
-			 sizeof(back));
+	assert_int_equal(pread(fd, back, sizeof(back), 15 << 20), sizeof(back));
 	assert_memory_equal(back, data, sizeof(back));
 	close(fd);
 }
