@@ -165,10 +165,20 @@ json_t *host_pool(struct host *host, const char *name)
 
 /* --- What was delivered -------------------------------------------------- */
 
-/* A rate as a whole number, or a latency; absent if nothing came. */
+/* A rate as a whole number. */
 static void set_rate(json_t *object, const char *key, double per_s)
 {
 	set_u64(object, key, (uint64_t)llround(per_s));
+}
+
+/* null: nothing came that could have one. */
+static void set_latency(json_t *object, const char *key,
+			const struct histogram *histogram, double percent)
+{
+	if (histogram_count(histogram))
+		set_u64(object, key, histogram_percentile(histogram, percent));
+	else
+		set(object, key, json_null());
 }
 
 static json_t *describe_delivered(const struct watch_delivered *delivered)
@@ -187,12 +197,8 @@ static json_t *describe_delivered(const struct watch_delivered *delivered)
 	set_rate(object, "write_bandwidth_bytes_per_s",
 		 delivered->bytes_per_s[1]);
 	histogram_merge(&both, &delivered->latency[1]);
-	if (histogram_count(&both)) {
-		set_u64(object, "latency_p50_ns",
-			histogram_percentile(&both, 50.0));
-		set_u64(object, "latency_p99_ns",
-			histogram_percentile(&both, 99.0));
-	}
+	set_latency(object, "latency_p50_ns", &both, 50.0);
+	set_latency(object, "latency_p99_ns", &both, 99.0);
 	set(object, "window_s", json_real(delivered->window_s));
 	return object;
 }
@@ -337,6 +343,24 @@ static void set_process_statistics(json_t *object,
 	set_u64(object, "in_flight", stats_get(&stats->in_flight));
 }
 
+/* What it waits for. */
+static void set_pending_reason(json_t *object, const struct reg_vdev *vdev)
+{
+	const struct reg_device *device = vdev->pool->device;
+	struct error reason;
+
+	if (vdev->error.text[0])
+		error_set(&reason, 0, "vdev %s: %s", vdev->name,
+			  vdev->error.text);
+	else if (device->error.text[0])
+		error_set(&reason, 0, "device %s: %s", device->name,
+			  device->error.text);
+	else
+		error_set(&reason, 0, "device %s is not ready yet",
+			  device->name);
+	set_text(object, "reason", reason.text);
+}
+
 static json_t *describe_process(const struct reg_process *process)
 {
 	char ioprio[CONFIG_IOPRIO_TEXT_MAX], text[SLA_TEXT_MAX];
@@ -358,6 +382,8 @@ static json_t *describe_process(const struct reg_process *process)
 		set_text(object, "reason", process->refusal.text.text);
 		set(object, "refusal", promise_refusal_json(&process->refusal));
 	}
+	if (process->state == REG_PROCESS_PENDING)
+		set_pending_reason(object, process->vdev);
 	if (process->has_match)
 		set_text(object, "ioprio",
 			 config_format_ioprio(process->match_ioprio, ioprio,

@@ -100,7 +100,7 @@ json_t *host_vdev(struct host *host, const char *name);
  *   "delivered": {"iops", "read_iops", "write_iops",
  *     "bandwidth_bytes_per_s", "read_bandwidth_bytes_per_s",
  *     "write_bandwidth_bytes_per_s", "latency_p50_ns", "latency_p99_ns"
- *     (absent: no request in the window), "window_s"},
+ *     (null: no request in the window), "window_s"},
  *   "kept": true|false|null, "window_s", "windows", "windows_broken",
  *   "specs": [{"text", "kept", "conforming", "late"}],
  *   "counters": {"read": {"requests", "bytes", "errors"}, "write", "other",

@@ -11,6 +11,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -49,13 +50,13 @@ static void test_ways_process_is_not_added(void **state)
 	rig_start(rig, RIG_WHOLE, true);
 	host_process_add(rig->host, &request, &rig->call);
 	rig_answer(rig, HOST_FAILED);
-	assert_string_equal(
-		rig->text,
-		"process 9: " NOWHERE "/own: No such file or directory");
+	assert_string_equal(rig->text,
+			    "process 9: " NOWHERE
+			    "/own: No such file or directory");
 	assert_null(host_process(rig->host, 9));
 	/* What it was promised is free again, and nothing is remembered. */
-	assert_int_equal(rig_number(host_vdev(rig->host, "v0"), "combined.iops"),
-			 500);
+	assert_int_equal(
+		rig_number(host_vdev(rig->host, "v0"), "combined.iops"), 500);
 	rig_stop(rig);
 	rig_start(rig, RIG_WHOLE, true);
 	assert_null(host_process(rig->host, 9));
@@ -138,6 +139,20 @@ static void test_ways_configured_are_told_once(void **state)
 	assert_true(rig_is_absent(host_vdev(rig->host, "v0"), "error"));
 }
 
+/* A process that waits says for what. */
+static void test_ways_pending_says_why(void **state)
+{
+	struct rig *rig = *state;
+	char reason[128];
+
+	assert_int_equal(mkdir("d0", 0700), 0);
+	rig_start(rig, RIG_WHOLE, true);
+	rig_text_is(host_process(rig->host, 2), "state", "pending");
+	snprintf(reason, sizeof(reason), "device ep0/d0: %s/d0: Is a directory",
+		 rig->directory);
+	rig_text_is(host_process(rig->host, 2), "reason", reason);
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
@@ -151,6 +166,8 @@ int main(int argc, char **argv)
 		cmocka_unit_test_setup_teardown(
 			test_ways_configured_are_told_once, rig_setup,
 			rig_teardown),
+		cmocka_unit_test_setup_teardown(test_ways_pending_says_why,
+						rig_setup, rig_teardown),
 	};
 
 	if (argc < 2)

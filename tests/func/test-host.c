@@ -92,6 +92,23 @@ static void test_host_combines(void **state)
 	assert_null(host_process(rig->host, 2));
 }
 
+/* Every field of the contract is there before anybody came. */
+static void test_host_lists_who_never_came(void **state)
+{
+	struct rig *rig = *state;
+	json_t *process;
+
+	rig_start(rig, THREE, true);
+	process = host_process(rig->host, 1);
+	assert_true(json_is_null(rig_at(process, "kept")));
+	assert_true(json_is_integer(rig_at(process, "window_s")));
+	assert_int_equal(json_integer_value(rig_at(process, "delivered.iops")),
+			 0);
+	assert_true(json_is_null(rig_at(process, "delivered.latency_p50_ns")));
+	assert_true(json_is_null(rig_at(process, "delivered.latency_p99_ns")));
+	json_decref(process);
+}
+
 static void test_host_updates(void **state)		/* E13 */
 {
 	struct rig *rig = *state;
@@ -467,6 +484,8 @@ int main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_host_combines, rig_setup,
 						rig_teardown),
+		cmocka_unit_test_setup_teardown(test_host_lists_who_never_came,
+						rig_setup, rig_teardown),
 		cmocka_unit_test_setup_teardown(test_host_updates, rig_setup,
 						rig_teardown),
 		cmocka_unit_test_setup_teardown(test_host_divides_equally,
