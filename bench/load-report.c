@@ -3,12 +3,7 @@
  * load-report.c - figures of the jobs, as text or as JSON
  *
  * Figures of windows come twice: of all, and of those during which the
- * machine was not away.  Promises are judged in the spirit of sla/keep.h,
- * by what the client itself saw.  A closed loop must get the promised rate in
- * every 100 ms, less one request; an open one what a server of exactly the
- * promised rate would have delivered, less one request and those that are
- * younger than the promised latency (none: 10 ms).  Latency is judged over the
- * windows back to at least 1,000 requests that conform to the rate.
+ * machine was not away.  How promises are judged: load-promise.c.
  */
 #include "bench/load.h"
 
@@ -18,17 +13,10 @@
 
 #include <jansson.h>
 
-#define CONFORMING_MIN	1000U
-
 /* Rates of windows of one length. */
 struct rates {
 	unsigned int count, away;
 	double min, max, within_2_percent, worst_percent;
-};
-
-struct kept {
-	unsigned int windows, kept;	/* in which something was owed */
-	unsigned int clean, clean_kept;	/* of these, machine not away */
 };
 
 static struct rates rates_of(const struct load_job *job, unsigned int span,
@@ -67,65 +55,6 @@ static struct rates rates_of(const struct load_job *job, unsigned int span,
 	rates.within_2_percent =
 		rates.count > 0 ? 100.0 * within / rates.count : 0;
 	return rates;
-}
-
-static void count_kept(struct kept *kept, bool ok, bool away)
-{
-	kept->windows++;
-	kept->kept += ok;
-	if (!away) {
-		kept->clean++;
-		kept->clean_kept += ok;
-	}
-}
-
-static struct kept rate_kept(const struct load_job *job)
-{
-	const double rate = (double)job->config.promise_iops;
-	struct kept kept = {.windows = 0};
-	unsigned int i, k;
-
-	for (i = 0; i + LOAD_KEEP_WINDOWS <= job->window_count;
-	     i += LOAD_KEEP_WINDOWS) {
-		double done = job->windows[i + LOAD_KEEP_WINDOWS - 1].young;
-		double owed = 0;
-		bool away = false;
-
-		for (k = i; k < i + LOAD_KEEP_WINDOWS; k++) {
-			done += job->windows[k].done;
-			owed += (double)LOAD_WINDOW_NS -
-				(double)job->windows[k].owed_idle_ns;
-			away |= job->windows[k].away;
-		}
-		owed = floor(owed * rate / (double)LOAD_SECOND_NS);
-		if (owed >= 1)
-			count_kept(&kept, done >= owed - 1, away);
-	}
-	return kept;
-}
-
-static struct kept latency_kept(const struct load_job *job)
-{
-	const double share = 1 - job->config.promise_percent / 100;
-	struct kept kept = {.windows = 0};
-	unsigned int i;
-
-	for (i = LOAD_KEEP_WINDOWS - 1; i < job->window_count;
-	     i += LOAD_KEEP_WINDOWS) {
-		double done = 0, late = 0;
-		bool away = false;
-		unsigned int k;
-
-		for (k = i + 1; k-- > 0 &&
-		     (done < CONFORMING_MIN || i - k < LOAD_KEEP_WINDOWS);) {
-			done += job->windows[k].conforming;
-			late += job->windows[k].late;
-			away |= job->windows[k].away;
-		}
-		if (done >= CONFORMING_MIN)
-			count_kept(&kept, late <= done * share, away);
-	}
-	return kept;
 }
 
 static json_t *rates_json(const struct load_job *job, unsigned int span)
@@ -173,11 +102,27 @@ static json_t *latency_json(const struct latency *latency)
 	return object;
 }
 
-static json_t *kept_json(struct kept kept)
+static json_t *rate_kept_json(const struct load_job *job)
 {
-	return json_pack("{s:i, s:i, s:i, s:i}", "windows", (int)kept.windows,
-			 "kept", (int)kept.kept, "clean_windows",
-			 (int)kept.clean, "clean_kept", (int)kept.clean_kept);
+	const struct load_rate_kept kept = load_rate_kept(job);
+
+	return json_pack("{s:i, s:i, s:i, s:i, s:i}", "windows",
+			 (int)kept.windows, "kept", (int)kept.kept, "judged",
+			 (int)kept.judged, "judged_kept", (int)kept.judged_kept,
+			 "left_out", (int)kept.left_out);
+}
+
+static json_t *latency_kept_json(const struct load_job *job)
+{
+	const struct load_latency_kept kept = load_latency_kept(job);
+
+	return json_pack("{s:i, s:i, s:i, s:i, s:I, s:I, s:I, s:I}", "windows",
+			 (int)kept.windows, "kept", (int)kept.kept, "judged",
+			 (int)kept.judged, "judged_kept", (int)kept.judged_kept,
+			 "conforming", (json_int_t)kept.conforming, "late",
+			 (json_int_t)kept.late, "left_out",
+			 (json_int_t)kept.left_out, "beyond",
+			 (json_int_t)kept.beyond);
 }
 
 static json_t *windows_json(const struct load_job *job)
@@ -220,11 +165,10 @@ static json_t *job_json(const struct load_job *job,
 			  rates_json(job, LOAD_KEEP_WINDOWS)));
 	free(all);
 	if (job->config.promise_iops > 0)
-		json_object_set_new(object, "iops_kept",
-				    kept_json(rate_kept(job)));
+		json_object_set_new(object, "iops_kept", rate_kept_json(job));
 	if (job->config.promise_latency_ns > 0)
 		json_object_set_new(object, "latency_kept",
-				    kept_json(latency_kept(job)));
+				    latency_kept_json(job));
 	if (job->config.verify)
 		json_object_set_new(
 			object, "verified",
@@ -278,10 +222,25 @@ static void print_rates(const struct load_job *job, const char *name,
 	       clean.worst_percent);
 }
 
-static void print_kept(const char *what, struct kept kept)
+static void print_rate_kept(const struct load_job *job)
 {
-	printf("  %s kept in %u of %u windows of 100 ms (machine not away: %u of %u)\n",
-	       what, kept.kept, kept.windows, kept.clean_kept, kept.clean);
+	const struct load_rate_kept kept = load_rate_kept(job);
+
+	printf("  IOPS promise kept in %u of %u windows of 100 ms; while the machine was there, in %u of %u, %u left out\n",
+	       kept.kept, kept.windows, kept.judged_kept, kept.judged,
+	       kept.left_out);
+}
+
+static void print_latency_kept(const struct load_job *job)
+{
+	const struct load_latency_kept kept = load_latency_kept(job);
+
+	printf("  latency promise kept in %u of %u windows of 100 ms; while the machine was there, in %u of %u: %llu of %llu conforming requests late, %llu left out; %llu were beyond the promise\n",
+	       kept.kept, kept.windows, kept.judged_kept, kept.judged,
+	       (unsigned long long)kept.late,
+	       (unsigned long long)kept.conforming,
+	       (unsigned long long)kept.left_out,
+	       (unsigned long long)kept.beyond);
 }
 
 static void print_job(const struct load_job *job,
@@ -310,9 +269,9 @@ static void print_job(const struct load_job *job,
 	print_rates(job, "10 ms", 1);
 	print_rates(job, "100 ms", LOAD_KEEP_WINDOWS);
 	if (job->config.promise_iops > 0)
-		print_kept("IOPS promise", rate_kept(job));
+		print_rate_kept(job);
 	if (job->config.promise_latency_ns > 0)
-		print_kept("latency promise", latency_kept(job));
+		print_latency_kept(job);
 	if (job->config.verify)
 		printf("  verified %llu reads, %llu wrong\n",
 		       (unsigned long long)job->data.checked,

@@ -47,16 +47,6 @@ static uint64_t clock_ns(void)
 	return (uint64_t)now.tv_sec * LOAD_SECOND_NS + (uint64_t)now.tv_nsec;
 }
 
-static unsigned int outstanding(const struct load_job *job)
-{
-	return job->config.depth - job->idle_count;
-}
-
-static bool open_loop(const struct load_job *job)
-{
-	return job->trace || job->config.rate_iops > 0;
-}
-
 static uint64_t next_random(struct load_job *job)
 {
 	uint64_t x = job->random;
@@ -73,77 +63,17 @@ static uint64_t random_below(struct load_job *job, uint64_t bound)
 	return (uint64_t)(((unsigned __int128)next_random(job) * bound) >> 64);
 }
 
-/* A server of exactly the promised rate had nothing to do up to 'now_ns'.  A
- * closed loop always wants more: it is owed the whole rate. */
-static void owe_nothing_until(struct load_job *job, uint64_t now_ns)
-{
-	const uint64_t begin_ns = job->window_end_ns - LOAD_WINDOW_NS;
-
-	if (!open_loop(job) || job->owed_until_ns >= now_ns)
-		return;
-	if (job->owed_until_ns < begin_ns)
-		job->owed_until_ns = begin_ns;
-	if (job->owed_until_ns >= now_ns)
-		return;
-	job->windows[job->window].owed_idle_ns +=
-		(uint32_t)(now_ns - job->owed_until_ns);
-	job->owed_until_ns = now_ns;
-}
-
-/* What an open loop has in flight and could not be delivered yet. */
-static uint32_t count_young(const struct load_job *job)
-{
-	const uint64_t bound_ns = job->config.promise_latency_ns > 0 ?
-		job->config.promise_latency_ns :
-		LOAD_WINDOW_NS;
-	uint32_t young = 0;
-	unsigned int i;
-
-	for (i = 0; i < job->config.depth; i++)
-		if (job->ops[i].in_flight &&
-		    job->ops[i].start_ns + bound_ns > job->window_end_ns)
-			young++;
-	return young;
-}
-
 /* Close windows that ended before 'now_ns'. */
 static void roll_windows(struct load_job *job, uint64_t now_ns)
 {
 	while (now_ns >= job->window_end_ns &&
 	       job->window < job->window_count) {
-		/* What is due and could not be sent is owed too. */
-		if (job->config.promise_iops > 0)
-			owe_nothing_until(job,
-					  job->due_ns < job->window_end_ns ?
-						  job->due_ns :
-						  job->window_end_ns);
-		if (job->config.promise_iops > 0 && open_loop(job))
-			job->windows[job->window].young = count_young(job);
+		load_promise_close(job);
 		job->window++;
 		job->window_end_ns += LOAD_WINDOW_NS;
 	}
 	if (job->window >= job->window_count)
 		job->measuring = false;
-}
-
-/* 'op' comes now: what is promised of it, as sla/keep.h says. */
-static void promise(struct load_job *job, struct load_op *op)
-{
-	const uint64_t rate = job->config.promise_iops;
-	const uint64_t ahead_ns = job->config.promise_latency_ns / 2;
-
-	op->conforming = job->config.promise_latency_ns > 0 &&
-		(rate == 0 || job->conform_until_ns <= op->start_ns + ahead_ns);
-	if (rate == 0)
-		return;
-	if (op->conforming) {
-		if (job->conform_until_ns < op->start_ns)
-			job->conform_until_ns = op->start_ns;
-		job->conform_until_ns += LOAD_SECOND_NS / rate;
-	}
-	if (job->measuring)
-		owe_nothing_until(job, op->start_ns);
-	job->owed_until_ns += LOAD_SECOND_NS / rate;
 }
 
 static uint64_t block_of(const struct load_job *job, const struct load_op *op)
@@ -162,6 +92,8 @@ static void finish_op(const struct run *run, struct load_job *job,
 	op->in_flight = false;
 	if (job->config.verify)
 		load_data_done(&job->data, block_of(job, op), op);
+	if (job->promised)
+		load_promise_done(job, op, latency_ns);
 	if (!job->measuring)
 		return;
 	job->requests++;
@@ -172,11 +104,6 @@ static void finish_op(const struct run *run, struct load_job *job,
 						      &job->latency_now,
 		    latency_ns);
 	job->windows[job->window].done++;
-	if (op->conforming) {
-		job->windows[job->window].conforming++;
-		if (latency_ns > job->config.promise_latency_ns)
-			job->windows[job->window].late++;
-	}
 }
 
 /* Fill in where 'op' goes; false: not now. */
@@ -254,7 +181,7 @@ static void advance(struct load_job *job)
 /* Send whatever is due and has a slot.  Returns how many, or -errno. */
 static int submit(struct load_job *job, uint64_t now_ns)
 {
-	const bool open = open_loop(job);
+	const bool open = load_open_loop(job);
 	int count = 0;
 
 	while (job->idle_count > 0 && (!open || job->due_ns <= now_ns)) {
@@ -271,7 +198,7 @@ static int submit(struct load_job *job, uint64_t now_ns)
 			return result;
 		op->in_flight = true;
 		if (job->promised)
-			promise(job, op);
+			load_promise_arrive(job, op);
 		job->idle_count--;
 		if (open)
 			advance(job);
@@ -291,9 +218,8 @@ static int reap(const struct run *run, struct load_job *job, uint64_t now_ns)
 	count = vhost_client_reap(job->queue, done, BATCH);
 	for (i = 0; i < count; i++)
 		finish_op(run, job, (struct load_op *)done[i], now_ns);
-	/* Nothing waits any more: what was done early is not owed. */
-	if (count > 0 && outstanding(job) == 0 && job->owed_until_ns > now_ns)
-		job->owed_until_ns = now_ns;
+	if (count > 0 && load_outstanding(job) == 0)
+		load_promise_idle(job, now_ns);
 	return count;
 }
 
@@ -307,31 +233,48 @@ static int serve(const struct run *run, struct load_job *job, uint64_t now_ns)
 	if (done < 0)
 		return done;
 	if (run->submitting &&
-	    (done > 0 || open_loop(job) || job->idle_count > 0))
+	    (done > 0 || load_open_loop(job) || job->idle_count > 0))
 		sent = submit(job, now_ns);
 	return sent < 0 ? sent : done + sent;
 }
 
-/* Mark the windows that 'from_ns' to 'to_ns' touches. */
-static void mark_away(struct run *run, uint64_t from_ns, uint64_t to_ns)
+/* Mark the windows that 'from_ns' to 'to_ns' touches, of which the machine was
+ * away for 'away_ns', at the end. */
+static void mark_away(struct run *run, uint64_t from_ns, uint64_t to_ns,
+		      uint64_t away_ns, bool server_waited)
 {
 	unsigned int i;
 
 	run->away_end_ns = to_ns;
 	for (i = 0; i < run->job_count; i++) {
 		struct load_job *job = &run->jobs[i];
+		uint64_t left_ns = away_ns, at_ns = to_ns;
 		unsigned int window;
 
+		load_promise_away(job, away_ns, to_ns);
 		if (!job->measuring)
 			continue;
 		roll_windows(job, to_ns);
 		for (window = job->window;; window--) {
+			struct load_window *w = &job->windows[window];
 			const uint64_t ends_ns = job->window_end_ns -
 				(job->window - window) * LOAD_WINDOW_NS;
+			const uint64_t begins_ns = ends_ns - LOAD_WINDOW_NS;
+			uint64_t part_ns;
 
 			if (ends_ns <= from_ns)
 				break;
-			job->windows[window].away = true;
+			part_ns = at_ns > begins_ns ? at_ns - begins_ns : 0;
+			if (part_ns > left_ns)
+				part_ns = left_ns;
+			at_ns -= part_ns;
+			left_ns -= part_ns;
+			part_ns += w->away_ns;
+			w->away_ns = (uint32_t)(part_ns < LOAD_WINDOW_NS ?
+							part_ns :
+							LOAD_WINDOW_NS);
+			w->away = true;
+			w->server_waited |= server_waited;
 			if (window == 0)
 				break;
 		}
@@ -346,24 +289,24 @@ static void note_away(struct run *run, uint64_t from_ns, uint64_t to_ns)
 		if (to_ns - from_ns > run->result->away_worst_ns)
 			run->result->away_worst_ns = to_ns - from_ns;
 	}
-	mark_away(run, from_ns, to_ns);
+	mark_away(run, from_ns, to_ns, to_ns - from_ns, false);
 }
 
 /* Every 10 ms: if the server was kept waiting for its CPU meanwhile, what was
  * seen is the machine's doing. */
 static void look(struct run *run, uint64_t now_ns)
 {
-	uint64_t ran_ns, waited_ns;
+	uint64_t ran_ns, waited_ns, more_ns;
 	bool waited;
 	unsigned int i;
 
 	load_server_read(&run->server, &ran_ns, &waited_ns);
-	waited = waited_ns - run->waited_ns > LOAD_WAITED_NS;
+	more_ns = waited_ns - run->waited_ns;
+	waited = more_ns > LOAD_WAITED_NS;
 	if (waited) {
 		run->result->waits += run->jobs[0].measuring;
 		/* It is told when it is over: it may have begun long ago. */
-		mark_away(run, run->looked_ns - (waited_ns - run->waited_ns),
-			  now_ns);
+		mark_away(run, run->looked_ns - more_ns, now_ns, more_ns, true);
 	}
 	for (i = 0; i < run->job_count; i++) {
 		struct load_job *job = &run->jobs[i];
@@ -442,8 +385,8 @@ static void wait_for_work(struct run *run, uint64_t until_ns)
 		fds[i].fd = vhost_client_queue_fd(job->queue);
 		fds[i].events = POLLIN;
 		quiet &= vhost_client_arm(job->queue);
-		if (run->submitting && open_loop(job) && job->idle_count > 0 &&
-		    job->due_ns < until_ns)
+		if (run->submitting && load_open_loop(job) &&
+		    job->idle_count > 0 && job->due_ns < until_ns)
 			until_ns = job->due_ns;
 	}
 	now_ns = clock_ns();
@@ -492,24 +435,26 @@ static int drive(struct run *run, uint64_t end_ns)
 					"%s: %s: the server broke the ring's rules or can't take such requests",
 					run->jobs[i].config.socket,
 					strerror(-result));
-			left += outstanding(&run->jobs[i]);
+			left += load_outstanding(&run->jobs[i]);
 			did += result;
 			if (result > 0)
 				now_ns = clock_ns();
 		}
-		if (now_ns >= run->look_ns) {
+		/* Both are short; if not, the machine was away meanwhile. */
+		if (now_ns >= run->look_ns)
 			look(run, now_ns);
-			previous_ns = clock_ns();
-		}
 		if (!run->submitting && left == 0)
 			return 0;
 		if (now_ns >= run->check_ns) {
+			const unsigned int before = run->result->reconnects;
 			int result = check_servers(run);
 
 			if (result < 0)
 				return result;
-			previous_ns = clock_ns();
-			run->check_ns = previous_ns + CHECK_NS;
+			now_ns = clock_ns();
+			if (run->result->reconnects != before)
+				previous_ns = now_ns;
+			run->check_ns = now_ns + CHECK_NS;
 		} else if (run->options->sleep && did == 0) {
 			wait_for_work(run,
 				      run->check_ns < end_ns ? run->check_ns :
@@ -605,12 +550,12 @@ static int measure(struct run *run)
 	run->submitting = false;
 	result = drive(run, clock_ns() + DRAIN_NS);
 	for (i = 0; result == 0 && i < run->job_count; i++)
-		if (outstanding(&run->jobs[i]) > 0)
+		if (load_outstanding(&run->jobs[i]) > 0)
 			result = error_set(
 				run->reterr, -ETIMEDOUT,
 				"%s: %u requests did not end within 30 s",
 				run->jobs[i].config.socket,
-				outstanding(&run->jobs[i]));
+				load_outstanding(&run->jobs[i]));
 	return result;
 }
 

@@ -5,7 +5,8 @@
  * One thread drives all jobs; a job is one queue of one server with its own
  * depth, pattern, rate, priority and promise.  load.c reads the command line,
  * load-setup.c connects, load-run.c drives, load-data.c makes and checks
- * contents, load-replay.c reads a trace, load-report.c counts up and prints.
+ * contents, load-replay.c reads a trace, load-promise.c judges promises,
+ * load-report.c counts up and prints.
  */
 #ifndef BENCH_LOAD_H
 #define BENCH_LOAD_H
@@ -65,9 +66,11 @@ struct load_job_config {
 struct load_window {
 	uint32_t done;
 	uint32_t conforming, late;	/* of what ended; late: of these */
+	uint32_t excused, excused_late;	/* conforming, but see away_end_ns */
 	uint32_t owed_idle_ns;		/* see owed_until_ns */
-	uint32_t young;			/* in flight at its end, not late yet */
-	bool away;
+	uint32_t young;			/* as it began: see load-promise.c */
+	uint32_t away_ns;
+	bool away, server_waited;
 };
 
 struct load_op {
@@ -111,6 +114,11 @@ struct load_job {
 	/* When a server of exactly the promised rate would be through with
 	 * all that came, and until when arrivals have used up the promise. */
 	uint64_t owed_until_ns, conform_until_ns;
+	uint64_t excess;		/* not conforming, under way now */
+	uint64_t beyond;		/* ended, and did not conform */
+	/* Of the last absence that matters here, and of what it held up. */
+	uint64_t away_end_ns, shadow_end_ns;
+	unsigned int quick;		/* in a row, since */
 	bool measuring, promised;
 };
 
@@ -161,6 +169,42 @@ void load_server_read(const struct load_server *server, uint64_t *ret_ran_ns,
 int load_run(struct load_job *jobs, unsigned int job_count,
 	     const struct load_options *options, struct load_result *ret_result,
 	     struct error *reterr);
+
+static inline unsigned int load_outstanding(const struct load_job *job)
+{
+	return job->config.depth - job->idle_count;
+}
+
+static inline bool load_open_loop(const struct load_job *job)
+{
+	return job->trace || job->config.rate_iops > 0;
+}
+
+/* load-promise.c: what load-run.c tells it of a job that was promised
+ * something: a request is sent, ended, all have ended, the window ends, the
+ * machine was away. */
+void load_promise_arrive(struct load_job *job, struct load_op *op);
+void load_promise_done(struct load_job *job, const struct load_op *op,
+		       uint64_t latency_ns);
+void load_promise_idle(struct load_job *job, uint64_t now_ns);
+void load_promise_close(struct load_job *job);
+void load_promise_away(struct load_job *job, uint64_t away_ns, uint64_t to_ns);
+
+/* Windows of 100 ms, and in how many the promise was kept: the machine's
+ * absence counted against it, and as judged. */
+struct load_rate_kept {
+	unsigned int windows, kept;	/* in which something was owed */
+	unsigned int judged, judged_kept, left_out;
+};
+
+struct load_latency_kept {
+	unsigned int windows, kept, judged, judged_kept;
+	/* Requests. */
+	uint64_t conforming, late, left_out, beyond;
+};
+
+struct load_rate_kept load_rate_kept(const struct load_job *job);
+struct load_latency_kept load_latency_kept(const struct load_job *job);
 
 /* load-data.c */
 int load_data_init(struct load_data *data, uint64_t blocks);
