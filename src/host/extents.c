@@ -77,20 +77,30 @@ int extents_take_at(struct extents *extents, uint64_t offset_bytes,
 	return insert(extents, i, offset_bytes, size_bytes);
 }
 
+uint64_t extents_room(const struct extents *extents, uint64_t total_bytes,
+		      uint64_t offset_bytes)
+{
+	unsigned int i = 0;
+	uint64_t end = total_bytes;
+
+	while (i < extents->count &&
+	       extents->taken[i].offset_bytes <= offset_bytes)
+		i++;
+	if (i < extents->count)
+		end = extents->taken[i].offset_bytes;
+	return end > offset_bytes ? end - offset_bytes : 0;
+}
+
 int extents_resize(struct extents *extents, uint64_t total_bytes,
 		   uint64_t offset_bytes, uint64_t size_bytes)
 {
 	unsigned int i;
 
+	if (size_bytes > extents_room(extents, total_bytes, offset_bytes))
+		return -ENOSPC;
 	for (i = 0; i < extents->count; i++) {
-		uint64_t end = i + 1 < extents->count ?
-			extents->taken[i + 1].offset_bytes :
-			total_bytes;
-
 		if (extents->taken[i].offset_bytes != offset_bytes)
 			continue;
-		if (end < offset_bytes || size_bytes > end - offset_bytes)
-			return -ENOSPC;
 		if (extents->is_closed &&
 		    size_bytes > extents->taken[i].size_bytes)
 			return -ENOSPC;
@@ -98,6 +108,26 @@ int extents_resize(struct extents *extents, uint64_t total_bytes,
 		return 0;
 	}
 	return -ENOSPC;
+}
+
+int extents_split(struct extents *extents, uint64_t offset_bytes,
+		  uint64_t size_bytes)
+{
+	uint64_t first_bytes = extents_round(size_bytes);
+	unsigned int i = 0;
+	int ret;
+
+	while (i < extents->count &&
+	       extents->taken[i].offset_bytes != offset_bytes)
+		i++;
+	if (i == extents->count || first_bytes == 0 ||
+	    first_bytes >= extents->taken[i].size_bytes)
+		return -EINVAL;
+	ret = insert(extents, i + 1, offset_bytes + first_bytes,
+		     extents->taken[i].size_bytes - first_bytes);
+	if (ret == 0)
+		extents->taken[i].size_bytes = first_bytes;
+	return ret;
 }
 
 void extents_release(struct extents *extents, uint64_t offset_bytes)

@@ -38,6 +38,13 @@ int extents_take_at(struct extents *extents, uint64_t offset_bytes,
 /* Make the range that begins at 'offset_bytes' this long.  0 or -ENOSPC. */
 int extents_resize(struct extents *extents, uint64_t total_bytes,
 		   uint64_t offset_bytes, uint64_t size_bytes);
+/* Make two of the range that begins at 'offset_bytes': the first keeps
+ * 'size_bytes'.  Returns 0; -EINVAL: that leaves nothing of one; -ENOMEM. */
+int extents_split(struct extents *extents, uint64_t offset_bytes,
+		  uint64_t size_bytes);
+/* How long the range that begins at 'offset_bytes' could be. */
+uint64_t extents_room(const struct extents *extents, uint64_t total_bytes,
+		      uint64_t offset_bytes);
 void extents_release(struct extents *extents, uint64_t offset_bytes);
 uint64_t extents_taken_bytes(const struct extents *extents);
 /* The largest free range; size 0: none. */

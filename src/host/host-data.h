@@ -77,6 +77,7 @@ struct bind_op {
 	struct reg_vdev *vdev;
 	struct reg_process *process;
 	struct host_call *call;
+	void *arg;			/* whatever the asker needs */
 	/* 'op' is freed afterwards. */
 	void (*then)(struct bind_op *op, struct link_reply *reply);
 };
@@ -101,19 +102,36 @@ void bind_admit(struct host *host, struct reg_process *process);
 /* The message that adds or (op "process-update") changes a process. */
 json_t *bind_process_message(const struct reg_process *process, const char *op);
 void bind_process_update(struct reg_process *process, struct host_call *call);
-/* Take it away from its endpoint, then free it; 'call' may be NULL. */
-void bind_process_remove(struct reg_process *process, struct host_call *call);
-/* The same with a vdev, its processes and its data. */
-void bind_vdev_remove(struct reg_vdev *vdev, struct host_call *call);
-void bind_vdev_resize(struct reg_vdev *vdev, struct host_call *call);
-/* Empty the space of a range that is taken, and only then let another have
- * it. */
-void bind_wipe(struct host *host, struct reg_device *device,
-	       uint64_t offset_bytes, uint64_t size_bytes);
 /* Every endpoint has what it can have: hooks.ready, once. */
 void bind_check_ready(struct host *host);
 /* Ways in that could not be opened: try again (once a second). */
 void bind_retry_listeners(struct host *host);
+
+/* --- unbind.c ------------------------------------------------------------ */
+
+/* Take it away from its endpoint, then free it; 'call' may be NULL.  If the
+ * endpoint does not let it go it stays, REMOVING: to be asked for again. */
+void unbind_process(struct reg_process *process, struct host_call *call);
+/* The same with a vdev and its processes; then 'vdev->space' is given back,
+ * and 'call' answered when that is free. */
+void unbind_vdev(struct reg_vdev *vdev, struct host_call *call);
+/* What did not go and whose endpoint has lost it since (once a second). */
+void unbind_retry(struct host *host);
+
+/* --- space.c ------------------------------------------------------------- */
+
+/* 'space', whose record is on disk, is nobody's any more: emptied, then free.
+ * Takes it over.  'call' (NULL: nobody waits) is answered when it is free, or
+ * cannot be made free now. */
+void space_give_back(struct host *host, struct reg_space *space,
+		     struct host_call *call);
+/* Somebody asks for the same again. */
+void space_again(struct host *host, struct reg_space *space,
+		 struct host_call *call);
+/* Go on with whatever can be gone on with (once a second). */
+void space_retry(struct host *host);
+/* Whoever still waits is told that nobody goes on. */
+void space_finish(struct host *host);
 
 /* --- bind-device.c ------------------------------------------------------- */
 

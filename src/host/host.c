@@ -235,6 +235,8 @@ void host_destroy(struct host *host)
 	worker_destroy(host->files);
 	loop_timer_finish(host->loop, &host->settle);
 	if (host->registry)
+		space_finish(host);
+	if (host->registry)
 		close_listeners(host->registry);
 	registry_destroy(host->registry);
 	events_destroy(host->events);

@@ -103,6 +103,35 @@ int records_put_placement(struct store_write *write,
 			     (json_int_t)vdev->size_bytes));
 }
 
+static void space_key(const char *device, const struct extent *range,
+		      char key[STORE_KEY_MAX])
+{
+	snprintf(key, STORE_KEY_MAX, "%s@%" PRIu64, device,
+		 range->offset_bytes);
+}
+
+int records_put_space(struct store_write *write, const char *device,
+		      const struct extent *range, const char *vdev)
+{
+	char key[STORE_KEY_MAX];
+
+	space_key(device, range, key);
+	return put(write, STORE_SPACE, key,
+		   json_pack("{s:s, s:s, s:I, s:I}", "vdev", vdev, "device",
+			     device, "offset_bytes",
+			     (json_int_t)range->offset_bytes, "size_bytes",
+			     (json_int_t)range->size_bytes));
+}
+
+int records_forget_space(struct store_write *write, const char *device,
+			 const struct extent *range)
+{
+	char key[STORE_KEY_MAX];
+
+	space_key(device, range, key);
+	return store_write_put(write, STORE_SPACE, key, NULL);
+}
+
 int records_put_vdev(struct store_write *write, const struct reg_vdev *vdev,
 		     const char *op)
 {
@@ -285,6 +314,32 @@ static int load_placement(struct registry *registry, struct events *events,
 	/* What it is to have is looked at when all the others have theirs. */
 	vdev->wanted_bytes = vdev->size_bytes;
 	vdev->size_bytes = size_bytes;
+	return 0;
+}
+
+/* Given back before, and not emptied yet: nobody gets it.  That of a device
+ * which is not configured now is met when it is. */
+static int load_space(struct registry *registry, const json_t *record)
+{
+	struct reg_device *device =
+		registry_device(registry, text_of(record, "device"));
+	const struct extent range = {
+		.offset_bytes = number_of(record, "offset_bytes"),
+		.size_bytes = number_of(record, "size_bytes"),
+	};
+	struct reg_space *space;
+	int ret;
+
+	if (!device)
+		return 0;
+	ret = extents_take_at(&device->extents, range.offset_bytes,
+			      range.size_bytes);
+	if (ret < 0)
+		return ret == -ENOMEM ? ret : -EUCLEAN;
+	space = registry_space_new(device, &range, text_of(record, "vdev"));
+	if (!space)
+		return -ENOMEM;
+	registry_space_add(registry, space);
 	return 0;
 }
 
@@ -471,6 +526,11 @@ static int load_vdevs(struct registry *registry, const struct loaded *loaded,
 	{
 		if (ret == 0)
 			ret = load_placement(registry, events, key, record);
+	}
+	json_object_foreach(loaded->records[STORE_SPACE], key, record)
+	{
+		if (ret == 0)
+			ret = load_space(registry, record);
 	}
 	for (vdev = registry->vdevs; ret == 0 && vdev; vdev = vdev->next)
 		adjust_size(vdev, events);

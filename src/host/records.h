@@ -37,6 +37,12 @@ int records_put_capacity(struct store_write *write,
 			 const struct reg_device *device);
 int records_put_placement(struct store_write *write,
 			  const struct reg_vdev *vdev);
+/* Space that is given back, until it is forgotten: emptied and free.
+ * 'device' is a name, because it may not be configured. */
+int records_put_space(struct store_write *write, const char *device,
+		      const struct extent *range, const char *vdev);
+int records_forget_space(struct store_write *write, const char *device,
+			 const struct extent *range);
 /* 'op': "created", "resized" or "deleted". */
 int records_put_vdev(struct store_write *write, const struct reg_vdev *vdev,
 		     const char *op);

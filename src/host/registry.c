@@ -120,6 +120,12 @@ void registry_destroy(struct registry *registry)
 	}
 	free(registry->endpoints);
 	free(registry->pools);
+	while (registry->spaces) {
+		struct reg_space *space = registry->spaces;
+
+		registry->spaces = space->next;
+		free(space);
+	}
 	json_decref(registry->orphans);
 	free(registry);
 }
@@ -219,6 +225,7 @@ void registry_vdev_free(struct registry *registry, struct reg_vdev *vdev)
 				vdev->offset_bytes);
 	reg_slot_release(reg_vdev_endpoint(vdev), vdev->slot);
 	promise_finish(&vdev->promise);
+	free(vdev->space);
 	free(vdev->watch);
 	free(vdev->vhost_user);
 	free(vdev->name);
@@ -257,6 +264,48 @@ void registry_process_free(struct registry *registry,
 	free(process->vhost_user);
 	free(process->name);
 	free(process);
+}
+
+/* --- Space given back ---------------------------------------------------- */
+
+struct reg_space *registry_space_new(struct reg_device *device,
+				     const struct extent *range,
+				     const char *vdev)
+{
+	struct reg_space *space = calloc(1, sizeof(*space));
+
+	if (!space)
+		return NULL;
+	space->device = device;
+	space->range = *range;
+	snprintf(space->vdev, sizeof(space->vdev), "%s", vdev);
+	return space;
+}
+
+void registry_space_add(struct registry *registry, struct reg_space *space)
+{
+	space->next = registry->spaces;
+	registry->spaces = space;
+}
+
+struct reg_space *registry_space(struct registry *registry, const char *vdev)
+{
+	struct reg_space *space = registry->spaces;
+
+	while (space && strcmp(space->vdev, vdev))
+		space = space->next;
+	return space;
+}
+
+void registry_space_free(struct registry *registry, struct reg_space *space)
+{
+	struct reg_space **link = &registry->spaces;
+
+	while (*link != space)
+		link = &(*link)->next;
+	*link = space->next;
+	extents_release(&space->device->extents, space->range.offset_bytes);
+	free(space);
 }
 
 /* --- Places -------------------------------------------------------------- */

@@ -87,6 +87,20 @@ struct reg_pool {
 	struct reg_device *device;
 };
 
+/* Space that a vdev gave back and that is not free yet: it is emptied first
+ * (space.c).  On disk before anything is done about it. */
+struct reg_space {
+	struct reg_space *next;
+	struct reg_device *device;
+	struct extent range;
+	char vdev[CONFIG_NAME_MAX + 1];	/* whose it was */
+	/* space.c's */
+	bool is_busy;
+	uint64_t retry_ns;		/* not before; 0: at once */
+	struct error told;		/* the last complaint, to say it once */
+	struct host_call *call;		/* waits for it to be free */
+};
+
 enum reg_vdev_state {
 	REG_VDEV_PENDING,
 	REG_VDEV_SERVING,
@@ -122,7 +136,9 @@ struct reg_vdev {
 	bool is_resizing;		/* the endpoint has another size */
 	int listen_fd;			/* kept; -1: none */
 	unsigned int removing;		/* ways in that still drain */
+	bool is_going;			/* the endpoint is asked to remove it */
 	struct host_call *call;		/* to be told of the end of removal */
+	struct reg_space *space;	/* given back once it is gone */
 	/* the watch's */
 	struct watch_slot *watch;
 };
@@ -159,6 +175,7 @@ struct reg_process {
 	bool is_attached;
 	/* the binder's */
 	bool is_added, is_listening;
+	bool is_going;			/* the endpoint is asked to remove it */
 	int listen_fd;
 	uint64_t hold_until_ns;		/* session: then released; 0: not */
 	/* the watch's */
@@ -174,6 +191,7 @@ struct registry {
 	struct reg_vdev *vdevs;		/* in the order of making */
 	struct reg_process *processes;
 	json_t *orphans;		/* placements of vdevs nobody names */
+	struct reg_space *spaces;	/* to be emptied */
 };
 
 /* Endpoints, devices and pools of 'config' that are served.  'config' must
@@ -197,6 +215,16 @@ struct reg_process *registry_process_new(struct registry *registry,
 					 uint32_t pasid, struct reg_vdev *vdev);
 void registry_process_free(struct registry *registry,
 			   struct reg_process *process);
+/* Not in the registry until registry_space_add; the extents are the
+ * caller's.  NULL: no memory. */
+struct reg_space *registry_space_new(struct reg_device *device,
+				     const struct extent *range,
+				     const char *vdev);
+void registry_space_add(struct registry *registry, struct reg_space *space);
+/* One that was given back by a vdev of this name, or NULL. */
+struct reg_space *registry_space(struct registry *registry, const char *vdev);
+/* Take it out and free it; its extent is free then. */
+void registry_space_free(struct registry *registry, struct reg_space *space);
 /* The size that "equal" means for this vdev now (E3). */
 uint64_t registry_equal_size(const struct registry *registry,
 			     const struct reg_vdev *vdev);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * verbs-vdev.c - what is asked for at run time: vdevs, devices, enforcement
+ * verbs-vdev.c - what is asked for at run time: vdevs made, and their size
  */
 #include "host/host-data.h"
 
@@ -10,12 +10,8 @@
 
 #include "base/container.h"
 #include "base/units.h"
-#include "host/endpoint.h"
 #include "host/listen.h"
 #include "host/records.h"
-
-#define CALIBRATION_NS		UINT64_C(10000000000)
-#define CALIBRATION_MAX_NS	UINT64_C(600000000000)
 
 /* --- Writing down -------------------------------------------------------- */
 
@@ -24,8 +20,9 @@ struct vdev_write {
 	struct host *host;
 	struct reg_vdev *vdev;
 	struct host_call *call;
-	uint64_t size_before_bytes;
-	enum reg_vdev_state state_before;
+	uint64_t size_before_bytes;	/* of a change, to be taken back */
+	struct reg_space *space;	/* what it gives back, or NULL */
+	struct error why;
 };
 
 static struct vdev_write *write_new(struct host *host, struct reg_vdev *vdev,
@@ -58,6 +55,71 @@ static int parse_size(const char *text, uint64_t *ret_bytes,
 			text);
 	*ret_bytes = bytes;
 	return 0;
+}
+
+/* --- No space ------------------------------------------------------------ */
+
+/* Space is admitted as rates are (E8): how much, how much there is, where it
+ * could be had. */
+static void refuse_space(struct host *host, const struct reg_device *device,
+			 uint64_t wanted_bytes, uint64_t available_bytes,
+			 const char *text, struct host_call *call)
+{
+	struct promise_refusal refusal = {
+		.is_refused = true,
+		.metric = "capacity_bytes",
+		.requested = wanted_bytes,
+		.available = available_bytes,
+		.shortfall = wanted_bytes - available_bytes,
+	};
+	json_t *value = promise_refusal_json(&refusal);
+	json_t *where = json_array();
+	unsigned int i;
+
+	for (i = 0; i < host->registry->pool_count; i++) {
+		const struct reg_device *other =
+			host->registry->pools[i].device;
+
+		if (other != device && other->state == REG_DEVICE_READY &&
+		    extents_largest_free(&other->extents, other->size_bytes)
+				    .size_bytes >= wanted_bytes)
+			json_array_append_new(where, json_string(other->name));
+	}
+	json_object_set_new(value, "device", json_string(device->name));
+	json_object_set_new(value, "where", where);
+	events_add(host->events, "refused",
+		   &(struct event_subject){.device = device->name}, "%s", text);
+	host_answer(call, HOST_REFUSED, value, "%s", text);
+}
+
+static void refuse_growth(struct host *host, const struct reg_vdev *vdev,
+			  uint64_t wanted_bytes, struct host_call *call)
+{
+	const struct reg_device *device = vdev->pool->device;
+	uint64_t most_bytes = extents_room(&device->extents, device->size_bytes,
+					   vdev->offset_bytes);
+	char wanted[UNITS_TEXT_MAX], most[UNITS_TEXT_MAX];
+	struct error text;
+
+	error_set(
+		&text, -ENOSPC,
+		"vdev '%s' cannot grow to %s: with what is free behind it on %s it could have %s",
+		vdev->name,
+		units_format_size(wanted, sizeof(wanted), wanted_bytes),
+		device->name,
+		units_format_size(most, sizeof(most), most_bytes));
+	refuse_space(host, device, wanted_bytes, most_bytes, text.text, call);
+}
+
+static void refuse_place(struct host *host, const struct reg_vdev *made,
+			 const char *text, struct host_call *call)
+{
+	const struct reg_device *device = made->pool->device;
+
+	refuse_space(host, device, made->size_bytes,
+		     extents_largest_free(&device->extents, device->size_bytes)
+			     .size_bytes,
+		     text, call);
 }
 
 /* --- Creating ------------------------------------------------------------ */
@@ -232,6 +294,11 @@ void host_vdev_create(struct host *host,
 	vdev = vdev_make(host, request, &made);
 	if (vdev)
 		ret = registry_place(host->registry, vdev, &why);
+	if (ret == -ENOSPC) {
+		registry_vdev_free(host->registry, vdev);
+		refuse_place(host, &made, why.text, call);
+		return;
+	}
 	if (ret == 0 && vdev->vhost_user)
 		ret = listen_open(vdev->vhost_user, &vdev->listen_fd, &why);
 	if (ret == 0) {
@@ -255,37 +322,142 @@ void host_vdev_create(struct host *host,
 
 /* --- Resizing ------------------------------------------------------------ */
 
-static void vdev_resize_written(struct store_write *write)
+/* The records of the size that it has now; 'space' is given back with it, or
+ * (is_back) was and is not. */
+static int put_resize(struct vdev_write *op, bool is_back)
+{
+	const struct reg_vdev *vdev = op->vdev;
+	const struct reg_space *space = op->space;
+	int ret = records_put_placement(&op->write, vdev);
+
+	if (ret == 0)
+		ret = records_put_vdev(&op->write, vdev,
+				       vdev->is_runtime ? "created" :
+							  "resized");
+	if (ret == 0 && space)
+		ret = is_back ?
+			records_forget_space(&op->write, space->device->name,
+					     &space->range) :
+			records_put_space(&op->write, space->device->name,
+					  &space->range, space->vdev);
+	return ret;
+}
+
+/* It has its old size again: what was taken for more is free. */
+static void release_growth(const struct vdev_write *op)
+{
+	struct reg_device *device = op->vdev->pool->device;
+
+	if (!op->space)
+		extents_resize(&device->extents, device->size_bytes,
+			       op->vdev->offset_bytes, op->vdev->size_bytes);
+}
+
+static void resize_failed(struct vdev_write *op, const char *why)
+{
+	op->vdev->is_writing = false;
+	host_answer(op->call, HOST_FAILED, NULL, "vdev '%s': %s",
+		    op->vdev->name, why);
+	free(op->space);
+	free(op);
+}
+
+static void resize_taken_back(struct store_write *write)
+{
+	struct vdev_write *op = container_of(write, struct vdev_write, write);
+	struct event_subject subject = {.vdev = op->vdev->name};
+
+	if (write->result == 0)
+		release_growth(op);
+	else	/* what it grew by stays taken: the records say so */
+		events_add(
+			op->host->events, "error", &subject,
+			"vdev '%s': its size is as it was, but that could not be written down: %s",
+			op->vdev->name, write->error.text);
+	resize_failed(op, op->why.text);
+}
+
+/* The endpoint says no: as if nobody had asked. */
+static void resize_take_back(struct vdev_write *op, const char *why)
+{
+	struct event_subject subject = {.vdev = op->vdev->name};
+
+	error_set(&op->why, -EIO, "%s", why);
+	op->vdev->size_bytes = op->size_before_bytes;
+	events_add(op->host->events, "error", &subject,
+		   "vdev '%s' keeps its size: %s", op->vdev->name, why);
+	store_write_init(&op->write, resize_taken_back);
+	if (put_resize(op, true) < 0)
+		resize_failed(op, why);
+	else
+		store_write_start(op->host->store, &op->write);
+}
+
+/* What was cut off is emptied before anybody else has it. */
+static void give_back_rest(struct vdev_write *op)
+{
+	struct reg_vdev *vdev = op->vdev;
+	struct event_subject subject = {.vdev = vdev->name};
+
+	if (!op->space)
+		return;
+	if (extents_split(&op->space->device->extents, vdev->offset_bytes,
+			  vdev->size_bytes) < 0) {
+		events_add(
+			op->host->events, "error", &subject,
+			"vdev '%s': what was cut off stays taken until penstockd is started again: out of memory",
+			vdev->name);
+		free(op->space);
+	} else {
+		space_give_back(op->host, op->space, NULL);
+	}
+	op->space = NULL;
+}
+
+static void vdev_resized(struct bind_op *bind, struct link_reply *reply)
+{
+	struct vdev_write *op = bind->arg;
+	struct event_subject subject = {.vdev = op->vdev->name};
+
+	/* An endpoint that went away gets the new size when it is back. */
+	if (reply->result < 0 && reply->result != -ECONNRESET) {
+		resize_take_back(op, reply->text);
+		return;
+	}
+	op->vdev->is_writing = false;
+	give_back_rest(op);
+	events_add(op->host->events, "vdev-resized", &subject,
+		   "vdev %s has a new size", op->vdev->name);
+	host_answer(op->call, HOST_DONE, host_vdev(op->host, op->vdev->name),
+		    "%s", "");
+	free(op);
+}
+
+static void resize_written(struct store_write *write)
 {
 	struct vdev_write *op = container_of(write, struct vdev_write, write);
 	struct reg_vdev *vdev = op->vdev;
-	struct reg_device *device = vdev->pool->device;
-	uint64_t before = extents_round(op->size_before_bytes);
-	uint64_t after = extents_round(vdev->size_bytes);
-	struct event_subject subject = {.vdev = vdev->name};
+	struct bind_op bind = {
+		.endpoint = reg_vdev_endpoint(vdev),
+		.vdev = vdev,
+		.arg = op,
+		.then = vdev_resized,
+	};
+	struct link_reply nothing = {.fd = -1};
 
-	vdev->is_writing = false;
 	if (write->result < 0) {
 		vdev->size_bytes = op->size_before_bytes;
-		extents_resize(&device->extents, device->size_bytes,
-			       vdev->offset_bytes, vdev->size_bytes);
-		host_answer(op->call, HOST_FAILED, NULL, "%s",
-			    write->error.text);
-		free(op);
-		return;
+		release_growth(op);
+		resize_failed(op, write->error.text);
+	} else if (!vdev->is_added) {
+		vdev_resized(&bind, &nothing);
+	} else {
+		bind_ask(&bind,
+			 json_pack("{s:s, s:s, s:I}", "op", "vdev-resize",
+				   "name", vdev->name, "size_bytes",
+				   (json_int_t)vdev->size_bytes),
+			 -1);
 	}
-	/* What was cut off is emptied before anybody else has it. */
-	if (after < before &&
-	    extents_resize(&device->extents, device->size_bytes,
-			   vdev->offset_bytes, vdev->size_bytes) == 0 &&
-	    extents_take_at(&device->extents, vdev->offset_bytes + after,
-			    before - after) == 0)
-		bind_wipe(op->host, device, vdev->offset_bytes + after,
-			  before - after);
-	events_add(op->host->events, "vdev-resized", &subject,
-		   "vdev %s has a new size", vdev->name);
-	bind_vdev_resize(vdev, op->call);
-	free(op);
 }
 
 /* Is anybody there, by its own way in or by that of a process? */
@@ -300,325 +472,76 @@ static bool is_in_use(const struct host *host, const struct reg_vdev *vdev)
 	return vdev->sessions > 0;
 }
 
-void host_vdev_resize(struct host *host, const char *name, const char *size,
-		      struct host_call *call)
-{
-	struct reg_vdev *vdev = registry_vdev(host->registry, name);
-	struct vdev_write *op;
-	uint64_t size_bytes = 0;
-	struct error why;
-
-	if (parse_size(size, &size_bytes, &why) < 0) {
-		host_answer(call, HOST_USAGE, NULL, "vdev '%s': %s", name,
-			    why.text);
-		return;
-	}
-	if (!vdev || !vdev->is_placed || vdev->is_writing ||
-	    vdev->state == REG_VDEV_REMOVING) {
-		host_answer(call, HOST_FAILED, NULL,
-			    vdev ? "vdev '%s' cannot be resized now" :
-				   "there is no vdev '%s'",
-			    name);
-		return;
-	}
-	if (size_bytes < vdev->size_bytes && is_in_use(host, vdev)) {
-		host_answer(call, HOST_FAILED, NULL,
-			    "vdev '%s' is in use: it can only grow", name);
-		return;
-	}
-	op = write_new(host, vdev, call, vdev_resize_written);
-	if (op && size_bytes > vdev->size_bytes &&
-	    extents_resize(&vdev->pool->device->extents,
-			   vdev->pool->device->size_bytes, vdev->offset_bytes,
-			   size_bytes) < 0) {
-		free(op);
-		host_answer(
-			call, HOST_FAILED, NULL,
-			"vdev '%s' cannot grow to %s: there is no free space behind it on %s",
-			name, size, vdev->pool->device->name);
-		return;
-	}
-	if (op) {
-		op->size_before_bytes = vdev->size_bytes;
-		vdev->size_bytes = size_bytes;
-		vdev->is_writing = true;
-	}
-	if (!op || records_put_placement(&op->write, vdev) < 0 ||
-	    records_put_vdev(&op->write, vdev,
-			     vdev->is_runtime ? "created" : "resized") < 0) {
-		if (op)
-			vdev->is_writing = false;
-		free(op);
-		host_answer(call, HOST_FAILED, NULL, "out of memory");
-		return;
-	}
-	store_write_start(host->store, &op->write);
-}
-
-/* --- Deleting ------------------------------------------------------------ */
-
-/* From now on nothing begins on it or on its processes. */
-static void delete_begin(struct host *host, struct reg_vdev *vdev)
-{
-	struct reg_process *process;
-
-	vdev->is_writing = true;
-	vdev->state = REG_VDEV_REMOVING;
-	for (process = host->registry->processes; process;
-	     process = process->next) {
-		if (process->vdev != vdev)
-			continue;
-		process->state = REG_PROCESS_REMOVING;
-		promise_leave(process);
-	}
-}
-
-/* It could not be written down: everything is as it was. */
-static void delete_take_back(const struct vdev_write *op)
+/* Make room for it, or note what it will give back.  Returns 0; -ENOSPC: what
+ * lies behind it is not free; or -ENOMEM. */
+static int resize_space(struct vdev_write *op, uint64_t size_bytes)
 {
 	struct reg_vdev *vdev = op->vdev;
-	struct reg_process *process;
+	struct reg_device *device = vdev->pool->device;
+	uint64_t before_bytes = extents_round(vdev->size_bytes);
+	uint64_t after_bytes = extents_round(size_bytes);
+	const struct extent rest = {
+		.offset_bytes = vdev->offset_bytes + after_bytes,
+		.size_bytes = before_bytes - after_bytes,
+	};
 
-	vdev->state = op->state_before;
-	if (vdev->state == REG_VDEV_SERVING && !vdev->is_added)
-		vdev->state = REG_VDEV_PENDING;
-	for (process = op->host->registry->processes; process;
-	     process = process->next) {
-		if (process->vdev != vdev)
-			continue;
-		process->state = REG_PROCESS_PENDING;
-		if (vdev->pool->device->state == REG_DEVICE_READY)
-			bind_admit(op->host, process);
-	}
-	bind_sync(reg_vdev_endpoint(vdev));
+	if (size_bytes > vdev->size_bytes)
+		return extents_resize(&device->extents, device->size_bytes,
+				      vdev->offset_bytes, size_bytes);
+	if (after_bytes == before_bytes)
+		return 0;
+	op->space = registry_space_new(device, &rest, vdev->name);
+	return op->space ? 0 : -ENOMEM;
 }
 
-static void vdev_delete_written(struct store_write *write)
+static void resize_start(struct host *host, struct reg_vdev *vdev,
+			 uint64_t size_bytes, struct host_call *call)
 {
-	struct vdev_write *op = container_of(write, struct vdev_write, write);
+	struct vdev_write *op = write_new(host, vdev, call, resize_written);
+	int ret = op ? resize_space(op, size_bytes) : -ENOMEM;
 
-	op->vdev->is_writing = false;
-	if (write->result < 0) {
-		delete_take_back(op);
-		host_answer(op->call, HOST_FAILED, NULL, "%s",
-			    write->error.text);
-	} else {
-		bind_vdev_remove(op->vdev, op->call);
-	}
-	free(op);
-}
-
-/* Why it can't go, or 0. */
-static int check_unused(struct host *host, const struct reg_vdev *vdev,
-			struct error *reterr)
-{
-	const struct reg_process *process;
-
-	if (vdev->is_writing || vdev->state == REG_VDEV_REMOVING)
-		return error_set(reterr, -EBUSY, "vdev '%s' is being changed",
-				 vdev->name);
-	if (vdev->sessions)
-		return error_set(reterr, -EBUSY,
-				 "vdev '%s' is in use: detach it first",
-				 vdev->name);
-	for (process = host->registry->processes; process;
-	     process = process->next) {
-		if (process->vdev != vdev)
-			continue;
-		if (process->is_runtime || process->is_writing ||
-		    process->sessions || process->state == REG_PROCESS_REMOVING)
-			return error_set(
-				reterr, -EBUSY,
-				"vdev '%s' has process %u: release it first",
-				vdev->name, process->pasid);
-	}
-	return 0;
-}
-
-/* --- Orphans: the space of vdevs that nobody names any more -------------- */
-
-struct orphan_write {
-	struct store_write write;
-	struct host *host;
-	struct host_call *call;
-	struct reg_device *device;
-	uint64_t offset_bytes, size_bytes;
-	char name[CONFIG_NAME_MAX + 1];
-};
-
-static void orphan_delete_written(struct store_write *write)
-{
-	struct orphan_write *op =
-		container_of(write, struct orphan_write, write);
-
-	if (write->result < 0) {
-		host_answer(op->call, HOST_FAILED, NULL, "%s",
-			    write->error.text);
-	} else {
-		json_object_del(op->host->registry->orphans, op->name);
-		if (op->device)
-			bind_wipe(op->host, op->device, op->offset_bytes,
-				  op->size_bytes);
-		host_answer(op->call, HOST_DONE, NULL, "%s", "");
-	}
-	free(op);
-}
-
-static void orphan_delete(struct host *host, const char *name,
-			  const json_t *record, struct host_call *call)
-{
-	struct orphan_write *op = calloc(1, sizeof(*op));
-	const char *device =
-		json_string_value(json_object_get(record, "device"));
-
-	if (!op) {
-		host_answer(call, HOST_FAILED, NULL, "out of memory");
+	if (ret == -ENOSPC) {
+		free(op);
+		refuse_growth(host, vdev, size_bytes, call);
 		return;
 	}
-	op->host = host;
-	op->call = call;
-	op->device = registry_device(host->registry, device ? device : "");
-	op->offset_bytes = (uint64_t)json_integer_value(
-		json_object_get(record, "offset_bytes"));
-	op->size_bytes = (uint64_t)json_integer_value(
-		json_object_get(record, "size_bytes"));
-	strncpy(op->name, name, CONFIG_NAME_MAX);
-	store_write_init(&op->write, orphan_delete_written);
-	store_write_put(&op->write, STORE_PLACEMENT, op->name, NULL);
-	store_write_put(&op->write, STORE_VDEV, op->name, NULL);
-	store_write_start(host->store, &op->write);
-}
-
-void host_vdev_delete(struct host *host, const char *name,
-		      struct host_call *call)
-{
-	struct reg_vdev *vdev = registry_vdev(host->registry, name);
-	const json_t *orphan = json_object_get(host->registry->orphans, name);
-	struct vdev_write *op;
-	struct error why;
-	int ret;
-
-	if (!vdev && orphan) {
-		orphan_delete(host, name, orphan, call);
-		return;
-	}
-	if (!vdev) {
-		host_answer(call, HOST_FAILED, NULL, "there is no vdev '%s'",
-			    name);
-		return;
-	}
-	if (check_unused(host, vdev, &why) < 0) {
-		host_answer(call, HOST_FAILED, NULL, "%s", why.text);
-		return;
-	}
-	op = write_new(host, vdev, call, vdev_delete_written);
-	ret = op ? store_write_put(&op->write, STORE_PLACEMENT, name, NULL) :
-		   -ENOMEM;
-	if (ret == 0)
-		ret = vdev->is_runtime ?
-			store_write_put(&op->write, STORE_VDEV, name, NULL) :
-			records_put_vdev(&op->write, vdev, "deleted");
 	if (ret < 0) {
 		free(op);
 		host_answer(call, HOST_FAILED, NULL, "out of memory");
 		return;
 	}
-	op->state_before = vdev->state;
-	delete_begin(host, vdev);
+	op->size_before_bytes = vdev->size_bytes;
+	vdev->size_bytes = size_bytes;
+	vdev->is_writing = true;
+	if (put_resize(op, false) < 0) {
+		vdev->size_bytes = op->size_before_bytes;
+		release_growth(op);
+		resize_failed(op, "out of memory");
+		return;
+	}
 	store_write_start(host->store, &op->write);
 }
 
-/* --- Devices, enforcement ------------------------------------------------ */
-
-void host_device_calibrate(struct host *host, const char *name,
-			   uint64_t duration_ns, struct host_call *call)
+void host_vdev_resize(struct host *host, const char *name, const char *size,
+		      struct host_call *call)
 {
-	struct reg_device *device = registry_device(host->registry, name);
+	struct reg_vdev *vdev = registry_vdev(host->registry, name);
+	uint64_t size_bytes = 0;
+	struct error why;
 
-	if (!device) {
-		host_answer(
-			call, HOST_FAILED, NULL,
-			"there is no device '%s' (or several: say ENDPOINT/DEVICE)",
-			name);
-		return;
-	}
-	if (duration_ns > CALIBRATION_MAX_NS) {
-		host_answer(call, HOST_USAGE, NULL,
-			    "a calibration takes at most 10 min");
-		return;
-	}
-	if (device->state != REG_DEVICE_READY || device->calibrate_ns) {
-		host_answer(call, HOST_FAILED, NULL, "device %s is %s",
-			    device->name,
-			    device->calibrate_ns ? "being measured already" :
-						   "not ready");
-		return;
-	}
-	device->calibrate_ns = duration_ns ? duration_ns : CALIBRATION_NS;
-	device->calibrate_call = call;
-	bind_calibrate_next(device->endpoint);
-}
-
-struct enforcing {
-	struct host *host;
-	struct host_call *call;
-	unsigned int pending;
-	struct error error;
-	bool failed;
-};
-
-static void enforce_one_answered(struct enforcing *enforcing)
-{
-	if (--enforcing->pending)
-		return;
-	if (enforcing->failed)
-		host_answer(enforcing->call, HOST_FAILED, NULL, "%s",
-			    enforcing->error.text);
+	if (parse_size(size, &size_bytes, &why) < 0)
+		host_answer(call, HOST_USAGE, NULL, "vdev '%s': %s", name,
+			    why.text);
+	else if (!vdev)
+		host_answer(call, HOST_FAILED, NULL, "there is no vdev '%s'",
+			    name);
+	else if (!vdev->is_placed || vdev->is_writing ||
+		 vdev->state == REG_VDEV_REMOVING)
+		host_answer(call, HOST_FAILED, NULL,
+			    "vdev '%s' cannot be resized now", name);
+	else if (size_bytes < vdev->size_bytes && is_in_use(host, vdev))
+		host_answer(call, HOST_FAILED, NULL,
+			    "vdev '%s' is in use: it can only grow", name);
 	else
-		host_answer(enforcing->call, HOST_DONE,
-			    json_pack("{s:b}", "enforce",
-				      enforcing->host->is_enforcing),
-			    "%s", "");
-	free(enforcing);
-}
-
-static void enforce_answered(void *arg, struct link_reply *reply)
-{
-	struct enforcing *enforcing = arg;
-
-	/* One that died is told when it is back. */
-	if (reply->result < 0 && reply->result != -ECONNRESET) {
-		enforcing->failed = true;
-		error_set(&enforcing->error, reply->result, "%s", reply->text);
-	}
-	enforce_one_answered(enforcing);
-}
-
-void host_enforce(struct host *host, bool on, struct host_call *call)
-{
-	struct enforcing *enforcing = calloc(1, sizeof(*enforcing));
-	unsigned int i;
-
-	if (!enforcing) {
-		host_answer(call, HOST_FAILED, NULL, "out of memory");
-		return;
-	}
-	enforcing->host = host;
-	enforcing->call = call;
-	enforcing->pending = 1;
-	host->is_enforcing = on;
-	events_add(host->events, "enforce", NULL, "enforcement is %s",
-		   on ? "on" : "off");
-	for (i = 0; i < host->registry->endpoint_count; i++) {
-		struct reg_endpoint *endpoint = &host->registry->endpoints[i];
-
-		if (!endpoint->is_connected)
-			continue;
-		enforcing->pending++;
-		endpoint_request(
-			endpoint->process,
-			json_pack("{s:s, s:b}", "op", "enforce", "on", on), -1,
-			enforce_answered, enforcing);
-	}
-	enforce_one_answered(enforcing);
+		resize_start(host, vdev, size_bytes, call);
 }

@@ -555,7 +555,7 @@ static void process_release_written(struct store_write *write)
 		events_add(op->host->events, "released", &subject,
 			   "process %u (%s) is released", process->pasid,
 			   process->name);
-		bind_process_remove(process, op->call);
+		unbind_process(process, op->call);
 	}
 	free(op);
 }

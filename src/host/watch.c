@@ -148,6 +148,8 @@ static void tick(struct loop_timer *timer, uint64_t now_ns)
 	watch_processes(host, now_ns);
 	watch_vdevs(host, now_ns);
 	bind_retry_listeners(host);
+	unbind_retry(host);
+	space_retry(host);
 	loop_timer_set(host->loop, timer, now_ns + TICK_NS);
 }
 

@@ -16,8 +16,7 @@ bool absence_look(struct absence *absence, uint64_t now_ns)
 		absence->due_ns;
 	const uint64_t gap_ns = now_ns > from_ns ? now_ns - from_ns : 0;
 	const bool away = absence->looked_ns != 0 &&
-		gap_ns >
-			ABSENCE_LEAST_NS + ROUNDS_FAR * absence->typical_ns;
+		gap_ns > ABSENCE_LEAST_NS + ROUNDS_FAR * absence->typical_ns;
 
 	absence->looked_ns = now_ns;
 	absence->due_ns = 0;

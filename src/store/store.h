@@ -26,6 +26,7 @@ enum store_kind {
 	STORE_PLACEMENT,	/* vdev: device, offset, size */
 	STORE_VDEV,		/* vdev: change made at run time */
 	STORE_PROCESS,		/* pasid: change made at run time */
+	STORE_SPACE,		/* "ep0/d0@OFFSET": given back, not emptied */
 	STORE_KINDS
 };
 

@@ -352,13 +352,24 @@ static void test_host_vdev_create_resize_delete(void **state)
 	assert_string_equal(rig->text, "vdev 'new' exists");
 	request.name = "other";
 	host_vdev_create(rig->host, &request, &rig->call);
-	rig_answer(rig, HOST_FAILED);
+	rig_answer(rig, HOST_REFUSED);
+	rig_text_is(json_incref(rig->value), "metric", "capacity_bytes");
+	assert_int_equal(rig_number(json_incref(rig->value), "available"),
+			 16 << 20);
+	assert_int_equal(rig_number(json_incref(rig->value), "shortfall"),
+			 16 << 20);
+	rig_text_is(json_incref(rig->value), "where.0", "ep0/n0");
 	assert_string_equal(
 		rig->text,
 		"pool 'p0' has no place for vdev 'other' of 32 MiB: the largest free one is 16 MiB");
 
 	host_vdev_resize(rig->host, "v0", "17MiB", &rig->call);
-	rig_answer(rig, HOST_FAILED);	/* 'new' lies behind it */
+	rig_answer(rig, HOST_REFUSED);	/* 'new' lies behind it */
+	assert_string_equal(
+		rig->text,
+		"vdev 'v0' cannot grow to 17 MiB: with what is free behind it on ep0/m0 it could have 16 MiB");
+	assert_int_equal(rig_number(json_incref(rig->value), "available"),
+			 16 << 20);
 	host_vdev_resize(rig->host, "new", "48MiB", &rig->call);
 	rig_answer(rig, HOST_DONE);
 	assert_int_equal(rig_number(json_incref(rig->value), "size_bytes"),

@@ -1,0 +1,408 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * space.c - space that vdevs gave back: emptied, and only then free
+ *
+ * The next to have it is somebody else.  So, in this order, each step only
+ * after the one before it has succeeded:
+ *
+ *   on disk as given back (by the verb, together with what it changes there)
+ *   -> the endpoint says that no vdev of its has it any more
+ *   -> emptied, and the emptiness is on disk
+ *   -> forgotten on disk -> free
+ *
+ * Whatever fails, and wherever we die, the space stays taken; it is begun
+ * anew, at the first step, by the tick, when its device is there.  Doing any
+ * step twice does no harm: nobody has the space meanwhile.
+ */
+#include "host/host-data.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/container.h"
+#include "host/records.h"
+
+#define RETRY_NS	UINT64_C(30000000000)
+#define CHUNK_BYTES	(UINT64_C(1) << 20)
+
+/* One attempt. */
+struct emptying {
+	struct worker_job job;
+	struct store_write write;
+	struct host *host;
+	struct reg_space *space;
+	uint64_t size_bytes;	/* on the device: its last extent is short */
+	int fd;
+	int result;		/* of the worker: 0 or -errno */
+};
+
+/* --- How it ends --------------------------------------------------------- */
+
+static void answer(struct reg_space *space, enum host_result result,
+		   const char *text)
+{
+	struct host_call *call = space->call;
+
+	space->call = NULL;
+	host_answer(call, result, NULL, "%s", text);
+}
+
+/* Not yet: it stays taken. */
+static void put_off(struct host *host, struct reg_space *space, const char *why)
+{
+	struct event_subject subject = {
+		.vdev = space->vdev,
+		.device = space->device->name,
+	};
+	struct error text;
+
+	space->is_busy = false;
+	space->retry_ns = loop_clock_ns() + RETRY_NS;
+	error_set(
+		&text, -EAGAIN,
+		"the space that vdev '%s' gave back on %s is not emptied: %s; it stays taken and is tried again",
+		space->vdev, space->device->name, why);
+	if (strcmp(space->told.text, text.text))
+		events_add(host->events, "error", &subject, "%s", text.text);
+	space->told = text;
+	answer(space, HOST_FAILED, text.text);
+}
+
+static void emptying_free(struct emptying *emptying)
+{
+	if (emptying->fd >= 0)
+		close(emptying->fd);
+	free(emptying);
+}
+
+static void failed(struct emptying *emptying, const char *why)
+{
+	put_off(emptying->host, emptying->space, why);
+	emptying_free(emptying);
+}
+
+/* The endpoint, or we, went away meanwhile: begun anew when it is back. */
+static void interrupted(struct emptying *emptying)
+{
+	emptying->space->is_busy = false;
+	emptying->space->retry_ns = 0;
+	emptying_free(emptying);
+}
+
+/* --- Forgotten ----------------------------------------------------------- */
+
+static void space_forgotten(struct store_write *write)
+{
+	struct emptying *emptying = container_of(write, struct emptying, write);
+	struct reg_space *space = emptying->space;
+	struct reg_device *device = space->device;
+	struct host *host = emptying->host;
+	struct host_call *call = space->call;
+
+	if (write->result < 0) {
+		failed(emptying, write->error.text);
+		return;
+	}
+	registry_space_free(host->registry, space);
+	emptying_free(emptying);
+	if (!host->is_stopping)
+		host->bind.space_freed(device);
+	host_answer(call, HOST_DONE, NULL, "%s", "");
+}
+
+static void forget(struct emptying *emptying)
+{
+	const struct reg_space *space = emptying->space;
+
+	/* While we end, the store may have gone before us. */
+	if (emptying->host->is_stopping) {
+		interrupted(emptying);
+		return;
+	}
+	store_write_init(&emptying->write, space_forgotten);
+	if (records_forget_space(&emptying->write, space->device->name,
+				 &space->range) < 0)
+		failed(emptying, "out of memory");
+	else
+		store_write_start(emptying->host->store, &emptying->write);
+}
+
+/* --- Emptied ------------------------------------------------------------- */
+
+/* Where neither holes nor ranges of zeros can be made. */
+static int write_zeros(int fd, uint64_t offset_bytes, uint64_t size_bytes)
+{
+	void *zeros = calloc(1, CHUNK_BYTES);
+	int ret = zeros ? 0 : -ENOMEM;
+
+	while (ret == 0 && size_bytes > 0) {
+		size_t chunk_bytes =
+			size_bytes < CHUNK_BYTES ? size_bytes : CHUNK_BYTES;
+		ssize_t done =
+			pwrite(fd, zeros, chunk_bytes, (off_t)offset_bytes);
+
+		if (done < 0 && errno == EINTR)
+			continue;
+		if (done <= 0) {
+			ret = done < 0 ? -errno : -EIO;
+			break;
+		}
+		offset_bytes += (uint64_t)done;
+		size_bytes -= (uint64_t)done;
+	}
+	free(zeros);
+	return ret;
+}
+
+static void empty_run(struct worker_job *job)
+{
+	struct emptying *emptying = container_of(job, struct emptying, job);
+	uint64_t offset_bytes = emptying->space->range.offset_bytes;
+	off_t offset = (off_t)offset_bytes;
+	off_t size = (off_t)emptying->size_bytes;
+	int ret = 0;
+
+	if (fallocate(emptying->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+		      offset, size) < 0 &&
+	    fallocate(emptying->fd, FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE,
+		      offset, size) < 0)
+		ret = write_zeros(emptying->fd, offset_bytes,
+				  emptying->size_bytes);
+	if (ret == 0 && fdatasync(emptying->fd) < 0)
+		ret = -errno;
+	emptying->result = ret;
+}
+
+static void empty_done(struct worker_job *job)
+{
+	struct emptying *emptying = container_of(job, struct emptying, job);
+
+	if (emptying->result < 0)
+		failed(emptying, strerror(-emptying->result));
+	else
+		forget(emptying);
+}
+
+/* Nobody has it: empty it, on the worker. */
+static void empty(struct emptying *emptying)
+{
+	const struct reg_device *device = emptying->space->device;
+	const struct extent *range = &emptying->space->range;
+
+	/* Data that we may not write are whoever's who made the file; and
+	 * some devices have none. */
+	if (device->config->read_only ||
+	    range->offset_bytes >= device->size_bytes ||
+	    (!device->config->path && device->memory_fd < 0)) {
+		forget(emptying);
+		return;
+	}
+	emptying->fd = device->memory_fd >= 0 ?
+		fcntl(device->memory_fd, F_DUPFD_CLOEXEC, 0) :
+		open(device->config->path, O_RDWR | O_CLOEXEC);
+	if (emptying->fd < 0) {
+		failed(emptying, strerror(errno));
+		return;
+	}
+	emptying->size_bytes = device->size_bytes - range->offset_bytes;
+	if (emptying->size_bytes > range->size_bytes)
+		emptying->size_bytes = range->size_bytes;
+	emptying->job.run = empty_run;
+	emptying->job.done = empty_done;
+	worker_submit(emptying->host->files, &emptying->job);
+}
+
+/* --- Does the endpoint still have it? ------------------------------------ */
+
+static uint64_t number_of(const json_t *item, const char *key)
+{
+	json_int_t value = json_integer_value(json_object_get(item, key));
+
+	return value > 0 ? (uint64_t)value : 0;
+}
+
+static const char *text_of(const json_t *item, const char *key)
+{
+	const char *text = json_string_value(json_object_get(item, key));
+
+	return text ? text : "";
+}
+
+/* The name of a vdev of 'list' that has some of it, or NULL. */
+static const char *holder(const struct reg_space *space, const json_t *list)
+{
+	uint64_t start_bytes = space->range.offset_bytes;
+	uint64_t end_bytes = start_bytes + space->range.size_bytes;
+	const json_t *item;
+	size_t i;
+
+	json_array_foreach(json_object_get(list, "vdevs"), i, item)
+	{
+		uint64_t offset_bytes = number_of(item, "offset_bytes");
+
+		if (strcmp(text_of(item, "device"),
+			   space->device->config->name) == 0 &&
+		    offset_bytes < end_bytes &&
+		    start_bytes < offset_bytes + number_of(item, "size_bytes"))
+			return text_of(item, "name");
+	}
+	return NULL;
+}
+
+static void list_answered(struct bind_op *op, struct link_reply *reply);
+
+static void ask_list(struct emptying *emptying, json_int_t from)
+{
+	struct bind_op op = {
+		.endpoint = emptying->space->device->endpoint,
+		.arg = emptying,
+		.then = list_answered,
+	};
+
+	bind_ask(&op, json_pack("{s:s, s:I}", "op", "list", "from", from), -1);
+}
+
+static void list_answered(struct bind_op *op, struct link_reply *reply)
+{
+	struct emptying *emptying = op->arg;
+	const char *vdev;
+	json_t *next;
+	struct error why;
+
+	if (reply->result == -ECONNRESET) {
+		interrupted(emptying);
+		return;
+	}
+	if (reply->result < 0) {
+		failed(emptying, reply->text);
+		return;
+	}
+	vdev = holder(emptying->space, reply->reply);
+	next = json_object_get(reply->reply, "next");
+	if (vdev) {
+		error_set(&why, -EBUSY, "endpoint %s still has vdev '%s' there",
+			  op->endpoint->name, vdev);
+		failed(emptying, why.text);
+	} else if (next) {
+		ask_list(emptying, json_integer_value(next));
+	} else {
+		empty(emptying);
+	}
+}
+
+static void resized_again(struct bind_op *op, struct link_reply *reply)
+{
+	(void)reply;	/* what it has now is asked for */
+	ask_list(op->arg, 0);
+}
+
+/* If it was cut off, is the endpoint told?  It was, unless somebody was in
+ * the way then. */
+static void ask(struct emptying *emptying)
+{
+	struct reg_space *space = emptying->space;
+	struct reg_vdev *vdev =
+		registry_vdev(emptying->host->registry, space->vdev);
+	struct bind_op op = {
+		.endpoint = space->device->endpoint,
+		.arg = emptying,
+		.then = resized_again,
+	};
+
+	if (!vdev || !vdev->is_added || vdev->pool->device != space->device) {
+		ask_list(emptying, 0);
+		return;
+	}
+	bind_ask(&op,
+		 json_pack("{s:s, s:s, s:I}", "op", "vdev-resize", "name",
+			   vdev->name, "size_bytes",
+			   (json_int_t)vdev->size_bytes),
+		 -1);
+}
+
+/* --- When ---------------------------------------------------------------- */
+
+static bool can_be_emptied(const struct reg_device *device)
+{
+	return device->endpoint->is_connected &&
+		device->state == REG_DEVICE_READY &&
+		(strcmp(device->config->kind, "memory") != 0 ||
+		 device->memory_fd >= 0);
+}
+
+static void try(struct host *host, struct reg_space *space)
+{
+	struct reg_device *device = space->device;
+	struct emptying *emptying;
+	struct error why;
+
+	if (space->is_busy || host->is_stopping)
+		return;
+	if (!can_be_emptied(device)) {
+		/* Its endpoint may be on its way back; a device that failed
+		 * is not waited for. */
+		space->retry_ns = 0;
+		if (device->state != REG_DEVICE_FAILED || !space->call)
+			return;
+		error_set(
+			&why, -EAGAIN,
+			"vdev '%s' is gone; its space is emptied when device %s is back (%s)",
+			space->vdev, device->name, device->error.text);
+		answer(space, HOST_FAILED, why.text);
+		return;
+	}
+	space->is_busy = true;
+	emptying = calloc(1, sizeof(*emptying));
+	if (!emptying) {
+		put_off(host, space, "out of memory");
+		return;
+	}
+	emptying->host = host;
+	emptying->space = space;
+	emptying->fd = -1;
+	ask(emptying);
+}
+
+void space_give_back(struct host *host, struct reg_space *space,
+		     struct host_call *call)
+{
+	registry_space_add(host->registry, space);
+	space->call = call;
+	try(host, space);
+}
+
+void space_again(struct host *host, struct reg_space *space,
+		 struct host_call *call)
+{
+	if (space->call) {
+		host_answer(call, HOST_FAILED, NULL,
+			    "vdev '%s' is being deleted", space->vdev);
+		return;
+	}
+	space->call = call;
+	try(host, space);
+}
+
+void space_retry(struct host *host)
+{
+	uint64_t now_ns = loop_clock_ns();
+	struct reg_space *space, *next;
+
+	for (space = host->registry->spaces; space; space = next) {
+		next = space->next;
+		if (now_ns >= space->retry_ns)
+			try(host, space);
+	}
+}
+
+void space_finish(struct host *host)
+{
+	struct reg_space *space;
+
+	for (space = host->registry->spaces; space; space = space->next)
+		answer(space, HOST_FAILED,
+		       "penstockd ends; it goes on with it when it starts");
+}
