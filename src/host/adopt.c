@@ -389,6 +389,8 @@ static void strangers_out(struct reg_endpoint *endpoint, json_t *list,
 		endpoint->is_connected = true;
 		bind_sync(endpoint);
 		bind_calibrate_next(endpoint);
+		/* Perhaps nothing had to be asked for. */
+		bind_check_ready(endpoint->host);
 	}
 	json_decref(list);
 }
