@@ -141,6 +141,21 @@ int endpoint_vdev_add(struct endpoint *endpoint, json_t *request, int *fd,
 	return 0;
 }
 
+/* Whoever is there may have requests under way anywhere in it. */
+static bool is_in_use(const struct endpoint *endpoint,
+		      const struct endpoint_vdev *vdev)
+{
+	const struct endpoint_front *f;
+	struct front_status status;
+
+	for (f = endpoint->fronts; f; f = f->next) {
+		front_status(f->front, &status);
+		if (f->vdev == vdev && status.sessions > 0)
+			return true;
+	}
+	return false;
+}
+
 int endpoint_vdev_resize(struct endpoint *endpoint, json_t *request, int *fd,
 			 json_t *reply, struct error *reterr)
 {
@@ -155,6 +170,11 @@ int endpoint_vdev_resize(struct endpoint *endpoint, json_t *request, int *fd,
 				   &size_bytes, reterr);
 	if (result < 0)
 		return result;
+	if (size_bytes < vdev_size_bytes(vdev->vdev) &&
+	    is_in_use(endpoint, vdev))
+		return error_set(reterr, -EBUSY,
+				 "vdev %s is in use: it can only grow",
+				 vdev->name);
 	result = vdev_resize(vdev->vdev, size_bytes);
 	if (result < 0)
 		return error_set(reterr, result,
