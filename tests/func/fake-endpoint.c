@@ -9,7 +9,10 @@
  * it is of another version (once); with a file 'lie-pid' it gives the process
  * number in it as its own, with a file 'lie-slot' it has a process at a slot
  * outside the statistics (both once).  While there is a file 'slow', a
- * measurement goes on; its end is a line 'measured' in 'ops'.
+ * measurement goes on; its end is a line 'measured' in 'ops'.  With files that
+ * hold the name of an op, each once: 'hold': it is neither carried out nor
+ * answered, 'hold-done': carried out and not answered, 'refuse': answered with
+ * an error.
  */
 #include <errno.h>
 #include <poll.h>
@@ -298,19 +301,33 @@ static void add_device(const json_t *request, json_t *reply, int *fd)
 			json_object_get(request, "size_bytes"));
 }
 
-static void handle(const json_t *request, int fd)
+/* Is this op in the file?  Then it is not asked about again. */
+static bool is_told(const char *path, const char *op)
+{
+	FILE *file = fopen(path, "r");
+	char word[32] = "";
+	bool is_it;
+
+	if (!file)
+		return false;
+	is_it = fscanf(file, "%31s", word) == 1 && strcmp(word, op) == 0;
+	fclose(file);
+	if (is_it)
+		unlink(path);
+	return is_it;
+}
+
+/* Carry it out; '*fd' came along, the one returned goes back. */
+static int carry_out(const json_t *request, int *fd, json_t *reply)
 {
 	const char *op = text_of(request, "op");
 	const char *name = text_of(request, "name");
-	json_t *reply = json_pack("{s:O, s:b}", "id",
-				  json_object_get(request, "id"), "ok", 1);
 	char pasid[24];
 	int back = -1;
 
 	snprintf(pasid, sizeof(pasid), "%lld",
 		 (long long)json_integer_value(
 			 json_object_get(request, "pasid")));
-	note(request);
 	if (strcmp(op, "hello") == 0)
 		answer_hello(reply);
 	else if (strcmp(op, "list") == 0)
@@ -318,7 +335,7 @@ static void handle(const json_t *request, int fd)
 	else if (strcmp(op, "descriptor") == 0)
 		back = wanted(request);
 	else if (strcmp(op, "device-add") == 0)
-		add_device(request, reply, &fd);
+		add_device(request, reply, fd);
 	else if (strcmp(op, "device-calibrate") == 0)
 		measure(request);
 	else if (strcmp(op, "device-capacity") == 0)
@@ -337,11 +354,33 @@ static void handle(const json_t *request, int fd)
 	else if (strcmp(op, "unlisten") == 0)
 		remove_way(request);
 	if (strcmp(op, "listen") == 0) {
-		add_way(request, fd);
-		fd = -1;
+		add_way(request, *fd);
+		*fd = -1;
 	}
+	return back;
+}
+
+static void handle(const json_t *request, int fd)
+{
+	const char *op = text_of(request, "op");
+	json_t *reply = json_pack("{s:O, s:b}", "id",
+				  json_object_get(request, "id"), "ok", 1);
+	bool is_held = is_told("hold", op);
+	bool is_refused = is_told("refuse", op);
 	/* What is measured is answered when it is done. */
-	if (strcmp(op, "device-calibrate") != 0)
+	bool is_silent = is_held || is_told("hold-done", op) ||
+		(!is_refused && strcmp(op, "device-calibrate") == 0);
+	int back = -1;
+
+	note(request);
+	if (is_refused) {
+		json_object_set_new(reply, "ok", json_false());
+		json_object_set_new(reply, "errno", json_integer(EBUSY));
+		json_object_set_new(reply, "error", json_string("not now"));
+	} else if (!is_held) {
+		back = carry_out(request, &fd, reply);
+	}
+	if (!is_silent)
 		ctl_send(fake.connection, reply, back);
 	json_decref(reply);
 	if (fd >= 0)

@@ -1,0 +1,458 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * test-host-space.c - a vdev's space goes to somebody else only when it is
+ * empty, whatever dies or refuses meanwhile (E3, E12)
+ *
+ * Pool p1 is a file of 8 MiB, all of it 'x'; vdev "new" has the first half.
+ */
+#include "host-rig.h"
+
+#include <fcntl.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#define MIB	(1 << 20)
+#define STEPS	16	/* of the loop: more than any verb here takes */
+#define CONFIG								\
+	"host: a\n" \
+	"state: @/state\n" \
+	"endpoints:\n" \
+	"  - name: ep0\n" \
+	"    devices:\n" \
+	"      - {name: d0, kind: file, path: @/d0, size: 8MiB}\n" \
+	"pools:\n" \
+	"  - {name: p1, devices: [ep0/d0]}\n"
+
+/* --- The file ------------------------------------------------------------ */
+
+static void fill(int first_mib, int end_mib, char byte)
+{
+	char *block = malloc(MIB);
+	int fd = open("d0", O_RDWR | O_CLOEXEC);
+
+	memset(block, byte, MIB);
+	for (int i = first_mib; i < end_mib; i++)
+		assert_int_equal(pwrite(fd, block, MIB, (off_t)i * MIB), MIB);
+	close(fd);
+	free(block);
+}
+
+static bool holds(int first_mib, int end_mib, char byte)
+{
+	char *block = malloc(MIB), *wanted = malloc(MIB);
+	int fd = open("d0", O_RDONLY | O_CLOEXEC);
+	bool is_same = true;
+
+	memset(wanted, byte, MIB);
+	for (int i = first_mib; i < end_mib; i++)
+		is_same &= pread(fd, block, MIB, (off_t)i * MIB) == MIB &&
+			memcmp(block, wanted, MIB) == 0;
+	close(fd);
+	free(block);
+	free(wanted);
+	return is_same;
+}
+
+/* --- The host ------------------------------------------------------------ */
+
+static void tell(const char *file, const char *op)
+{
+	FILE *told = fopen(file, "w");
+
+	assert_non_null(told);
+	assert_true(fputs(op, told) >= 0);
+	assert_int_equal(fclose(told), 0);
+}
+
+static void make_new(struct rig *rig)
+{
+	const struct host_vdev_request request = {
+		.name = "new",
+		.size = "4MiB",
+	};
+
+	host_vdev_create(rig->host, &request, &rig->call);
+	rig_answer(rig, HOST_DONE);
+	fill(0, 8, 'x');
+}
+
+static void start_with_new(struct rig *rig)
+{
+	rig_start(rig, CONFIG, true);
+	make_new(rig);
+}
+
+static void restart(struct rig *rig)
+{
+	rig_abandon(rig);
+	rig_start(rig, CONFIG, true);
+}
+
+static bool free_is(struct rig *rig, void *arg)
+{
+	return rig_number(host_pool(rig->host, "p1"), "free_bytes") ==
+		(long long)*(int *)arg * MIB;
+}
+
+static void assert_free(struct rig *rig, int mib)
+{
+	assert_true(free_is(rig, &mib));
+}
+
+static void wait_free(struct rig *rig, int mib)
+{
+	rig_wait(rig, free_is, &mib);
+}
+
+static bool asked(struct rig *rig, void *arg)
+{
+	(void)rig;
+	return rig_ops(arg) > 0;
+}
+
+static void wait_asked(struct rig *rig, const char *op)
+{
+	char text[64];
+
+	snprintf(text, sizeof(text), "\"op\":\"%s\"", op);
+	rig_wait(rig, asked, text);
+}
+
+/* --- In order ------------------------------------------------------------ */
+
+static void test_space_is_empty_when_deleted(void **state)
+{
+	struct rig *rig = *state;
+
+	start_with_new(rig);
+	host_vdev_delete(rig->host, "new", &rig->call);
+	rig_answer(rig, HOST_DONE);
+	assert_free(rig, 8);
+	assert_true(holds(0, 4, 0));
+	assert_true(holds(4, 8, 'x'));
+}
+
+static void test_space_is_empty_when_cut_off(void **state)
+{
+	struct rig *rig = *state;
+
+	start_with_new(rig);
+	host_vdev_resize(rig->host, "new", "1MiB", &rig->call);
+	rig_answer(rig, HOST_DONE);
+	wait_free(rig, 7);
+	assert_true(holds(0, 1, 'x'));
+	assert_true(holds(1, 4, 0));
+	assert_true(holds(4, 8, 'x'));
+}
+
+/* What the endpoint still has is not touched, and nobody gets it. */
+static void test_space_waits_for_the_endpoint(void **state)
+{
+	struct rig *rig = *state;
+	const struct host_vdev_request other = {
+		.name = "other",
+		.size = "5MiB",
+	};
+
+	start_with_new(rig);
+	tell("hold", "vdev-resize");
+	host_vdev_resize(rig->host, "new", "2MiB", &rig->call);
+	wait_asked(rig, "vdev-resize");
+	assert_free(rig, 4);
+	assert_true(holds(0, 8, 'x'));
+	rig_abandon(rig);
+	rig->is_answered = false;	/* nobody is told any more */
+
+	tell("hold", "vdev-remove");
+	rig_start(rig, CONFIG, true);
+	wait_free(rig, 6);
+	assert_true(holds(0, 2, 'x'));
+	assert_true(holds(2, 4, 0));
+	fill(2, 4, 'x');
+
+	host_vdev_delete(rig->host, "new", &rig->call);
+	wait_asked(rig, "vdev-remove");
+	assert_free(rig, 6);
+	assert_true(holds(0, 8, 'x'));
+	rig_abandon(rig);
+	rig->is_answered = false;
+
+	rig_start(rig, CONFIG, true);
+	assert_null(host_vdev(rig->host, "new"));
+	wait_free(rig, 8);
+	assert_true(holds(0, 2, 0));
+	assert_true(holds(2, 8, 'x'));
+	host_vdev_create(rig->host, &other, &rig->call);
+	rig_answer(rig, HOST_DONE);
+}
+
+/* --- Refused by the endpoint --------------------------------------------- */
+
+static void size_is(struct rig *rig, int mib)
+{
+	assert_int_equal(rig_number(host_vdev(rig->host, "new"), "size_bytes"),
+			 mib * MIB);
+	assert_free(rig, 8 - mib);
+}
+
+static void test_space_refused_size_is_taken_back(void **state)
+{
+	static const char *const sizes[] = {"1MiB", "6MiB"};
+	struct rig *rig = *state;
+
+	start_with_new(rig);
+	for (int i = 0; i < 2; i++) {
+		tell("refuse", "vdev-resize");
+		host_vdev_resize(rig->host, "new", sizes[i], &rig->call);
+		rig_answer(rig, HOST_FAILED);
+		assert_string_equal(rig->text, "vdev 'new': not now");
+		assert_true(rig_has_event(rig, "error",
+					  "'new' keeps its size: not now"));
+		size_is(rig, 4);
+		restart(rig);
+		size_is(rig, 4);
+		assert_true(holds(0, 8, 'x'));
+	}
+}
+
+/* What was asked for is written down: it can be asked for again. */
+static void test_space_delete_can_be_repeated(void **state)
+{
+	struct rig *rig = *state;
+
+	start_with_new(rig);
+	tell("refuse", "vdev-remove");
+	host_vdev_delete(rig->host, "new", &rig->call);
+	rig_answer(rig, HOST_FAILED);
+	assert_string_equal(rig->text, "vdev 'new': not now; delete it again");
+	rig_text_is(host_vdev(rig->host, "new"), "state", "ending");
+	assert_free(rig, 4);
+	assert_true(holds(0, 8, 'x'));
+	host_vdev_delete(rig->host, "new", &rig->call);
+	rig_answer(rig, HOST_DONE);
+	assert_null(host_vdev(rig->host, "new"));
+	assert_free(rig, 8);
+	assert_true(holds(0, 4, 0));
+}
+
+/* --- It cannot be emptied ------------------------------------------------ */
+
+static void test_space_that_is_not_empty_stays_taken(void **state)
+{
+	struct rig *rig = *state;
+
+	start_with_new(rig);
+	assert_int_equal(rename("d0", "away"), 0);
+	host_vdev_delete(rig->host, "new", &rig->call);
+	rig_answer(rig, HOST_FAILED);
+	assert_non_null(strstr(rig->text, "is not emptied: No such file"));
+	assert_true(rig_has_event(rig, "error", "it stays taken"));
+	assert_null(host_vdev(rig->host, "new"));
+	assert_free(rig, 4);
+
+	assert_int_equal(rename("away", "d0"), 0);
+	assert_true(holds(0, 8, 'x'));
+	host_vdev_delete(rig->host, "new", &rig->call);
+	rig_answer(rig, HOST_DONE);
+	assert_free(rig, 8);
+	assert_true(holds(0, 4, 0));
+	assert_true(holds(4, 8, 'x'));
+}
+
+static void test_space_is_emptied_by_the_next_penstockd(void **state)
+{
+	struct rig *rig = *state;
+
+	start_with_new(rig);
+	assert_int_equal(rename("d0", "away"), 0);
+	host_vdev_delete(rig->host, "new", &rig->call);
+	rig_answer(rig, HOST_FAILED);
+	assert_int_equal(rename("away", "d0"), 0);
+	rig_stop(rig);
+	assert_true(holds(0, 8, 'x'));
+	rig_start(rig, CONFIG, true);
+	wait_free(rig, 8);
+	assert_true(holds(0, 4, 0));
+	assert_true(holds(4, 8, 'x'));
+}
+
+/* A device that is not there is not waited for; its space is not forgotten. */
+static void test_space_of_a_missing_device(void **state)
+{
+	struct rig *rig = *state;
+
+	start_with_new(rig);
+	rig_stop(rig);
+	assert_int_equal(rename("d0", "away"), 0);
+	assert_int_equal(mkdir("d0", 0700), 0);
+	rig_start(rig, CONFIG, true);
+	host_vdev_delete(rig->host, "new", &rig->call);
+	rig_answer(rig, HOST_FAILED);
+	assert_non_null(strstr(rig->text, "is emptied when device ep0/d0"));
+	rig_stop(rig);
+	assert_int_equal(rmdir("d0"), 0);
+	assert_int_equal(rename("away", "d0"), 0);
+	rig_start(rig, CONFIG, true);
+	wait_free(rig, 8);
+	assert_true(holds(0, 4, 0));
+}
+
+/* --- Killed -------------------------------------------------------------- */
+
+/* Another penstockd, which asks for something and is killed after so many
+ * steps of its loop. */
+static void killed_after(struct rig *rig, unsigned int steps,
+			 void (*verb)(struct rig *rig))
+{
+	const struct loop_config config = {.entries = 128};
+	struct error why;
+	int status;
+	pid_t pid;
+
+	rig_abandon(rig);
+	pid = fork();
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		if (loop_create(&config, &rig->loop, &why) < 0)
+			_exit(1);
+		rig_start(rig, CONFIG, true);
+		verb(rig);
+		while (steps--)
+			loop_run_once(rig->loop, loop_clock_ns() + 5000000);
+		kill(getpid(), SIGKILL);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+	rig_start(rig, CONFIG, true);
+}
+
+static void ask_delete(struct rig *rig)
+{
+	host_vdev_delete(rig->host, "new", &rig->call);
+}
+
+static void ask_shrink(struct rig *rig)
+{
+	host_vdev_resize(rig->host, "new", "1MiB", &rig->call);
+}
+
+static void ask_grow(struct rig *rig)
+{
+	host_vdev_resize(rig->host, "new", "6MiB", &rig->call);
+}
+
+static void is_answered_somehow(struct rig *rig)
+{
+	while (!rig->is_answered)
+		loop_run_once(rig->loop, loop_clock_ns() + 10000000);
+	rig->is_answered = false;
+}
+
+/* After a kill at any step: it is all there, or it goes and is empty. */
+static void test_space_killed_while_deleting(void **state)
+{
+	struct rig *rig = *state;
+	unsigned int kept = 0;
+
+	start_with_new(rig);
+	for (unsigned int steps = 0; steps < STEPS; steps++) {
+		json_t *vdev;
+
+		killed_after(rig, steps, ask_delete);
+		vdev = host_vdev(rig->host, "new");
+		if (vdev) {
+			kept++;
+			assert_true(holds(0, 8, 'x'));
+		}
+		json_decref(vdev);
+		ask_delete(rig);
+		is_answered_somehow(rig);	/* or there is none */
+		wait_free(rig, 8);
+		assert_null(host_vdev(rig->host, "new"));
+		assert_true(holds(0, 4, 0));
+		assert_true(holds(4, 8, 'x'));
+		make_new(rig);
+	}
+	assert_true(kept < STEPS);
+}
+
+static void test_space_killed_while_shrinking(void **state)
+{
+	struct rig *rig = *state;
+
+	start_with_new(rig);
+	for (unsigned int steps = 0; steps < STEPS; steps++) {
+		killed_after(rig, steps, ask_shrink);
+		if (rig_number(host_vdev(rig->host, "new"), "size_bytes") ==
+		    4 * MIB) {
+			assert_true(holds(0, 8, 'x'));
+			assert_free(rig, 4);
+		} else {
+			wait_free(rig, 7);
+			assert_true(holds(1, 4, 0));
+		}
+		assert_true(holds(0, 1, 'x'));
+		assert_true(holds(4, 8, 'x'));
+		ask_delete(rig);
+		rig_answer(rig, HOST_DONE);
+		make_new(rig);
+	}
+}
+
+static void test_space_killed_while_growing(void **state)
+{
+	struct rig *rig = *state;
+
+	start_with_new(rig);
+	for (unsigned int steps = 0; steps < STEPS; steps++) {
+		long long size;
+
+		killed_after(rig, steps, ask_grow);
+		size = rig_number(host_vdev(rig->host, "new"), "size_bytes");
+		assert_true(size == 4 * MIB || size == 6 * MIB);
+		assert_free(rig, 8 - (int)(size / MIB));
+		assert_true(holds(0, 8, 'x'));
+		ask_delete(rig);
+		rig_answer(rig, HOST_DONE);
+		make_new(rig);
+	}
+}
+
+#define TEST(name)	\
+	cmocka_unit_test_setup_teardown(name, rig_setup, rig_teardown)
+
+int main(int argc, char **argv)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(test_space_is_empty_when_deleted),
+		TEST(test_space_is_empty_when_cut_off),
+		TEST(test_space_waits_for_the_endpoint),
+		TEST(test_space_refused_size_is_taken_back),
+		TEST(test_space_delete_can_be_repeated),
+		TEST(test_space_that_is_not_empty_stays_taken),
+		TEST(test_space_is_emptied_by_the_next_penstockd),
+		TEST(test_space_of_a_missing_device),
+		TEST(test_space_killed_while_deleting),
+		TEST(test_space_killed_while_shrinking),
+		TEST(test_space_killed_while_growing),
+	};
+
+	if (argc < 2)
+		return 77;	/* the path of an endpoint program is missing */
+	/* Each test has a working directory of its own. */
+	rig_program = realpath(argv[1], NULL);
+	if (!rig_program)
+		return 1;
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
