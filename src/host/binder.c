@@ -375,6 +375,48 @@ void bind_admit(struct host *host, struct reg_process *process)
 		   process->name, refusal.text.text);
 }
 
+/* There may be room now.  Returns whether. */
+static bool readmit(struct host *host, struct reg_process *process)
+{
+	struct promise_refusal refusal;
+	int ret =
+		promise_admit(host->registry, process, &process->sla, &refusal);
+
+	if (ret == 0)
+		memset(&process->refusal, 0, sizeof(process->refusal));
+	else if (refusal.is_refused)
+		process->refusal = refusal;	/* what is short now */
+	return ret == 0;
+}
+
+void bind_retry_refused(struct host *host)
+{
+	struct reg_process *process;
+
+	for (process = host->registry->processes; process;
+	     process = process->next) {
+		bool is_refused = process->state == REG_PROCESS_REFUSED;
+		bool is_unpromised = process->state == REG_PROCESS_BOUND &&
+			process->is_best_effort && process->refusal.is_refused;
+		struct event_subject subject = {
+			.pasid = process->pasid,
+			.vdev = process->vdev->name,
+		};
+
+		if ((!is_refused && !is_unpromised) || process->is_writing ||
+		    process->vdev->state == REG_VDEV_REMOVING ||
+		    process->vdev->pool->device->state != REG_DEVICE_READY ||
+		    !readmit(host, process))
+			continue;
+		process->state = REG_PROCESS_BOUND;
+		events_add(
+			host->events, "admitted", &subject,
+			"process %u (%s): there is room now, its promise holds",
+			process->pasid, process->name);
+		bind_process_update(process, NULL);
+	}
+}
+
 /* --- Sync ---------------------------------------------------------------- */
 
 static bool vdev_may_serve(const struct reg_vdev *vdev)

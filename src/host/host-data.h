@@ -99,6 +99,9 @@ void bind_device_ready(struct reg_device *device);
 void bind_space_freed(struct reg_device *device);
 /* Try to admit a process that waits; says so if it is refused. */
 void bind_admit(struct host *host, struct reg_process *process);
+/* Those that were refused, or run without a promise: is there room now (once a
+ * second; what was released or measured anew is seen there)? */
+void bind_retry_refused(struct host *host);
 /* The message that adds or (op "process-update") changes a process. */
 json_t *bind_process_message(const struct reg_process *process, const char *op);
 void bind_process_update(struct reg_process *process, struct host_call *call);

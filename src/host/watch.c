@@ -147,6 +147,7 @@ static void tick(struct loop_timer *timer, uint64_t now_ns)
 		watch_endpoint(&host->registry->endpoints[i], now_ns);
 	watch_processes(host, now_ns);
 	watch_vdevs(host, now_ns);
+	bind_retry_refused(host);
 	bind_retry_listeners(host);
 	unbind_retry(host);
 	space_retry(host);

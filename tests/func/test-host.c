@@ -214,6 +214,61 @@ static void test_host_lists_refused(void **state)	/* E8 */
 
 /* --- What makes no sense ------------------------------------------------- */
 
+static bool is_bound(struct rig *rig, void *arg)
+{
+	json_t *process = host_process(rig->host, *(uint32_t *)arg);
+	const char *state =
+		json_string_value(json_object_get(process, "state"));
+	bool bound = strcmp(state, "bound") == 0 &&
+		!json_object_get(process, "reason");
+
+	json_decref(process);
+	return bound;
+}
+
+/* When another is released there may be room: nobody has to ask again. */
+static void test_host_refused_is_bound_when_there_is_room(void **state)
+{
+	struct rig *rig = *state;
+	uint32_t pasid = 4;
+
+	rig_start(rig,
+		  THREE "  - {pasid: 4, vdev: v0, sla: {iops: '>= 8500'}}\n",
+		  true);
+	rig_text_is(host_process(rig->host, 4), "state", "refused");
+	for (pasid = 1; pasid <= 3; pasid++) {
+		host_process_release(rig->host, pasid, &rig->call);
+		rig_answer(rig, HOST_DONE);
+	}
+	rig_wait(rig, is_bound, &pasid);
+	assert_true(rig_has_event(rig, "admitted", "process 4"));
+	rig_wait_event(rig, "admitted", "there is room now");
+	while (rig_ops("\"op\":\"process-add\"") < 4)
+		loop_run_once(rig->loop, loop_clock_ns() + 10000000);
+}
+
+/* The same for one that runs without its promise. */
+static void test_host_best_effort_gets_its_promise(void **state)
+{
+	struct rig *rig = *state;
+	uint32_t pasid;
+
+	rig_start(
+		rig,
+		THREE
+		"  - {pasid: 4, vdev: v0, best-effort: true, sla: {iops: '>= 8500'}}\n",
+		true);
+	rig_text_is(host_process(rig->host, 4), "state", "bound");
+	assert_true(rig_has_event(rig, "refused", "without a promise"));
+	for (pasid = 1; pasid <= 3; pasid++) {
+		host_process_release(rig->host, pasid, &rig->call);
+		rig_answer(rig, HOST_DONE);
+	}
+	rig_wait_event(rig, "admitted", "there is room now");
+	while (rig_ops("\"op\":\"process-update\"") == 0)
+		loop_run_once(rig->loop, loop_clock_ns() + 10000000);
+}
+
 static void test_host_process_usage(void **state)
 {
 	static const struct {
@@ -505,6 +560,12 @@ int main(int argc, char **argv)
 						rig_teardown),
 		cmocka_unit_test_setup_teardown(test_host_lists_refused,
 						rig_setup, rig_teardown),
+		cmocka_unit_test_setup_teardown(
+			test_host_refused_is_bound_when_there_is_room,
+			rig_setup, rig_teardown),
+		cmocka_unit_test_setup_teardown(
+			test_host_best_effort_gets_its_promise, rig_setup,
+			rig_teardown),
 		cmocka_unit_test_setup_teardown(test_host_process_usage,
 						rig_setup, rig_teardown),
 		cmocka_unit_test_setup_teardown(
