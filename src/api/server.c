@@ -28,6 +28,9 @@
 #include "api/call-data.h"
 #include "api/stream.h"
 
+/* Of a body that is too large and did not say so; then it is cut off. */
+#define DISCARD_MAX	(16U * API_BODY_MAX)
+
 static void run_soon(struct api_server *server)
 {
 	loop_timer_set(server->loop, &server->run_timer, loop_clock_ns());
@@ -351,15 +354,25 @@ static bool announces_too_much(const struct api_call *call)
 	return length && strtoull(length, NULL, 10) > API_BODY_MAX;
 }
 
+static void respond_too_much(struct api_call *call)
+{
+	respond_error(call, API_USAGE, MHD_HTTP_CONTENT_TOO_LARGE,
+		      "a body may have 1 MiB", NULL);
+}
+
 static int gather(struct api_call *call, const char *data, size_t size)
 {
 	char *text;
 	size_t room = call->room;
 
-	if (call->answered)
+	if (call->answered) {	/* read on, so that the answer is read too */
+		call->length += size;
+		return call->length > DISCARD_MAX ? -EMSGSIZE : 0;
+	}
+	if (size > API_BODY_MAX - call->length) {
+		respond_too_much(call);
 		return 0;
-	if (size > API_BODY_MAX - call->length)
-		return -EMSGSIZE;
+	}
 	while (room < call->length + size)
 		room = room ? room * 2 : 1024;
 	if (room != call->room) {
@@ -429,9 +442,7 @@ static enum MHD_Result on_request(void *arg, struct MHD_Connection *connection,
 		if (!announces_too_much(call))
 			return MHD_YES;
 		if (!call->answered)
-			respond_error(call, API_USAGE,
-				      MHD_HTTP_CONTENT_TOO_LARGE,
-				      "a body may have 1 MiB", NULL);
+			respond_too_much(call);
 		return finish(call);
 	}
 	if (*size > 0) {

@@ -422,24 +422,37 @@ static void test_api_body_too_large(void **state)
 	close(fd);
 }
 
-static void test_api_chunks_too_large(void **state)
+/* A body that never said how long it is: 'count' chunks of 4 KiB and an end.
+ * Returns the status of the answer, 0 if there is none. */
+static int send_chunks(unsigned int count)
 {
 	static const char head[] = "POST /v1/processes HTTP/1.1\r\nHost: x\r\n"
+				   "Connection: close\r\n"
 				   "Transfer-Encoding: chunked\r\n\r\n";
 	static char chunk[4096 + 8] = "1000\r\n";
 	struct http_answer answer;
-	int fd = http_connect(path);
+	int fd = http_connect(path), status;
 
-	(void)state;
 	memset(chunk + 6, ' ', 4096);
 	memcpy(chunk + 6 + 4096, "\r\n", 2);
 	http_say(fd, head);
-	for (int i = 0; i < 300; i++)
+	for (unsigned int i = 0; i < count; i++)
 		http_send(fd, chunk, sizeof(chunk));
+	http_say(fd, "0\r\n\r\n");
 	http_receive(fd, &answer);
-	assert_int_equal(answer.status, 0);
+	status = answer.status;
 	http_forget(&answer);
 	close(fd);
+	return status;
+}
+
+static void test_api_chunks_too_large(void **state)
+{
+	(void)state;
+	assert_int_equal(send_chunks(256), 400);	/* blanks are no JSON */
+	assert_int_equal(send_chunks(257), 413);
+	/* Who goes on and on is not listened to. */
+	assert_int_equal(send_chunks(5000), 0);
 }
 
 static void test_api_largest_body(void **state)
