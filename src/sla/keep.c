@@ -492,71 +492,96 @@ static inline void arrive(struct keep *keep, uint8_t mask, uint32_t bytes,
 	}
 }
 
-static inline void count_arrival(struct keep_flow *flow, uint32_t bytes,
-				 bool is_conforming, uint64_t latest)
+/* 'count' came together, of which the first 'conforming' did. */
+static inline void count_arrivals(struct keep_flow *flow, uint32_t count,
+				  uint32_t bytes, uint32_t conforming,
+				  uint64_t latest)
 {
-	flow->waiting++;
-	flow->arrived_bytes += bytes;
+	flow->waiting += count;
+	flow->arrived_bytes += (uint64_t)count * bytes;
 	if (__builtin_expect(bytes > flow->largest_bytes, 0))
 		flow->largest_bytes = bytes;
-	flow->conforming_arrived += is_conforming;
-	flow->excess += !is_conforming;
-	flow->young += latest >= WINDOW_TICKS;
+	flow->conforming_arrived += conforming;
+	flow->excess += count - conforming;
+	if (latest >= WINDOW_TICKS)
+		flow->young += count;
 }
 
-/* The first of a window, or several rates, or bytes. */
-static __attribute__((noinline)) bool arrive_any(struct keep *keep, bool write,
-						 uint32_t bytes,
-						 uint64_t now_ns)
+/* Several rates, or bytes: one after the other. */
+static __attribute__((noinline)) uint32_t arrive_any(struct keep *keep,
+						     bool write, uint32_t count,
+						     uint32_t bytes,
+						     uint64_t now_ns)
 {
 	struct keep_flow *flow = &keep->flows[write];
 	const uint8_t mask = (uint8_t)(1U << write);
-	bool is_conforming = true;
-	uint64_t at;
+	const uint64_t at = ticks(keep, now_ns);
+	const uint64_t latest = at + flow->burst;
+	uint32_t conforming = 0;
 
-	if (now_ns >= keep->window_end_ns)
-		keep_close_windows(keep, now_ns);
-	at = ticks(keep, now_ns);
-	arrive(keep, mask, bytes, at, at + flow->burst,
-	       keep->bounds_count > 0 ? &is_conforming : NULL);
-	count_arrival(flow, bytes, is_conforming, at + flow->burst);
-	return is_conforming;
+	for (uint32_t i = 0; i < count; i++) {
+		bool is_conforming = true;
+
+		arrive(keep, mask, bytes, at, latest,
+		       keep->bounds_count > 0 ? &is_conforming : NULL);
+		count_arrivals(flow, 1, bytes, is_conforming, latest);
+		conforming += is_conforming;
+	}
+	return conforming;
+}
+
+/* How many of 'count' that come at once conform to the one promised rate.  As
+ * soon as one does not, none after it does. */
+static inline uint32_t conform_many(const struct keep *keep,
+				    struct keep_meter *meter, uint32_t count,
+				    uint64_t at, uint64_t latest)
+{
+	const uint64_t step = meter->per_request;
+	uint64_t until = meter->conform_until, from;
+
+	if (until < at)
+		until = at;
+	from = until;
+	if (has_excess(keep))
+		from += excess_cost(keep, meter);
+	if (from > latest)
+		return 0;
+	if ((unsigned __int128)step * (count - 1) > latest - from)
+		count = 1 + (uint32_t)((latest - from) / step);
+	meter->conform_until = until + step * count;
+	return count;
 }
 
 /* One promised rate of requests, or none: what arrive() does, but straight on
- * and without a register to be saved. */
-bool keep_arrive_promised(struct keep *keep, bool write, uint32_t bytes,
-			  uint64_t now_ns)
+ * and for all of them. */
+uint32_t keep_arrive_promised(struct keep *keep, bool write, uint32_t count,
+			      uint32_t bytes, uint64_t now_ns)
 {
 	struct keep_flow *flow = &keep->flows[write];
 	struct keep_meter *meter = &keep->meters[0];
-	bool is_conforming = true;
 	uint64_t at, latest = 0, until;
+	uint32_t conforming = count;
 
-	if (__builtin_expect(now_ns >= keep->window_end_ns, 0) ||
-	    !keep->is_simple)
-		return arrive_any(keep, write, bytes, now_ns);
+	if (__builtin_expect(now_ns >= keep->window_end_ns, 0))
+		keep_close_windows(keep, now_ns);
+	if (!keep->is_simple)
+		return arrive_any(keep, write, count, bytes, now_ns);
 	if (meter->directions >> write & 1) {
 		at = ticks(keep, now_ns);
 		latest = at + flow->burst;
-		is_conforming = keep->bounds_count == 0 ||
-			meter->conform_until <= latest;
-		if (is_conforming && has_excess(keep))
-			return arrive_any(keep, write, bytes, now_ns);
+		if (keep->bounds_count > 0)
+			conforming =
+				conform_many(keep, meter, count, at, latest);
 		until = meter->owed_until;
 		if (until < at) {
 			meter->idle += at - until;
 			until = at;
 		}
 		if (until < TAG_MAX)
-			meter->owed_until = until + meter->per_request;
-		until = meter->conform_until;
-		if (keep->bounds_count > 0 && is_conforming)
-			meter->conform_until =
-				meter->per_request + (until < at ? at : until);
+			meter->owed_until = until + cost_many(meter, count);
 	}
-	count_arrival(flow, bytes, is_conforming, latest);
-	return is_conforming;
+	count_arrivals(flow, count, bytes, conforming, latest);
+	return conforming;
 }
 
 /* 'requests' of one direction no longer wait, 'excess' of them did not

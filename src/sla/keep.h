@@ -51,22 +51,30 @@ void keep_reset(struct keep *keep, const struct sla *sla, uint64_t now_ns);
 void keep_update(struct keep *keep, const struct sla *sla, uint64_t now_ns);
 
 /* What the functions below do where something is promised. */
-bool keep_arrive_promised(struct keep *keep, bool write, uint32_t bytes,
-			  uint64_t now_ns);
+uint32_t keep_arrive_promised(struct keep *keep, bool write, uint32_t count,
+			      uint32_t bytes, uint64_t now_ns);
 void keep_done_promised(struct keep *keep, bool write, uint32_t count,
 			uint64_t bytes, uint32_t conforming,
 			uint64_t latency_ns, uint64_t now_ns);
 void keep_failed_promised(struct keep *keep, bool write, uint32_t bytes,
 			  bool conforming, uint64_t now_ns);
 
-/* A request came.  Returns true if it conforms to the promised rates (or no
- * latency is promised); the caller hands that back when it ends. */
+/* 'count' requests of 'bytes' each came together.  Returns how many conform to
+ * the promised rates (all, if no latency is promised), the first of them; the
+ * caller hands that back when they end. */
+static inline uint32_t keep_arrive_many(struct keep *keep, bool write,
+					uint32_t count, uint32_t bytes,
+					uint64_t now_ns)
+{
+	if (keep->is_promised)
+		return keep_arrive_promised(keep, write, count, bytes, now_ns);
+	return count;
+}
+
 static inline bool keep_arrive(struct keep *keep, bool write, uint32_t bytes,
 			       uint64_t now_ns)
 {
-	if (keep->is_promised)
-		return keep_arrive_promised(keep, write, bytes, now_ns);
-	return true;
+	return keep_arrive_many(keep, write, 1, bytes, now_ns) != 0;
 }
 
 /* 'count' requests of 'bytes' together, all of this latency, of which

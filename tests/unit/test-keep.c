@@ -463,6 +463,51 @@ static void test_keep_many_at_once(void **state)
 	assert_int_equal(keep.flows[0].waiting, 0);
 }
 
+/* Telling of many that came together is telling of each. */
+static void test_keep_many_arrivals_are_each_of_them(void **state)
+{
+	static const char *const promises[] = {
+		"iops >= 500, latency <= 2 ms",
+		"iops >= 70000, latency <= 2 ms",
+		"latency <= 2 ms",
+		"iops >= 1000",
+		"write iops >= 300, write latency <= 1 ms",
+		"iops >= 5000, bandwidth >= 20 MB/s, latency <= 2 ms",
+		"read iops >= 100, iops >= 300, latency max <= 3 ms",
+	};
+	static struct keep together;
+
+	(void)state;
+	srandom(5);
+	for (size_t p = 0; p < sizeof(promises) / sizeof(*promises); p++) {
+		uint64_t now = START;
+
+		promise(promises[p], START);
+		for (unsigned int round = 0; round < 4000; round++) {
+			const uint32_t count = 1 + (uint32_t)random() % 40;
+			const uint32_t bytes = 512U
+				<< ((unsigned long)random() % 5);
+			const bool write = random() & 1;
+			uint32_t each = 0, late;
+
+			memcpy(&together, &keep, sizeof(keep));
+			for (uint32_t i = 0; i < count; i++)
+				each += keep_arrive(&keep, write, bytes, now);
+			assert_int_equal(keep_arrive_many(&together, write,
+							  count, bytes, now),
+					 each);
+			assert_memory_equal(&together, &keep, sizeof(keep));
+			now += (uint64_t)random() % (3 * MS);
+			late = (uint32_t)random() % count;
+			keep_done_many(&keep, write, count - late,
+				       (uint64_t)(count - late) * bytes,
+				       each < count - late ? each :
+							     count - late,
+				       MS, now);
+		}
+	}
+}
+
 static void test_keep_update(void **state)
 {
 	struct sla sla;
@@ -631,6 +676,7 @@ int main(void)
 		cmocka_unit_test(test_keep_latency_max_breaks_at_once),
 		cmocka_unit_test(test_keep_failed_requests_are_not_delivered),
 		cmocka_unit_test(test_keep_many_at_once),
+		cmocka_unit_test(test_keep_many_arrivals_are_each_of_them),
 		cmocka_unit_test(test_keep_update),
 		cmocka_unit_test(test_keep_update_owes_nothing_for_the_past),
 		cmocka_unit_test(test_keep_idle_is_unknown),
