@@ -30,79 +30,17 @@
 #include <stddef.h>
 #include <string.h>
 
-#define SECOND_NS		UINT64_C(1000000000)
-#define TICK_BITS		16	/* tags count 1/65536 ns */
-#define WINDOW_TICKS		(KEEP_WINDOW_NS << TICK_BITS)
-#define TAG_MAX			(UINT64_C(1) << 60)
+#include "sla/keep-internal.h"
+
 #define SPAN_WINDOWS_MAX	100U	/* 10 s */
-
-#define BOTH			3U	/* directions, as a mask */
-
-static uint64_t ticks(const struct keep *keep, uint64_t now_ns)
-{
-	const uint64_t start_ns = keep->window_end_ns - KEEP_WINDOW_NS;
-
-	/* Callers may read the clock once for several requests. */
-	return now_ns > start_ns ? (now_ns - start_ns) << TICK_BITS : 0;
-}
-
-static uint64_t less(uint64_t amount, uint64_t by)
-{
-	return amount > by ? amount - by : 0;
-}
-
-static uint64_t cap(unsigned __int128 tag)
-{
-	return tag < TAG_MAX ? (uint64_t)tag : TAG_MAX;
-}
-
-/* How long a server of the promised rate takes for one request, ... */
-static inline uint64_t cost(const struct keep_meter *meter, uint32_t bytes)
-{
-	if (!meter->counts_bytes)
-		return meter->per_request;
-	return cap(((unsigned __int128)meter->per_byte * bytes) >> TICK_BITS);
-}
-
-/* ... and for 'amount' of what the meter counts. */
-static uint64_t cost_many(const struct keep_meter *meter, uint64_t amount)
-{
-	return meter->counts_bytes ?
-		cap(((unsigned __int128)meter->per_byte * amount) >>
-		    TICK_BITS) :
-		cap((unsigned __int128)meter->per_request * amount);
-}
-
-/* What waits at the end of the window. */
-static uint64_t waiting_bytes(const struct keep_flow *flow)
-{
-	const uint64_t came = flow->waiting_bytes + flow->arrived_bytes;
-	const uint64_t gone = flow->done_bytes + flow->failed_bytes;
-
-	/* More may end than came, if it came before the promise. */
-	return flow->waiting > 0 && came > gone ? came - gone : 0;
-}
-
-/* What the meter counts of 'part' of the requests of a flow that wait; bytes:
- * as if all were of one size. */
-static uint64_t waiting_part(const struct keep_meter *meter,
-			     const struct keep_flow *flow, uint32_t part)
-{
-	if (part >= flow->waiting)
-		return meter->counts_bytes ? waiting_bytes(flow) :
-					     flow->waiting;
-	if (!meter->counts_bytes)
-		return part;
-	return (uint64_t)((unsigned __int128)waiting_bytes(flow) * part /
-			  flow->waiting);
-}
 
 /* What the meter counts of one flow. */
 static void add_flow(const struct keep_meter *meter,
 		     const struct keep_flow *flow, uint64_t *waiting,
 		     uint64_t *done, uint64_t *failed)
 {
-	*waiting += meter->counts_bytes ? waiting_bytes(flow) : flow->waiting;
+	*waiting +=
+		meter->counts_bytes ? keep_waiting_bytes(flow) : flow->waiting;
 	*done += meter->counts_bytes ? flow->done_bytes : flow->done;
 	*failed += meter->counts_bytes ? flow->failed_bytes : flow->failed;
 }
@@ -137,7 +75,7 @@ static void start_span(struct keep_meter *meter, uint64_t waiting,
 	meter->failed = 0;
 	meter->idle = 0;
 	meter->windows = 0;
-	meter->owed_until = cost_many(meter, waiting - young);
+	meter->owed_until = keep_cost_many(meter, waiting - young);
 }
 
 enum span { SPAN_OPEN, SPAN_NOTHING_OWED, SPAN_GOOD, SPAN_BROKEN };
@@ -155,32 +93,33 @@ static enum span close_meter(const struct keep *keep, struct keep_meter *meter)
 		if (!(meter->directions >> i & 1))
 			continue;
 		add_flow(meter, flow, &waiting, &meter->done, &meter->failed);
-		young += waiting_part(meter, flow, flow->young);
+		young += keep_waiting_part(meter, flow, flow->young);
 	}
 	meter->windows++;
-	meter->conform_until -= meter->conform_until < WINDOW_TICKS ?
+	meter->conform_until -= meter->conform_until < KEEP_WINDOW_TICKS ?
 		meter->conform_until :
-		WINDOW_TICKS;
-	if (meter->owed_until < WINDOW_TICKS) {
-		meter->idle += WINDOW_TICKS - meter->owed_until;
+		KEEP_WINDOW_TICKS;
+	if (meter->owed_until < KEEP_WINDOW_TICKS) {
+		meter->idle += KEEP_WINDOW_TICKS - meter->owed_until;
 		meter->owed_until = 0;
 	} else {
-		meter->owed_until -= WINDOW_TICKS;
+		meter->owed_until -= KEEP_WINDOW_TICKS;
 	}
 	span_ns = meter->windows * KEEP_WINDOW_NS;
 	if (meter->windows < SPAN_WINDOWS_MAX &&
 	    (unsigned __int128)meter->rate_per_s * span_ns <
-		    (unsigned __int128)one * 2 * SECOND_NS)
+		    (unsigned __int128)one * 2 * KEEP_SECOND_NS)
 		return SPAN_OPEN;
 
-	idle_ns = (meter->idle + (UINT64_C(1) << TICK_BITS) - 1) >> TICK_BITS;
+	idle_ns = (meter->idle + (UINT64_C(1) << KEEP_TICK_BITS) - 1) >>
+		KEEP_TICK_BITS;
 	owed = idle_ns >= span_ns ?
 		0 :
 		(uint64_t)((unsigned __int128)meter->rate_per_s *
-			   (span_ns - idle_ns) / SECOND_NS);
-	offered = less(waiting + meter->done + meter->failed,
-		       meter->young_at_start);
-	done = less(meter->done + young, meter->young_at_start);
+			   (span_ns - idle_ns) / KEEP_SECOND_NS);
+	offered = keep_less(waiting + meter->done + meter->failed,
+			    meter->young_at_start);
+	done = keep_less(meter->done + young, meter->young_at_start);
 	if (owed > offered)
 		owed = offered;
 	is_untouched = meter->done == 0 && meter->failed == 0 && waiting > 0 &&
@@ -200,10 +139,10 @@ static enum span close_meter(const struct keep *keep, struct keep_meter *meter)
 static void enter_window(struct keep *keep, uint64_t start_ns)
 {
 	const uint64_t old_ns = keep->window_end_ns - KEEP_WINDOW_NS;
-	uint64_t seconds = start_ns / SECOND_NS - old_ns / SECOND_NS;
+	uint64_t seconds = start_ns / KEEP_SECOND_NS - old_ns / KEEP_SECOND_NS;
 
-	if (start_ns / (KEEP_SECONDS * SECOND_NS) !=
-	    old_ns / (KEEP_SECONDS * SECOND_NS)) {
+	if (start_ns / (KEEP_SECONDS * KEEP_SECOND_NS) !=
+	    old_ns / (KEEP_SECONDS * KEEP_SECOND_NS)) {
 		for (unsigned int i = 0; i < 2; i++) {
 			struct keep_flow *flow = &keep->flows[i];
 
@@ -235,7 +174,7 @@ static void close_flow(struct keep_flow *flow, uint32_t *conforming,
 		flow->stuck = waiting;
 	}
 	*conforming += flow->conforming_done;
-	flow->waiting_bytes = waiting_bytes(flow);
+	flow->waiting_bytes = keep_waiting_bytes(flow);
 	flow->conforming_waiting = waiting;
 	flow->done = 0;
 	flow->done_bytes = 0;
@@ -310,11 +249,12 @@ __attribute__((noinline)) void keep_close_windows(struct keep *keep,
 	start_writing(keep);
 	close_window(keep);
 	/* What is older than all that is remembered needs no looking at. */
-	if (now_ns - keep->window_end_ns > (KEEP_SECONDS + 1) * SECOND_NS &&
+	if (now_ns - keep->window_end_ns >
+		    (KEEP_SECONDS + 1) * KEEP_SECOND_NS &&
 	    now_ns > keep->window_end_ns)
 		enter_window(keep,
-			     now_ns - now_ns % SECOND_NS -
-				     KEEP_SECONDS * SECOND_NS);
+			     now_ns - now_ns % KEEP_SECOND_NS -
+				     KEEP_SECONDS * KEEP_SECOND_NS);
 	while (now_ns >= keep->window_end_ns) {
 		if (is_at_rest(keep)) {
 			enter_window(keep, now_ns - now_ns % KEEP_WINDOW_NS);
@@ -330,7 +270,7 @@ static void promise(struct keep *keep, const struct sla *sla)
 {
 	uint64_t strictest_ns[2] = {UINT64_MAX, UINT64_MAX};
 	static const uint8_t masks[SLA_DIRECTIONS] = {
-		[SLA_TOTAL] = BOTH,
+		[SLA_TOTAL] = KEEP_BOTH,
 		[SLA_READ] = 1,
 		[SLA_WRITE] = 2,
 	};
@@ -361,17 +301,18 @@ static void promise(struct keep *keep, const struct sla *sla)
 			meter->counts_bytes = spec->metric == SLA_BANDWIDTH;
 			if (meter->counts_bytes)
 				meter->per_byte =
-					(SECOND_NS << 32) / spec->value;
+					(KEEP_SECOND_NS << 32) / spec->value;
 			else
 				meter->per_request =
-					(SECOND_NS << TICK_BITS) / spec->value;
+					(KEEP_SECOND_NS << KEEP_TICK_BITS) /
+					spec->value;
 		}
 	}
 	for (unsigned int d = 0; d < 2; d++)
 		keep->flows[d].burst = strictest_ns[d] == UINT64_MAX ?
 			0 :
-			cap((unsigned __int128)strictest_ns[d]
-			    << (TICK_BITS - 1));
+			keep_cap((unsigned __int128)strictest_ns[d]
+				 << (KEEP_TICK_BITS - 1));
 	keep->is_promised = keep->meters_count + keep->bounds_count > 0;
 	keep->is_simple = keep->meters_count == 0 ||
 		(keep->meters_count == 1 && !keep->meters[0].counts_bytes);
@@ -393,10 +334,10 @@ static void start(struct keep *keep, const struct sla *sla,
 	/* Nobody counts them while nothing is promised. */
 	for (unsigned int i = 0; flows && keep->is_promised && i < 2; i++) {
 		keep->flows[i].waiting = flows[i].waiting;
-		keep->flows[i].waiting_bytes = waiting_bytes(&flows[i]);
+		keep->flows[i].waiting_bytes = keep_waiting_bytes(&flows[i]);
 		keep->flows[i].largest_bytes = flows[i].largest_bytes;
 	}
-	at = ticks(keep, now_ns);
+	at = keep_ticks(keep, now_ns);
 	for (unsigned int i = 0; i < keep->meters_count; i++) {
 		struct keep_meter *meter = &keep->meters[i];
 		uint64_t waiting = 0, none = 0;
@@ -408,7 +349,7 @@ static void start(struct keep *keep, const struct sla *sla,
 		/* Nothing is owed for the part of the window that is over. */
 		start_span(meter, waiting, 0);
 		meter->owed_until =
-			cap((unsigned __int128)meter->owed_until + at);
+			keep_cap((unsigned __int128)meter->owed_until + at);
 		meter->idle = at;
 	}
 	end_writing(keep);
@@ -425,241 +366,4 @@ void keep_update(struct keep *keep, const struct sla *sla, uint64_t now_ns)
 
 	if (!sla || sla->count == 0 || !sla_equal(sla, &keep->sla))
 		start(keep, sla, flows, now_ns);
-}
-
-/* How long a server of the promised rate takes for what was sent beyond the
- * promise and still waits. */
-static uint64_t excess_cost(const struct keep *keep,
-			    const struct keep_meter *meter)
-{
-	uint64_t excess = 0;
-
-	for (unsigned int i = 0; i < 2; i++) {
-		const struct keep_flow *flow = &keep->flows[i];
-
-		if (meter->directions >> i & 1)
-			excess += waiting_part(meter, flow, flow->excess);
-	}
-	return cost_many(meter, excess);
-}
-
-static inline bool has_excess(const struct keep *keep)
-{
-	return (keep->flows[0].excess | keep->flows[1].excess) != 0;
-}
-
-static bool conforms(const struct keep *keep, const struct keep_meter *meter,
-		     uint64_t at, uint64_t latest)
-{
-	const uint64_t until =
-		meter->conform_until > at ? meter->conform_until : at;
-
-	return until + excess_cost(keep, meter) <= latest;
-}
-
-/* The meters' part of an arrival.  'ret_conforming' is NULL where no latency is
- * promised: nobody asks then. */
-static inline void arrive(struct keep *keep, uint8_t mask, uint32_t bytes,
-			  uint64_t at, uint64_t latest, bool *ret_conforming)
-{
-	struct keep_meter *const end = &keep->meters[keep->meters_count];
-	bool is_conforming = true;
-
-	if (ret_conforming) {
-		for (struct keep_meter *meter = keep->meters; meter < end;
-		     meter++)
-			if ((meter->directions & mask) &&
-			    !conforms(keep, meter, at, latest))
-				is_conforming = false;
-		*ret_conforming = is_conforming;
-	}
-	for (struct keep_meter *meter = keep->meters; meter < end; meter++) {
-		uint64_t until = meter->owed_until, step;
-
-		if (!(meter->directions & mask))
-			continue;
-		step = cost(meter, bytes);
-		if (until < at) {
-			meter->idle += at - until;
-			until = at;
-		}
-		if (until < TAG_MAX)
-			meter->owed_until = until + step;
-		if (ret_conforming && is_conforming) {
-			until = meter->conform_until;
-			meter->conform_until = (until < at ? at : until) + step;
-		}
-	}
-}
-
-/* 'count' came together, of which the first 'conforming' did. */
-static inline void count_arrivals(struct keep_flow *flow, uint32_t count,
-				  uint32_t bytes, uint32_t conforming,
-				  uint64_t latest)
-{
-	flow->waiting += count;
-	flow->arrived_bytes += (uint64_t)count * bytes;
-	if (__builtin_expect(bytes > flow->largest_bytes, 0))
-		flow->largest_bytes = bytes;
-	flow->conforming_arrived += conforming;
-	flow->excess += count - conforming;
-	if (latest >= WINDOW_TICKS)
-		flow->young += count;
-}
-
-/* Several rates, or bytes: one after the other. */
-static __attribute__((noinline)) uint32_t arrive_any(struct keep *keep,
-						     bool write, uint32_t count,
-						     uint32_t bytes,
-						     uint64_t now_ns)
-{
-	struct keep_flow *flow = &keep->flows[write];
-	const uint8_t mask = (uint8_t)(1U << write);
-	const uint64_t at = ticks(keep, now_ns);
-	const uint64_t latest = at + flow->burst;
-	uint32_t conforming = 0;
-
-	for (uint32_t i = 0; i < count; i++) {
-		bool is_conforming = true;
-
-		arrive(keep, mask, bytes, at, latest,
-		       keep->bounds_count > 0 ? &is_conforming : NULL);
-		count_arrivals(flow, 1, bytes, is_conforming, latest);
-		conforming += is_conforming;
-	}
-	return conforming;
-}
-
-/* How many of 'count' that come at once conform to the one promised rate.  As
- * soon as one does not, none after it does. */
-static inline uint32_t conform_many(const struct keep *keep,
-				    struct keep_meter *meter, uint32_t count,
-				    uint64_t at, uint64_t latest)
-{
-	const uint64_t step = meter->per_request;
-	uint64_t until = meter->conform_until, from;
-
-	if (until < at)
-		until = at;
-	from = until;
-	if (has_excess(keep))
-		from += excess_cost(keep, meter);
-	if (from > latest)
-		return 0;
-	if ((unsigned __int128)step * (count - 1) > latest - from)
-		count = 1 + (uint32_t)((latest - from) / step);
-	meter->conform_until = until + step * count;
-	return count;
-}
-
-/* One promised rate of requests, or none: what arrive() does, but straight on
- * and for all of them. */
-uint32_t keep_arrive_promised(struct keep *keep, bool write, uint32_t count,
-			      uint32_t bytes, uint64_t now_ns)
-{
-	struct keep_flow *flow = &keep->flows[write];
-	struct keep_meter *meter = &keep->meters[0];
-	uint64_t at, latest = 0, until;
-	uint32_t conforming = count;
-
-	if (__builtin_expect(now_ns >= keep->window_end_ns, 0))
-		keep_close_windows(keep, now_ns);
-	if (!keep->is_simple)
-		return arrive_any(keep, write, count, bytes, now_ns);
-	if (meter->directions >> write & 1) {
-		at = ticks(keep, now_ns);
-		latest = at + flow->burst;
-		if (keep->bounds_count > 0)
-			conforming =
-				conform_many(keep, meter, count, at, latest);
-		until = meter->owed_until;
-		if (until < at) {
-			meter->idle += at - until;
-			until = at;
-		}
-		if (until < TAG_MAX)
-			meter->owed_until = until + cost_many(meter, count);
-	}
-	count_arrivals(flow, count, bytes, conforming, latest);
-	return conforming;
-}
-
-/* 'requests' of one direction no longer wait, 'excess' of them did not
- * conform. */
-static inline void leave(struct keep *keep, unsigned int direction,
-			 uint32_t requests, uint32_t excess, uint64_t now_ns)
-{
-	struct keep_flow *flow = &keep->flows[direction];
-	uint64_t at;
-
-	if (excess != 0)
-		flow->excess -= excess < flow->excess ? excess : flow->excess;
-	if (requests < flow->waiting) {
-		flow->waiting -= requests;
-		return;
-	}
-	/* Nothing waits any more: what was done early is not owed. */
-	flow->waiting = 0;
-	flow->excess = 0;
-	at = ticks(keep, now_ns);
-	for (unsigned int i = 0; i < keep->meters_count; i++) {
-		struct keep_meter *meter = &keep->meters[i];
-
-		if ((meter->directions >> direction & 1) &&
-		    meter->owed_until > at &&
-		    (meter->directions != BOTH ||
-		     keep->flows[!direction].waiting == 0))
-			meter->owed_until = at;
-	}
-}
-
-static inline void done_in_window(struct keep *keep, bool write, uint32_t count,
-				  uint64_t bytes, uint32_t conforming,
-				  uint64_t latency_ns, uint64_t now_ns)
-{
-	struct keep_flow *flow = &keep->flows[write];
-	struct keep_bound *const end = &keep->bounds[keep->bounds_count];
-
-	flow->done += count;
-	flow->done_bytes += bytes;
-	flow->conforming_done += conforming;
-	for (struct keep_bound *bound = keep->bounds; bound < end; bound++)
-		if (latency_ns > bound->latency_ns &&
-		    (bound->directions >> write & 1))
-			bound->late += conforming;
-	leave(keep, write, count, count - conforming, now_ns);
-}
-
-static __attribute__((noinline, cold)) void done_in_next(
-	struct keep *keep, bool write, uint32_t count, uint64_t bytes,
-	uint32_t conforming, uint64_t latency_ns, uint64_t now_ns)
-{
-	keep_close_windows(keep, now_ns);
-	done_in_window(keep, write, count, bytes, conforming, latency_ns,
-		       now_ns);
-}
-
-void keep_done_promised(struct keep *keep, bool write, uint32_t count,
-			uint64_t bytes, uint32_t conforming,
-			uint64_t latency_ns, uint64_t now_ns)
-{
-	if (__builtin_expect(now_ns >= keep->window_end_ns, 0))
-		done_in_next(keep, write, count, bytes, conforming, latency_ns,
-			     now_ns);
-	else
-		done_in_window(keep, write, count, bytes, conforming,
-			       latency_ns, now_ns);
-}
-
-void keep_failed_promised(struct keep *keep, bool write, uint32_t bytes,
-			  bool conforming, uint64_t now_ns)
-{
-	struct keep_flow *flow = &keep->flows[write];
-
-	if (__builtin_expect(now_ns >= keep->window_end_ns, 0))
-		keep_close_windows(keep, now_ns);
-	flow->failed++;
-	flow->failed_bytes += bytes;
-	flow->conforming_failed += conforming;
-	leave(keep, write, 1, !conforming, now_ns);
 }
