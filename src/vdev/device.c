@@ -7,7 +7,9 @@
  * device that completes inside submit (memory, nullio) does so thousands of
  * times between two looks at the clock: such completions are counted in a
  * tally per process and direction and timed together at the start of the
- * next round, which is also when the guest has seen them.
+ * next round, which is also when the guest has seen them.  The keeping
+ * (sla/keep.h) hears of their arrival then, too: all came at the same time, and
+ * nobody needs to know of each whether it conforms.
  */
 #include "vdev/device.h"
 
@@ -22,6 +24,18 @@
 /* Given out in one round at most, so that rings get their turn. */
 #define DISPATCH_MAX	64U
 
+static void tally_tell(struct vdev_process *process, unsigned int direction)
+{
+	struct vdev_tally *tally = &process->tally[direction];
+
+	if (tally->untold == 0)
+		return;
+	tally->conforming += keep_arrive_many(
+		&process->stats->keep, direction == SCHED_WRITE, tally->untold,
+		tally->untold_bytes, tally->arrival_ns);
+	tally->untold = 0;
+}
+
 static void tally_settle(struct vdev_process *process, unsigned int direction,
 			 uint64_t now_ns)
 {
@@ -29,6 +43,8 @@ static void tally_settle(struct vdev_process *process, unsigned int direction,
 	struct stats_process *stats = process->stats;
 	struct stats_counters *counters = &stats->direction[direction];
 	const uint64_t latency_ns = now_ns - tally->arrival_ns;
+
+	tally_tell(process, direction);
 
 	stats_add(&counters->requests, tally->count);
 	stats_add(&counters->bytes, tally->bytes);
@@ -52,14 +68,34 @@ static void tally_add(struct vdev_device *device, struct vdev_request *request)
 			tally_settle(process, direction, loop_clock_ns());
 		tally->arrival_ns = request->sched.arrival_ns;
 	}
+	if (request->told) {
+		tally->conforming += request->conforming;
+	} else {
+		if (tally->untold_bytes != request->sched.bytes)
+			tally_tell(process, direction);
+		tally->untold_bytes = request->sched.bytes;
+		tally->untold++;
+	}
 	tally->count++;
-	tally->conforming += request->conforming;
 	tally->bytes += request->sched.bytes;
 	if (!process->tallied) {
 		process->tallied = true;
 		process->next_tallied = device->tallied;
 		device->tallied = process;
 	}
+}
+
+void vdev_device_arrive(struct vdev_request *request, uint64_t now_ns)
+{
+	struct vdev_process *process = request->process;
+
+	/* They came before. */
+	for (unsigned int d = 0; d < 2; d++)
+		tally_tell(process, d);
+	request->conforming = keep_arrive(
+		&process->stats->keep, request->sched.direction == SCHED_WRITE,
+		request->sched.bytes, now_ns);
+	request->told = true;
 }
 
 static void settle_all(struct vdev_device *device, uint64_t now_ns)
@@ -149,15 +185,20 @@ static void block_done(struct block_request *block)
 	struct vdev_request *request = vdev_request_of(block);
 	struct vdev_process *process = request->process;
 	struct vdev_device *device = process->vdev->device;
-	const bool inside = device->submitting;
+	const bool inside = device->submitting == request;
 	const uint64_t now_ns =
 		inside ? request->sched.start_ns : loop_clock_ns();
 
+	if (inside)
+		device->submitting = NULL;
 	sched_complete(device->sched, &request->sched, now_ns);
-	if (inside && block->result == 0 && block->op <= BLOCK_WRITE)
+	if (inside && block->result == 0 && block->op <= BLOCK_WRITE) {
 		tally_add(device, request);
-	else
+	} else {
+		if (!request->told)
+			vdev_device_arrive(request, request->sched.arrival_ns);
 		record(device, request, loop_clock_ns());
+	}
 	device->in_flight--;
 	device->completions++;
 	process->outstanding--;
@@ -168,9 +209,12 @@ void vdev_device_issue(struct vdev_device *device, struct vdev_request *request)
 {
 	request->block.done = block_done;
 	device->in_flight++;
-	device->submitting = true;
+	device->submitting = request;
 	block_submit(device->block, &request->block);
-	device->submitting = false;
+	/* If it is done, it may be gone. */
+	if (device->submitting == request && !request->told)
+		vdev_device_arrive(request, request->sched.arrival_ns);
+	device->submitting = NULL;
 }
 
 static unsigned int device_poll(struct loop_poller *poller, uint64_t now_ns)

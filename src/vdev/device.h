@@ -22,14 +22,18 @@ struct vdev_device {
 	struct vdev_process *buried;	/* removed, with requests in flight */
 	uint64_t in_flight, completions;
 	int last_error;			/* errno */
-	bool submitting;		/* inside block_submit */
+	/* Inside block_submit; NULL as soon as it is done. */
+	struct vdev_request *submitting;
 };
 
 /* Completions of one round that are timed together. */
 struct vdev_tally {
 	uint64_t arrival_ns;
 	uint64_t bytes;
-	uint32_t count, conforming;
+	uint32_t count;
+	uint32_t conforming;		/* without the following */
+	/* Whose arrival the keeping was not told of; all of a size. */
+	uint32_t untold, untold_bytes;
 };
 
 struct vdev_process {
@@ -72,6 +76,9 @@ static inline struct vdev_request *vdev_request_of_sched(
 /* To the device, now. */
 void vdev_device_issue(struct vdev_device *device,
 		       struct vdev_request *request);
+/* Tell the keeping that 'request' came at 'now_ns': unless it is done inside
+ * submit, when it is told for many at a time. */
+void vdev_device_arrive(struct vdev_request *request, uint64_t now_ns);
 /* Time what was completed inside submit, and free what was buried and has
  * nothing outstanding any more. */
 void vdev_device_settle(struct vdev_device *device);

@@ -130,6 +130,7 @@ int vdev_process_update(struct vdev_process *process,
 
 	if (result < 0)
 		return result;
+	vdev_device_settle(process->vdev->device);
 	keep_update(&process->stats->keep, &config->sla, now_ns);
 	process->config.sched = config->sched;
 	process->config.sla = config->sla;
@@ -143,10 +144,13 @@ static void issue_or_wait(struct vdev *vdev, struct vdev_request *request,
 			  uint64_t now_ns)
 {
 	if (sched_submit(vdev->device->sched, request->process->client,
-			 &request->sched, now_ns) == SCHED_GO)
+			 &request->sched, now_ns) == SCHED_GO) {
 		vdev_device_issue(vdev->device, request);
-	else
-		stats_add(&request->process->stats->throttled, 1);
+		return;
+	}
+	if (!request->told)
+		vdev_device_arrive(request, now_ns);
+	stats_add(&request->process->stats->throttled, 1);
 }
 
 /* Where removed processes count on: nobody reads it. */
@@ -175,10 +179,7 @@ void vdev_process_remove(struct vdev_process *process)
 		process->outstanding--;
 		request->process = unmarked_process(vdev);
 		request->process->outstanding++;
-		request->conforming =
-			keep_arrive(&request->process->stats->keep,
-				    request->sched.direction == SCHED_WRITE,
-				    request->sched.bytes, now_ns);
+		vdev_device_arrive(request, now_ns);
 		issue_or_wait(vdev, request, now_ns);
 	}
 	/* Its slot may be another's before its last request is done. */
@@ -188,7 +189,8 @@ void vdev_process_remove(struct vdev_process *process)
 }
 
 /* What is wrong with a request of a front: 0 or -errno. */
-static int check(const struct vdev *vdev, const struct block_request *block)
+static inline int check(const struct vdev *vdev,
+			const struct block_request *block)
 {
 	const uint64_t end_bytes = block->offset_bytes + block->length_bytes;
 
@@ -226,9 +228,7 @@ void vdev_submit(struct vdev *vdev, struct vdev_request *request,
 	block->offset_bytes += vdev->offset_bytes;
 	request->sched.bytes = charge_bytes(block);
 	request->sched.direction = block->op != BLOCK_READ;
-	request->conforming = keep_arrive(&request->process->stats->keep,
-					  request->sched.direction,
-					  request->sched.bytes, now_ns);
+	request->told = false;
 	request->process->outstanding++;
 	issue_or_wait(vdev, request, now_ns);
 }

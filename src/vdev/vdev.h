@@ -32,7 +32,7 @@ struct vdev_request {
 	struct sched_request sched;	/* the vdev's */
 	void (*done)(struct vdev_request *request);	/* the front's */
 	struct vdev_process *process;	/* the front's: vdev_find_process */
-	bool conforming;		/* the vdev's */
+	bool told, conforming;		/* the vdev's: see sla/keep.h */
 };
 
 /* A device with its scheduler: what vdevs stand on. */
