@@ -27,6 +27,7 @@
 
 #define DEVICE_NS	1000U	/* of invented time for a request */
 #define QUEUED_EACH	2U
+#define WINDOW		32U
 #define BATCH		4096U
 
 enum pattern { CLOSED, RANDOM, LIMITED, PASSING };
@@ -89,14 +90,15 @@ static void setup(struct run *run)
 {
 	const uint64_t fair = UINT64_C(1000000000) / DEVICE_NS / run->clients;
 
-	run->sched = device_create(32);
+	run->sched = device_create(WINDOW);
 	run->client = calloc(run->clients, sizeof(struct sched_client *));
-	run->requests = aligned_alloc(
-		64, run->clients * QUEUED_EACH * sizeof(*run->requests));
+	run->requests = aligned_alloc(64,
+				      (run->clients * QUEUED_EACH + WINDOW) *
+					      sizeof(*run->requests));
 	if (!run->client || !run->requests)
 		exit(1);
 	memset(run->requests, 0,
-	       run->clients * QUEUED_EACH * sizeof(*run->requests));
+	       (run->clients * QUEUED_EACH + WINDOW) * sizeof(*run->requests));
 	run->now_ns = 1000000000;
 	run->random = 88172645463325252;
 	for (uint32_t i = 0; i < run->clients; i++) {
@@ -136,15 +138,16 @@ static void submit(struct run *run, struct sched_client *client,
 
 static void fill(struct run *run)
 {
-	struct sched_request *hold = NULL;
-	struct sched_request holder = {.bytes = 4096};
+	struct sched_request *inside =
+		&run->requests[run->clients * QUEUED_EACH];
+	bool go[WINDOW];
 
-	/* One request stays inside, so that all that follow find a queue. */
 	if (run->pattern == PASSING)
 		return;
-	if (sched_submit(run->sched, run->client[0], &holder, run->now_ns) ==
-	    SCHED_GO)
-		hold = &holder;
+	/* With the device full, all that follow are queued. */
+	for (uint32_t i = 0; i < WINDOW; i++)
+		go[i] = sched_submit(run->sched, run->client[i % run->clients],
+				     &inside[i], run->now_ns) == SCHED_GO;
 	for (uint32_t i = 0; i < run->clients * QUEUED_EACH; i++) {
 		struct sched_request *request = &run->requests[i];
 
@@ -152,8 +155,9 @@ static void fill(struct run *run)
 		request->direction = i % 3 == 0;
 		submit(run, run->client[i % run->clients], request);
 	}
-	if (hold)
-		sched_complete(run->sched, hold, run->now_ns);
+	for (uint32_t i = 0; i < WINDOW; i++)
+		if (go[i])
+			sched_complete(run->sched, &inside[i], run->now_ns);
 }
 
 static void decide(struct run *run)
