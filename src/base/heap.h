@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * heap.h - 4-ary min-heap of (64-bit key, small id), with removal by id
+ * heap.h - 4-ary min-heap of (64-bit key, id)
  *
  * Keys lie inside the heap, so that ordering touches nothing else; the four
- * children of a node share one cache line.  Where an id stands is kept in
- * 'place', which the caller provides, zeroed: an array, or a member of larger
- * structures of 2^place_shift words.  Heaps of which an id is in at most one
- * at a time may share it.
+ * children of a node share one cache line.  For removal by id, where an id
+ * stands is kept in 'place', an array that the caller provides, zeroed: heaps
+ * of which an id is in at most one at a time may share it.  A heap without
+ * one only gives out its least, and may have an id several times.
  * Pure.  Only heap_reserve allocates.
  */
 #ifndef BASE_HEAP_H
@@ -24,7 +24,6 @@ struct heap_entry {
 struct heap {
 	struct heap_entry *entries;	/* entries[3] is the top */
 	uint32_t *place;		/* of an id: index + 1; 0: absent */
-	uint32_t place_shift;
 	uint32_t count, capacity;
 };
 
@@ -40,14 +39,10 @@ static inline struct heap_entry *heap_at(const struct heap *heap, uint32_t i)
 	return &heap->entries[i + HEAP_TOP];
 }
 
-static inline uint32_t *heap_place(const struct heap *heap, uint32_t id)
-{
-	return &heap->place[(uint64_t)id << heap->place_shift];
-}
-
+/* This and what removes or changes by id needs places. */
 static inline bool heap_contains(const struct heap *heap, uint32_t id)
 {
-	return *heap_place(heap, id) != 0;
+	return heap->place[id] != 0;
 }
 
 /* UINT64_MAX if the heap is empty. */
@@ -63,7 +58,8 @@ static inline void heap_put(struct heap *heap, uint32_t i, uint64_t key,
 
 	entry->key = key;
 	entry->id = id;
-	*heap_place(heap, id) = i + 1;
+	if (heap->place)
+		heap->place[id] = i + 1;
 }
 
 /* Move up the hole at 'i' until (key, id) fits, and put it there. */
@@ -122,7 +118,7 @@ static inline void heap_insert(struct heap *heap, uint32_t id, uint64_t key)
 /* 'id' is present: give it another key. */
 static inline void heap_change(struct heap *heap, uint32_t id, uint64_t key)
 {
-	const uint32_t i = *heap_place(heap, id) - 1;
+	const uint32_t i = heap->place[id] - 1;
 
 	if (key < heap_at(heap, i)->key)
 		heap_rise(heap, i, key, id);
@@ -130,13 +126,26 @@ static inline void heap_change(struct heap *heap, uint32_t id, uint64_t key)
 		heap_sink(heap, i, key, id);
 }
 
+/* Take out the least and return its id; there is one. */
+static inline uint32_t heap_pop(struct heap *heap)
+{
+	const uint32_t id = heap_at(heap, 0)->id;
+	const struct heap_entry last = *heap_at(heap, --heap->count);
+
+	if (heap->place)
+		heap->place[id] = 0;
+	if (heap->count > 0)
+		heap_sink(heap, 0, last.key, last.id);
+	return id;
+}
+
 /* 'id' is present. */
 static inline void heap_remove(struct heap *heap, uint32_t id)
 {
-	const uint32_t i = *heap_place(heap, id) - 1;
+	const uint32_t i = heap->place[id] - 1;
 	const struct heap_entry last = *heap_at(heap, --heap->count);
 
-	*heap_place(heap, id) = 0;
+	heap->place[id] = 0;
 	if (last.id == id)
 		return;
 	if (i > 0 && last.key < heap_at(heap, (i - 1) / 4)->key)

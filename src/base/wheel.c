@@ -2,135 +2,299 @@
 /*
  * wheel.c - see wheel.h
  *
- *   keys:  ... <= last | the rest of last's slot at level 1 | level 2 ...
- *          [ near heap ][ level 0: 256 slots of 2^shift     ][ 256 wider ...
+ *   keys:  ... <= last      | the rest of last's slot at level 1 | level 2 ...
+ *          [ run ] [ late ] [ level 0: 64 slots of a key each   ][ 64 wider ...
  *
- * A key beyond 'last' goes to the level at which it first differs from
- * 'last', counted in groups of 8 bits from above, and there to the slot that
- * its own 8 bits name.  So (1) all keys of a lower level are less than those
+ * A key not before 'last' goes to the level at which it first differs from
+ * 'last', counted in groups of 6 bits from above, and there to the slot that
+ * its own 6 bits name.  So (1) all keys of a lower level are less than those
  * of a higher one, (2) within a level a lower slot is less, (3) at every
- * level, used slots lie strictly above last's own.  A slot of a node is found
- * again from its key alone, because (3) holds for as long as 'last' has not
- * reached that slot.
+ * level, used slots lie above last's own (which at level 0 may be used itself).
  *
- * When the heap runs empty, the first used slot of the lowest used level is
- * next.  If it holds few nodes, all of them go to the heap and 'last' becomes
- * the end of the greatest's slot of level 0.  Else only the slot of level 0
- * with the least key does, and the rest are spread over lower levels.  A node
- * thus moves at most once for each level below its first, and mostly once.
+ * When the run becomes short, the first used slot of the lowest used level is
+ * next.  If it holds few entries, they are sorted and put behind the run, and
+ * 'last' becomes the greatest.  Else it is spread over lower levels.  An entry
+ * thus moves at most once for each level below its first, and mostly once,
+ * always in company, which is what makes it cheap: it is written where others
+ * have just been.
+ *
+ * What is inserted before 'last' has to go to a heap, so 'last' should not
+ * run far ahead of the least: not farther than a quarter of 'reach', which
+ * follows the distance at which keys are inserted, so that only one in ten
+ * comes nearer.  A slot that is wider is spread, and not opened before it is
+ * needed.
  */
 #include "base/wheel.h"
 
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
-/* Up to this many nodes are sorted by the heap rather than spread. */
-#define WHEEL_FEW	24U
+static_assert(sizeof(struct wheel_pack) == 256, "four cache lines");
 
-static_assert(sizeof(struct wheel_pack) == 64, "one cache line");
-
-int wheel_init(struct wheel *wheel, uint32_t capacity, uint32_t shift)
+void wheel_init(struct wheel *wheel, uint32_t ahead)
 {
-	assert(shift >= WHEEL_SHIFT_MIN && shift < 64);
-	*wheel = (struct wheel){.shift = shift};
-	wheel_rewind(wheel);
-	wheel->nodes = calloc(capacity, sizeof(*wheel->nodes));
-	/* Of a slot's packs all but the first are full; index 0 is none. */
-	wheel->packs = aligned_alloc(
-		64,
-		(capacity / WHEEL_PACK + 2 + WHEEL_LEVELS * WHEEL_SLOTS) *
-			sizeof(*wheel->packs));
-	if (!wheel->nodes || !wheel->packs ||
-	    heap_reserve(&wheel->near, capacity) < 0) {
-		wheel_finish(wheel);
-		return -ENOMEM;
-	}
-	wheel->near.place = &wheel->nodes[0].state;
-	wheel->near.place_shift = 2;	/* words in a node */
-	return 0;
+	assert(ahead > 0 && ahead <= WHEEL_AHEAD);
+	*wheel = (struct wheel){.ahead = ahead};
 }
 
-void wheel_rewind(struct wheel *wheel)
+int wheel_reserve(struct wheel *wheel, uint32_t capacity)
 {
-	assert(wheel_count(wheel) == 0);
-	wheel->last = (UINT64_C(1) << wheel->shift) - 1;
+	/* Of a slot's packs all but one are full; index 0 is none. */
+	const uint32_t count =
+		capacity / WHEEL_PACK + 2 + WHEEL_LEVELS * WHEEL_SLOTS;
+	struct wheel_pack *packs;
+
+	if (capacity <= wheel->capacity)
+		return 0;
+	if (heap_reserve(&wheel->late, capacity) < 0)
+		return -ENOMEM;
+	packs = aligned_alloc(64, count * sizeof(*packs));
+	if (!packs)
+		return -ENOMEM;
+	if (wheel->packs_made > 0)
+		memcpy(packs, wheel->packs,
+		       (wheel->packs_made + UINT64_C(1)) * sizeof(*packs));
+	free(wheel->packs);
+	wheel->packs = packs;
+	wheel->capacity = capacity;
+	return 0;
 }
 
 void wheel_finish(struct wheel *wheel)
 {
-	heap_finish(&wheel->near);
-	free(wheel->nodes);
+	heap_finish(&wheel->late);
 	free(wheel->packs);
-	wheel->nodes = NULL;
 	wheel->packs = NULL;
+	wheel->capacity = 0;
 }
 
-/* Unhook the first used slot and return its first pack. */
-static uint32_t take_slot(struct wheel *wheel)
+void wheel_clear(struct wheel *wheel)
 {
-	for (uint32_t level = 0; level < WHEEL_LEVELS; level++) {
-		for (uint32_t w = 0; w < WHEEL_SLOTS / 64; w++) {
-			const uint64_t word = wheel->used[level][w];
-			uint32_t slot, first;
-
-			if (!word)
-				continue;
-			slot = w * 64 + (uint32_t)__builtin_ctzll(word);
-			first = wheel->slots[level][slot];
-			wheel->slots[level][slot] = 0;
-			wheel->used[level][w] = word & (word - 1);
-			return first;
-		}
-	}
-	assert(false && "a wheel that counts nodes has a used slot");
-	return 0;
+	wheel->last = wheel->base = wheel->reach = 0;
+	wheel->next = wheel->end = 0;
+	wheel->seen[0] = wheel->seen[1] = 0;
+	wheel->levels = 0;
+	wheel->far_count = 0;
+	wheel->free_pack = wheel->packs_made = 0;
+	wheel->late.count = 0;
+	memset(wheel->used, 0, sizeof(wheel->used));
+	memset(wheel->slots, 0, sizeof(wheel->slots));
 }
 
-/* How many nodes these packs have, and their least and greatest key. */
-static uint32_t survey(const struct wheel *wheel, uint32_t first,
-		       uint64_t *ret_least, uint64_t *ret_most)
+static uint32_t pack_new(struct wheel *wheel, uint32_t next)
+{
+	uint32_t pack = wheel->free_pack;
+
+	if (pack)
+		wheel->free_pack = wheel->packs[pack].entries[0].unused;
+	else
+		pack = ++wheel->packs_made;
+	wheel->packs[pack].entries[0].unused = next;
+	return pack;
+}
+
+/* Narrow the reach by an eighth for one that comes nearer, else widen it by a
+ * 64th. */
+void wheel_follow(struct wheel *wheel, uint64_t key)
+{
+	if (key - wheel->base < wheel->reach)
+		wheel->reach -= wheel->reach >> 3;
+	else
+		wheel->reach += (wheel->reach >> 6) + 1;
+}
+
+void wheel_insert_far(struct wheel *wheel, uint32_t id, uint64_t key)
+{
+	const uint32_t level =
+		(63U - (uint32_t)__builtin_clzll((key ^ wheel->last) | 1)) /
+		WHEEL_BITS;
+	const uint32_t index =
+		(uint32_t)(key >> level * WHEEL_BITS) & (WHEEL_SLOTS - 1);
+	struct wheel_slot *slot = &wheel->slots[level][index];
+	const uint32_t place = slot->count++ % WHEEL_PACK;
+	struct heap_entry *entry;
+
+	if (place == 0) {
+		slot->pack = pack_new(wheel, slot->pack);
+		wheel->used[level] |= UINT64_C(1) << index;
+		wheel->levels |= 1U << level;
+	}
+	entry = &wheel->packs[slot->pack].entries[place];
+	entry->key = key;
+	entry->id = id;
+	wheel->far_count++;
+}
+
+/* Copy the entries of one of a slot's packs, of 'left' that remain, to 'out',
+ * free it and return the next. */
+static uint32_t empty_pack(struct wheel *wheel, uint32_t p, uint32_t left,
+			   struct heap_entry *out, uint32_t *ret_count)
+{
+	struct wheel_pack *pack = &wheel->packs[p];
+	const uint32_t next = pack->entries[0].unused;
+	/* The first one met is the one that was being filled. */
+	const uint32_t count = (left - 1) % WHEEL_PACK + 1;
+
+	memcpy(out, pack->entries, count * sizeof(*out));
+	pack->entries[0].unused = wheel->free_pack;
+	wheel->free_pack = p;
+	*ret_count = count;
+	return next;
+}
+
+static void insertion_sort(struct heap_entry *entries, uint32_t count)
+{
+	for (uint32_t i = 1; i < count; i++) {
+		const struct heap_entry entry = entries[i];
+		uint32_t k = i;
+
+		for (; k > 0 && entries[k - 1].key > entry.key; k--)
+			entries[k] = entries[k - 1];
+		entries[k] = entry;
+	}
+}
+
+/* By the leading bits of the keys' distances; what is left to do is little. */
+static void sort(const struct heap_entry *from, uint32_t count,
+		 struct heap_entry *to)
 {
 	uint64_t least = UINT64_MAX, most = 0;
-	uint32_t count = 0;
+	uint8_t starts[WHEEL_RUN + 1] = {0};
+	uint32_t shift = 0;
 
-	for (uint32_t p = first; p; p = wheel->packs[p].next) {
+	for (uint32_t i = 0; i < count; i++) {
+		const uint64_t key = from[i].key;
+
+		least = key < least ? key : least;
+		most = key > most ? key : most;
+	}
+	if ((most - least) / WHEEL_RUN)
+		shift = 64U -
+			(uint32_t)__builtin_clzll((most - least) / WHEEL_RUN);
+	for (uint32_t i = 0; i < count; i++)
+		starts[((from[i].key - least) >> shift) + 1]++;
+	for (uint32_t i = 1; i < WHEEL_RUN; i++)
+		starts[i] = (uint8_t)(starts[i] + starts[i - 1]);
+	for (uint32_t i = 0; i < count; i++)
+		to[starts[(from[i].key - least) >> shift]++] = from[i];
+	insertion_sort(to, count);
+}
+
+/* Unhook a slot. */
+static struct wheel_slot take_slot(struct wheel *wheel, uint32_t level,
+				   uint32_t index)
+{
+	const struct wheel_slot slot = wheel->slots[level][index];
+
+	wheel->slots[level][index] = (struct wheel_slot){0};
+	wheel->used[level] &= ~(UINT64_C(1) << index);
+	if (wheel->used[level] == 0)
+		wheel->levels &= ~(1U << level);
+	wheel->far_count -= slot.count;
+	return slot;
+}
+
+/* Move what is left of the run to its front. */
+static void make_way(struct wheel *wheel)
+{
+	const uint32_t shown = wheel->next;
+
+	wheel->end -= shown;
+	memmove(wheel->run, &wheel->run[shown],
+		wheel->end * sizeof(*wheel->run));
+	for (unsigned int k = 0; k < 2; k++)
+		wheel->seen[k] -=
+			wheel->seen[k] < shown ? wheel->seen[k] : shown;
+	wheel->next = 0;
+}
+
+/* A slot that holds few: behind the run with it. */
+static void append(struct wheel *wheel, struct wheel_slot slot)
+{
+	struct heap_entry entries[WHEEL_RUN];
+	struct heap_entry *to = &wheel->run[wheel->end];
+	uint32_t count = 0, each;
+
+	for (uint32_t p = slot.pack; count < slot.count; count += each)
+		p = empty_pack(wheel, p, slot.count - count, &entries[count],
+			       &each);
+	if (count > WHEEL_FEW) {
+		sort(entries, count, to);
+	} else {
+		memcpy(to, entries, count * sizeof(*entries));
+		insertion_sort(to, count);
+	}
+	wheel->end += count;
+	wheel->last = to[count - 1].key;
+}
+
+/* All have the same key: some of them go behind the run. */
+static void append_some(struct wheel *wheel, uint32_t index)
+{
+	struct wheel_slot *slot = &wheel->slots[0][index];
+	uint32_t each;
+
+	slot->pack = empty_pack(wheel, slot->pack, slot->count,
+				&wheel->run[wheel->end], &each);
+	slot->count -= each;
+	wheel->far_count -= each;
+	wheel->last = wheel->run[wheel->end].key;
+	wheel->end += each;
+}
+
+/* Over the lower levels, as seen from the least. */
+static void spread(struct wheel *wheel, struct wheel_slot slot)
+{
+	struct heap_entry entries[WHEEL_PACK];
+	uint64_t least = UINT64_MAX;
+	uint32_t left, each = 0, p = slot.pack;
+
+	for (left = slot.count; left > 0; left -= each) {
 		const struct wheel_pack *pack = &wheel->packs[p];
 
-		__builtin_prefetch(&wheel->packs[pack->next]);
-		for (uint32_t i = 0; i < pack->count; i++)
-			__builtin_prefetch(&wheel->nodes[pack->ids[i]], 1);
-		for (uint32_t i = 0; i < pack->count; i++) {
-			const uint64_t key = wheel->nodes[pack->ids[i]].key;
-
-			least = key < least ? key : least;
-			most = key > most ? key : most;
-		}
-		count += pack->count;
+		each = (left - 1) % WHEEL_PACK + 1;
+		for (uint32_t i = 0; i < each; i++)
+			if (pack->entries[i].key < least)
+				least = pack->entries[i].key;
+		p = pack->entries[0].unused;
 	}
-	*ret_least = least;
-	*ret_most = most;
-	return count;
+	wheel->last = least;
+	p = slot.pack;
+	for (left = slot.count; left > 0; left -= each) {
+		p = empty_pack(wheel, p, left, entries, &each);
+		for (uint32_t i = 0; i < each; i++)
+			wheel_insert_far(wheel, entries[i].id, entries[i].key);
+	}
 }
 
 void wheel_refill(struct wheel *wheel)
 {
-	uint32_t next;
-	uint64_t least, most;
-	const uint32_t first = take_slot(wheel);
-	const uint32_t count = survey(wheel, first, &least, &most);
+	const uint64_t near = wheel->base + wheel->reach / 4;
 
-	wheel->last = (count > WHEEL_FEW ? least : most) |
-		((UINT64_C(1) << wheel->shift) - 1);
-	wheel->far_count -= count;
-	for (uint32_t p = first; p; p = next) {
-		/* Freed before its nodes need packs again. */
-		const struct wheel_pack pack = wheel->packs[p];
+	make_way(wheel);
+	while (wheel->end < wheel->ahead && wheel->far_count > 0) {
+		const bool needed = wheel->end + wheel->late.count == 0;
+		const uint32_t level = (uint32_t)__builtin_ctz(wheel->levels);
+		const uint32_t index =
+			(uint32_t)__builtin_ctzll(wheel->used[level]);
+		const uint32_t shift = level * WHEEL_BITS;
+		const uint32_t count = wheel->slots[level][index].count;
+		const uint64_t begin =
+			(wheel->last >> shift >> WHEEL_BITS << WHEEL_BITS |
+			 index)
+			<< shift;
+		const uint64_t end = begin + (UINT64_C(1) << shift) - 1;
 
-		next = pack.next;
-		wheel_pack_free(wheel, p);
-		for (uint32_t i = 0; i < pack.count; i++)
-			wheel_insert(wheel, pack.ids[i],
-				     wheel->nodes[pack.ids[i]].key);
+		if (begin > near && !needed)
+			break;
+		if (level == 0 && count > WHEEL_RUN)
+			append_some(wheel, index);
+		else if (level == 0 || count == 1 ||
+			 (count <= WHEEL_RUN && end <= near))
+			append(wheel, take_slot(wheel, level, index));
+		else
+			spread(wheel, take_slot(wheel, level, index));
 	}
 }

@@ -2,186 +2,138 @@
 /*
  * wheel.h - exact priority queue for keys that mostly lie ahead
  *
- * A hierarchical timer wheel in front of which stands a small heap: inserting
- * ahead is O(1), taking the least is O(1) amortised, and the order is exact.
- * Used for due times and for virtual times.  See wheel.c for how it works.
+ * A hierarchical timer wheel in front of which stands a short sorted run:
+ * inserting ahead and taking the least are O(1) amortised, the order is exact.
+ * Used for times and for virtual times.  See wheel.c for how it works.
  *
- * Ids are below the capacity given to wheel_init; each is in the wheel at most
- * once.  Pure; only wheel_init allocates.
+ * Entries are (key, id) and touch no memory but the wheel's own.  None can be
+ * taken out but the least: whoever changes his mind leaves the entry where it
+ * is and knows it for stale when it comes.  What comes next can be looked at
+ * in advance, so that its memory can be fetched in time.
+ *
+ * Pure; only wheel_reserve allocates.
  */
 #ifndef BASE_WHEEL_H
 #define BASE_WHEEL_H
 
-#include <assert.h>
 #include <stdbool.h>
 #include <stdint.h>
 
 #include "base/heap.h"
 
-#define WHEEL_BITS	8U
+#define WHEEL_BITS	6U
 #define WHEEL_SLOTS	(1U << WHEEL_BITS)
-#define WHEEL_LEVELS	7U
-#define WHEEL_SHIFT_MIN	(64U - WHEEL_BITS * WHEEL_LEVELS)
+#define WHEEL_LEVELS	11U
 
-struct wheel_node {
-	uint64_t key;
-	uint32_t pack;		/* in a slot: which of 'packs' */
-	uint32_t state; /* 0: absent; WHEEL_FAR + place in the pack, or
-				 * place in the heap + 1 */
-};
-
-/* What is in a slot, some at a time, so that nodes can be fetched from memory
- * together and not one after the other. */
-#define WHEEL_PACK	14U
+/* What is in a slot, some at a time. */
+#define WHEEL_PACK	16U
 struct wheel_pack {
-	uint32_t next;		/* index; 0: none */
-	uint32_t count;		/* WHEEL_PACK, but for a slot's first */
-	uint32_t ids[WHEEL_PACK];
+	struct heap_entry entries[WHEEL_PACK];	/* [0].unused: next pack */
 } __attribute__((aligned(64)));
 
-struct wheel {
-	struct heap near;	/* every key <= last */
-	uint64_t last;
-	struct wheel_node *nodes;
-	struct wheel_pack *packs;
-	uint32_t free_pack, packs_made;
-	uint32_t shift;		/* a slot of level 0 is 2^shift wide */
-	uint32_t far_count;
-	uint64_t used[WHEEL_LEVELS][WHEEL_SLOTS / 64];
-	uint32_t slots[WHEEL_LEVELS][WHEEL_SLOTS];	/* pack; 0: empty */
+struct wheel_slot {
+	uint32_t pack;		/* the one that is being filled */
+	uint32_t count;		/* of entries */
 };
 
-#define WHEEL_FAR	(UINT32_C(1) << 31)	/* in a slot, not in the heap */
+#define WHEEL_RUN	64U	/* sorted at once, at most */
+#define WHEEL_AHEAD	16U	/* kept in sight, at most */
+#define WHEEL_SAMPLE	16U	/* of so many one is enough to learn from */
+#define WHEEL_FEW	8U	/* up to here only a heap */
 
-/* 'shift' >= WHEEL_SHIFT_MIN.  Memory is taken for all ids at once but only
- * touched as ids come into use.  Returns 0 or -ENOMEM. */
-int wheel_init(struct wheel *wheel, uint32_t capacity, uint32_t shift);
+struct wheel {
+	uint64_t last;		/* before it: in 'run' or 'late' */
+	uint64_t base;		/* the least, when last taken out */
+	uint64_t reach;		/* most entries come this far beyond it */
+	uint32_t ahead;		/* of these as many as there are are sorted */
+	uint32_t next, end;	/* of 'run' */
+	uint32_t seen[2];	/* the user's: how far it has looked */
+	uint32_t levels;	/* bits: those that have entries */
+	uint32_t far_count;	/* in slots */
+	uint32_t free_pack, packs_made;
+	uint32_t capacity;
+	struct heap late;	/* came when 'last' was beyond it already */
+	struct wheel_pack *packs;
+	uint64_t used[WHEEL_LEVELS];
+	struct wheel_slot slots[WHEEL_LEVELS][WHEEL_SLOTS];
+	struct heap_entry run[WHEEL_AHEAD + WHEEL_RUN];
+};
+
+/* 1 <= 'ahead' <= WHEEL_AHEAD. */
+void wheel_init(struct wheel *wheel, uint32_t ahead);
+/* Room for 'capacity' entries.  Returns 0, or -ENOMEM: nothing changed. */
+int wheel_reserve(struct wheel *wheel, uint32_t capacity);
 void wheel_finish(struct wheel *wheel);
-/* Keys will begin low again.  The wheel is empty. */
-void wheel_rewind(struct wheel *wheel);
-/* Move the next slot to the heap; there is one.  Needed when the heap is
- * empty, allowed before: so a user can look ahead. */
+/* Forget all entries; keys may begin low again. */
+void wheel_clear(struct wheel *wheel);
+/* Learn from a key that is inserted. */
+void wheel_follow(struct wheel *wheel, uint64_t key);
+/* There is room; 'key' is not before 'last'. */
+void wheel_insert_far(struct wheel *wheel, uint32_t id, uint64_t key);
+/* Sort what is next, if anything is and it is near or needed. */
 void wheel_refill(struct wheel *wheel);
-
-static inline bool wheel_contains(const struct wheel *wheel, uint32_t id)
-{
-	return wheel->nodes[id].state != 0;
-}
 
 static inline uint32_t wheel_count(const struct wheel *wheel)
 {
-	return wheel->near.count + wheel->far_count;
+	return wheel->end - wheel->next + wheel->late.count + wheel->far_count;
 }
 
-/* The key of an id that is in the wheel. */
-static inline uint64_t wheel_key_of(const struct wheel *wheel, uint32_t id)
-{
-	return wheel->nodes[id].key;
-}
-
-static inline uint32_t *wheel_slot(struct wheel *wheel, uint64_t key,
-				   uint64_t **ret_word, uint64_t *ret_bit)
-{
-	const uint64_t differ = (key ^ wheel->last) >> wheel->shift;
-	const uint32_t level =
-		(63U - (uint32_t)__builtin_clzll(differ)) / WHEEL_BITS;
-	const uint32_t slot =
-		(uint32_t)(key >> (wheel->shift + level * WHEEL_BITS)) &
-		(WHEEL_SLOTS - 1);
-
-	*ret_word = &wheel->used[level][slot / 64];
-	*ret_bit = UINT64_C(1) << (slot % 64);
-	return &wheel->slots[level][slot];
-}
-
-static inline uint32_t wheel_pack_new(struct wheel *wheel, uint32_t next)
-{
-	uint32_t pack = wheel->free_pack;
-
-	if (pack)
-		wheel->free_pack = wheel->packs[pack].next;
-	else
-		pack = ++wheel->packs_made;
-	wheel->packs[pack].next = next;
-	wheel->packs[pack].count = 0;
-	return pack;
-}
-
-static inline void wheel_pack_free(struct wheel *wheel, uint32_t pack)
-{
-	wheel->packs[pack].next = wheel->free_pack;
-	wheel->free_pack = pack;
-}
-
-/* 'id' is absent. */
+/* There is room. */
 static inline void wheel_insert(struct wheel *wheel, uint32_t id, uint64_t key)
 {
-	struct wheel_node *node = &wheel->nodes[id];
-	struct wheel_pack *pack;
-	uint64_t *word, bit;
-	uint32_t *slot;
-
-	node->key = key;
-	if (key <= wheel->last) {
-		heap_insert(&wheel->near, id, key);
-		return;
-	}
-	slot = wheel_slot(wheel, key, &word, &bit);
-	if (*slot == 0 || wheel->packs[*slot].count == WHEEL_PACK)
-		*slot = wheel_pack_new(wheel, *slot);
-	pack = &wheel->packs[*slot];
-	node->pack = *slot;
-	node->state = WHEEL_FAR + pack->count;
-	pack->ids[pack->count++] = id;
-	*word |= bit;
-	wheel->far_count++;
-}
-
-/* 'id' is present. */
-static inline void wheel_remove(struct wheel *wheel, uint32_t id)
-{
-	struct wheel_node *node = &wheel->nodes[id];
-	struct wheel_pack *first;
-	uint64_t *word, bit;
-	uint32_t *slot, moved;
-
-	if (!(node->state & WHEEL_FAR)) {
-		heap_remove(&wheel->near, id);
-		return;
-	}
-	/* The last of the slot's first pack takes its place. */
-	slot = wheel_slot(wheel, node->key, &word, &bit);
-	first = &wheel->packs[*slot];
-	moved = first->ids[--first->count];
-	if (moved != id) {
-		wheel->packs[node->pack].ids[node->state - WHEEL_FAR] = moved;
-		wheel->nodes[moved].pack = node->pack;
-		wheel->nodes[moved].state = node->state;
-	}
-	node->state = 0;
-	wheel->far_count--;
-	if (first->count == 0) {
-		const uint32_t next = first->next;
-
-		wheel_pack_free(wheel, *slot);
-		*slot = next;
-		if (next == 0)
-			*word &= ~bit;
+	if (key < wheel->last) {
+		wheel->reach -= wheel->reach >> 6;
+		heap_insert(&wheel->late, id, key);
+	} else if (wheel->far_count == 0 && wheel_count(wheel) < WHEEL_FEW) {
+		wheel->last = key;
+		heap_insert(&wheel->late, id, key);
+	} else {
+		if (wheel->far_count % WHEEL_SAMPLE == 0)
+			wheel_follow(wheel, key);
+		wheel_insert_far(wheel, id, key);
 	}
 }
 
 /* The least key; UINT64_MAX if the wheel is empty. */
 static inline uint64_t wheel_min(struct wheel *wheel)
 {
-	if (wheel->near.count == 0 && wheel->far_count > 0)
+	uint64_t key;
+
+	if (wheel->end - wheel->next < wheel->ahead && wheel->far_count > 0)
 		wheel_refill(wheel);
-	return heap_key(&wheel->near);
+	key = heap_key(&wheel->late);
+	if (wheel->next != wheel->end && wheel->run[wheel->next].key < key)
+		key = wheel->run[wheel->next].key;
+	return key;
 }
 
-/* The id of the least key, right after wheel_min said that there is one. */
-static inline uint32_t wheel_min_id(const struct wheel *wheel)
+/* Take out what wheel_min found, right after it. */
+static inline uint32_t wheel_pop(struct wheel *wheel)
 {
-	return heap_at(&wheel->near, 0)->id;
+	const uint64_t late = heap_key(&wheel->late);
+
+	if (wheel->next != wheel->end && wheel->run[wheel->next].key <= late) {
+		wheel->base = wheel->run[wheel->next].key;
+		return wheel->run[wheel->next++].id;
+	}
+	wheel->base = late;
+	return heap_pop(&wheel->late);
+}
+
+/* The entries that will come soon and that this looker (0, 1), who looks
+ * 'ahead' from the least, has not seen: run[return value] up to, without,
+ * run[*ret_end]. */
+static inline uint32_t wheel_look(struct wheel *wheel, unsigned int looker,
+				  uint32_t ahead, uint32_t *ret_end)
+{
+	uint32_t begin = wheel->seen[looker], end = wheel->next + ahead;
+
+	begin = begin < wheel->next ? wheel->next : begin;
+	end = end > wheel->end ? wheel->end : end;
+	*ret_end = end;
+	if (end > begin)
+		wheel->seen[looker] = end;
+	return begin;
 }
 
 #endif

@@ -10,30 +10,44 @@
 /* An idle lane that has requests: put it where it belongs.  A reservation
  * that lies further back than 'saved_ns' is moved up to that. */
 void lane_place(struct sched *sched, struct sched_client *client,
-		unsigned int direction, uint64_t saved_ns, uint64_t now_ns);
-/* Take a lane out of where it is; it is idle then. */
-void lane_remove(struct sched *sched, struct sched_client *client,
-		 unsigned int direction);
+		unsigned int lane, uint64_t saved_ns, uint64_t now_ns);
+/* An idle lane: it waits until 'limit_ns'. */
+void lane_wait(struct sched *sched, struct sched_client *client,
+	       unsigned int lane, uint64_t limit_ns);
+/* A spare lane at the root needs its place in 'spare', if it has none. */
+void lane_enter_spare(struct sched *sched, struct sched_client *client,
+		      unsigned int lane);
+/* Its deadline, if it was due at 'due_ns'. */
+uint64_t lane_deadline_ns(const struct sched *sched,
+			  const struct sched_client *client, unsigned int lane,
+			  uint64_t due_ns);
+
 /* Both lanes of a client, those that have requests. */
 void lane_place_both(struct sched *sched, struct sched_client *client,
 		     uint64_t now_ns);
-void lane_remove_both(struct sched *sched, struct sched_client *client);
+/* Take a client's lanes out of wherever they are: they are idle then and all
+ * entries for them invalid. */
+void lane_remove(struct sched *sched, struct sched_client *client);
+/* If there are too many invalid entries, begin anew without.  To be called
+ * after lane_remove, when all lanes with requests have been placed. */
+void lane_clean(struct sched *sched);
 void lane_place_all(struct sched *sched, uint64_t now_ns);
 void lane_remove_all(struct sched *sched);
+/* One after the other: keys are others from now on. */
+void lane_replace_all(struct sched *sched, uint64_t now_ns);
 
 /* Everybody begins anew; no lane is placed. */
 void lane_forget_vtimes(struct sched *sched);
+/* Virtual time has come far: begin again at 0, with the same distances (once
+ * in hours at most). */
+void lane_rebase(struct sched *sched, uint64_t now_ns);
 
 /* Let everything go on whose time has come. */
 void lane_timers(struct sched *sched, uint64_t now_ns);
-/* Take the next request off its lane and charge it; NULL: none is ready.
- * Timers have been run. */
-struct sched_request *lane_next(struct sched *sched, uint64_t now_ns);
+/* Have the memory fetched that the next of a queue will need. */
+void lane_look_ahead(struct sched *sched, struct wheel *wheel);
 
-/* A group's limit or what hangs below it has changed. */
-void lane_refresh_group(struct sched *sched, struct sched_group *group,
-			unsigned int direction, uint64_t now_ns);
-/* The order of due lanes has changed: see shortage.c. */
-void lane_reorder_due(struct sched *sched);
+/* With fewer, memory is no matter: everything stays in the cache. */
+#define LANE_LOOK_CLIENTS	256U
 
 #endif

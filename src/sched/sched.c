@@ -14,21 +14,26 @@
  *   lane (a FIFO for each client and direction)                  |
  *        |                                                       |
  *        +-- over its limit? --> WAITING --(limit's time)--+     |
- *        |                       in the timer wheel        |     |
+ *        |                       a wheel, by time          |     |
  *        +<------------------------------------------------+     |
  *        |                                                       |
- *        +-- owed now? --------> DUE    heap by deadline --------+ first
+ *        +-- owed now? --------> DUE    wheel by deadline -------+ first
  *        |                        ^                              |
- *        +-- else -------------> SPARE  queue by virtual time ---+ then
+ *        +-- else -------------> SPARE  wheel by virtual time ---+ then
  *                                 |     ^
  *                                 +-----+ (when it becomes owed: to DUE)
  *
- * Only the head of a lane is ever looked at, and a lane is in one place, so
- * a decision is a few queue operations: O(1) in the wheels (base/wheel.c), and
- * a heap of what is due, which is short unless there is a shortage.  A lane
- * over its limit may be left in SPARE while others are before it; the limit is
- * looked at again when its turn comes.  So is everything that the client's
- * other direction may have used up meanwhile: such a lane is placed anew.
+ * Only the head of a lane is ever looked at, so a decision is a few queue
+ * operations, O(1) in the wheels (base/wheel.c).  A lane over its limit may be
+ * left in SPARE while others are before it; the limit is looked at again when
+ * its turn comes.  So is everything that the client's other direction may have
+ * used up meanwhile: such a lane is placed anew.
+ *
+ * With thousands of clients the time goes into waiting for their memory.  So a
+ * decision touches two cache lines of its client and the request; entries in
+ * the wheels are written next to each other and never looked for: one that is
+ * out of date is left where it is (state.h).  And what a wheel will give out
+ * next is fetched while others are being served (lane_look_ahead).
  *
  * Lanes of a group with a limit hang below that group's lane of the same
  * direction, which stands in DUE and SPARE for its best member, or waits as a
@@ -60,12 +65,13 @@
  * is decided by how many requests are taken from a front at a time.
  *
  * Invariants
- * - gate_ns is 0 if something is ready or nothing is enforced, else the first
- *   timer: before it, with the window open, a request of a plain client that
+ * - gate_ns is 0 if something is ready or nothing is enforced, else timers_ns:
+ *   before it, with the window open, a request of a plain client that
  *   its limit allows overtakes nobody.  All who change these call
  *   sched_set_gate.
  * - A lane with requests is in exactly one state, one without is LANE_IDLE.
- * - timers_ns is never after the first timer.
+ * - timers_ns is never after the first timer (an entry in 'limits' or 'dues',
+ *   or a group's time).
  * - in_flight counts what was given out and not completed, of any client,
  *   also of those that are gone.
  */
@@ -77,14 +83,14 @@
 #include <stdlib.h>
 
 #include "sched/charge.h"
+#include "sched/group.h"
 #include "sched/lane.h"
+#include "sched/pick.h"
 #include "sched/shortage.h"
 #include "sched/state.h"
 #include "sched/window.h"
 
 #define COST_FIGURE_MAX	(UINT64_C(1) << 40)
-#define TIMER_SHIFT	10U	/* 1 us */
-#define VTIME_SHIFT	12U
 
 static int check_config(const struct sched_config *config, struct error *reterr)
 {
@@ -130,13 +136,11 @@ int sched_create(const struct sched_config *config, struct sched **ret_sched,
 	if (!sched)
 		return error_set(reterr, -ENOMEM, "no memory for a scheduler");
 	*sched = (struct sched){.enforcing = true, .timers_ns = UINT64_MAX};
-	sched->due.place = calloc(IDS, sizeof(uint32_t));
-	sched->group_places = calloc(IDS, sizeof(uint32_t));
-	if (!sched->due.place || !sched->group_places ||
-	    heap_reserve(&sched->due, IDS) < 0 ||
-	    wheel_init(&sched->spare, IDS, VTIME_SHIFT) < 0 ||
-	    wheel_init(&sched->timers, IDS, TIMER_SHIFT) < 0 ||
-	    window_init(sched) < 0) {
+	wheel_init(&sched->limits, 1);
+	wheel_init(&sched->dues, 1);
+	wheel_init(&sched->due, 1);
+	wheel_init(&sched->spare, 1);
+	if (group_init(sched) < 0 || window_init(sched) < 0) {
 		sched_destroy(sched);
 		return error_set(reterr, -ENOMEM, "no memory for a scheduler");
 	}
@@ -170,11 +174,11 @@ void sched_destroy(struct sched *sched)
 	for (uint32_t i = 0; i < CHUNKS; i++)
 		free(sched->chunks[i]);
 	window_finish(sched);
-	wheel_finish(&sched->timers);
+	group_finish(sched);
+	wheel_finish(&sched->limits);
+	wheel_finish(&sched->dues);
 	wheel_finish(&sched->spare);
-	heap_finish(&sched->due);
-	free(sched->due.place);
-	free(sched->group_places);
+	wheel_finish(&sched->due);
 	free(sched);
 }
 
@@ -204,21 +208,21 @@ static void charge_direct(struct sched *sched, struct sched_client *client,
 static void enqueue(struct sched *sched, struct sched_client *client,
 		    struct sched_request *request, uint64_t now_ns)
 {
-	struct lane *lane = &client->lanes[request->direction];
+	struct fifo *fifo = &client->fifos[request->direction];
+	const unsigned int lane = client_lane(client, request->direction);
 
 	request->next = NULL;
 	client->queued++;
 	sched->queued++;
 	if (!client_is_plain(client))
 		client_rest(client)->queued_bytes += request->bytes;
-	if (lane->head) {
-		lane->tail->next = request;
-		lane->tail = request;
-		return;
-	}
-	lane->head = request;
-	lane->tail = request;
-	lane_place(sched, client, request->direction, CREDIT_NS, now_ns);
+	if (fifo->head)
+		fifo->tail->next = request;
+	else
+		fifo->head = request;
+	fifo->tail = request;
+	if (client->state[lane] == LANE_IDLE)
+		lane_place(sched, client, lane, CREDIT_NS, now_ns);
 }
 
 /* Something is not as usual: timers have run out, others wait, the client is
@@ -228,6 +232,7 @@ static __attribute__((noinline)) enum sched_verdict submit_slowly(
 	struct sched_request *request, uint64_t now_ns)
 {
 	const unsigned int direction = request->direction;
+	const unsigned int lane = client_lane(client, direction);
 	const bool grouped = client->flags & CLIENT_GROUPED;
 
 	if (!sched->enforcing) {
@@ -237,9 +242,9 @@ static __attribute__((noinline)) enum sched_verdict submit_slowly(
 	sched->now_ns = now_ns;
 	if (now_ns >= sched->timers_ns)
 		lane_timers(sched, now_ns);
-	if (!client->lanes[direction].head && !sched_has_ready(sched) &&
+	if (client->state[lane] == LANE_IDLE && !sched_has_ready(sched) &&
 	    sched->in_flight < sched->window &&
-	    client_limit_ns(client, direction) <= now_ns &&
+	    client_limit_ns(client, lane) <= now_ns &&
 	    (!grouped ||
 	     group_limit_ns(client_rest(client)->group, direction) <= now_ns)) {
 		charge_direct(sched, client, direction, request->bytes, now_ns);
@@ -285,7 +290,7 @@ struct sched_request *sched_next(struct sched *sched, uint64_t now_ns)
 	if (now_ns >= sched->timers_ns)
 		lane_timers(sched, now_ns);
 	if (sched->in_flight < sched->window)
-		request = lane_next(sched, now_ns);
+		request = pick_next(sched, now_ns);
 	if (request)
 		sched->in_flight++;
 	sched_set_gate(sched);
@@ -348,9 +353,9 @@ uint64_t sched_client_ready_ns(const struct sched_client *client)
 	for (unsigned int d = 0; d < 2; d++) {
 		/* Requests of the other direction may not count here; if there
 		 * are any, be cautious. */
-		const bool alone = !client->lanes[!d].head;
+		const bool alone = !client->fifos[!d].head;
 		const uint64_t requests =
-			alone ? client->queued : client->lanes[d].head != NULL;
+			alone ? client->queued : client->fifos[d].head != NULL;
 		const uint64_t bytes = alone ? rest->queued_bytes : 0;
 		uint64_t lane_ns = meters_ready_ns(
 			rest->meters, rest->limits[d], rest->bytes_mask,

@@ -96,10 +96,12 @@ struct sched_config {
 
 /* Embedded in the caller's request; the scheduler's from submit to complete. */
 struct sched_request {
-	struct sched_request *next;
+	union {
+		struct sched_request *next;	/* while queued or drained */
+		uint64_t start_ns;		/* from when it was given out */
+	};
 	struct sched_client *client;
 	uint64_t arrival_ns;
-	uint64_t start_ns;	/* when it was given out */
 	uint32_t bytes;		/* set by the caller; 0 for flush */
 	uint8_t direction;	/* set by the caller; enum sched_direction */
 };

@@ -17,21 +17,11 @@
  */
 #include "sched/shortage.h"
 
-#include "sched/lane.h"
-
 #define ROUND_NS	UINT64_C(100000000)
 #define QUIET_NS	UINT64_C(200000000)	/* without: it is over */
 #define BEGIN_NS	UINT64_C(2000000)	/* lost beyond the margin */
 #define BEGIN_REQUESTS	(8U * 1024U)
 #define SCALE_MAX_NS	(UINT64_C(1) << 50)
-
-static void order_by_weight(struct sched *sched, bool by_weight)
-{
-	if (sched->shortage.by_weight == by_weight)
-		return;
-	sched->shortage.by_weight = by_weight;
-	lane_reorder_due(sched);
-}
 
 static void begin_round(struct shortage *shortage, uint64_t now_ns)
 {
@@ -153,17 +143,10 @@ static uint32_t factor_milli(const struct sched *sched, uint64_t elapsed_ns)
 	return milli < 999 ? (uint32_t)milli : 999;
 }
 
-void shortage_round(struct sched *sched, uint64_t now_ns)
+static void end_round(struct sched *sched, uint64_t elapsed_ns, uint64_t now_ns)
 {
 	struct shortage *shortage = &sched->shortage;
-	const uint64_t elapsed_ns = now_ns - shortage->began_ns;
 
-	order_by_weight(sched,
-			shortage->active &&
-				sched->config.shortage ==
-					SCHED_SHORTAGE_WEIGHT);
-	if (elapsed_ns < ROUND_NS)
-		return;
 	if (is_short(sched, elapsed_ns, false)) {
 		shortage->short_ns = now_ns;
 		if (shortage->active)
@@ -173,7 +156,18 @@ void shortage_round(struct sched *sched, uint64_t now_ns)
 		shortage->watching = false;
 		shortage->active = false;
 		shortage->milli = 1000;
-		order_by_weight(sched, false);
 	}
 	begin_round(shortage, now_ns);
+}
+
+bool shortage_round(struct sched *sched, uint64_t now_ns)
+{
+	struct shortage *shortage = &sched->shortage;
+	const bool ordered = shortage->by_weight;
+
+	if (now_ns - shortage->began_ns >= ROUND_NS)
+		end_round(sched, now_ns - shortage->began_ns, now_ns);
+	shortage->by_weight = shortage->active &&
+		sched->config.shortage == SCHED_SHORTAGE_WEIGHT;
+	return shortage->by_weight != ordered;
 }

@@ -2,17 +2,28 @@
 /*
  * state.h - what the scheduler is made of; internal to src/sched
  *
- * A lane is one direction of a client: a FIFO queue.  Lanes of clients whose
+ * Requests wait in a FIFO for each client and direction.  What is scheduled is
+ * a lane: both FIFOs of a client together where all that was promised to it
+ * counts for both alike, else one for each direction.  Lanes of clients whose
  * group has a limit hang below that group's lane of the same direction, all
  * others at the root.  A lane with requests is in exactly one state:
  *
- *   LANE_WAITING  over a limit           in 'timers', until the limit allows
- *   LANE_DUE      reservation is owed    in a 'due' heap, by deadline
- *   LANE_SPARE    may have spare time    in a 'spare' queue, by virtual time,
- *                                        and in 'timers' until it is due
+ *   LANE_WAITING  over a limit         in 'limits', until it allows
+ *   LANE_DUE      reservation is owed  in a 'due' queue, by deadline
+ *   LANE_SPARE    may have spare time  in a 'spare' queue, by virtual time,
+ *                                      and in 'dues' until it is due
  *
- * Ids: a client's lanes are 2 index + direction; groups' lanes lie behind
- * those of all clients.
+ * The root's queues are wheels, which hold at most one valid entry of a lane
+ * each, as told by its 'queues' (and for 'due' by its state), and nothing is
+ * taken out of them but the least.  Times and virtual times of a lane only
+ * advance, so an entry's key is never after the true one, and one that was
+ * left behind does no harm: when it comes it is dropped or put where it
+ * belongs now.  Where something else happens to a client (it changes, goes or
+ * is drained) all its entries become invalid: see lane_remove.
+ *
+ * Ids: a lane's is (generation, index of its client, number of its lane); with
+ * another generation an entry is invalid.  Groups' lanes have ids and queues
+ * of their own.
  */
 #ifndef SCHED_STATE_H
 #define SCHED_STATE_H
@@ -34,8 +45,9 @@
 #define CHUNK_CLIENTS	(1U << CHUNK_BITS)
 #define CHUNK_BYTES	(UINT64_C(1) << 21)
 #define CHUNKS		(SCHED_CLIENTS_MAX / CHUNK_CLIENTS)
-#define GROUP_IDS	(2U * SCHED_CLIENTS_MAX)	/* where they begin */
-#define IDS		(GROUP_IDS + 2U * SCHED_GROUPS_MAX)
+#define LANES_MAX	(2U * SCHED_CLIENTS_MAX)
+#define GENERATION	LANES_MAX	/* an id's bits from here on */
+#define GROUP_LANES_MAX (2U * SCHED_GROUPS_MAX)
 
 /* Reservations: how much may be made up for after having been late, and how
  * much may be saved up by having been idle. */
@@ -58,7 +70,12 @@
 
 enum lane_state { LANE_IDLE, LANE_WAITING, LANE_DUE, LANE_SPARE };
 
-struct lane {
+/* In 'queues'. */
+#define IN_LIMITS	0x1U
+#define IN_DUES		0x2U
+#define IN_SPARE	0x4U
+
+struct fifo {
 	struct sched_request *head, *tail;
 };
 
@@ -71,19 +88,21 @@ struct lane {
 
 /* Two cache lines: all that a request of a plain client touches. */
 struct sched_client {
-	struct lane lanes[2];
 	uint64_t vtime;		/* start of the next request by weight */
-	uint64_t burst_ns;
-	uint32_t index;
-	uint32_t queued;
+	uint32_t id;		/* of its first lane */
 	uint32_t inverse_weight;	/* 2^32 / weight */
-	uint16_t flags;
-	uint8_t state[2];	/* enum lane_state */
-
 	struct meter limit;	/* plain; without one: slope 0 */
 	struct meter reservation;	/* plain; without one: tag UINT64_MAX */
+
+	struct fifo fifos[2];
+	uint64_t burst_ns;
 	uint32_t bound_ns[2];	/* deadline after arrival or due time */
-	uint64_t unused;
+	uint32_t queued;
+	uint16_t flags;
+	uint8_t split;		/* 1: a lane for each direction, else 0 */
+	uint8_t turn;		/* of one lane: the direction that is next */
+	uint8_t state[2];	/* of lanes: enum lane_state */
+	uint8_t queues[2];	/* of lanes */
 } __attribute__((aligned(64)));
 
 struct client_rest {
@@ -173,15 +192,21 @@ struct sched {
 	bool watching;		/* some latency is promised */
 	uint32_t queued;
 
-	uint64_t timers_ns;	/* nothing in 'timers' is before this */
+	uint64_t timers_ns;	/* nobody waits for a time before this */
 	uint64_t now_ns;	/* of the last call that had something to do */
 	uint64_t vtime;
 	uint64_t request_ns[2];
 	uint64_t byte_slope[2];	/* device-ns per byte in 2^-32 */
 
-	struct heap due;
-	struct wheel spare, timers;
-	uint32_t *group_places;	/* of lanes in their group's 'spare' */
+	uint32_t ready;		/* lanes at the root that are due or spare */
+	uint32_t invalid;	/* entries in the four that follow */
+	struct wheel limits, dues, due, spare;
+	uint32_t room;		/* clients for which there is some in these */
+	/* Groups' lanes. */
+	struct heap group_due, group_spare, group_limits;
+	uint32_t *group_places[3];
+	/* Lanes in their group's 'due' and 'spare'. */
+	uint32_t *member_places[2];
 
 	struct window measured;
 	struct shortage shortage;
@@ -208,9 +233,41 @@ static inline struct chunk *chunk_of(const struct sched_client *client)
 	return (struct chunk *)((uintptr_t)client & ~(CHUNK_BYTES - 1));
 }
 
+static inline uint32_t client_index(const struct sched_client *client)
+{
+	return (client->id & (LANES_MAX - 1)) >> 1;
+}
+
 static inline struct client_rest *client_rest(const struct sched_client *client)
 {
-	return &chunk_of(client)->rest[client->index & (CHUNK_CLIENTS - 1)];
+	return &chunk_of(client)
+			->rest[client_index(client) & (CHUNK_CLIENTS - 1)];
+}
+
+/* Whose lane's id is it?  It may be an old one: see id_is_valid. */
+static inline struct sched_client *client_of(const struct sched *sched,
+					     uint32_t id)
+{
+	return client_at(sched, (id & (LANES_MAX - 1)) >> 1);
+}
+
+static inline bool id_is_valid(const struct sched_client *client, uint32_t id)
+{
+	return (client->id ^ id) <= 1;
+}
+
+/* The lane of requests of this direction. */
+static inline unsigned int client_lane(const struct sched_client *client,
+				       unsigned int direction)
+{
+	return direction & client->split;
+}
+
+static inline bool lane_has_requests(const struct sched_client *client,
+				     unsigned int lane)
+{
+	return client->split ? client->fifos[lane].head != NULL :
+			       client->fifos[0].head || client->fifos[1].head;
 }
 
 static inline bool client_is_plain(const struct sched_client *client)
@@ -218,30 +275,29 @@ static inline bool client_is_plain(const struct sched_client *client)
 	return client->flags & CLIENT_PLAIN;
 }
 
-/* When the limits let the next request of this direction start. */
+/* When the limits let the next request of this lane start. */
 static inline uint64_t client_limit_ns(const struct sched_client *client,
-				       unsigned int direction)
+				       unsigned int lane)
 {
 	uint64_t latest_ns = client->limit.tag_ns;
 
 	if (!client_is_plain(client)) {
 		const struct client_rest *rest = client_rest(client);
 
-		latest_ns = meter_latest(rest->meters, rest->limits[direction]);
+		latest_ns = meter_latest(rest->meters, rest->limits[lane]);
 	}
 	return latest_ns > client->burst_ns ? latest_ns - client->burst_ns : 0;
 }
 
-/* When a reservation is owed to this direction, by the reservation clock;
+/* When a reservation is owed to this lane, by the reservation clock;
  * UINT64_MAX: there is none. */
 static inline uint64_t client_due_ns(const struct sched_client *client,
-				     unsigned int direction)
+				     unsigned int lane)
 {
 	if (!client_is_plain(client)) {
 		const struct client_rest *rest = client_rest(client);
 
-		return meter_earliest(rest->meters,
-				      rest->reservations[direction]);
+		return meter_earliest(rest->meters, rest->reservations[lane]);
 	}
 	return client->reservation.tag_ns;
 }
@@ -269,8 +325,8 @@ static inline uint64_t sched_clock_ns(const struct sched *sched,
 
 static inline bool sched_has_ready(const struct sched *sched)
 {
-	return (sched->due.count | sched->spare.near.count |
-		sched->spare.far_count) != 0;
+	return (sched->ready | sched->group_due.count |
+		sched->group_spare.count) != 0;
 }
 
 /* To be called when lanes, timers or 'enforcing' have changed. */

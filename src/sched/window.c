@@ -32,6 +32,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "sched/lane.h"
 #include "sched/shortage.h"
 
 #define ROUND_SAMPLES	512U
@@ -273,8 +274,8 @@ void window_measure(struct sched *sched, const struct sched_request *request,
 
 	if (sched->immediate)
 		return;
-	if (sched->shortage.watching)
-		shortage_round(sched, now_ns);
+	if (sched->shortage.watching && shortage_round(sched, now_ns))
+		lane_replace_all(sched, now_ns);
 	if (busy) {
 		window->busy_cost_ns += cost_ns;
 		window->busy_count++;

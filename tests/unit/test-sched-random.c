@@ -112,7 +112,7 @@ struct found {
 static bool lane_ready(const struct fuzz *fuzz,
 		       const struct sched_client *client, unsigned int d)
 {
-	if (!client->lanes[d].head)
+	if (!client->fifos[d].head)
 		return false;
 	if (!fuzz->sched->enforcing)
 		return true;
@@ -126,11 +126,11 @@ static uint64_t lane_deadline(const struct fuzz *fuzz,
 			      const struct sched_client *client, unsigned int d)
 {
 	const uint64_t clock_ns = sched_clock_ns(fuzz->sched, fuzz->now_ns);
-	const uint64_t arrival_ns = client->lanes[d].head->arrival_ns;
+	const uint64_t arrival_ns = client->fifos[d].head->arrival_ns;
 	uint64_t due_ns = client_due_ns(client, d);
 
-	if (client->state[d] != LANE_DUE && clock_ns > CREDIT_NS &&
-	    due_ns < clock_ns - CREDIT_NS)
+	if (client->state[client_lane(client, d)] != LANE_DUE &&
+	    clock_ns > CREDIT_NS && due_ns < clock_ns - CREDIT_NS)
 		due_ns = clock_ns - CREDIT_NS;
 	return (due_ns > arrival_ns ? due_ns : arrival_ns) +
 		client->bound_ns[d];
@@ -157,7 +157,8 @@ static struct found search(const struct fuzz *fuzz)
 				if (deadline_ns < found.deadline_ns)
 					found.deadline_ns = deadline_ns;
 			}
-			if (client->state[d] != LANE_SPARE &&
+			if (client->state[client_lane(client, d)] !=
+				    LANE_SPARE &&
 			    vtime < fuzz->sched->vtime)
 				vtime = fuzz->sched->vtime;
 			if (vtime < found.vtime)
@@ -198,7 +199,7 @@ static void next_and_compare(struct fuzz *fuzz)
 		before[i] = *fuzz->clients[i];
 		for (d = 0; d < 2; d++)
 			dues_ns[i][d] = client_due_ns(fuzz->clients[i], d);
-		deadlines_ns[i] = before[i].lanes[0].head ?
+		deadlines_ns[i] = before[i].fifos[0].head ?
 			lane_deadline(fuzz, fuzz->clients[i], 0) :
 			0;
 	}
@@ -213,7 +214,7 @@ static void next_and_compare(struct fuzz *fuzz)
 	for (i = 0; fuzz->clients[i] != request->client; i++)
 		;
 	d = request->direction;
-	assert_ptr_equal(before[i].lanes[d].head, request);
+	assert_ptr_equal(before[i].fifos[d].head, request);
 	assert_true(request->arrival_ns >= fuzz->last_arrival_ns[i][d]);
 	fuzz->last_arrival_ns[i][d] = request->arrival_ns;
 	if (fuzz->sched->enforcing)
@@ -224,7 +225,8 @@ static void next_and_compare(struct fuzz *fuzz)
 		if (found.due)
 			assert_int_equal(deadlines_ns[i], found.deadline_ns);
 		else
-			assert_int_equal(before[i].state[d] != LANE_SPARE &&
+			assert_int_equal(before[i].state[d & before[i].split] !=
+								 LANE_SPARE &&
 							 before[i].vtime <
 								 vtime ?
 						 vtime :

@@ -65,37 +65,60 @@ static void test_heap_matches_plain_array(void **state)
 	heap_finish(&heap);
 }
 
+static void test_heap_without_places_gives_out_the_least(void **state)
+{
+	struct heap heap = {0};
+	uint64_t before = 0;
+
+	(void)state;
+	assert_int_equal(heap_reserve(&heap, IDS), 0);
+	for (uint32_t i = 0; i < IDS; i++)
+		heap_insert(&heap, 7, random_next() % 100);
+	for (uint32_t i = 0; i < IDS; i++) {
+		assert_true(heap_key(&heap) >= before);
+		before = heap_key(&heap);
+		assert_int_equal(heap_pop(&heap), 7);
+	}
+	assert_true(heap_key(&heap) == UINT64_MAX);
+	heap_finish(&heap);
+}
+
+static void wheel_make(struct wheel *wheel, uint32_t ahead)
+{
+	wheel_init(wheel, ahead);
+	assert_int_equal(wheel_reserve(wheel, IDS), 0);
+}
+
 /* Keys ahead of the least by anything between nothing and 2^span. */
-static void wheel_matches(uint32_t shift, uint32_t span, uint64_t start)
+static void wheel_matches(uint32_t span, uint64_t start)
 {
 	static struct model model;
 	struct wheel wheel;
 	uint64_t base = start;
+	uint32_t count = 0;
 
 	for (uint32_t i = 0; i < IDS; i++)
 		model.in[i] = false;
-	assert_int_equal(wheel_init(&wheel, IDS, shift), 0);
+	wheel_make(&wheel, 1 + span % WHEEL_AHEAD);
 	for (int step = 0; step < 30000; step++) {
 		const uint32_t id = (uint32_t)(random_next() % IDS);
 		const uint64_t width = UINT64_C(1) << random_next() % span;
 		const uint64_t least = wheel_min(&wheel);
 
 		assert_true(least == model_min(&model));
+		assert_int_equal(wheel_count(&wheel), count);
 		if (least != UINT64_MAX && least > base)
 			base = least;
-		if (random_next() % 3 == 0 && least != UINT64_MAX) {
-			const uint32_t first = wheel_min_id(&wheel);
+		if (model.in[id] || step % 4096 > 3072) {
+			uint32_t first;
 
+			if (least == UINT64_MAX)
+				continue;
+			first = wheel_pop(&wheel);
 			assert_true(model.in[first]);
 			assert_true(model.key[first] == least);
-			wheel_remove(&wheel, first);
 			model.in[first] = false;
-			continue;
-		}
-		assert_int_equal(wheel_contains(&wheel, id), model.in[id]);
-		if (model.in[id]) {
-			wheel_remove(&wheel, id);
-			model.in[id] = false;
+			count--;
 			continue;
 		}
 		model.in[id] = true;
@@ -103,7 +126,7 @@ static void wheel_matches(uint32_t shift, uint32_t span, uint64_t start)
 		if (random_next() % 16 == 0)
 			model.key[id] = random_next() % (base + 1);
 		wheel_insert(&wheel, id, model.key[id]);
-		assert_true(wheel_key_of(&wheel, id) == model.key[id]);
+		count++;
 	}
 	wheel_finish(&wheel);
 }
@@ -112,9 +135,9 @@ static void test_wheel_matches_plain_array_near_and_far(void **state)
 {
 	(void)state;
 	for (uint32_t span = 1; span < 62; span += 3) {
-		wheel_matches(10, span, 0);
-		wheel_matches(12, span, UINT64_C(1) << 40);
-		wheel_matches(8, span, (UINT64_C(1) << 62) - 12345);
+		wheel_matches(span, 0);
+		wheel_matches(span, UINT64_C(1) << 40);
+		wheel_matches(span, (UINT64_C(1) << 62) - 12345);
 	}
 }
 
@@ -123,17 +146,61 @@ static void test_wheel_serves_many_of_one_key(void **state)
 	struct wheel wheel;
 
 	(void)state;
-	assert_int_equal(wheel_init(&wheel, IDS, 10), 0);
+	wheel_make(&wheel, 1);
 	for (uint32_t i = 0; i < IDS; i++)
 		wheel_insert(&wheel, i, 123456789);
 	for (uint32_t i = 0; i < IDS; i++) {
 		assert_int_equal(wheel_min(&wheel), 123456789);
-		wheel_remove(&wheel, wheel_min_id(&wheel));
+		wheel_pop(&wheel);
 	}
 	assert_true(wheel_min(&wheel) == UINT64_MAX);
-	wheel_rewind(&wheel);
+	wheel_clear(&wheel);
 	wheel_insert(&wheel, 0, 1);
 	assert_int_equal(wheel_min(&wheel), 1);
+	wheel_finish(&wheel);
+}
+
+static void test_wheel_grows_with_what_is_in_it(void **state)
+{
+	struct wheel wheel;
+
+	(void)state;
+	wheel_init(&wheel, 4);
+	for (uint32_t i = 0; i < IDS; i++) {
+		assert_int_equal(wheel_reserve(&wheel, i + 1), 0);
+		wheel_insert(&wheel, i,
+			     UINT64_C(5000) * (i * 7919 % IDS) + 1000);
+	}
+	for (uint32_t i = 0; i < IDS; i++) {
+		assert_int_equal(wheel_min(&wheel), 5000 * i + 1000);
+		assert_int_equal(wheel_pop(&wheel) * 7919 % IDS, i);
+	}
+	wheel_finish(&wheel);
+}
+
+/* Whoever looks sees every entry once before it comes, if not in the heap. */
+static void test_wheel_shows_what_comes(void **state)
+{
+	struct wheel wheel;
+	uint32_t seen[2][IDS] = {0};
+	uint32_t id, i, end;
+
+	(void)state;
+	wheel_make(&wheel, WHEEL_AHEAD);
+	for (i = 0; i < IDS; i++)
+		wheel_insert(&wheel, i,
+			     i < WHEEL_FEW ? i : random_next() % 10000000 + i);
+	while (wheel_min(&wheel) != UINT64_MAX) {
+		for (uint32_t k = 0; k < 2; k++)
+			for (i = wheel_look(&wheel, k, k ? 1 : WHEEL_AHEAD,
+					    &end);
+			     i < end; i++)
+				seen[k][wheel.run[i].id]++;
+		id = wheel_pop(&wheel);
+		/* The first few were only in the heap. */
+		assert_int_equal(seen[0][id], id >= WHEEL_FEW);
+		assert_int_equal(seen[1][id], id >= WHEEL_FEW);
+	}
 	wheel_finish(&wheel);
 }
 
@@ -141,8 +208,11 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_heap_matches_plain_array),
+		cmocka_unit_test(test_heap_without_places_gives_out_the_least),
 		cmocka_unit_test(test_wheel_matches_plain_array_near_and_far),
 		cmocka_unit_test(test_wheel_serves_many_of_one_key),
+		cmocka_unit_test(test_wheel_grows_with_what_is_in_it),
+		cmocka_unit_test(test_wheel_shows_what_comes),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

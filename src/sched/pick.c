@@ -1,0 +1,235 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * pick.c - which request is next
+ *
+ * What comes out of a queue may have changed since it was put there: it may be
+ * over a limit that was not looked at, its client's other lane may have used
+ * up a common limit or reservation, reserved service may have moved its
+ * virtual time.  Then it is put where it belongs now, and the next is tried.
+ */
+#include "sched/pick.h"
+
+#include "sched/charge.h"
+#include "sched/group.h"
+#include "sched/lane.h"
+#include "sched/shortage.h"
+
+static void charge_vtime(struct sched *sched, struct sched_client *client,
+			 bool due, uint64_t cost_ns)
+{
+	uint64_t *home = group_vtime_of(sched, client);
+	uint64_t vtime = client->vtime > *home ? client->vtime : *home;
+
+	if (!due || sched->shortage.by_weight) {
+		*home = vtime;
+		if (home != &sched->vtime) {
+			const uint64_t root =
+				vtime + client_rest(client)->group->offset;
+
+			if (root > sched->vtime)
+				sched->vtime = root;
+		}
+	}
+	vtime += cost_ns * client->inverse_weight >> 12;
+	if (due) {
+		const uint64_t most = *home +
+			((AHEAD_MAX_NS + cost_ns) * client->inverse_weight >>
+			 12);
+
+		vtime = vtime < most ? vtime : most;
+	}
+	client->vtime = vtime;
+}
+
+static void charge_due(struct sched *sched, struct sched_client *client,
+		       unsigned int direction, uint32_t bytes, uint64_t now_ns)
+{
+	uint64_t clock_ns, floor_ns;
+
+	shortage_check(sched, client, direction, bytes, now_ns);
+	clock_ns = sched_clock_ns(sched, now_ns);
+	floor_ns = before_ns(clock_ns, DEBT_NS);
+	if (client_is_plain(client))
+		charge_plain_reservation(client, floor_ns);
+	else
+		charge_reservations(client, direction, bytes, clock_ns,
+				    floor_ns);
+}
+
+/* Which direction of a lane is next: by deadline if that is what it was chosen
+ * for, else in turns. */
+static unsigned int next_direction(const struct sched *sched,
+				   const struct sched_client *client,
+				   unsigned int lane, bool due)
+{
+	const struct sched_request *read = client->fifos[0].head;
+	const struct sched_request *write = client->fifos[1].head;
+	uint64_t due_ns;
+
+	if (client->split)
+		return lane;
+	if (!read || !write)
+		return !read;
+	if (due && !sched->shortage.by_weight) {
+		due_ns = client_due_ns(client, lane) + sched->behind_ns;
+		if (read->arrival_ns > due_ns || write->arrival_ns > due_ns)
+			return write->arrival_ns < read->arrival_ns;
+	}
+	return client->turn;
+}
+
+/* The lane is out of the queues: take its first request and charge it. */
+static struct sched_request *take(struct sched *sched,
+				  struct sched_client *client,
+				  unsigned int lane, bool due, uint64_t now_ns)
+{
+	const unsigned int direction = next_direction(sched, client, lane, due);
+	struct sched_request *request = client->fifos[direction].head;
+
+	client->fifos[direction].head = request->next;
+	client->turn = !direction;
+	client->queued--;
+	sched->queued--;
+	request->start_ns = now_ns;
+	if (!client_is_plain(client))
+		client_rest(client)->queued_bytes -= request->bytes;
+	if (!sched->enforcing)
+		return request;
+
+	if (client_is_plain(client))
+		charge_plain_limit(client, now_ns, true);
+	else
+		charge_limits(client, direction, request->bytes, now_ns, true);
+	if (client->flags & CLIENT_GROUPED)
+		charge_group(client_rest(client)->group, direction,
+			     request->bytes, now_ns, true);
+	if (due)
+		charge_due(sched, client, direction, request->bytes, now_ns);
+	charge_vtime(sched, client, due,
+		     sched_cost_ns(sched, direction, request->bytes));
+	return request;
+}
+
+/* Is the lane, found with this key, to be served this way?  Limits aside. */
+static bool still_holds(const struct sched *sched,
+			const struct sched_client *client, unsigned int lane,
+			bool due, uint64_t key, uint64_t now_ns)
+{
+	const bool by_vtime = !due ||
+		(sched->shortage.by_weight &&
+		 !(client->flags & CLIENT_GROUPED));
+
+	return !(by_vtime && key < client->vtime) &&
+		!(due &&
+		  client_due_ns(client, lane) > sched_clock_ns(sched, now_ns));
+}
+
+/* The lane is out of the queues, and due or spare.  Returns NULL if it had to
+ * be put elsewhere. */
+static struct sched_request *serve(struct sched *sched,
+				   struct sched_client *client,
+				   unsigned int lane, bool due, uint64_t key,
+				   uint64_t now_ns)
+{
+	const bool enforcing = sched->enforcing;
+	struct sched_request *request = NULL;
+
+	client->state[lane] = LANE_IDLE;
+	if (enforcing && client_limit_ns(client, lane) > now_ns) {
+		lane_wait(sched, client, lane, client_limit_ns(client, lane));
+	} else {
+		if (!enforcing ||
+		    still_holds(sched, client, lane, due, key, now_ns))
+			request = take(sched, client, lane, due, now_ns);
+		if (lane_has_requests(client, lane)) {
+			lane_place(sched, client, lane, DEBT_NS, now_ns);
+			return request;
+		}
+	}
+	if (group_lane_of(sched, client, lane))
+		group_refresh(sched, client_rest(client)->group, lane, now_ns);
+	return request;
+}
+
+static struct sched_request *next_due(struct sched *sched, uint64_t key,
+				      uint64_t now_ns)
+{
+	const uint32_t id = wheel_pop(&sched->due);
+	struct sched_client *client = client_of(sched, id);
+
+	lane_look_ahead(sched, &sched->due);
+	if (!id_is_valid(client, id)) {
+		sched->invalid--;
+		return NULL;
+	}
+	sched->ready--;
+	return serve(sched, client, id & 1, true, key, now_ns);
+}
+
+static struct sched_request *next_spare(struct sched *sched, uint64_t key,
+					uint64_t now_ns)
+{
+	const uint32_t id = wheel_pop(&sched->spare);
+	struct sched_client *client = client_of(sched, id);
+	const unsigned int lane = id & 1;
+
+	lane_look_ahead(sched, &sched->spare);
+	if (!id_is_valid(client, id)) {
+		sched->invalid--;
+		return NULL;
+	}
+	client->queues[lane] &= (uint8_t)~IN_SPARE;
+	if (client->state[lane] != LANE_SPARE)
+		return NULL;
+	if (key < client->vtime) {
+		lane_enter_spare(sched, client, lane);
+		return NULL;
+	}
+	sched->ready--;
+	return serve(sched, client, lane, false, key, now_ns);
+}
+
+static struct sched_request *next_of_group(struct sched *sched, bool due,
+					   uint64_t now_ns)
+{
+	const struct heap *groups =
+		due ? &sched->group_due : &sched->group_spare;
+	const uint32_t id = heap_at(groups, 0)->id;
+	struct sched_group *group = sched->group_table[id >> 1];
+	struct group_lane *lane = &group->lanes[id & 1];
+	struct heap *members = due ? &lane->due : &lane->spare;
+	uint64_t key;
+
+	if (group_limit_ns(group, id & 1) > now_ns) {
+		group_refresh(sched, group, id & 1, now_ns);
+		return NULL;
+	}
+	key = heap_key(members);
+	return serve(sched, client_of(sched, heap_pop(members)), id & 1, due,
+		     key, now_ns);
+}
+
+struct sched_request *pick_next(struct sched *sched, uint64_t now_ns)
+{
+	struct sched_request *request = NULL;
+
+	while (!request && sched_has_ready(sched)) {
+		uint64_t key = wheel_min(&sched->due);
+		uint64_t group_key = heap_key(&sched->group_due);
+		const bool due = (key & group_key) != UINT64_MAX;
+
+		if (!due) {
+			key = wheel_min(&sched->spare);
+			group_key = heap_key(&sched->group_spare);
+		}
+		if (group_key < key)
+			request = next_of_group(sched, due, now_ns);
+		else if (due)
+			request = next_due(sched, key, now_ns);
+		else
+			request = next_spare(sched, key, now_ns);
+	}
+	if (request && *group_vtime_of(sched, request->client) > VTIME_MAX)
+		lane_rebase(sched, now_ns);
+	return request;
+}

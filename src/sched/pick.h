@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * pick.h - which request is next; internal to src/sched
+ */
+#ifndef SCHED_PICK_H
+#define SCHED_PICK_H
+
+#include "sched/state.h"
+
+/* Take the next request off its lane and charge it; NULL: none is ready.
+ * Timers have been run. */
+struct sched_request *pick_next(struct sched *sched, uint64_t now_ns);
+
+#endif
