@@ -151,18 +151,21 @@ struct window {
 	uint64_t busy_ns;	/* since when the device has been saturated */
 	uint64_t busy_cost_ns;	/* calibrated cost of what it did since */
 	uint32_t busy_count;
-	uint32_t samples, late;
+	uint32_t samples, late, broken;	/* beyond the target, the promise */
 	uint32_t hungry;	/* samples of it with nothing waiting */
 	bool limiting;		/* the window was full in this round */
-	uint64_t round_cost_ns;
+	uint64_t round_cost_ns, round_inside_ns;
+	uint64_t inside_before_ns;	/* mean, before the last step down */
 	bool testing;		/* a smaller window, for the first round */
 	uint64_t full_milli;	/* throughput before shrinking, at: */
 	uint32_t full_depth;
+	bool full_broken;	/* the promise was, at that depth */
 	uint64_t less_milli; /* throughput of the one that was too small;
 				 * 0: not to be compared */
 	uint32_t depth;		/* the window */
 	uint32_t skip;		/* completions not to be measured */
 	uint32_t floor;
+	uint32_t floors;	/* in a row, since it was last in time */
 	uint64_t floor_until_ns;
 	uint32_t capacity_milli;
 	struct heap bounds[2];	/* clients by latency promised */

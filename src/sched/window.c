@@ -15,12 +15,14 @@
  *          > 1/256:  shrink the window, by more if it is much
  *          < 1/512:  grow it by 1/16, if it was what held requests back
  *
- * Shrinking must not cost throughput: below some depth the device has idle
- * parts, and the tail of the service time itself remains.  If after one or
- * more steps down less is done (88 %) than before, both saturated, the least
- * window that did nearly all is the floor for some seconds (if it does more
- * indeed: else it was the device that became slower).  So a promise that no
- * window can keep does not make everybody slow.
+ * Below some depth the device has idle parts, and shrinking costs throughput:
+ * after one or more steps down less is done (88 %) than before, both saturated.
+ * Then the least window that did nearly all is the floor for some seconds (if
+ * it does more indeed: else it was the device that became slower), each time
+ * for longer.  But if the promise itself was broken there, it comes first, and
+ * steps down go on, until it is in time, or the time inside does not become
+ * shorter by them any more: a promise that no window can keep does not make
+ * everybody slow.
  *
  * Without any promise the window is as large as it may be.
  *
@@ -40,6 +42,7 @@
 #define ROUND_SLOW	128U
 #define ROUND_DEEP	64U	/* far too deep: no need to count on */
 #define FLOOR_NS	UINT64_C(4000000000)
+#define FLOOR_DOUBLINGS	2U
 #define BUSY_NS		UINT64_C(20000000)
 #define BUSY_COUNT	64U
 
@@ -102,7 +105,9 @@ static void begin_round(struct sched *sched, uint64_t now_ns)
 	window->began_ns = now_ns;
 	window->samples = 0;
 	window->late = 0;
+	window->broken = 0;
 	window->round_cost_ns = 0;
+	window->round_inside_ns = 0;
 	window->hungry = 0;
 	window->limiting = false;
 }
@@ -198,10 +203,13 @@ static uint64_t round_milli(const struct window *window, uint64_t now_ns)
 /* Take note of what a window did before a smaller one is tried. */
 static void note_full(struct window *window, uint64_t milli)
 {
+	window->inside_before_ns = window->round_inside_ns / window->samples;
 	if (!window->testing || milli > window->full_milli)
 		window->full_milli = milli;
-	if (!window->testing || milli * 20 >= window->full_milli * 19)
+	if (!window->testing || milli * 20 >= window->full_milli * 19) {
 		window->full_depth = window->depth;
+		window->full_broken = window->broken * 200 > window->samples;
+	}
 	window->testing = window->full_milli > 0;
 }
 
@@ -218,6 +226,37 @@ static void shrink(struct sched *sched, uint64_t milli)
 	set_depth(sched, smaller);
 }
 
+static bool is_late(const struct window *window)
+{
+	return window->late * 256 > window->samples;
+}
+
+/* The last step down cost throughput; was it needed, and of use? */
+static bool is_in_vain(const struct sched *sched)
+{
+	const struct window *window = &sched->measured;
+	const uint64_t inside_ns = window->round_inside_ns / window->samples;
+
+	if (!window->full_broken)
+		return true;
+	return is_late(window) &&
+		(inside_ns * 100 > window->inside_before_ns * 97 ||
+		 window->depth <= sched->config.window_min);
+}
+
+static void set_floor(struct sched *sched, uint64_t milli, uint64_t now_ns)
+{
+	struct window *window = &sched->measured;
+
+	window->testing = false;
+	window->less_milli = milli;
+	window->floor = window->full_depth;
+	window->floor_until_ns = now_ns + (FLOOR_NS << window->floors);
+	if (window->floors < FLOOR_DOUBLINGS)
+		window->floors++;
+	set_depth(sched, window->floor);
+}
+
 static void adjust(struct sched *sched, uint64_t now_ns)
 {
 	struct window *window = &sched->measured;
@@ -230,16 +269,13 @@ static void adjust(struct sched *sched, uint64_t now_ns)
 		window->floor = 0;
 	window->less_milli = 0;
 	if (window->testing && milli > 0 &&
-	    milli * 100 < window->full_milli * 88) {
-		window->testing = false;
-		window->less_milli = milli;
-		window->floor = window->full_depth;
-		window->floor_until_ns = now_ns + FLOOR_NS;
-		set_depth(sched, window->floor);
-	} else if (window->late * 256 > window->samples) {
+	    milli * 100 < window->full_milli * 88 && is_in_vain(sched)) {
+		set_floor(sched, milli, now_ns);
+	} else if (is_late(window)) {
 		shrink(sched, milli);
 	} else {
 		window->testing = false;
+		window->floors = 0;
 		if (window->late * 512 <= window->samples && window->limiting)
 			set_depth(sched, depth + (depth + 15) / 16);
 	}
@@ -297,12 +333,16 @@ void window_measure(struct sched *sched, const struct sched_request *request,
 	else
 		window->round_cost_ns += cost_ns;
 	window->samples++;
+	window->round_inside_ns += now_ns - request->start_ns;
 	if (busy)
 		window->limiting = true;
 	else
 		window->hungry++;
-	if (target_ns > 0 && now_ns - request->start_ns > target_ns)
+	if (target_ns > 0 && now_ns - request->start_ns > target_ns) {
 		window->late++;
+		window->broken +=
+			now_ns - request->start_ns > target_ns + target_ns / 3;
+	}
 	if (far_too_deep(sched))
 		set_depth(sched, window->depth / 2);
 	else if (round_is_over(window, now_ns))

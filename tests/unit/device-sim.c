@@ -161,6 +161,7 @@ static void serve(struct sim *sim, struct sim_request *request)
 	if (sigma > 0)
 		ns *= exp(sigma * normal(sim));
 	ns += (double)sim->config.per_kib_ns * request->sched.bytes / 1024.0;
+	ns *= 1.0 + sim->config.crowding_milli * sim->busy / 1000.0;
 	ns = ns * 1000.0 / sim->speed_milli;
 	request->end_ns = sim->now_ns + (uint64_t)ns;
 	sim->busy++;

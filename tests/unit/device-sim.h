@@ -27,6 +27,8 @@ struct sim_config {
 	uint64_t service_ns[2];	/* median, by direction */
 	uint64_t per_kib_ns;
 	uint32_t sigma_milli;	/* 0: always the median */
+	/* Longer by so much for each other one that is being served. */
+	uint32_t crowding_milli;
 	uint64_t seed;
 	struct sched_config sched; /* cost and window left 0: as they fit */
 };

@@ -172,6 +172,59 @@ static void test_latency_that_cannot_be_kept_leaves_throughput(void **state)
 	assert_true(outcome.neighbour * 100 >= (outcome.free - 500) * 95);
 }
 
+/* Fewer inside are faster each, but all together do less: a promise that only
+ * a small window keeps is kept, at the others' expense. */
+static void test_latency_comes_before_throughput(void **state)
+{
+	const struct sim_config ssd = {
+		.servers = 32,
+		.service_ns = {200000, 200000},
+		.sigma_milli = 100,
+		.crowding_milli = 60,
+		.seed = 1,
+		.sched = {.window_min = 1,
+			  .window_max = 32,
+			  .cost.request_ns = {18000, 18000}},
+	};
+	const struct outcome outcome =
+		beside(&ssd, 500, 500000, 2000000, 256, 0);
+
+	(void)state;
+	assert_true(outcome.p99 <= 500000);
+	/* 8 do 28,000/s. */
+	assert_in_range(outcome.window, 6, 12);
+	assert_true(outcome.neighbour >= 25000);
+}
+
+/* A disk that others use as well: twice as fast at times, for some seconds. */
+static void test_latency_on_a_device_that_varies(void **state)
+{
+	struct sim_config config = disk8;
+
+	(void)state;
+	for (config.seed = 1; config.seed < 6; config.seed++) {
+		struct sim sim;
+		struct sim_load *victim, *other;
+
+		sim_init(&sim, &config);
+		victim = promised(&sim, 500, 4000000, 2000000);
+		other = neighbour(&sim, 256, 0);
+		sim_start_all(&sim);
+		sim_run(&sim, SIM_S);
+		sim_reset(&sim);
+		for (unsigned int i = 0; i < 40; i++) {
+			sim.speed_milli =
+				400 + (uint32_t)(sim_random(&sim) % 7) * 100;
+			sim_run(&sim, SIM_S + sim_random(&sim) % (2 * SIM_S));
+		}
+		assert_true(histogram_percentile(&victim->latency, 99) <=
+			    4000000);
+		/* Seven tenths of 20,000/s, less 500. */
+		assert_true(sim_rate(other) > 10500);
+		sim_finish(&sim);
+	}
+}
+
 static void test_latency_window_opens_when_the_promise_goes(void **state)
 {
 	struct sim sim;
@@ -236,6 +289,8 @@ int main(void)
 		cmocka_unit_test(test_latency_beside_a_shallow_neighbour),
 		cmocka_unit_test(
 			test_latency_that_cannot_be_kept_leaves_throughput),
+		cmocka_unit_test(test_latency_comes_before_throughput),
+		cmocka_unit_test(test_latency_on_a_device_that_varies),
 		cmocka_unit_test(
 			test_latency_window_opens_when_the_promise_goes),
 		cmocka_unit_test(test_latency_follows_a_device_that_slows_down),
