@@ -311,12 +311,12 @@ static void check_head(struct api_call *call, const char *method,
 	if (error == -EOPNOTSUPP)
 		respond_error(
 			call, API_USAGE, MHD_HTTP_METHOD_NOT_ALLOWED,
-			"this path does not take that method: see docs/api.md",
+			"this path does not take that method: see docs/openapi.yaml",
 			NULL);
 	else if (error < 0)
 		api_answer_error(
 			call, API_NOT_FOUND,
-			"there is no %.200s: see docs/api.md for the paths",
+			"there is no %.200s: see docs/openapi.yaml for the paths",
 			path);
 	else if (role < call->route->role)
 		api_answer_error(call, API_FORBIDDEN,

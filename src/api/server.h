@@ -3,7 +3,7 @@
  * server.h - penstockd's REST server on a Unix socket
  *
  * libmicrohttpd without threads, driven by the control thread's loop.
- * docs/api.md tells paths, bodies and answers.  Everything that a client
+ * docs/openapi.yaml tells paths, bodies and answers.  Everything that a client
  * controls is bounded: API_CONNECTIONS_MAX, API_BODY_MAX, API_STREAMS_MAX,
  * header size, time.
  *
