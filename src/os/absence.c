@@ -34,11 +34,12 @@ static void end_round(struct absence *absence, uint64_t now_ns)
 	if (now_ns - absence->began_ns > absence->typical_ns)
 		absence->typical_ns += (absence->typical_ns >> TYPICAL_SHIFT) +
 			TYPICAL_STEP_NS;
-	else
-		absence->typical_ns -= absence->typical_ns >> TYPICAL_SHIFT;
+	else if (absence->typical_ns > 0)
+		absence->typical_ns -=
+			(absence->typical_ns >> TYPICAL_SHIFT) + 1;
 }
 
-bool absence_round(struct absence *absence, uint64_t now_ns)
+bool absence_learn(struct absence *absence, uint64_t now_ns)
 {
 	const bool away = absence_look(absence, now_ns);
 

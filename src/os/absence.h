@@ -15,6 +15,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+/* A round of this length says nothing: it is not even learned from. */
+#define ABSENCE_QUICK_NS	UINT64_C(50000)
 /* Shorter gaps are nobody's: rounds, wake-ups and interrupts take as long. */
 #define ABSENCE_LEAST_NS	UINT64_C(250000)
 
@@ -30,7 +32,15 @@ struct absence {
 /* Returns whether the thread was away just before 'now_ns'. */
 bool absence_look(struct absence *absence, uint64_t now_ns);
 /* The same, once in each round: learns how long rounds are. */
-bool absence_round(struct absence *absence, uint64_t now_ns);
+bool absence_learn(struct absence *absence, uint64_t now_ns);
+static inline bool absence_round(struct absence *absence, uint64_t now_ns)
+{
+	if (now_ns - absence->began_ns > ABSENCE_QUICK_NS ||
+	    (absence->typical_ns | absence->due_ns) != 0)
+		return absence_learn(absence, now_ns);
+	absence->looked_ns = absence->began_ns = now_ns;
+	return false;
+}
 /* The thread sleeps now, to 'due_ns' at the latest (UINT64_MAX: until an
  * event); the next look is no absence if it comes by then. */
 void absence_sleep(struct absence *absence, uint64_t now_ns, uint64_t due_ns);

@@ -33,6 +33,7 @@
 #include <sys/prctl.h>
 #include <time.h>
 
+#include "os/absence.h"
 #include "os/spin.h"
 #include "os/timers.h"
 
@@ -79,6 +80,7 @@ struct loop {
 	unsigned int slots_free;
 	unsigned int pending_first, pending_last;
 
+	struct absence absence;
 	struct spin spin;
 	uint64_t poll_until_ns;		/* a deadline that is polled for */
 	bool gap_known, gap_quiet;	/* of the gap since the last work */
@@ -97,6 +99,11 @@ uint64_t loop_clock_ns(void)
 uint64_t loop_now_ns(const struct loop *loop)
 {
 	return loop->now_ns;
+}
+
+uint64_t loop_back_ns(const struct loop *loop)
+{
+	return loop->absence.back_ns;
 }
 
 /* ---- the ring ---- */
@@ -498,6 +505,7 @@ static unsigned int turn(struct loop *loop)
 	unsigned int found;
 
 	loop->now_ns = loop_clock_ns();
+	(void)absence_round(&loop->absence, loop->now_ns);
 	loop->times.rounds++;
 	found = pollers_run(loop);
 	found += reap(loop);
@@ -514,6 +522,7 @@ static void sleep_until(struct loop *loop, uint64_t until_ns)
 
 	pending_flush(loop);
 	before_ns = loop_clock_ns();
+	absence_sleep(&loop->absence, before_ns, until_ns);
 	if (until_ns != UINT64_MAX) {
 		const uint64_t ns =
 			until_ns > before_ns ? until_ns - before_ns : 0;

@@ -79,6 +79,9 @@ void loop_destroy(struct loop *loop);
 /* CLOCK_MONOTONIC, read now; and as read at the start of this round. */
 uint64_t loop_clock_ns(void);
 uint64_t loop_now_ns(const struct loop *loop);
+/* When the last absence of this thread ended (absence.h); 0: there was none.
+ * A sleep that an event was to end shows none. */
+uint64_t loop_back_ns(const struct loop *loop);
 
 /* Watch 'fd' (stays the caller's, and open until removed) for POLLIN or
  * hang-up.  Returns 0, -ENOMEM or -ENOSPC. */

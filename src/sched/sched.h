@@ -154,6 +154,9 @@ uint64_t sched_wake_ns(const struct sched *sched);
 /* The device has finished 'request' (given out before). */
 void sched_complete(struct sched *sched, struct sched_request *request,
 		    uint64_t now_ns);
+/* The caller was away until 'now_ns', and has fetched no completions: what is
+ * inside the device since then tells nothing of the device. */
+void sched_away(struct sched *sched, uint64_t now_ns);
 
 /* The earliest time at which one more request of this client could start, as
  * things stand: its front need not be told of new requests before then.

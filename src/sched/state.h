@@ -164,6 +164,7 @@ struct window {
 				 * 0: not to be compared */
 	uint32_t depth;		/* the window */
 	uint32_t skip;		/* completions not to be measured */
+	uint64_t back_ns;	/* nor those that began before: was away */
 	uint32_t floor;
 	uint32_t floors;	/* in a row, since it was last in time */
 	uint64_t floor_until_ns;

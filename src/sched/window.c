@@ -28,6 +28,11 @@
  *
  * The same completions tell what the device can do: while something waited
  * all the time, calibrated cost done by time passed is its capacity.
+ *
+ * While the caller is away the device runs dry and completions are seen late:
+ * neither is the device's.  What was inside then is not measured.  An absence
+ * of which nobody told shows in that a window of some size was all done when
+ * it was looked at: then at least the capacity is not judged.
  */
 #include "sched/window.h"
 
@@ -45,6 +50,7 @@
 #define FLOOR_DOUBLINGS	2U
 #define BUSY_NS		UINT64_C(20000000)
 #define BUSY_COUNT	64U
+#define DRY_DEPTH	4U
 
 int window_init(struct sched *sched)
 {
@@ -169,6 +175,18 @@ void window_promise(struct sched *sched, uint32_t index, unsigned int direction,
 	}
 }
 
+void sched_away(struct sched *sched, uint64_t now_ns)
+{
+	sched->measured.back_ns = now_ns;
+}
+
+static void begin_busy(struct window *window, uint64_t now_ns)
+{
+	window->busy_ns = now_ns;
+	window->busy_cost_ns = 0;
+	window->busy_count = 0;
+}
+
 static void learn_capacity(struct window *window, uint64_t now_ns)
 {
 	const uint64_t elapsed_ns = now_ns - window->busy_ns;
@@ -183,9 +201,7 @@ static void learn_capacity(struct window *window, uint64_t now_ns)
 	window->capacity_milli =
 		(uint32_t)((3 * (uint64_t)window->capacity_milli + milli + 2) /
 			   4);
-	window->busy_ns = now_ns;
-	window->busy_cost_ns = 0;
-	window->busy_count = 0;
+	begin_busy(window, now_ns);
 }
 
 /* What was done in this round, as calibrated; 0: the device could have done
@@ -312,14 +328,19 @@ void window_measure(struct sched *sched, const struct sched_request *request,
 		return;
 	if (sched->shortage.watching && shortage_round(sched, now_ns))
 		lane_replace_all(sched, now_ns);
-	if (busy) {
+	if (request->start_ns < window->back_ns) {
+		begin_busy(window, now_ns);
+		begin_round(sched, now_ns);
+		if (window->skip > 0)
+			window->skip--;
+		return;
+	}
+	if (busy && (sched->in_flight > 0 || window->depth < DRY_DEPTH)) {
 		window->busy_cost_ns += cost_ns;
 		window->busy_count++;
 		learn_capacity(window, now_ns);
 	} else {
-		window->busy_ns = now_ns;
-		window->busy_cost_ns = 0;
-		window->busy_count = 0;
+		begin_busy(window, now_ns);
 	}
 	if (!sched->watching)
 		return;

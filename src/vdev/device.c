@@ -224,6 +224,11 @@ static unsigned int device_poll(struct loop_poller *poller, uint64_t now_ns)
 	struct sched_request *next;
 	unsigned int work = 0;
 
+	if (device->in_flight &&
+	    device->back_ns != loop_back_ns(device->loop)) {
+		device->back_ns = loop_back_ns(device->loop);
+		sched_away(device->sched, device->back_ns);
+	}
 	if (device->tallied)
 		settle_all(device, now_ns);
 	if (device->buried)

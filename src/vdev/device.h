@@ -24,6 +24,7 @@ struct vdev_device {
 	int last_error;			/* errno */
 	/* Inside block_submit; NULL as soon as it is done. */
 	struct vdev_request *submitting;
+	uint64_t back_ns;		/* the loop's last absence, as told */
 };
 
 /* Completions of one round that are timed together. */
