@@ -19,6 +19,16 @@ CAPABILITIES='{"capabilities": [{"capability": "events", "state": true},
 	{"capability": "pause-before-switchover", "state": true}]}'
 CAPABILITIES=$(printf '%s' "$CAPABILITIES" | tr -d '\n\t')
 
+# migration_is NAME STATUS: events won't do, a target has had its own.
+migration_is()
+{
+	case $(qmp "$1" query-migrate) in
+	*'"status": "failed"'*) fail "migration of $1 failed" ;;
+	*"\"status\": \"$2\""*) return 0 ;;
+	esac
+	return 1
+}
+
 # migrate FROM TO
 migrate()
 {
@@ -32,12 +42,12 @@ migrate()
 		fail "no second session while migrating"
 	qmp "$from" migrate-set-capabilities "$CAPABILITIES" >/dev/null
 	qmp "$from" migrate "{\"uri\": \"$uri\"}" >/dev/null
-	qmp_event "$from" 60 '"pre-switchover"' || {
+	wait_for 60 migration_is "$from" pre-switchover || {
 		qmp "$from" query-migrate
 		fail "no pre-switchover"
 	}
 	qmp "$from" migrate-continue '{"state": "pre-switchover"}' >/dev/null
-	qmp_event "$from" 30 '"completed"' || fail "not completed"
+	wait_for 30 migration_is "$from" completed || fail "not completed"
 	qmp "$to" cont >/dev/null
 	guest_moved "$from" "$to"
 	guest_kill "$from"
