@@ -16,24 +16,31 @@ import report
 import rows
 from servers import PRIORITY, Missing
 
+# What measures them, and how many seconds that takes: --quick, and without.
 ROWS = {
-    "nullio": rows.nullio,
-    "single": rows.single,
-    "memory": rows.memory,
-    "tmpfs": rows.tmpfs,
-    "enforcement": rows.enforcement,
-    "limits": promises.limits,
-    "neighbours": rows.neighbours,
-    "promises": promises.modelled,
-    "file": promises.real_file,
-    "replay": promises.replay,
+    "nullio": (rows.nullio, 8, 36),
+    "single": (rows.single, 13, 46),
+    "memory": (rows.memory, 15, 78),
+    "tmpfs": (rows.tmpfs, 11, 42),
+    "enforcement": (rows.enforcement, 13, 65),
+    "instructions": (rows.instructions, 10, 10),
+    "limits": (promises.limits, 19, 105),
+    "neighbours": (rows.neighbours, 6, 30),
+    "promises": (promises.modelled, 25, 55),
+    "file": (promises.real_file, 30, 60),
+    "replay": (promises.replay, 25, 75),
+    "scheduler": (rows.scheduler, 12, 60),
 }
+
+
+def minutes(seconds):
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
 
 
 def main():
     parser = argparse.ArgumentParser(prog="bench/block.sh")
     parser.add_argument("--quick", action="store_true",
-                        help="fewer and shorter rounds: under two minutes")
+                        help="fewer and shorter rounds")
     parser.add_argument("--only", metavar="ROW,...",
                         help="of: " + ", ".join(ROWS))
     parser.add_argument("--trace", metavar="FILE",
@@ -57,15 +64,19 @@ def main():
         PRIORITY.extend(["chrt", "-f", "1"])
     context = rows.Context(options.quick, options.trace)
     found, skipped, started = {}, {}, time.monotonic()
-    for name in names:
-        print(f"-- {name} ({time.monotonic() - started:.0f} s so far)",
-              flush=True)
+    left = [ROWS[name][1 if options.quick else 2] for name in names]
+    print(f"-- {len(names)} rows, about {minutes(sum(left))}", flush=True)
+    for i, name in enumerate(names):
+        print(f"-- {name} ({i + 1} of {len(names)}; "
+              f"{minutes(time.monotonic() - started)} so far, "
+              f"about {minutes(sum(left[i:]))} left) ", end="", flush=True)
         try:
-            found[name] = ROWS[name](context)
+            found[name] = ROWS[name][0](context)
+            print()
             report.print_rows(found[name])
-        except (Missing, subprocess.TimeoutExpired) as error:
+        except (Missing, subprocess.SubprocessError) as error:
             skipped[name] = str(error)
-            print(f"    not measured: {error}", flush=True)
+            print(f"\n    not measured: {error}", flush=True)
     met = [row.met for some in found.values() for row in some]
     print(f"-- {met.count(True)} bars met, {met.count(False)} not, "
           f"{len(skipped)} not measured, "

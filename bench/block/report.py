@@ -101,10 +101,16 @@ def write(found, skipped, command, order, replayed):
     lines = [BEGIN, "",
              f"Measured {today:%Y-%m-%d} with `{command}` on {machine()}. "
              "Server alone on core 0, the polling client (`bench-load`) on "
-             "core 1; interleaved rounds, median (lowest to highest). s/M: "
-             "CPU seconds of the server for a million requests. Windows "
-             "during which the client saw the machine itself away for more "
-             "than 50 µs are left out where it says so.", "", table(rows)]
+             "core 1, the same for all; interleaved rounds, median (lowest to "
+             "highest). Penstock polls as long as it pays and then sleeps, "
+             "qemu-storage-daemon's iothread the same with its default of "
+             "32 µs, the echo server always. s/M: CPU seconds of the server "
+             "for a million requests. Of limits, windows during which the "
+             "client saw the machine itself away for more than 50 µs are "
+             "left out. Of promises, time that it was away is not owed, "
+             "windows with more than a fifth of it and requests that it held "
+             "up are left out (`bench/load-promise.c`); in brackets, the same "
+             "without any excuse.", "", table(rows)]
     if replay:
         lines += ["", "One virtual machine's block requests "
                   "(`../shared/data/vm-block-trace.csv`), replayed "

@@ -4,10 +4,11 @@
 A row that can't be measured here says why; that isn't a failure of the bench.
 """
 import contextlib
+import json
 import os
+import re
 import shutil
 import subprocess
-import json
 import tempfile
 import time
 from dataclasses import dataclass, field
@@ -43,8 +44,8 @@ class Context:
         self.quick = quick
         self.trace = trace
         self.replayed = ""
-        self.rounds = 2 if quick else 5
-        self.seconds = 0.5 if quick else 1.0
+        self.rounds = 3 if quick else 9
+        self.seconds = 0.5 if quick else 1.5
 
     @contextlib.contextmanager
     def directory(self, parent=None):
@@ -221,7 +222,7 @@ def enforcement(context):
     vdevs = ONE_VDEV + [{"name": "vd1", "device": "n0", "size": "8GiB"}]
     rounds = 6 if context.quick else 20
     short = Context(context.quick)
-    short.seconds = 0.4
+    short.seconds = 0.4 if context.quick else 0.8
     with context.directory() as directory, \
             Penstock(directory, NULLIO, vdevs, processes) as ours:
         bound, free = pairs(short, ours, ours,
@@ -285,3 +286,51 @@ def neighbours(context):
     row.numbers = {"ours": [p99(r) for r in mine],
                    "peer": [p99(r) for r in theirs]}
     return [row]
+
+
+def instructions(_context):
+    """Row 5 too: what a request may cost, counted and not timed."""
+    done = subprocess.run(
+        ["bench/budget.sh", program("bench/bench-budget")],
+        capture_output=True, text=True, check=False, timeout=300)
+    found = re.findall(r"^(.*?): (\d+) instructions a request, .*?(\d+)$",
+                       done.stdout, re.MULTILINE)
+    if not found:
+        raise Missing((done.stdout + done.stderr).strip().splitlines()[-1])
+    rows = []
+    for what, count_each, budget in found:
+        row = Row(f"nullio, {what}: instructions of the server a request",
+                  f"at most {budget} (callgrind; a test too)", count_each)
+        row.met = int(count_each) <= int(budget)
+        rows.append(row)
+    return rows
+
+
+def scheduler(context):
+    """Row 10: the scheduler alone, without anything to be scheduled."""
+    rows = []
+    for clients, wanted in ((10000, 10e6), (100000, 4e6)):
+        row = Row(f"scheduler alone, {clients:,} clients with reservation, "
+                  "limit and weight: decisions a second",
+                  f"{wanted / 1e6:.0f} M")
+        rates = {}
+        for _ in range(context.rounds):
+            done = subprocess.run(
+                PRIORITY + ["taskset", "-c", "0",
+                            program("bench/bench-sched"), "--json",
+                            "--clients", str(clients),
+                            "--seconds", str(context.seconds / 3)],
+                capture_output=True, text=True, check=True, timeout=120)
+            for some in json.loads(done.stdout):
+                rates.setdefault(some["pattern"], []).append(
+                    some["decisions_per_s"])
+        closed = Series(rates["closed"])
+        row.ours = (closed.text(count) + "; in random order " +
+                    count(Series(rates["random"]).median) +
+                    ", limits bind " + count(Series(rates["limited"]).median) +
+                    ", nothing binds " +
+                    count(Series(rates["passing"]).median))
+        row.peer = "dmclock, measured before: 0.65 M at 10,000"
+        row.met = closed.median >= wanted
+        rows.append(row)
+    return rows
