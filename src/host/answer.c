@@ -19,3 +19,16 @@ void host_answer(struct host_call *call, enum host_result result, json_t *value,
 		call->done(call, &reply);
 	json_decref(value);
 }
+
+void host_refuse(struct host *host, const struct reg_process *process,
+		 const struct sla *sla, const struct promise_refusal *refusal,
+		 struct host_call *call)
+{
+	json_t *value = promise_refusal_json(refusal);
+
+	json_object_set_new(value, "device",
+			    json_string(process->vdev->pool->device->name));
+	json_object_set_new(value, "where",
+			    promise_where(host->registry, process, sla));
+	host_answer(call, HOST_REFUSED, value, "%s", refusal->text.text);
+}

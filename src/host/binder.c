@@ -313,35 +313,18 @@ static void add_process(struct reg_process *process)
 	add_listener(process->vdev, process);
 }
 
-static void process_updated(struct bind_op *op, struct link_reply *reply)
+void bind_process_update(const struct bind_op *op)
 {
-	if (reply->result < 0 && reply->result != -ECONNRESET)
-		host_answer(op->call, HOST_FAILED, NULL, "process %u: %s",
-			    op->process->pasid, reply->text);
+	struct bind_op copy = *op;
+	struct link_reply nothing = {.fd = -1};
+
+	copy.endpoint = reg_vdev_endpoint(op->process->vdev);
+	if (op->process->is_added && copy.endpoint->is_connected)
+		bind_ask(&copy,
+			 bind_process_message(op->process, "process-update"),
+			 -1);
 	else
-		host_answer(
-			op->call, HOST_DONE,
-			host_process(op->endpoint->host, op->process->pasid),
-			"%s", "");
-}
-
-void bind_process_update(struct reg_process *process, struct host_call *call)
-{
-	struct bind_op op = {
-		.endpoint = reg_vdev_endpoint(process->vdev),
-		.process = process,
-		.call = call,
-		.then = process_updated,
-	};
-
-	if (!process->is_added || !op.endpoint->is_connected) {
-		bind_sync(op.endpoint);
-		host_answer(call, HOST_DONE,
-			    host_process(op.endpoint->host, process->pasid),
-			    "%s", "");
-		return;
-	}
-	bind_ask(&op, bind_process_message(process, "process-update"), -1);
+		op->then(&copy, &nothing);
 }
 
 void bind_admit(struct host *host, struct reg_process *process)
@@ -402,6 +385,10 @@ void bind_retry_refused(struct host *host)
 			.pasid = process->pasid,
 			.vdev = process->vdev->name,
 		};
+		const struct bind_op told = {
+			.process = process,
+			.then = ignore,
+		};
 
 		if ((!is_refused && !is_unpromised) || process->is_writing ||
 		    process->vdev->state == REG_VDEV_REMOVING ||
@@ -413,7 +400,8 @@ void bind_retry_refused(struct host *host)
 			host->events, "admitted", &subject,
 			"process %u (%s): there is room now, its promise holds",
 			process->pasid, process->name);
-		bind_process_update(process, NULL);
+		bind_process_update(&told);
+		bind_sync(reg_vdev_endpoint(process->vdev));
 	}
 }
 

@@ -67,6 +67,10 @@ struct host {
 /* Say how a verb ended; 'call' may be NULL.  'value' is taken over. */
 void host_answer(struct host_call *call, enum host_result result, json_t *value,
 		 const char *format, ...) __attribute__((format(printf, 4, 5)));
+/* 'sla' of this process is refused: why, and where it could be met. */
+void host_refuse(struct host *host, const struct reg_process *process,
+		 const struct sla *sla, const struct promise_refusal *refusal,
+		 struct host_call *call);
 
 /* --- ask.c --------------------------------------------------------------- */
 
@@ -104,7 +108,9 @@ void bind_admit(struct host *host, struct reg_process *process);
 void bind_retry_refused(struct host *host);
 /* The message that adds or (op "process-update") changes a process. */
 json_t *bind_process_message(const struct reg_process *process, const char *op);
-void bind_process_update(struct reg_process *process, struct host_call *call);
+/* Tell the endpoint how op->process is now.  op->then is called with what it
+ * says, at once if there is nobody to be told. */
+void bind_process_update(const struct bind_op *op);
 /* Every endpoint has what it can have: hooks.ready, once. */
 void bind_check_ready(struct host *host);
 /* Ways in that could not be opened: try again (once a second). */

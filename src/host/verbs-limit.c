@@ -3,7 +3,8 @@
  * verbs-limit.c - a vdev's limit (of all its processes), changed while it is
  * used
  *
- * Written down, then told to the endpoint, as every verb.
+ * Written down, then told to the endpoint, as every verb; if that says no,
+ * taken back.
  */
 #include "host/host-data.h"
 
@@ -14,8 +15,7 @@
 #include "base/units.h"
 #include "ctl/ctl.h"
 #include "host/records.h"
-
-#define BURST_MAX_NS UINT64_C(10000000000)
+#include "sla/limit.h"
 
 struct limit_write {
 	struct store_write write;
@@ -23,59 +23,86 @@ struct limit_write {
 	struct reg_vdev *vdev;
 	struct host_call *call;
 	struct sched_limits before;
+	struct error why;		/* it is taken back */
 };
 
-static void limit_told(struct bind_op *op, struct link_reply *reply)
+static void limit_failed(struct limit_write *op, const char *why)
 {
-	struct host *host = op->endpoint->host;
-
-	/* An endpoint that went away is told when it is back. */
-	if (reply->result < 0 && reply->result != -ECONNRESET)
-		host_answer(op->call, HOST_FAILED, NULL, "vdev %s: %s",
-			    op->vdev->name, reply->text);
-	else
-		host_answer(op->call, HOST_DONE,
-			    host_vdev(host, op->vdev->name), "%s", "");
+	op->vdev->is_writing = false;
+	host_answer(op->call, HOST_FAILED, NULL, "vdev '%s': %s",
+		    op->vdev->name, why);
+	free(op);
 }
 
-static void tell_limit(struct reg_vdev *vdev, struct host_call *call)
+static int put_limit(struct limit_write *op)
 {
-	struct bind_op op = {
-		.endpoint = reg_vdev_endpoint(vdev),
-		.vdev = vdev,
-		.call = call,
-		.then = limit_told,
-	};
-	struct link_reply nothing = {.fd = -1};
+	return records_put_vdev(&op->write, op->vdev,
+				op->vdev->is_runtime ? "created" : "changed");
+}
 
-	if (!vdev->is_added) {
-		limit_told(&op, &nothing);
+static void limit_taken_back(struct store_write *write)
+{
+	struct limit_write *op = container_of(write, struct limit_write, write);
+	struct event_subject subject = {.vdev = op->vdev->name};
+
+	if (write->result < 0)
+		events_add(
+			op->host->events, "error", &subject,
+			"vdev '%s' has its limit of before, but that could not be written down: %s",
+			op->vdev->name, write->error.text);
+	limit_failed(op, op->why.text);
+}
+
+static void limit_told(struct bind_op *told, struct link_reply *reply)
+{
+	struct limit_write *op = told->arg;
+	struct reg_vdev *vdev = op->vdev;
+	struct event_subject subject = {.vdev = vdev->name};
+
+	/* An endpoint that went away is told when it is back. */
+	if (reply->result < 0 && reply->result != -ECONNRESET) {
+		error_set(&op->why, reply->result, "%s", reply->text);
+		vdev->limits = op->before;
+		store_write_init(&op->write, limit_taken_back);
+		op->write.result = put_limit(op);
+		if (op->write.result < 0)
+			limit_taken_back(&op->write);
+		else
+			store_write_start(op->host->store, &op->write);
 		return;
 	}
-	bind_ask(&op,
-		 json_pack("{s:s, s:s, s:o}", "op", "vdev-limits", "name",
-			   vdev->name, "limits",
-			   ctl_from_sched_limits(&vdev->limits)),
-		 -1);
+	vdev->is_writing = false;
+	events_add(op->host->events, "updated", &subject,
+		   "vdev %s has a new limit", vdev->name);
+	host_answer(op->call, HOST_DONE, host_vdev(op->host, vdev->name), "%s",
+		    "");
+	free(op);
 }
 
 static void limit_written(struct store_write *write)
 {
 	struct limit_write *op = container_of(write, struct limit_write, write);
 	struct reg_vdev *vdev = op->vdev;
-	struct event_subject subject = {.vdev = vdev->name};
+	struct bind_op told = {
+		.endpoint = reg_vdev_endpoint(vdev),
+		.vdev = vdev,
+		.arg = op,
+		.then = limit_told,
+	};
+	struct link_reply nothing = {.fd = -1};
 
-	vdev->is_writing = false;
 	if (write->result < 0) {
 		vdev->limits = op->before;
-		host_answer(op->call, HOST_FAILED, NULL, "%s",
-			    write->error.text);
+		limit_failed(op, write->error.text);
+	} else if (!vdev->is_added) {
+		limit_told(&told, &nothing);
 	} else {
-		events_add(op->host->events, "updated", &subject,
-			   "vdev %s has a new limit", vdev->name);
-		tell_limit(vdev, op->call);
+		bind_ask(&told,
+			 json_pack("{s:s, s:s, s:o}", "op", "vdev-limits",
+				   "name", vdev->name, "limits",
+				   ctl_from_sched_limits(&vdev->limits)),
+			 -1);
 	}
-	free(op);
 }
 
 static int parse_limits(const char *limit, const char *burst,
@@ -87,7 +114,7 @@ static int parse_limits(const char *limit, const char *burst,
 		ret = config_parse_limit(limit, limits, reterr);
 	if (ret == 0 && burst) {
 		ret = units_parse_duration(burst, &limits->burst_ns, reterr);
-		if (ret == 0 && limits->burst_ns > BURST_MAX_NS)
+		if (ret == 0 && limits->burst_ns > LIMIT_BURST_MAX_NS)
 			ret = error_set(reterr, -EINVAL,
 					"burst: more than 10 s");
 	}
@@ -126,8 +153,7 @@ void host_vdev_limit(struct host *host, const char *name, const char *limit,
 	op->before = vdev->limits;
 	store_write_init(&op->write, limit_written);
 	vdev->limits = limits;
-	if (records_put_vdev(&op->write, vdev,
-			     vdev->is_runtime ? "created" : "changed") < 0) {
+	if (put_limit(op) < 0) {
 		vdev->limits = op->before;
 		free(op);
 		host_answer(call, HOST_FAILED, NULL, "out of memory");

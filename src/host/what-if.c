@@ -11,21 +11,6 @@
 
 #include "host/promise.h"
 
-static void answer_would_refuse(struct host *host,
-				const struct reg_process *probe,
-				const struct sla *sla,
-				const struct promise_refusal *refusal,
-				struct host_call *call)
-{
-	json_t *value = promise_refusal_json(refusal);
-
-	json_object_set_new(value, "device",
-			    json_string(probe->vdev->pool->device->name));
-	json_object_set_new(value, "where",
-			    promise_where(host->registry, probe, sla));
-	host_answer(call, HOST_REFUSED, value, "%s", refusal->text.text);
-}
-
 void host_admission(struct host *host, const char *vdev_name,
 		    const char *sla_text, struct host_call *call)
 {
@@ -55,7 +40,7 @@ void host_admission(struct host *host, const char *vdev_name,
 	ret = promise_admit(host->registry, &probe, &sla, &refusal);
 	promise_leave(&probe);
 	if (ret == -ENOSPC)
-		answer_would_refuse(host, &probe, &sla, &refusal, call);
+		host_refuse(host, &probe, &sla, &refusal, call);
 	else if (ret < 0)
 		host_answer(call, HOST_FAILED, NULL, "out of memory");
 	else

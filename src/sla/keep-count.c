@@ -158,7 +158,8 @@ uint32_t keep_arrive_promised(struct keep *keep, bool write, uint32_t count,
 			until = at;
 		}
 		if (until < KEEP_TAG_MAX)
-			meter->owed_until = until + keep_cost_many(meter, count);
+			meter->owed_until =
+				until + keep_cost_many(meter, count);
 	}
 	count_arrivals(flow, count, bytes, conforming, latest);
 	return conforming;

@@ -37,15 +37,17 @@ static inline uint64_t keep_cost(const struct keep_meter *meter, uint32_t bytes)
 {
 	if (!meter->counts_bytes)
 		return meter->per_request;
-	return keep_cap(((unsigned __int128)meter->per_byte * bytes) >> KEEP_TICK_BITS);
+	return keep_cap(((unsigned __int128)meter->per_byte * bytes) >>
+			KEEP_TICK_BITS);
 }
 
 /* ... and for 'amount' of what the meter counts. */
-static inline uint64_t keep_cost_many(const struct keep_meter *meter, uint64_t amount)
+static inline uint64_t keep_cost_many(const struct keep_meter *meter,
+				      uint64_t amount)
 {
 	return meter->counts_bytes ?
 		keep_cap(((unsigned __int128)meter->per_byte * amount) >>
-		    KEEP_TICK_BITS) :
+			 KEEP_TICK_BITS) :
 		keep_cap((unsigned __int128)meter->per_request * amount);
 }
 
@@ -62,7 +64,8 @@ static inline uint64_t keep_waiting_bytes(const struct keep_flow *flow)
 /* What the meter counts of 'part' of the requests of a flow that wait; bytes:
  * as if all were of one size. */
 static inline uint64_t keep_waiting_part(const struct keep_meter *meter,
-			     const struct keep_flow *flow, uint32_t part)
+					 const struct keep_flow *flow,
+					 uint32_t part)
 {
 	if (part >= flow->waiting)
 		return meter->counts_bytes ? keep_waiting_bytes(flow) :

@@ -63,7 +63,8 @@ static void start(struct bench *bench)
 		stats = dup2(bench->stats_fd, 21);
 		dup2(control, CTL_LISTEN_FD);
 		dup2(stats, CTL_STATS_FD);
-		execl(bench_program, "penstock-endpoint", "--name", "ep0", NULL);
+		execl(bench_program, "penstock-endpoint", "--name", "ep0",
+		      NULL);
 		_exit(127);
 	}
 }
@@ -180,12 +181,12 @@ void bench_add_device(struct bench *bench)
 {
 	int fd = memory(16 << 20);
 
-	bench_ok(
-		bench_ask(bench,
-			 json_pack("{s:s, s:s, s:s, s:i, s:i}", "op",
-				   "device-add", "name", "m0", "kind", "memory",
-				   "size_bytes", 16 << 20, "slot", 0),
-			 fd));
+	bench_ok(bench_ask(bench,
+			   json_pack("{s:s, s:s, s:s, s:i, s:i}", "op",
+				     "device-add", "name", "m0", "kind",
+				     "memory", "size_bytes", 16 << 20, "slot",
+				     0),
+			   fd));
 	close(fd);
 }
 
@@ -201,4 +202,3 @@ json_t *bench_process(unsigned int pasid)
 	return json_pack("{s:s, s:i, s:s, s:i}", "op", "process-add", "pasid",
 			 pasid, "vdev", "vd0", "slot", pasid);
 }
-

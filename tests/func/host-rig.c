@@ -215,6 +215,15 @@ unsigned int rig_ops(const char *text)
 	return count;
 }
 
+void rig_tell(const char *file, const char *op)
+{
+	FILE *told = fopen(file, "w");
+
+	assert_non_null(told);
+	assert_true(fputs(op, told) >= 0);
+	assert_int_equal(fclose(told), 0);
+}
+
 void rig_forget_ops(void)
 {
 	unlink("ops");

@@ -77,6 +77,9 @@ void rig_wait_event(struct rig *rig, const char *kind, const char *text);
 /* Lines of 'ops' that contain 'text'. */
 unsigned int rig_ops(const char *text);
 void rig_forget_ops(void);
+/* What the fake endpoint is to do with this op, once: "hold", "refuse", as
+ * fake-endpoint.c says. */
+void rig_tell(const char *file, const char *op);
 
 pid_t rig_endpoint(struct rig *rig);
 /* Connect to a socket in its directory; -1: nobody is there. */

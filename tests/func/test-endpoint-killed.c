@@ -250,9 +250,9 @@ static void check_file(struct guest *guest)
 
 	assert_true(fd >= 0);
 	for (i = 0; i < BLOCKS; i++) {
-		assert_int_equal(pread(fd, words, BLOCK,
-				       VDEV_AT + (off_t)i * BLOCK),
-				 BLOCK);
+		assert_int_equal(
+			pread(fd, words, BLOCK, VDEV_AT + (off_t)i * BLOCK),
+			BLOCK);
 		check(words, i, guest->versions[i]);
 	}
 	close(fd);

@@ -91,9 +91,9 @@ static void test_late_measurement_is_taken_over(void **state)
 	json_decref(device);
 	bench_error(bench_ask(bench, calibrate(LONG_NS + 1), -1), EBUSY);
 	reply = bench_ask(bench, calibrate(LONG_NS), -1);
-	assert_int_equal(ctl_to_capacity(json_object_get(reply, "capacity"),
-					 &capacity),
-			 0);
+	assert_int_equal(
+		ctl_to_capacity(json_object_get(reply, "capacity"), &capacity),
+		0);
 	json_decref(reply);
 	assert_true(capacity.write_measured);
 	assert_false(is_calibrating(bench));
@@ -116,9 +116,9 @@ static void test_late_result_is_kept(void **state)
 	again = bench_ask(bench, calibrate(LONG_NS / 3), -1);
 	assert_true(json_equal(json_object_get(reply, "capacity"),
 			       json_object_get(again, "capacity")));
-	assert_int_equal(ctl_to_capacity(json_object_get(reply, "capacity"),
-					 &capacity),
-			 0);
+	assert_int_equal(
+		ctl_to_capacity(json_object_get(reply, "capacity"), &capacity),
+		0);
 	json_decref(reply);
 	json_decref(again);
 	bench_ok(bench_ask(bench,

@@ -66,15 +66,6 @@ static bool holds(int first_mib, int end_mib, char byte)
 
 /* --- The host ------------------------------------------------------------ */
 
-static void tell(const char *file, const char *op)
-{
-	FILE *told = fopen(file, "w");
-
-	assert_non_null(told);
-	assert_true(fputs(op, told) >= 0);
-	assert_int_equal(fclose(told), 0);
-}
-
 static void make_new(struct rig *rig)
 {
 	const struct host_vdev_request request = {
@@ -166,7 +157,7 @@ static void test_space_waits_for_the_endpoint(void **state)
 	};
 
 	start_with_new(rig);
-	tell("hold", "vdev-resize");
+	rig_tell("hold", "vdev-resize");
 	host_vdev_resize(rig->host, "new", "2MiB", &rig->call);
 	wait_asked(rig, "vdev-resize");
 	assert_free(rig, 4);
@@ -174,7 +165,7 @@ static void test_space_waits_for_the_endpoint(void **state)
 	rig_abandon(rig);
 	rig->is_answered = false;	/* nobody is told any more */
 
-	tell("hold", "vdev-remove");
+	rig_tell("hold", "vdev-remove");
 	rig_start(rig, CONFIG, true);
 	wait_free(rig, 6);
 	assert_true(holds(0, 2, 'x'));
@@ -213,7 +204,7 @@ static void test_space_refused_size_is_taken_back(void **state)
 
 	start_with_new(rig);
 	for (int i = 0; i < 2; i++) {
-		tell("refuse", "vdev-resize");
+		rig_tell("refuse", "vdev-resize");
 		host_vdev_resize(rig->host, "new", sizes[i], &rig->call);
 		rig_answer(rig, HOST_FAILED);
 		assert_string_equal(rig->text, "vdev 'new': not now");
@@ -232,7 +223,7 @@ static void test_space_delete_can_be_repeated(void **state)
 	struct rig *rig = *state;
 
 	start_with_new(rig);
-	tell("refuse", "vdev-remove");
+	rig_tell("refuse", "vdev-remove");
 	host_vdev_delete(rig->host, "new", &rig->call);
 	rig_answer(rig, HOST_FAILED);
 	assert_string_equal(rig->text, "vdev 'new': not now; delete it again");

@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* want.c - what is asked for of a process, checked; see want.h */
+#include "host/want.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "base/units.h"
+#include "host/host-data.h"
+#include "sla/limit.h"
+
+static int want_limits(const struct host_process_request *request,
+		       struct wanted *wanted, struct error *reterr)
+{
+	int ret = 0;
+
+	if (request->limit) {
+		wanted->has_limit = true;
+		ret = config_parse_limit(request->limit, &wanted->limits,
+					 reterr);
+	}
+	if (ret == 0 && request->burst) {
+		wanted->has_burst = true;
+		ret = units_parse_duration(request->burst,
+					   &wanted->limits.burst_ns, reterr);
+		if (ret == 0 && wanted->limits.burst_ns > LIMIT_BURST_MAX_NS)
+			ret = error_set(reterr, -EINVAL,
+					"burst: more than 10 s");
+	}
+	return ret;
+}
+
+int want_parse(const struct host_process_request *request,
+	       struct wanted *wanted, struct error *reterr)
+{
+	int ret;
+
+	memset(wanted, 0, sizeof(*wanted));
+	wanted->weight = request->weight;
+	if (request->weight > CONFIG_WEIGHT_MAX)
+		return error_set(reterr, -EINVAL, "weight: from 1 to %u",
+				 CONFIG_WEIGHT_MAX);
+	if (request->name) {
+		ret = config_check_name(request->name, reterr);
+		if (ret < 0)
+			return ret;
+	}
+	if (request->sla) {
+		wanted->has_sla = true;
+		ret = strcmp(request->sla, "none") == 0 ?
+			0 :
+			sla_parse(request->sla, &wanted->sla, reterr);
+		if (ret < 0)
+			return ret;
+	}
+	if (request->ioprio) {
+		wanted->has_ioprio = true;
+		wanted->has_match = strcmp(request->ioprio, "none") != 0;
+		ret = wanted->has_match ?
+			config_parse_ioprio(request->ioprio, &wanted->ioprio,
+					    reterr) :
+			0;
+		if (ret < 0)
+			return ret;
+	}
+	if (request->vhost_user) {
+		ret = config_check_socket(request->vhost_user, reterr);
+		if (ret < 0)
+			return ret;
+	}
+	return want_limits(request, wanted, reterr);
+}
+
+int want_check_alone(const struct host *host,
+		     const struct host_process_request *request,
+		     const struct wanted *wanted, const struct reg_vdev *vdev,
+		     struct error *reterr)
+{
+	const char *vhost_user = request->vhost_user;
+	const struct reg_process *other;
+	const struct reg_vdev *at;
+
+	for (other = host->registry->processes; other; other = other->next) {
+		if (other->pasid == request->pasid)
+			continue;
+		if (request->name && strcmp(other->name, request->name) == 0)
+			return error_set(reterr, -EEXIST,
+					 "process %u has the name '%s' already",
+					 other->pasid, request->name);
+		if (wanted->has_match && other->vdev == vdev &&
+		    other->has_match && other->match_ioprio == wanted->ioprio)
+			return error_set(
+				reterr, -EEXIST,
+				"process %u of vdev '%s' matches this I/O priority already",
+				other->pasid, vdev->name);
+		if (vhost_user && other->vhost_user &&
+		    strcmp(other->vhost_user, vhost_user) == 0)
+			return error_set(reterr, -EEXIST,
+					 "process %u has the socket %s already",
+					 other->pasid, vhost_user);
+	}
+	for (at = host->registry->vdevs; vhost_user && at; at = at->next)
+		if (at->vhost_user && strcmp(at->vhost_user, vhost_user) == 0)
+			return error_set(reterr, -EEXIST,
+					 "vdev '%s' has the socket %s already",
+					 at->name, vhost_user);
+	return 0;
+}
+
+int want_check_limits(const struct sla *sla, const struct sched_limits *limits,
+		      struct error *reterr)
+{
+	struct sched_params params;
+
+	return sla_to_sched(sla, limits, 1, true, &params, reterr);
+}

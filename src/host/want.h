@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * want.h - what is asked for of a process: texts made into values and checked,
+ * for the verbs that add and change one
+ *
+ * Threads: the control thread's.
+ */
+#ifndef HOST_WANT_H
+#define HOST_WANT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "host/host.h"
+#include "host/registry.h"
+
+/* A request, checked: what it does not name is 0. */
+struct wanted {
+	struct sla sla;
+	struct sched_limits limits;
+	uint32_t weight;
+	bool has_sla, has_limit, has_burst, has_ioprio, has_match;
+	uint16_t ioprio;
+};
+
+/* Returns 0, or -EINVAL: it makes no sense. */
+int want_parse(const struct host_process_request *request,
+	       struct wanted *wanted, struct error *reterr);
+/* Does nobody else go by the same priority (of this vdev), name or socket?
+ * Returns 0 or -EEXIST. */
+int want_check_alone(const struct host *host,
+		     const struct host_process_request *request,
+		     const struct wanted *wanted, const struct reg_vdev *vdev,
+		     struct error *reterr);
+/* Is the promise possible under the limit?  Returns 0 or -EINVAL. */
+int want_check_limits(const struct sla *sla, const struct sched_limits *limits,
+		      struct error *reterr);
+
+#endif

@@ -1,0 +1,294 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * test-host-refused.c - what is refused, by admission or by an endpoint,
+ * leaves nothing behind; what is in use stays (E8, E12, E13)
+ */
+#include "host-rig.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#define HEAD								\
+	"host: a\n" \
+	"state: @/state\n" \
+	"session-hold: 50 ms\n" \
+	"endpoints:\n" \
+	"  - name: ep0\n" \
+	"    devices:\n" \
+	"      - {name: m0, kind: memory, size: 64MiB}\n" \
+	"      - {name: n0, kind: nullio, size: 6GiB}\n" \
+	"pools:\n" \
+	"  - {name: p0, devices: [ep0/m0]}\n" \
+	"  - {name: p1, devices: [ep0/n0]}\n" \
+	"vdevs:\n" \
+	"  - {name: v0, pool: p0, size: 16MiB, vhost-user: @/v0}\n"
+
+#define THREE	\
+	HEAD "processes:\n" \
+	     "  - {pasid: 1, vdev: v0, sla: {iops: '>= 500', latency: '<= 2 ms'}}\n" \
+	     "  - {pasid: 2, vdev: v0, sla: {iops: '>= 400', latency: '<= 1 ms'}}\n" \
+	     "  - {pasid: 3, vdev: v0, sla: {iops: '>= 300', latency: '<= 3 ms', bandwidth: '>= 500 Mbps'}}\n"
+
+static json_t *combined(struct rig *rig)
+{
+	json_t *vdev = host_vdev(rig->host, "v0");
+	json_t *sum = json_incref(rig_at(vdev, "combined"));
+
+	json_decref(vdev);
+	return sum;
+}
+
+static void combined_iops_is(struct rig *rig, long long iops)
+{
+	assert_int_equal(rig_number(combined(rig), "iops"), iops);
+}
+
+static void process_1_is_as_before(struct rig *rig)
+{
+	json_t *process = host_process(rig->host, 1);
+
+	rig_text_is(json_incref(process), "name", "process-1");
+	rig_text_is(json_incref(process), "state", "bound");
+	rig_text_is(json_incref(process), "origin", "file");
+	assert_int_equal(rig_number(json_incref(process), "sla.iops"), 500);
+	assert_int_equal(rig_number(json_incref(process), "weight"), 1);
+	assert_false(json_is_true(rig_at(process, "best_effort")));
+	assert_true(rig_is_absent(json_incref(process), "ioprio"));
+	assert_true(rig_is_absent(json_incref(process), "refusal"));
+	assert_true(
+		rig_is_absent(json_incref(rig_at(process, "limit")), "iops"));
+	json_decref(process);
+	combined_iops_is(rig, 1200);
+}
+
+/* What is refused, by admission or by the endpoint, changes nothing (E13). */
+static void test_refused_update_is_taken_back(void **state)
+{
+	struct rig *rig = *state;
+	struct host_process_request request = {
+		.pasid = 1,
+		.name = "other",
+		.sla = "iops >= 20000",
+		.limit = "iops 30000",
+		.ioprio = "be/3",
+		.weight = 7,
+	};
+
+	rig_start(rig, THREE, true);
+	host_process_update(rig->host, &request, &rig->call);
+	rig_answer(rig, HOST_REFUSED);
+	process_1_is_as_before(rig);
+
+	rig_tell("refuse", "process-update");
+	request.sla = "iops >= 20000";
+	request.best_effort = true;
+	host_process_update(rig->host, &request, &rig->call);
+	rig_answer(rig, HOST_FAILED);
+	assert_string_equal(rig->text, "process 1: not now");
+	process_1_is_as_before(rig);
+	rig_abandon(rig);
+	rig_start(rig, THREE, true);
+	process_1_is_as_before(rig);
+
+	request.sla = "iops >= 600";
+	host_process_update(rig->host, &request, &rig->call);
+	rig_answer(rig, HOST_DONE);
+	rig_text_is(json_incref(rig->value), "name", "other");
+	rig_text_is(json_incref(rig->value), "ioprio", "be/3");
+	combined_iops_is(rig, 1300);
+}
+
+/* One that its endpoint does not take is not there, now or later. */
+static void test_refused_add_is_taken_back(void **state)
+{
+	struct rig *rig = *state;
+	const struct host_process_request request = {
+		.pasid = 9,
+		.vdev = "v0",
+		.sla = "iops >= 100",
+	};
+
+	rig_start(rig, THREE, true);
+	rig_tell("refuse", "process-update");
+	host_process_add(rig->host, &request, &rig->call);
+	rig_answer(rig, HOST_FAILED);
+	assert_string_equal(rig->text, "process 9: not now");
+	combined_iops_is(rig, 1200);
+	rig_abandon(rig);
+	rig_start(rig, THREE, true);
+	assert_null(host_process(rig->host, 9));
+	host_process_add(rig->host, &request, &rig->call);
+	rig_answer(rig, HOST_DONE);
+}
+
+static void test_refused_limit_is_taken_back(void **state)
+{
+	struct rig *rig = *state;
+	json_t *vdev;
+
+	rig_start(rig, THREE, true);
+	rig_tell("refuse", "vdev-limits");
+	host_vdev_limit(rig->host, "v0", "iops 2000", NULL, &rig->call);
+	rig_answer(rig, HOST_FAILED);
+	rig_abandon(rig);
+	rig_start(rig, THREE, true);
+	vdev = host_vdev(rig->host, "v0");
+	assert_true(rig_is_absent(json_incref(rig_at(vdev, "limit")), "iops"));
+	json_decref(vdev);
+}
+
+/* What its endpoint keeps is released by asking again. */
+static void test_refused_release_can_be_repeated(void **state)
+{
+	struct rig *rig = *state;
+
+	rig_start(rig, THREE, true);
+	rig_tell("refuse", "process-remove");
+	host_process_release(rig->host, 2, &rig->call);
+	rig_answer(rig, HOST_FAILED);
+	assert_string_equal(rig->text, "process 2: not now; release it again");
+	combined_iops_is(rig, 800);
+	host_process_release(rig->host, 2, &rig->call);
+	rig_answer(rig, HOST_DONE);
+	assert_null(host_process(rig->host, 2));
+}
+
+/* --- In use -------------------------------------------------------------- */
+
+static int dial(struct rig *rig, const char *name)
+{
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	snprintf(address.sun_path, sizeof(address.sun_path), "%s/%s",
+		 rig->directory, name);
+	assert_int_equal(
+		connect(fd, (struct sockaddr *)&address, sizeof(address)), 0);
+	return fd;
+}
+
+/* Whoever came by a process's own socket uses the vdev as well. */
+static void test_refused_shrink_under_an_own_socket(void **state)
+{
+	struct rig *rig = *state;
+	struct host_process_request request = {.pasid = 9, .vdev = "v0"};
+	char path[64];
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/own", rig->directory);
+	request.vhost_user = path;
+	rig_start(rig, THREE, true);
+	host_process_add(rig->host, &request, &rig->call);
+	rig_answer(rig, HOST_DONE);
+	fd = dial(rig, "own");
+	rig_wait_event(rig, "session", "v0: 1 session");
+	host_vdev_resize(rig->host, "v0", "8MiB", &rig->call);
+	rig_answer(rig, HOST_FAILED);
+	assert_string_equal(rig->text, "vdev 'v0' is in use: it can only grow");
+	assert_int_equal(rig_ops("\"op\":\"vdev-resize\""), 0);
+	host_vdev_resize(rig->host, "v0", "17MiB", &rig->call);
+	rig_answer(rig, HOST_DONE);
+	close(fd);
+	rig_wait_event(rig, "session", "v0: 0 sessions");
+	host_vdev_resize(rig->host, "v0", "8MiB", &rig->call);
+	rig_answer(rig, HOST_DONE);
+}
+
+static bool is_gone(struct rig *rig, void *arg)
+{
+	json_t *process = host_process(rig->host, *(uint32_t *)arg);
+
+	json_decref(process);
+	return !process;
+}
+
+/* Its front has gone, its time is over, and somebody releases it by hand while
+ * the endpoint is being asked: it goes once. */
+static void test_refused_second_release_of_a_session(void **state)
+{
+	struct rig *rig = *state;
+	const struct host_process_request request = {
+		.pasid = 7,
+		.vdev = "v0",
+		.sla = "iops >= 100",
+		.session = true,
+	};
+	uint32_t pasid = 7;
+
+	rig_start(rig, THREE, true);
+	host_process_add(rig->host, &request, &rig->call);
+	rig_answer(rig, HOST_DONE);
+	close(dial(rig, "v0"));
+	rig_wait_event(rig, "released", "process 7");
+	host_process_release(rig->host, 7, &rig->call);
+	rig_answer(rig, HOST_FAILED);
+	assert_string_equal(rig->text, "there is no process 7");
+	rig_wait(rig, is_gone, &pasid);
+	assert_int_equal(rig_ops("\"op\":\"process-remove\",\"pasid\":7"), 1);
+	combined_iops_is(rig, 1200);
+}
+
+/* A release that waits for its socket to drain, and the penstockd that asked
+ * for it dies: the next one goes on, and it is not there. */
+static void test_refused_return_of_a_draining_process(void **state)
+{
+	struct rig *rig = *state;
+	struct host_process_request request = {
+		.pasid = 9,
+		.vdev = "v0",
+		.sla = "iops >= 100",
+	};
+	char path[64];
+
+	snprintf(path, sizeof(path), "%s/own", rig->directory);
+	request.vhost_user = path;
+	rig_start(rig, THREE, true);
+	host_process_add(rig->host, &request, &rig->call);
+	rig_answer(rig, HOST_DONE);
+	rig_tell("hold", "unlisten");
+	host_process_release(rig->host, 9, &rig->call);
+	while (rig_ops("\"op\":\"unlisten\"") == 0)
+		loop_run_once(rig->loop, loop_clock_ns() + 10000000);
+	assert_false(rig->is_answered);
+	combined_iops_is(rig, 1200);
+	rig_abandon(rig);
+	rig->is_answered = false;
+	rig_start(rig, THREE, true);
+	assert_null(host_process(rig->host, 9));
+	assert_int_equal(rig_ops("\"op\":\"process-remove\",\"pasid\":9"), 1);
+	combined_iops_is(rig, 1200);
+}
+
+#define TEST(name)	\
+	cmocka_unit_test_setup_teardown(name, rig_setup, rig_teardown)
+
+int main(int argc, char **argv)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(test_refused_update_is_taken_back),
+		TEST(test_refused_add_is_taken_back),
+		TEST(test_refused_limit_is_taken_back),
+		TEST(test_refused_release_can_be_repeated),
+		TEST(test_refused_shrink_under_an_own_socket),
+		TEST(test_refused_second_release_of_a_session),
+		TEST(test_refused_return_of_a_draining_process),
+	};
+
+	if (argc < 2)
+		return 77;	/* the path of an endpoint program is missing */
+	/* Each test has a working directory of its own. */
+	rig_program = realpath(argv[1], NULL);
+	if (!rig_program)
+		return 1;
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
