@@ -89,7 +89,7 @@ static void test_measure_found_keeps_the_space(void **state)
 	rig_text_is(host_vdev(rig->host, "v0"), "state", "serving");
 	rig_text_is(host_vdev(rig->host, "v1"), "state", "pending");
 	host_vdev_create(rig->host, &request, &rig->call);
-	rig_answer(rig, HOST_FAILED);
+	rig_answer(rig, HOST_REFUSED);
 	assert_non_null(strstr(rig->text, "no place"));
 	assert_int_equal(rig_ops("vdev-resize"), 0);
 	host_device_calibrate(rig->host, "d0", 0, &rig->call);
