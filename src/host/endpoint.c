@@ -44,7 +44,7 @@
 #include "os/loop.h"
 
 #define MS		UINT64_C(1000000)
-#define ADOPT_NS	(5000U * MS)	/* to answer hello, when found */
+#define ADOPT_NS	(10000U * MS)	/* to answer hello, when found */
 #define START_NS	(20000U * MS)	/* the same, when started */
 #define LOST_NS		(300U * MS)	/* to die after its connection has */
 #define LOST_TRIES	10U
@@ -266,7 +266,13 @@ static void timer_expired(struct loop_timer *timer, uint64_t now_ns)
 {
 	struct endpoint *endpoint = container_of(timer, struct endpoint, timer);
 
-	(void)now_ns;
+	if (now_ns > timer->due_ns + PULSE_LOOK_MAX_NS &&
+	    (endpoint->state == ENDPOINT_ADOPTING ||
+	     endpoint->state == ENDPOINT_STARTING)) {
+		/* We were away ourselves: it had no time to answer. */
+		endpoint_set_timer(endpoint, ADOPT_NS);
+		return;
+	}
 	switch (endpoint->state) {
 	case ENDPOINT_WAITING:
 		if (!endpoint->is_found)

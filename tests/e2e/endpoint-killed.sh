@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # kill -9 of the endpoint under load, three times: it is restarted, the guest
-# reconnects, requests in flight are done once, the SLAs are as before.
+# reconnects, requests in flight are done once, the SLAs are as before.  Then it
+# hangs (kill -STOP), with the same end.
 . "$(dirname "$0")/../lib.sh"
 
 truncate -s 256M disk.img
@@ -31,7 +32,15 @@ for round in 1 2 3; do
 	note "round $round: endpoint $victim killed, $(endpoint_pid) serves"
 	guest_works a "$load" 20 || fail "round $round: no I/O: $?"
 done
-equal 3 "$(ask '.endpoints[0].restarts' status)" "restarts"
+
+# One that hangs is as good as dead, and noticed in 12 s.
+victim=$(endpoint_pid)
+kill -STOP "$victim"
+wait_for 30 holds ".endpoints[0] | .state == \"running\" and .pid != $victim" \
+	status || fail "the endpoint that hung was not ended"
+guest_wait a "$load" 20 report >/dev/null || fail "no I/O: $?"
+guest_wait a "$load" 20 report || fail "after the hang: no I/O: $?"
+equal 4 "$(ask '.endpoints[0].restarts' status)" "restarts"
 equal "$before" "$(ask '[.[] | {pasid, sla, limit, weight}]' process list)" \
 	"SLAs afterwards"
 guest_run a 10 killall guest-io
