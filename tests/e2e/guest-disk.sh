@@ -26,7 +26,10 @@ equal 2 "$(guest_run a 10 'ls /sys/block/vda/mq | wc -l')" "queues in use"
 note "file system"
 guest_run a 60 'mkfs.ext4 -q /dev/vda && mount -t ext4 /dev/vda /mnt &&
 	dd if=/dev/urandom of=/mnt/file bs=64k count=200 2>/dev/null &&
-	sync' | tail -n 5
+	sync' >out || {
+	cat out
+	fail "a file system is made, filled and written out"
+}
 sum=$(guest_run a 30 'md5sum </mnt/file; umount /mnt')
 [ -n "$sum" ] || fail "no checksum"
 guest_run a 60 e2fsck -fn /dev/vda >/dev/null || fail "fsck"

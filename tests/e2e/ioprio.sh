@@ -29,7 +29,8 @@ guest_run a 30 guest-io /dev/vda prio=be/2 ops=500 verify=no depth=4 ||
 equal 500 "$(requests 2)" "requests of db"
 equal 0 "$(requests 3)" "requests of backup"
 began_us=${EPOCHREALTIME/[.,]/}
-guest_run a 30 guest-io /dev/vda prio=be/7 seconds=3 verify=no depth=8 | tee out
+guest_run a 30 guest-io /dev/vda prio=be/7 seconds=3 verify=no depth=8 >out ||
+	fail "guest-io of backup"
 took_ms=$(((${EPOCHREALTIME/[.,]/} - began_us) / 1000))
 equal "$(sed -n 's/.*done=\([0-9]*\).*/\1/p' out)" "$(requests 3)" \
 	"requests of backup"

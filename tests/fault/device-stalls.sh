@@ -46,7 +46,10 @@ wait_event 30 '.kind == "stall" and .device == "ep0/slow"' ||
 	fail "no event tells of the stall"
 wait_for 60 good_runs_on || fail "the other guest stands still as well"
 guest_run a 10 killall guest-io
-guest_wait a "$slow" 60 | tee out || fail "a request failed"
+guest_wait a "$slow" 60 >out || {
+	cat out
+	fail "a request failed"
+}
 guest_wait a "$good" 60 || fail "the other guest"
 gap=$(sed -n 's/^result.*longest_gap_ms=\([0-9]*\).*/\1/p' out)
 [ "$gap" -ge 500 ] || fail "the device did not stall: $gap ms"

@@ -44,6 +44,7 @@ equal "$endpoint" "$(endpoint_pid)" "endpoint"
 truncate -s 128M bad.img
 guest_run a 10 killall guest-io
 guest_wait a "$good" 60 || fail "the other guest's data"
+# It was told of errors, so it ends with one.
 guest_wait a "$bad" 60 >/dev/null || true
 guest_run a 30 guest-io /dev/vda offset=32M size=16M seconds=1 ||
 	fail "the disk did not come back"
