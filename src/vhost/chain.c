@@ -3,6 +3,7 @@
 #include "vhost/chain.h"
 
 #include <errno.h>
+#include <string.h>
 
 /* One more piece of memory.  Returns 0 or -ENOSPC. */
 static int add_entry(struct chain *chain, uint8_t *host, uint64_t length,
@@ -64,11 +65,13 @@ static int add_elsewhere(struct chain_source *source, struct chain *chain,
 	return 0;
 }
 
-static int add_buffer(struct chain_source *source, struct chain *chain,
-		      const struct vring_desc *desc)
+/* What does not go as in follow(): it is empty, elsewhere, out of order, or
+ * there is no room.  Returns 0 or -ENOSPC. */
+static __attribute__((noinline)) int add_buffer(struct chain_source *source,
+						struct chain *chain,
+						const struct vring_desc *desc)
 {
 	const bool writable = desc->flags & VRING_DESC_F_WRITE;
-	uint8_t *host;
 
 	if (writable) {
 		chain->writable_bytes += desc->len;
@@ -79,70 +82,42 @@ static int add_buffer(struct chain_source *source, struct chain *chain,
 			return 0;
 		}
 	}
-	host = chain_find_recent(source, desc->addr, desc->len);
-	if (!host || desc->len == 0)
-		return add_elsewhere(source, chain, desc->addr, desc->len,
-				     writable);
-	chain->ends_writable = writable;
-	return add_entry(chain, host, desc->len, writable);
+	return add_elsewhere(source, chain, desc->addr, desc->len, writable);
 }
 
-/* Go on in an indirect table.  Returns 0 or -EINVAL. */
-static int enter_table(const struct chain_source *source,
-		       const struct vring_desc *desc,
-		       const struct vring_desc **ret_table,
-		       unsigned int *ret_size)
+static int enter_table(struct chain_source *source,
+		       const struct vring_desc *desc, struct chain *chain);
+
+/* Go on from 'desc', out of a table of 'size'.  Returns as chain_parse. */
+static int follow(struct chain_source *source, const struct vring_desc *table,
+		  unsigned int size, struct vring_desc desc, bool indirect,
+		  struct chain *chain)
 {
-	const void *table;
-
-	if ((desc->flags & VRING_DESC_F_NEXT) || desc->len == 0 ||
-	    desc->len % sizeof(*desc) != 0 ||
-	    desc->len / sizeof(*desc) > CHAIN_INDIRECT_MAX)
-		return -EINVAL;
-	table = chain_find_recent(source, desc->addr, desc->len);
-	if (!table) {
-		const struct memory_slot *slot =
-			memory_find(source->map, desc->addr);
-
-		table = slot ? memory_slot_find(slot, desc->addr, desc->len) :
-			       NULL;
-	}
-	if (!table)
-		return -EINVAL;
-	*ret_table = table;
-	*ret_size = desc->len / (unsigned int)sizeof(*desc);
-	return 0;
-}
-
-int chain_parse(struct chain_source *source, const struct vring_desc *first,
-		struct chain *chain)
-{
-	const struct vring_desc *table = source->table;
-	struct vring_desc desc = *first;
-	unsigned int size = source->size;
 	unsigned int left = size;
-	bool indirect = false;
-	int rc;
 
-	chain->readable = 0;
-	chain->writable = 0;
-	chain->readable_bytes = 0;
-	chain->writable_bytes = 0;
-	chain->faulty = false;
-	chain->ends_writable = false;
 	for (;;) {
-		if (desc.flags & VRING_DESC_F_INDIRECT) {
-			if (indirect ||
-			    enter_table(source, &desc, &table, &size) < 0)
-				return -EINVAL;
-			indirect = true;
-			left = size;
-			desc = chain_copy_desc(&table[0]);
-			continue;
+		const unsigned int count = chain->readable + chain->writable;
+		const bool writable = desc.flags & VRING_DESC_F_WRITE;
+		uint8_t *host;
+		int rc;
+
+		if (desc.flags & VRING_DESC_F_INDIRECT)
+			return indirect ? -EINVAL :
+					  enter_table(source, &desc, chain);
+		host = chain_find_recent(source, desc.addr, desc.len);
+		if (host && desc.len > 0 && count < chain->capacity &&
+		    (writable || chain->writable == 0)) {
+			chain->readable += !writable;
+			chain->writable += writable;
+			chain->readable_bytes += writable ? 0 : desc.len;
+			chain->writable_bytes += writable ? desc.len : 0;
+			chain->ends_writable = writable;
+			chain->iov[count] = (struct iovec){host, desc.len};
+		} else {
+			rc = add_buffer(source, chain, &desc);
+			if (rc < 0)
+				return rc;
 		}
-		rc = add_buffer(source, chain, &desc);
-		if (rc < 0)
-			return rc;
 		if (!(desc.flags & VRING_DESC_F_NEXT))
 			return 0;
 		/* As many as there are: one more would be a loop. */
@@ -150,6 +125,71 @@ int chain_parse(struct chain_source *source, const struct vring_desc *first,
 			return -EINVAL;
 		desc = chain_copy_desc(&table[desc.next]);
 	}
+}
+
+/* A table that lies across regions, as memory that is one to the guest may:
+ * put together here.  Returns as chain_parse. */
+static __attribute__((noinline)) int follow_scattered(
+	struct chain_source *source, uint64_t addr, unsigned int size,
+	struct chain *chain)
+{
+	struct vring_desc table[CHAIN_INDIRECT_MAX];
+	uint8_t *to = (uint8_t *)table;
+	size_t left = size * sizeof(*table);
+
+	while (left > 0) {
+		const struct memory_slot *slot = memory_find(source->map, addr);
+		uint64_t part;
+
+		if (!slot)
+			return -EINVAL;
+		part = slot->size_bytes - (addr - slot->guest_addr);
+		if (part > left)
+			part = left;
+		memcpy(to, slot->host + (addr - slot->guest_addr), part);
+		to += part;
+		addr += part;
+		left -= part;
+	}
+	return follow(source, table, size, table[0], true, chain);
+}
+
+/* Go on in an indirect table.  Returns as chain_parse. */
+static int enter_table(struct chain_source *source,
+		       const struct vring_desc *desc, struct chain *chain)
+{
+	const unsigned int size = desc->len / (unsigned int)sizeof(*desc);
+	const struct memory_slot *slot;
+	const struct vring_desc *table;
+
+	if ((desc->flags & VRING_DESC_F_NEXT) || desc->len == 0 ||
+	    desc->len % sizeof(*desc) != 0 || size > CHAIN_INDIRECT_MAX)
+		return -EINVAL;
+	table = (const void *)chain_find_recent(source, desc->addr, desc->len);
+	if (!table) {
+		slot = memory_find(source->map, desc->addr);
+		if (!slot)
+			return -EINVAL;
+		table = (const void *)memory_slot_find(slot, desc->addr,
+						       desc->len);
+	}
+	if (!table)
+		return follow_scattered(source, desc->addr, size, chain);
+	return follow(source, table, size, chain_copy_desc(&table[0]), true,
+		      chain);
+}
+
+int chain_parse(struct chain_source *source, const struct vring_desc *first,
+		struct chain *chain)
+{
+	chain->readable = 0;
+	chain->writable = 0;
+	chain->readable_bytes = 0;
+	chain->writable_bytes = 0;
+	chain->faulty = false;
+	chain->ends_writable = false;
+	return follow(source, source->table, source->size, *first, false,
+		      chain);
 }
 
 unsigned int chain_cut(struct iovec *iov, uint64_t bytes,

@@ -371,6 +371,41 @@ static void test_vhost_indirect_tables(void **state)
 	}
 }
 
+/* What is one piece to the guest may be two regions here, as a buffer may. */
+static void test_vhost_indirect_table_crosses_regions(void **state)
+{
+	const uint64_t border = UINT64_C(2) << 20;
+	const struct vring_desc table[] = {
+		{peer_header_addr(0, 0), 16, VRING_DESC_F_NEXT, 2},
+		{peer_status_addr(0, 0), 1, VRING_DESC_F_WRITE, 0},
+		{PEER_DATA_ADDR, 4096, VRING_DESC_F_NEXT | VRING_DESC_F_WRITE,
+		 1},
+	};
+
+	(void)state;
+	peer_start(&peer, VHOST_FEATURE(VIRTIO_RING_F_INDIRECT_DESC), 1);
+	memset(world.vdev->data, 0x5a, 4096);
+	/* Through each byte of it. */
+	for (uint64_t before = 1; before < sizeof(table); before++) {
+		const uint64_t at = border - before;
+
+		for (uint64_t i = 0; i < sizeof(table); i++)
+			*(uint8_t *)peer_at(&peer, at + i) =
+				((const uint8_t *)table)[i];
+		memset(peer_at(&peer, PEER_DATA_ADDR), 0, 4096);
+		peer_header(&peer, 0, 0, VIRTIO_BLK_T_IN, 0, 0);
+		peer_desc(&peer, 0, 0, at, sizeof(table), VRING_DESC_F_INDIRECT,
+			  0);
+		peer_publish(&peer, 0, 0);
+		peer_kick(&peer, 0);
+		world_until(&world, peer_answers(&peer, 0) == 1);
+		assert_int_equal(peer_answer(&peer, 0, NULL), 0);
+		assert_int_equal(peer_status(&peer, 0, 0), VIRTIO_BLK_S_OK);
+		assert_memory_equal(peer_at(&peer, PEER_DATA_ADDR),
+				    world.vdev->data, 4096);
+	}
+}
+
 /* Header and status wherever a driver may put them. */
 static void test_vhost_any_split_of_header_and_status(void **state)
 {
@@ -453,6 +488,7 @@ int main(void)
 		TEST(test_vhost_disabled_ring_takes_nothing),
 		TEST(test_vhost_large_request_goes_in_pieces),
 		TEST(test_vhost_indirect_tables),
+		TEST(test_vhost_indirect_table_crosses_regions),
 		TEST(test_vhost_any_split_of_header_and_status),
 		TEST(test_vhost_resize_is_told),
 	};

@@ -750,6 +750,8 @@ static const struct bad_chain bad_chains[] = {
 	 {{H, 16, NEXT, 65535}}, {{0}}},
 	{"indirect beyond memory", BROKEN, VIRTIO_BLK_T_IN, 0,
 	 {{NOWHERE, 48, INDIRECT, 0}}, {{0}}},
+	{"indirect that leaves memory", BROKEN, VIRTIO_BLK_T_IN, 0,
+	 {{PEER_MEMORY_BYTES - 24, 48, INDIRECT, 0}}, {{0}}},
 	{"indirect of no length", BROKEN, VIRTIO_BLK_T_IN, 0,
 	 {{TABLE, 0, INDIRECT, 0}}, {{0}}},
 	{"indirect of 17 bytes", BROKEN, VIRTIO_BLK_T_IN, 0,
