@@ -105,6 +105,36 @@ void capacity_straighten(struct capacity_curve *curve)
 			curve->points[i].iops = curve->points[i - 1].iops;
 }
 
+/* 'per_s' requests take so long now; and with the way there. */
+static uint64_t behind(uint64_t per_s, uint64_t path_ns, bool in_turn)
+{
+	const uint64_t second_ns = UINT64_C(1000000000);
+	uint64_t picoseconds;
+
+	if (per_s == 0 || path_ns == 0)
+		return per_s;
+	picoseconds = second_ns * 1000 / per_s;
+	if (in_turn)
+		picoseconds += path_ns * 1000;
+	else if (picoseconds < path_ns * 1000)
+		picoseconds = path_ns * 1000;
+	else
+		return per_s;
+	return second_ns * 1000 / picoseconds;
+}
+
+void capacity_behind(struct capacity_curve *curve, uint64_t path_ns,
+		     bool in_turn)
+{
+	for (unsigned int i = 0; i < count_of(curve); i++) {
+		struct capacity_point *point = &curve->points[i];
+
+		point->iops = behind(point->iops, path_ns, in_turn);
+		point->p95_ns += path_ns;
+		point->p99_ns += path_ns;
+	}
+}
+
 uint32_t capacity_depth(const struct capacity_curve *curve, uint32_t milli)
 {
 	const uint64_t wanted = share(capacity_iops(curve, 0, 0), milli, 1000);

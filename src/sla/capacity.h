@@ -48,6 +48,11 @@ uint64_t capacity_latency_ns(const struct capacity_curve *curve,
  * at a greater one not fewer are done.  What noise has added is replaced by
  * the neighbouring point's figure. */
 void capacity_straighten(struct capacity_curve *curve);
+/* What is left of it behind a way that takes 'path_ns' of the CPU for each
+ * request: in turn with a device that the same CPU serves ('in_turn': memory),
+ * beside one that works by itself. */
+void capacity_behind(struct capacity_curve *curve, uint64_t path_ns,
+		     bool in_turn);
 /* The least depth, interpolated, at which 'milli' thousandths of the greatest
  * rate are reached; 0 of an empty curve. */
 uint32_t capacity_depth(const struct capacity_curve *curve, uint32_t milli);

@@ -284,6 +284,29 @@ static void test_capacity_is_straightened(void **state)
 	capacity_straighten(&curve);
 }
 
+/* What a ring and a scheduler cost is not promised to anybody. */
+static void test_capacity_behind_a_path(void **state)
+{
+	struct capacity_curve memory = {
+		.points = {{1, 2500000, 400, 500}, {8, 10000000, 400, 500}},
+		.count = 2,
+	};
+	struct capacity_curve disk = {
+		.points = {{1, 5000, 200 * US, 300 * US},
+			   {128, 4000000, 200 * US, 300 * US}},
+		.count = 2,
+	};
+
+	(void)state;
+	capacity_behind(&memory, 400, true);
+	assert_int_equal(memory.points[0].iops, 1250000);
+	assert_int_equal(memory.points[1].iops, 2000000);
+	assert_int_equal(memory.points[1].p99_ns, 900);
+	capacity_behind(&disk, 400, false);
+	assert_int_equal(disk.points[0].iops, 5000);
+	assert_int_equal(disk.points[1].iops, 2500000);
+}
+
 /* A few percent of noise move the knee a little, not to the next point. */
 static void test_capacity_depth_is_interpolated(void **state)
 {
@@ -314,6 +337,7 @@ int main(void)
 		cmocka_unit_test(test_measure_absence_that_began_before),
 		cmocka_unit_test(test_measure_a_slow_device),
 		cmocka_unit_test(test_capacity_is_straightened),
+		cmocka_unit_test(test_capacity_behind_a_path),
 		cmocka_unit_test(test_capacity_depth_is_interpolated),
 	};
 
