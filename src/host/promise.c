@@ -9,6 +9,7 @@
 
 #include "base/units.h"
 #include "host/registry.h"
+#include "sla/limit.h"
 
 int promise_init(struct promise *promise, bool is_device,
 		 uint32_t headroom_milli)
@@ -247,38 +248,14 @@ void promise_leave(struct reg_process *process)
 void promise_params(const struct reg_process *process,
 		    struct sched_params *ret_params)
 {
-	struct sched_params params = {
-		.weight = process->weight * SCHED_WEIGHT_DEFAULT,
-	};
-	unsigned int i, d;
+	uint32_t weight = process->weight * SCHED_WEIGHT_DEFAULT;
 
-	memcpy(params.limit_per_s, process->limits.limit_per_s,
-	       sizeof(params.limit_per_s));
-	params.burst_ns = process->limits.burst_ns;
-	/* Best effort that did not fit: ordered by weight only. */
-	for (i = 0; process->member.is_counted && i < process->sla.count; i++) {
-		const struct sla_spec *spec = &process->sla.specs[i];
-		static const uint8_t axes[SLA_DIRECTIONS] = {
-			[SLA_TOTAL] = SCHED_TOTAL_IOPS,
-			[SLA_READ] = SCHED_READ_IOPS,
-			[SLA_WRITE] = SCHED_WRITE_IOPS,
-		};
-		unsigned int axis = axes[spec->direction];
-
-		if (spec->metric == SLA_IOPS)
-			params.reservation_per_s[axis] = spec->value;
-		if (spec->metric == SLA_BANDWIDTH)
-			params.reservation_per_s[axis + SCHED_READ_BYTES] =
-				spec->value;
-		for (d = 0; spec->metric == SLA_LATENCY && d < 2; d++) {
-			if (spec->direction == (d ? SLA_READ : SLA_WRITE))
-				continue;
-			if (!params.latency_ns[d] ||
-			    spec->value < params.latency_ns[d])
-				params.latency_ns[d] = spec->value;
-		}
-	}
-	*ret_params = params;
+	/* Best effort that did not fit: ordered by weight only.  So is one
+	 * that an earlier version promised more than its own limit. */
+	if (sla_to_sched(&process->sla, &process->limits, weight,
+			 process->member.is_counted, ret_params, NULL) < 0)
+		(void)sla_to_sched(&process->sla, &process->limits, weight,
+				   false, ret_params, NULL);
 }
 
 /* "iops", "read_bandwidth_bytes_per_s", "latency_ns" (p99), "latency_p95_ns",

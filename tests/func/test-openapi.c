@@ -292,7 +292,7 @@ static void test_openapi_describes_answers(void **state)
 		.pasid = 9,
 		.vdev = "v0",
 		.sla = "iops >= 100M",
-		.limit = "iops 100, write bandwidth 1 MB/s",
+		.limit = "iops 200M, write bandwidth 1 MB/s",
 		.ioprio = "be/3",
 	};
 	const json_t *event_schema, *event;
