@@ -22,6 +22,7 @@ enum api_code {
 	API_FAILED,		/* 500 */
 	API_REFUSED,		/* 409 */
 	API_NOT_FOUND,		/* 404 */
+	API_CONFLICT,		/* 409 */
 	API_FORBIDDEN,		/* 403 */
 	API_NOT_SERVED,		/* 501 */
 };

@@ -103,6 +103,7 @@ static const struct {
 	[API_FAILED] = {"failed", MHD_HTTP_INTERNAL_SERVER_ERROR},
 	[API_REFUSED] = {"refused", MHD_HTTP_CONFLICT},
 	[API_NOT_FOUND] = {"not-found", MHD_HTTP_NOT_FOUND},
+	[API_CONFLICT] = {"conflict", MHD_HTTP_CONFLICT},
 	[API_FORBIDDEN] = {"forbidden", MHD_HTTP_FORBIDDEN},
 	[API_NOT_SERVED] = {"not-served", MHD_HTTP_NOT_IMPLEMENTED},
 };
@@ -214,6 +215,14 @@ static void answer_reply(struct api_call *call, const struct host_reply *reply)
 		return;
 	case HOST_FAILED:
 		respond_error(call, API_FAILED, codes[API_FAILED].status,
+			      reply->text, NULL);
+		return;
+	case HOST_NOT_FOUND:
+		respond_error(call, API_NOT_FOUND, codes[API_NOT_FOUND].status,
+			      reply->text, NULL);
+		return;
+	case HOST_CONFLICT:
+		respond_error(call, API_CONFLICT, codes[API_CONFLICT].status,
 			      reply->text, NULL);
 		return;
 	case HOST_USAGE:

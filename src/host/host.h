@@ -114,12 +114,16 @@ json_t *host_process_stats(struct host *host, uint32_t pasid);
 
 /* --- Verbs --------------------------------------------------------------- */
 
-/* = exit status of penstock */
+/* Those up to HOST_REFUSED are penstock's exit statuses; it exits with 1 for
+ * the ways to fail after it. */
 enum host_result {
 	HOST_DONE = 0,
 	HOST_FAILED = 1,
 	HOST_USAGE = 2,		/* what was asked makes no sense */
 	HOST_REFUSED = 3,	/* by admission */
+	HOST_NOT_FOUND,		/* what it was asked about is not there */
+	HOST_CONFLICT, /* not in the state that it is in: exists,
+				 * in use, being changed, not ready */
 };
 
 struct host_reply {

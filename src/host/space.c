@@ -378,7 +378,7 @@ void space_again(struct host *host, struct reg_space *space,
 		 struct host_call *call)
 {
 	if (space->call) {
-		host_answer(call, HOST_FAILED, NULL,
+		host_answer(call, HOST_CONFLICT, NULL,
 			    "vdev '%s' is being deleted", space->vdev);
 		return;
 	}

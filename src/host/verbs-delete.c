@@ -213,12 +213,12 @@ void host_vdev_delete(struct host *host, const char *name,
 	    !vdev->is_going)
 		unbind_vdev(vdev, call);	/* it did not go before */
 	else if (vdev && check_unused(host, vdev, &why) < 0)
-		host_answer(call, HOST_FAILED, NULL, "%s", why.text);
+		host_answer(call, HOST_CONFLICT, NULL, "%s", why.text);
 	else if (vdev || json_object_get(host->registry->orphans, name))
 		delete_start(host, vdev, name, call);
 	else if (space)
 		space_again(host, space, call);
 	else
-		host_answer(call, HOST_FAILED, NULL, "there is no vdev '%s'",
+		host_answer(call, HOST_NOT_FOUND, NULL, "there is no vdev '%s'",
 			    name);
 }

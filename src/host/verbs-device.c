@@ -19,7 +19,7 @@ void host_device_calibrate(struct host *host, const char *name,
 
 	if (!device) {
 		host_answer(
-			call, HOST_FAILED, NULL,
+			call, HOST_NOT_FOUND, NULL,
 			"there is no device '%s' (or several: say ENDPOINT/DEVICE)",
 			name);
 		return;
@@ -30,7 +30,7 @@ void host_device_calibrate(struct host *host, const char *name,
 		return;
 	}
 	if (device->state != REG_DEVICE_READY || device->calibrate_ns) {
-		host_answer(call, HOST_FAILED, NULL, "device %s is %s",
+		host_answer(call, HOST_CONFLICT, NULL, "device %s is %s",
 			    device->name,
 			    device->calibrate_ns ? "being measured already" :
 						   "not ready");

@@ -129,11 +129,14 @@ void host_vdev_limit(struct host *host, const char *name, const char *limit,
 	struct limit_write *op;
 	struct error why;
 
-	if (!vdev || vdev->is_writing || vdev->state == REG_VDEV_REMOVING) {
-		host_answer(call, HOST_FAILED, NULL,
-			    vdev ? "vdev '%s' cannot be changed now" :
-				   "there is no vdev '%s'",
+	if (!vdev) {
+		host_answer(call, HOST_NOT_FOUND, NULL, "there is no vdev '%s'",
 			    name);
+		return;
+	}
+	if (vdev->is_writing || vdev->state == REG_VDEV_REMOVING) {
+		host_answer(call, HOST_CONFLICT, NULL,
+			    "vdev '%s' cannot be changed now", name);
 		return;
 	}
 	limits = vdev->limits;

@@ -303,8 +303,8 @@ void host_process_update(struct host *host,
 	struct error why;
 
 	if (!process || process->state == REG_PROCESS_REMOVING)
-		host_answer(call, HOST_FAILED, NULL, "there is no process %u",
-			    request->pasid);
+		host_answer(call, HOST_NOT_FOUND, NULL,
+			    "there is no process %u", request->pasid);
 	else if (request->vdev || request->vhost_user || request->session)
 		host_answer(
 			call, HOST_USAGE, NULL,
@@ -314,12 +314,12 @@ void host_process_update(struct host *host,
 		host_answer(call, HOST_USAGE, NULL, "process %u: %s",
 			    request->pasid, why.text);
 	else if (process->is_writing)
-		host_answer(call, HOST_FAILED, NULL,
+		host_answer(call, HOST_CONFLICT, NULL,
 			    "process %u is being changed: ask again",
 			    request->pasid);
 	else if (want_check_alone(host, request, &wanted, process->vdev, &why) <
 		 0)
-		host_answer(call, HOST_FAILED, NULL, "%s", why.text);
+		host_answer(call, HOST_CONFLICT, NULL, "%s", why.text);
 	else
 		process_change(host, process, request, &wanted, call);
 }

@@ -277,17 +277,17 @@ void host_vdev_create(struct host *host,
 		return;
 	}
 	if (!made.pool) {
-		host_answer(call, HOST_FAILED, NULL, "there is no pool '%s'",
+		host_answer(call, HOST_NOT_FOUND, NULL, "there is no pool '%s'",
 			    request->pool);
 		return;
 	}
 	if (made.pool->device->state != REG_DEVICE_READY) {
-		host_answer(call, HOST_FAILED, NULL, "device %s is not ready",
+		host_answer(call, HOST_CONFLICT, NULL, "device %s is not ready",
 			    made.pool->device->name);
 		return;
 	}
 	if (check_free(host, request, &why) < 0) {
-		host_answer(call, HOST_FAILED, NULL, "%s", why.text);
+		host_answer(call, HOST_CONFLICT, NULL, "%s", why.text);
 		return;
 	}
 	error_set(&why, ret, "out of memory");
@@ -533,14 +533,14 @@ void host_vdev_resize(struct host *host, const char *name, const char *size,
 		host_answer(call, HOST_USAGE, NULL, "vdev '%s': %s", name,
 			    why.text);
 	else if (!vdev)
-		host_answer(call, HOST_FAILED, NULL, "there is no vdev '%s'",
+		host_answer(call, HOST_NOT_FOUND, NULL, "there is no vdev '%s'",
 			    name);
 	else if (!vdev->is_placed || vdev->is_writing ||
 		 vdev->state == REG_VDEV_REMOVING)
-		host_answer(call, HOST_FAILED, NULL,
+		host_answer(call, HOST_CONFLICT, NULL,
 			    "vdev '%s' cannot be resized now", name);
 	else if (size_bytes < vdev->size_bytes && is_in_use(host, vdev))
-		host_answer(call, HOST_FAILED, NULL,
+		host_answer(call, HOST_CONFLICT, NULL,
 			    "vdev '%s' is in use: it can only grow", name);
 	else
 		resize_start(host, vdev, size_bytes, call);

@@ -238,14 +238,14 @@ void host_process_add(struct host *host,
 	}
 	vdev = registry_vdev(host->registry, request->vdev);
 	if (!vdev || vdev->state == REG_VDEV_REMOVING) {
-		host_answer(call, HOST_FAILED, NULL, "there is no vdev '%s'",
+		host_answer(call, HOST_NOT_FOUND, NULL, "there is no vdev '%s'",
 			    request->vdev);
 		return;
 	}
 	if (vdev->pool->device->state == REG_DEVICE_CALIBRATING ||
 	    !vdev->pool->device->has_capacity) {
 		host_answer(
-			call, HOST_FAILED, NULL,
+			call, HOST_CONFLICT, NULL,
 			"device %s is not measured yet: ask again in a second",
 			vdev->pool->device->name);
 		return;
@@ -259,13 +259,13 @@ void host_process_add(struct host *host,
 	}
 	if (process) {
 		host_answer(
-			call, HOST_FAILED, NULL,
+			call, HOST_CONFLICT, NULL,
 			"process %u is bound to vdev '%s' already: update or release it",
 			request->pasid, process->vdev->name);
 		return;
 	}
 	if (want_check_alone(host, request, &wanted, vdev, &why) < 0) {
-		host_answer(call, HOST_FAILED, NULL, "%s", why.text);
+		host_answer(call, HOST_CONFLICT, NULL, "%s", why.text);
 		return;
 	}
 	if (refused)
@@ -310,7 +310,7 @@ void verbs_release(struct host *host, struct reg_process *process,
 	struct process_write *op;
 
 	if (process->is_writing) {
-		host_answer(call, HOST_FAILED, NULL,
+		host_answer(call, HOST_CONFLICT, NULL,
 			    "process %u is being changed: ask again",
 			    process->pasid);
 		return;
@@ -338,8 +338,8 @@ void host_process_release(struct host *host, uint32_t pasid,
 	    !process->is_going && !process->is_writing)
 		unbind_process(process, call);	/* it did not go before */
 	else if (!process || process->state == REG_PROCESS_REMOVING)
-		host_answer(call, HOST_FAILED, NULL, "there is no process %u",
-			    pasid);
+		host_answer(call, HOST_NOT_FOUND, NULL,
+			    "there is no process %u", pasid);
 	else
 		verbs_release(host, process, call);
 }

@@ -22,7 +22,7 @@ void host_admission(struct host *host, const char *vdev_name,
 	int ret;
 
 	if (!vdev || vdev->state == REG_VDEV_REMOVING) {
-		host_answer(call, HOST_FAILED, NULL, "there is no vdev '%s'",
+		host_answer(call, HOST_NOT_FOUND, NULL, "there is no vdev '%s'",
 			    vdev_name);
 		return;
 	}
@@ -32,7 +32,7 @@ void host_admission(struct host *host, const char *vdev_name,
 	}
 	if (!vdev->pool->device->has_capacity) {
 		host_answer(
-			call, HOST_FAILED, NULL,
+			call, HOST_CONFLICT, NULL,
 			"device %s is not measured yet: ask again in a second",
 			vdev->pool->device->name);
 		return;

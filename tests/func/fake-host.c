@@ -306,7 +306,7 @@ void host_process_update(struct host *host,
 	json_t *process = find_process(host, request->pasid, &at);
 
 	if (!process) {
-		reply(call, HOST_FAILED, "there is no such process", NULL);
+		reply(call, HOST_NOT_FOUND, "there is no such process", NULL);
 		return;
 	}
 	if (request->sla)
@@ -324,7 +324,7 @@ void host_process_release(struct host *host, uint32_t pasid,
 	size_t at;
 
 	if (!find_process(host, pasid, &at)) {
-		reply(call, HOST_FAILED, "there is no such process", NULL);
+		reply(call, HOST_NOT_FOUND, "there is no such process", NULL);
 		return;
 	}
 	json_array_remove(host->processes, at);
@@ -363,7 +363,7 @@ void host_vdev_resize(struct host *host, const char *name, const char *size,
 	json_t *vdev = host_vdev(host, name);
 
 	if (!vdev) {
-		reply(call, HOST_FAILED, "there is no such vdev", NULL);
+		reply(call, HOST_NOT_FOUND, "there is no such vdev", NULL);
 		return;
 	}
 	json_object_set_new(vdev, "asked_size", json_string(size));
@@ -384,7 +384,7 @@ void host_vdev_delete(struct host *host, const char *name,
 {
 	json_t *vdev = host_vdev(host, name);
 
-	reply(call, vdev ? HOST_DONE : HOST_FAILED,
+	reply(call, vdev ? HOST_DONE : HOST_NOT_FOUND,
 	      vdev ? "" : "there is no such vdev", NULL);
 	json_decref(vdev);
 }
@@ -397,7 +397,7 @@ void host_device_calibrate(struct host *host, const char *name,
 	if (device)
 		json_object_set_new(device, "asked_ns",
 				    json_integer((json_int_t)duration_ns));
-	reply(call, device ? HOST_DONE : HOST_FAILED,
+	reply(call, device ? HOST_DONE : HOST_NOT_FOUND,
 	      device ? "" : "there is no such device", device);
 }
 

@@ -193,7 +193,7 @@ static void test_refused_shrink_under_an_own_socket(void **state)
 	fd = dial(rig, "own");
 	rig_wait_event(rig, "session", "v0: 1 session");
 	host_vdev_resize(rig->host, "v0", "8MiB", &rig->call);
-	rig_answer(rig, HOST_FAILED);
+	rig_answer(rig, HOST_CONFLICT);
 	assert_string_equal(rig->text, "vdev 'v0' is in use: it can only grow");
 	assert_int_equal(rig_ops("\"op\":\"vdev-resize\""), 0);
 	host_vdev_resize(rig->host, "v0", "17MiB", &rig->call);
@@ -231,7 +231,7 @@ static void test_refused_second_release_of_a_session(void **state)
 	close(dial(rig, "v0"));
 	rig_wait_event(rig, "released", "process 7");
 	host_process_release(rig->host, 7, &rig->call);
-	rig_answer(rig, HOST_FAILED);
+	rig_answer(rig, HOST_NOT_FOUND);
 	assert_string_equal(rig->text, "there is no process 7");
 	rig_wait(rig, is_gone, &pasid);
 	assert_int_equal(rig_ops("\"op\":\"process-remove\",\"pasid\":7"), 1);
