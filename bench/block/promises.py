@@ -177,11 +177,11 @@ def promised_vdevs(device, size):
             for name in ("rate", "quick", "other")]
 
 
-def run_promises(context, ours, rate, latency_ns, seconds):
+def run_promises(context, ours, rate, latency_ns, seconds, depth=32):
     """Both promises beside the neighbour, and the neighbour alone."""
     neighbour = f"name=neighbour,socket={ours.sockets['other']},depth=256"
     bound = f",promise-latency={latency_ns}" if latency_ns else ""
-    jobs = [f"name=rate,socket={ours.sockets['rate']},depth=32,"
+    jobs = [f"name=rate,socket={ours.sockets['rate']},depth={depth},"
             f"promise={rate}",
             f"name=quick,socket={ours.sockets['quick']},depth=128,"
             f"rate={rate},promise={rate}{bound}",
@@ -209,6 +209,18 @@ def promise(ours, slas):
     for pasid, (vdev, sla) in enumerate(slas, 1):
         ours.ask("process", "add", str(pasid), "--vdev", vdev, "--name", vdev,
                  "--sla", sla)
+
+
+def depth_for(ours, name, rate):
+    """Requests under way that 'rate' takes if each takes as long as 99 of 100
+    did when the device did all it can: 32, 64 or 128."""
+    for device in ours.devices_now():
+        if device["device"] == name:
+            point = max(device["capacity"]["read"],
+                        key=lambda point: point["iops"])
+            need = rate * point["p99_ns"] / 1e9
+            return 32 if need <= 32 else 64 if need <= 64 else 128
+    raise Missing(f"no device {name}")
 
 
 def modelled(context):
@@ -246,11 +258,13 @@ def real_file(context):
             rate = int(capacity * 0.3)
             promise(ours, [("rate", f"iops >= {rate}"),
                            ("quick", f"iops >= {rate}")])
+            depth = depth_for(ours, "f0", rate)
             results, alone = run_promises(context, ours, rate, 0,
-                                          3 if context.quick else 5)
+                                          3 if context.quick else 5, depth)
     return promise_rows(results, alone, [
         ("rate", [("iops_kept",
-                   f"iops >= {rate} (30 % of {count(capacity)}), QD 32")]),
+                   f"iops >= {rate} (30 % of {count(capacity)}), QD "
+                   f"{depth}")]),
         ("quick", [("iops_kept", "same rate, open loop")]),
     ], "real file")
 
