@@ -11,7 +11,7 @@
  *   limited  as closed, but limits bind before the device does
  *   passing  nothing is ever queued: submit and complete only
  *
- * bench-sched [--json] [--clients N] [--seconds S]
+ * bench-sched [--json] [--clients N] [--pattern NAME] [--seconds S]
  * bench-sched --fast-path N: N uncontended requests and nothing else, for
  * counting instructions under callgrind.
  */
@@ -226,7 +226,8 @@ static void measure(struct run *run, double seconds)
 	teardown(run);
 }
 
-static void table(uint32_t only_clients, double seconds, bool json)
+static void table(uint32_t only_clients, const char *only_pattern,
+		  double seconds, bool json)
 {
 	static const uint32_t clients[] = {1, 100, 1000, 10000, 100000};
 	bool first = true;
@@ -242,6 +243,9 @@ static void table(uint32_t only_clients, double seconds, bool json)
 			};
 			double rate;
 
+			if (only_pattern &&
+			    strcmp(only_pattern, pattern_names[p]))
+				continue;
 			measure(&run, seconds);
 			rate = (double)run.decisions * 1e9 /
 				(double)run.elapsed_ns;
@@ -269,10 +273,12 @@ int main(int argc, char **argv)
 	static const struct option options[] = {
 		{"json", no_argument, NULL, 'j'},
 		{"clients", required_argument, NULL, 'c'},
+		{"pattern", required_argument, NULL, 'p'},
 		{"seconds", required_argument, NULL, 's'},
 		{"fast-path", required_argument, NULL, 'f'},
 		{0},
 	};
+	const char *pattern = NULL;
 	uint32_t clients = 0;
 	uint64_t fast = 0;
 	double seconds = 0.5;
@@ -286,6 +292,9 @@ int main(int argc, char **argv)
 			break;
 		case 'c':
 			clients = (uint32_t)strtoul(optarg, NULL, 10);
+			break;
+		case 'p':
+			pattern = optarg;
 			break;
 		case 's':
 			seconds = strtod(optarg, NULL);
@@ -310,6 +319,6 @@ int main(int argc, char **argv)
 		teardown(&run);
 		return 0;
 	}
-	table(clients, seconds, json);
+	table(clients, pattern, seconds, json);
 	return 0;
 }

@@ -37,7 +37,7 @@ struct wheel_slot {
 };
 
 #define WHEEL_RUN	64U	/* sorted at once, at most */
-#define WHEEL_AHEAD	16U	/* kept in sight, at most */
+#define WHEEL_AHEAD	32U	/* kept in sight, at most */
 #define WHEEL_SAMPLE	16U	/* of so many one is enough to learn from */
 #define WHEEL_FEW	8U	/* up to here only a heap */
 

@@ -24,7 +24,7 @@ uint64_t lane_deadline_ns(const struct sched *sched,
 	uint64_t latest_ns = due_ns + sched->behind_ns;
 	uint64_t arrival_ns;
 
-	if (client->split) {
+	if (client->flags & CLIENT_SPLIT) {
 		arrival_ns = head->arrival_ns;
 	} else {
 		/* One bound for both: the one that came first decides. */
@@ -121,10 +121,11 @@ static void await_due(struct sched *sched, struct sched_client *client,
 }
 
 /* Clip and return what is reserved for this lane. */
-static uint64_t due_after_clipping(struct sched_client *client,
-				   unsigned int lane, uint64_t floor_ns)
+static inline __attribute__((always_inline)) uint64_t due_after_clipping(
+	struct sched_client *client, unsigned int lane, bool plain,
+	uint64_t floor_ns)
 {
-	if (client_is_plain(client)) {
+	if (plain) {
 		if (client->reservation.tag_ns < floor_ns)
 			client->reservation.tag_ns = floor_ns;
 		return client->reservation.tag_ns;
@@ -134,10 +135,13 @@ static uint64_t due_after_clipping(struct sched_client *client,
 	return client_due_ns(client, lane);
 }
 
-static void place(struct sched *sched, struct sched_client *client,
-		  unsigned int lane, uint64_t saved_ns, uint64_t now_ns)
+/* A plain client has one place for all that is asked here, and no group. */
+static inline __attribute__((always_inline)) void place(
+	struct sched *sched, struct sched_client *client, unsigned int lane,
+	bool plain, uint64_t saved_ns, uint64_t now_ns)
 {
-	const uint64_t limit_ns = client_limit_ns(client, lane);
+	const uint64_t limit_ns =
+		plain ? plain_limit_ns(client) : client_limit_ns(client, lane);
 	const uint64_t clock_ns = sched_clock_ns(sched, now_ns);
 	uint64_t due_ns;
 
@@ -147,12 +151,13 @@ static void place(struct sched *sched, struct sched_client *client,
 	}
 	/* With others before it, the limit is looked at when its turn comes. */
 	if (limit_ns > now_ns &&
-	    (client->flags & CLIENT_GROUPED || !sched_has_ready(sched))) {
+	    ((!plain && client->flags & CLIENT_GROUPED) ||
+	     !sched_has_ready(sched))) {
 		lane_wait(sched, client, lane, limit_ns);
 		return;
 	}
-	due_ns =
-		due_after_clipping(client, lane, before_ns(clock_ns, saved_ns));
+	due_ns = due_after_clipping(client, lane, plain,
+				    before_ns(clock_ns, saved_ns));
 	if (due_ns > clock_ns) {
 		place_spare(sched, client, lane);
 		if (due_ns != UINT64_MAX)
@@ -167,7 +172,11 @@ static void place(struct sched *sched, struct sched_client *client,
 void lane_place(struct sched *sched, struct sched_client *client,
 		unsigned int lane, uint64_t saved_ns, uint64_t now_ns)
 {
-	place(sched, client, lane, saved_ns, now_ns);
+	if (client_is_plain(client)) {
+		place(sched, client, lane, true, saved_ns, now_ns);
+		return;
+	}
+	place(sched, client, lane, false, saved_ns, now_ns);
 	if (group_lane_of(sched, client, lane))
 		group_refresh(sched, client_rest(client)->group, lane, now_ns);
 }
@@ -211,7 +220,9 @@ void lane_remove(struct sched *sched, struct sched_client *client)
 void lane_place_both(struct sched *sched, struct sched_client *client,
 		     uint64_t now_ns)
 {
-	for (unsigned int lane = 0; lane <= client->split; lane++)
+	const unsigned int last = client_lane(client, SCHED_WRITE);
+
+	for (unsigned int lane = 0; lane <= last; lane++)
 		if (lane_has_requests(client, lane))
 			lane_place(sched, client, lane, DEBT_NS, now_ns);
 }
@@ -259,7 +270,7 @@ static struct sched_client *expire(struct sched *sched, struct wheel *wheel,
 		sched->invalid--;
 		return NULL;
 	}
-	client->queues[lane] &= (uint8_t)~queue;
+	client->queues[lane] &= (uint16_t)~queue;
 	if (client->state[lane] != state)
 		return NULL;
 	*ret_lane = lane;
@@ -337,7 +348,8 @@ void lane_look_ahead(struct sched *sched, struct wheel *wheel)
 {
 	uint32_t end;
 
-	if (sched->clients < LANE_LOOK_CLIENTS)
+	/* Some at a time. */
+	if (wheel->next % 4 != 0 || sched->clients < LANE_LOOK_CLIENTS)
 		return;
 	for (uint32_t i = wheel_look(wheel, 0, WHEEL_AHEAD, &end); i < end;
 	     i++) {

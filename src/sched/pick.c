@@ -14,10 +14,14 @@
 #include "sched/lane.h"
 #include "sched/shortage.h"
 
-static void charge_vtime(struct sched *sched, struct sched_client *client,
-			 bool due, uint64_t cost_ns)
+/* Everything below is done in one way for plain clients, who have no group, and
+ * in another for all others; the compiler makes two of each. */
+#define BOTH_WAYS static inline __attribute__((always_inline))
+
+BOTH_WAYS void charge_vtime(struct sched *sched, struct sched_client *client,
+			    bool plain, bool due, uint64_t cost_ns)
 {
-	uint64_t *home = group_vtime_of(sched, client);
+	uint64_t *home = plain ? &sched->vtime : group_vtime_of(sched, client);
 	uint64_t vtime = client->vtime > *home ? client->vtime : *home;
 
 	if (!due || sched->shortage.by_weight) {
@@ -41,15 +45,16 @@ static void charge_vtime(struct sched *sched, struct sched_client *client,
 	client->vtime = vtime;
 }
 
-static void charge_due(struct sched *sched, struct sched_client *client,
-		       unsigned int direction, uint32_t bytes, uint64_t now_ns)
+BOTH_WAYS void charge_due(struct sched *sched, struct sched_client *client,
+			  bool plain, unsigned int direction, uint32_t bytes,
+			  uint64_t now_ns)
 {
 	uint64_t clock_ns, floor_ns;
 
 	shortage_check(sched, client, direction, bytes, now_ns);
 	clock_ns = sched_clock_ns(sched, now_ns);
 	floor_ns = before_ns(clock_ns, DEBT_NS);
-	if (client_is_plain(client))
+	if (plain)
 		charge_plain_reservation(client, floor_ns);
 	else
 		charge_reservations(client, direction, bytes, clock_ns,
@@ -66,7 +71,7 @@ static unsigned int next_direction(const struct sched *sched,
 	const struct sched_request *write = client->fifos[1].head;
 	uint64_t due_ns;
 
-	if (client->split)
+	if (client->flags & CLIENT_SPLIT)
 		return lane;
 	if (!read || !write)
 		return !read;
@@ -79,76 +84,95 @@ static unsigned int next_direction(const struct sched *sched,
 }
 
 /* The lane is out of the queues: take its first request and charge it. */
-static struct sched_request *take(struct sched *sched,
-				  struct sched_client *client,
-				  unsigned int lane, bool due, uint64_t now_ns)
+BOTH_WAYS struct sched_request *take(struct sched *sched,
+				     struct sched_client *client,
+				     unsigned int lane, bool plain, bool due,
+				     uint64_t now_ns)
 {
 	const unsigned int direction = next_direction(sched, client, lane, due);
 	struct sched_request *request = client->fifos[direction].head;
+	const uint32_t bytes = request->bytes;
 
 	client->fifos[direction].head = request->next;
 	client->turn = !direction;
 	client->queued--;
 	sched->queued--;
 	request->start_ns = now_ns;
-	if (!client_is_plain(client))
-		client_rest(client)->queued_bytes -= request->bytes;
+	if (!plain)
+		client_rest(client)->queued_bytes -= bytes;
 	if (!sched->enforcing)
 		return request;
 
-	if (client_is_plain(client))
+	if (plain)
 		charge_plain_limit(client, now_ns, true);
 	else
-		charge_limits(client, direction, request->bytes, now_ns, true);
-	if (client->flags & CLIENT_GROUPED)
-		charge_group(client_rest(client)->group, direction,
-			     request->bytes, now_ns, true);
+		charge_limits(client, direction, bytes, now_ns, true);
+	if (!plain && client->flags & CLIENT_GROUPED)
+		charge_group(client_rest(client)->group, direction, bytes,
+			     now_ns, true);
 	if (due)
-		charge_due(sched, client, direction, request->bytes, now_ns);
-	charge_vtime(sched, client, due,
-		     sched_cost_ns(sched, direction, request->bytes));
+		charge_due(sched, client, plain, direction, bytes, now_ns);
+	charge_vtime(sched, client, plain, due,
+		     sched_cost_ns(sched, direction, bytes));
 	return request;
 }
 
 /* Is the lane, found with this key, to be served this way?  Limits aside. */
-static bool still_holds(const struct sched *sched,
-			const struct sched_client *client, unsigned int lane,
-			bool due, uint64_t key, uint64_t now_ns)
+BOTH_WAYS bool still_holds(const struct sched *sched,
+			   const struct sched_client *client, unsigned int lane,
+			   bool plain, bool due, uint64_t key, uint64_t now_ns)
 {
 	const bool by_vtime = !due ||
 		(sched->shortage.by_weight &&
-		 !(client->flags & CLIENT_GROUPED));
+		 (plain || !(client->flags & CLIENT_GROUPED)));
+	uint64_t due_ns = 0;
 
+	if (due)
+		due_ns = plain ? client->reservation.tag_ns :
+				 client_due_ns(client, lane);
 	return !(by_vtime && key < client->vtime) &&
-		!(due &&
-		  client_due_ns(client, lane) > sched_clock_ns(sched, now_ns));
+		due_ns <= sched_clock_ns(sched, now_ns);
 }
 
 /* The lane is out of the queues, and due or spare.  Returns NULL if it had to
  * be put elsewhere. */
-static struct sched_request *serve(struct sched *sched,
-				   struct sched_client *client,
-				   unsigned int lane, bool due, uint64_t key,
-				   uint64_t now_ns)
+BOTH_WAYS struct sched_request *serve_one_way(struct sched *sched,
+					      struct sched_client *client,
+					      unsigned int lane, bool plain,
+					      bool due, uint64_t key,
+					      uint64_t now_ns)
 {
 	const bool enforcing = sched->enforcing;
+	const uint64_t limit_ns =
+		plain ? plain_limit_ns(client) : client_limit_ns(client, lane);
 	struct sched_request *request = NULL;
 
 	client->state[lane] = LANE_IDLE;
-	if (enforcing && client_limit_ns(client, lane) > now_ns) {
-		lane_wait(sched, client, lane, client_limit_ns(client, lane));
+	if (enforcing && limit_ns > now_ns) {
+		lane_wait(sched, client, lane, limit_ns);
 	} else {
 		if (!enforcing ||
-		    still_holds(sched, client, lane, due, key, now_ns))
-			request = take(sched, client, lane, due, now_ns);
+		    still_holds(sched, client, lane, plain, due, key, now_ns))
+			request = take(sched, client, lane, plain, due, now_ns);
 		if (lane_has_requests(client, lane)) {
 			lane_place(sched, client, lane, DEBT_NS, now_ns);
 			return request;
 		}
 	}
-	if (group_lane_of(sched, client, lane))
+	if (!plain && group_lane_of(sched, client, lane))
 		group_refresh(sched, client_rest(client)->group, lane, now_ns);
 	return request;
+}
+
+static struct sched_request *serve(struct sched *sched,
+				   struct sched_client *client,
+				   unsigned int lane, bool due, uint64_t key,
+				   uint64_t now_ns)
+{
+	if (client_is_plain(client))
+		return serve_one_way(sched, client, lane, true, due, key,
+				     now_ns);
+	return serve_one_way(sched, client, lane, false, due, key, now_ns);
 }
 
 static struct sched_request *next_due(struct sched *sched, uint64_t key,
@@ -178,7 +202,7 @@ static struct sched_request *next_spare(struct sched *sched, uint64_t key,
 		sched->invalid--;
 		return NULL;
 	}
-	client->queues[lane] &= (uint8_t)~IN_SPARE;
+	client->queues[lane] &= (uint16_t)~IN_SPARE;
 	if (client->state[lane] != LANE_SPARE)
 		return NULL;
 	if (key < client->vtime) {

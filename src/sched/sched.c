@@ -206,10 +206,9 @@ static void charge_direct(struct sched *sched, struct sched_client *client,
 }
 
 static void enqueue(struct sched *sched, struct sched_client *client,
-		    struct sched_request *request, uint64_t now_ns)
+		    struct sched_request *request)
 {
 	struct fifo *fifo = &client->fifos[request->direction];
-	const unsigned int lane = client_lane(client, request->direction);
 
 	request->next = NULL;
 	client->queued++;
@@ -221,8 +220,6 @@ static void enqueue(struct sched *sched, struct sched_client *client,
 	else
 		fifo->head = request;
 	fifo->tail = request;
-	if (client->state[lane] == LANE_IDLE)
-		lane_place(sched, client, lane, CREDIT_NS, now_ns);
 }
 
 /* Something is not as usual: timers have run out, others wait, the client is
@@ -239,11 +236,15 @@ static __attribute__((noinline)) enum sched_verdict submit_slowly(
 		sched->in_flight++;
 		return SCHED_GO;
 	}
+	/* Behind others of its lane: nothing changes. */
+	if (client->state[lane] != LANE_IDLE) {
+		enqueue(sched, client, request);
+		return SCHED_QUEUED;
+	}
 	sched->now_ns = now_ns;
 	if (now_ns >= sched->timers_ns)
 		lane_timers(sched, now_ns);
-	if (client->state[lane] == LANE_IDLE && !sched_has_ready(sched) &&
-	    sched->in_flight < sched->window &&
+	if (!sched_has_ready(sched) && sched->in_flight < sched->window &&
 	    client_limit_ns(client, lane) <= now_ns &&
 	    (!grouped ||
 	     group_limit_ns(client_rest(client)->group, direction) <= now_ns)) {
@@ -252,7 +253,8 @@ static __attribute__((noinline)) enum sched_verdict submit_slowly(
 		sched_set_gate(sched);
 		return SCHED_GO;
 	}
-	enqueue(sched, client, request, now_ns);
+	enqueue(sched, client, request);
+	lane_place(sched, client, lane, CREDIT_NS, now_ns);
 	sched_set_gate(sched);
 	return SCHED_QUEUED;
 }

@@ -85,6 +85,7 @@ struct fifo {
  * others have all their meters in struct client_rest. */
 #define CLIENT_PLAIN	0x1U
 #define CLIENT_GROUPED	0x2U	/* the group has a limit; never plain */
+#define CLIENT_SPLIT	0x4U	/* a lane for each direction */
 
 /* Two cache lines: all that a request of a plain client touches. */
 struct sched_client {
@@ -99,10 +100,9 @@ struct sched_client {
 	uint32_t bound_ns[2];	/* deadline after arrival or due time */
 	uint32_t queued;
 	uint16_t flags;
-	uint8_t split;		/* 1: a lane for each direction, else 0 */
-	uint8_t turn;		/* of one lane: the direction that is next */
-	uint8_t state[2];	/* of lanes: enum lane_state */
-	uint8_t queues[2];	/* of lanes */
+	uint16_t turn;		/* of one lane: the direction that is next */
+	uint16_t state[2];	/* of lanes: enum lane_state */
+	uint16_t queues[2];	/* of lanes */
 } __attribute__((aligned(64)));
 
 struct client_rest {
@@ -264,19 +264,28 @@ static inline bool id_is_valid(const struct sched_client *client, uint32_t id)
 static inline unsigned int client_lane(const struct sched_client *client,
 				       unsigned int direction)
 {
-	return direction & client->split;
+	return client->flags & CLIENT_SPLIT ? direction : 0;
 }
 
 static inline bool lane_has_requests(const struct sched_client *client,
 				     unsigned int lane)
 {
-	return client->split ? client->fifos[lane].head != NULL :
-			       client->fifos[0].head || client->fifos[1].head;
+	return client->flags & CLIENT_SPLIT ?
+		client->fifos[lane].head != NULL :
+		client->fifos[0].head || client->fifos[1].head;
 }
 
 static inline bool client_is_plain(const struct sched_client *client)
 {
 	return client->flags & CLIENT_PLAIN;
+}
+
+/* Of a plain client: when its limit lets the next request start. */
+static inline uint64_t plain_limit_ns(const struct sched_client *client)
+{
+	return client->limit.tag_ns > client->burst_ns ?
+		client->limit.tag_ns - client->burst_ns :
+		0;
 }
 
 /* When the limits let the next request of this lane start. */

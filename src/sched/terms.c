@@ -263,7 +263,8 @@ void terms_apply(struct sched_client *client, const struct sched_params *given,
 		window_promise(sched, client_index(client), d,
 			       params.latency_ns[d]);
 	}
-	client->split = !plain || client->bound_ns[0] != client->bound_ns[1];
+	if (!plain || client->bound_ns[0] != client->bound_ns[1])
+		client->flags |= CLIENT_SPLIT;
 }
 
 int terms_check_limits(const struct sched_limits *limits, struct error *reterr)

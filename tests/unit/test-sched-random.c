@@ -225,13 +225,13 @@ static void next_and_compare(struct fuzz *fuzz)
 		if (found.due)
 			assert_int_equal(deadlines_ns[i], found.deadline_ns);
 		else
-			assert_int_equal(before[i].state[d & before[i].split] !=
-								 LANE_SPARE &&
-							 before[i].vtime <
-								 vtime ?
-						 vtime :
-						 before[i].vtime,
-					 found.vtime);
+			assert_int_equal(
+				before[i].state[client_lane(&before[i], d)] !=
+							LANE_SPARE &&
+						before[i].vtime < vtime ?
+					vtime :
+					before[i].vtime,
+				found.vtime);
 	}
 	fuzz->inside[fuzz->inside_count++] = request;
 }
