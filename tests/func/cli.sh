@@ -265,8 +265,9 @@ for words in '--help' '--version' 'process list' 'status --json' \
 	says 'cannot write'
 done
 
-# A terminal that nobody knows gets the plain table.
-TERM=nosuch script -qec "'$PENSTOCK' top --count 1" /dev/null \
+# A terminal that nobody knows gets the plain table; libtinfo forgets to free
+# what it made for it.
+ASAN_OPTIONS=detect_leaks=0 TERM=nosuch script -qec "'$PENSTOCK' top --count 1" /dev/null \
 	</dev/null >out || fail "top on an unknown terminal"
 prints PASID
 
