@@ -278,6 +278,32 @@ static void test_latency_follows_a_device_that_slows_down(void **state)
 	sim_finish(&sim);
 }
 
+/* E8: what was only promised a rate, one request at a time, has it beside a
+ * neighbour at depth 256 as long as the window is what the device needs, or
+ * twice that, as sched.h asks for. */
+static void test_latency_of_a_reservation_alone_leaves_its_rate(void **state)
+{
+	(void)state;
+	for (uint32_t window = 8; window <= 16; window *= 2) {
+		struct sim_config config = disk8;
+		struct sim_load_config one = {.depth = 1};
+		struct sim_load *victim;
+		struct sim sim;
+
+		config.sched.window_max = window;
+		one.params.reservation_per_s[SCHED_TOTAL_IOPS] = 1000;
+		sim_init(&sim, &config);
+		victim = sim_load(&sim, &one);
+		neighbour(&sim, 256, 0);
+		sim_start_all(&sim);
+		sim_run(&sim, SIM_S);
+		sim_reset(&sim);
+		sim_run(&sim, 5 * SIM_S);
+		assert_true(sim_rate(victim) >= 1000);
+		sim_finish(&sim);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -294,6 +320,8 @@ int main(void)
 		cmocka_unit_test(
 			test_latency_window_opens_when_the_promise_goes),
 		cmocka_unit_test(test_latency_follows_a_device_that_slows_down),
+		cmocka_unit_test(
+			test_latency_of_a_reservation_alone_leaves_its_rate),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
