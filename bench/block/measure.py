@@ -73,6 +73,20 @@ class Series:
     def median(self):
         return statistics.median(self.values) if self.values else None
 
+    def interval(self, form):
+        """'median (low to high)', in which the true median is in 95 of 100
+        cases, whatever the distribution: two of the sorted values."""
+        values, n = sorted(self.values), len(self.values)
+        below, at = 0.0, 0.5 ** n
+        rank = 0        # of the values at each end, so many are outside
+        while below + at <= 0.025:
+            below += at
+            at *= (n - rank) / (rank + 1)
+            rank += 1
+        first = max(rank - 1, 0)
+        return (f"{form(self.median)} ({form(values[first])} to "
+                f"{form(values[n - 1 - first])})")
+
     def text(self, form):
         """'median (min to max)', each by 'form'."""
         if not self.values:

@@ -213,6 +213,34 @@ def tmpfs(context):
     return [rate_row(row, *results, 1.5)]
 
 
+# Of a slice's time: beyond it the machine was too much away to compare.
+AWAY_SHARE = 0.01
+
+
+def away_share(result):
+    """How much of a run the client saw the machine away."""
+    return result["away"]["ns"] / 1e9 / result["seconds"]
+
+
+def quiet_pairs(context, jobs, rounds, server):
+    """Pairs of short slices on one server, the order changing.  Those in
+    which the machine was away are measured again, at most as many as were
+    asked for; then the least disturbed are taken, whatever they show.
+    Returns the pairs, and how many were left out."""
+    found = []
+
+    def disturbed(pair):
+        return max(map(away_share, pair))
+    while len(found) < rounds * 2 and sum(
+            disturbed(pair) <= AWAY_SHARE for pair in found) < rounds:
+        turn = [0, 1] if len(found) % 2 == 0 else [1, 0]
+        results = {i: load(server, [jobs[i]], context.seconds, warmup=0.1)
+                   for i in turn}
+        found.append((results[0], results[1]))
+    taken = sorted(found, key=disturbed)[:rounds]
+    return taken, len(found) - len(taken)
+
+
 def enforcement(context):
     """Row 5: what promises cost where none of them binds."""
     row = Row("cost of enforcement where nothing binds",
@@ -220,38 +248,38 @@ def enforcement(context):
     processes = ('[{pasid: 1, name: bound, vdev: vd0, '
                  f'sla: {LOOSE_SLA}, limit: {{iops: {FREE}}}}}]')
     vdevs = ONE_VDEV + [{"name": "vd1", "device": "n0", "size": "8GiB"}]
-    rounds = 6 if context.quick else 20
+    rounds = 8 if context.quick else 40
     short = Context(context.quick)
-    short.seconds = 0.4 if context.quick else 0.8
+    short.seconds = 0.2
     with context.directory() as directory, \
             Penstock(directory, NULLIO, vdevs, processes) as ours:
-        bound, free = pairs(short, ours, ours,
-                            [f"socket={ours.sockets['vd0']},depth=32"],
-                            [f"socket={ours.sockets['vd1']},depth=32"],
-                            rounds)
+        mine, left_out = quiet_pairs(short, [
+            f"socket={ours.sockets['vd0']},depth=32",
+            f"socket={ours.sockets['vd1']},depth=32"], rounds, ours)
     with context.directory() as directory, Qsd(directory, [
             {"driver": "null-co", "limit": FREE},
             {"driver": "null-co"}]) as qsd:
-        qsd_bound, qsd_free = pairs(
-            short, qsd, qsd, [f"socket={qsd.sockets[0]},depth=32"],
-            [f"socket={qsd.sockets[1]},depth=32"], max(rounds // 4, 2))
+        theirs, _ = quiet_pairs(short, [
+            f"socket={socket},depth=32" for socket in qsd.sockets],
+            max(rounds // 4, 2), qsd)
 
-    def cost(with_it, without):
-        return Series([(1 - iops(a) / iops(b)) * 100
-                       for a, b in zip(with_it, without)])
+    def cost(some):
+        return Series([(1 - iops(a) / iops(b)) * 100 for a, b in some])
 
-    def by_cpu(with_it, without):
+    def by_cpu(some):
         return Series([(seconds_per_million(a) / seconds_per_million(b) - 1) *
-                       100 for a, b in zip(with_it, without)])
-    mine = cost(bound, free)
-    row.ours = (mine.text(percent) + "; of server CPU for each request " +
-                by_cpu(bound, free).text(percent))
-    row.peer = ("qemu-storage-daemon " +
-                cost(qsd_bound, qsd_free).text(percent))
-    row.met = mine.median <= 5
-    row.note = (f"{rounds} pairs; {count(Series(map(iops, bound)).median)} "
-                f"and {count(Series(map(iops, free)).median)} IOPS")
-    row.numbers = {"ours": mine.values}
+                       100 for a, b in some])
+    row.ours = (cost(mine).interval(percent) +
+                "; of server CPU for each request " +
+                by_cpu(mine).interval(percent))
+    row.peer = "qemu-storage-daemon " + cost(theirs).interval(percent)
+    row.met = cost(mine).median <= 5
+    row.note = (f"{rounds} pairs of {short.seconds} s, median and its 95 % "
+                f"interval; {left_out} more left out in which the machine was "
+                "away more; "
+                f"{count(Series([iops(a) for a, _ in mine]).median)} and "
+                f"{count(Series([iops(b) for _, b in mine]).median)} IOPS")
+    row.numbers = {"ours": cost(mine).values}
     return [row]
 
 
