@@ -92,7 +92,7 @@ int vdev_process_add(struct vdev *vdev,
 		     struct vdev_process **ret_process, struct error *reterr)
 {
 	struct vdev_process **end = &vdev->processes;
-	struct vdev_process *process;
+	struct vdev_process *process = NULL;
 	int result;
 
 	for (; *end; end = &(*end)->next) {

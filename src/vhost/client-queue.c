@@ -433,7 +433,7 @@ void client_queue_refill(struct vhost_client_queue *queue)
 	for (i = 0; i < queue->slot_count; i++)
 		if (queue->slots[i].owner)
 			waiting[count++] = &queue->slots[i];
-	qsort(waiting, count, sizeof(waiting[0]), by_order);
+	qsort(waiting, count, sizeof(struct client_slot *), by_order);
 
 	memset(queue->used, 0, used_bytes(queue->size));
 	queue->used_next = queue->avail_next = queue->avail_shown = 0;

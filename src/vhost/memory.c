@@ -2,6 +2,7 @@
 /* memory.c - see memory.h */
 #include "vhost/memory.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -154,6 +155,7 @@ static int map_insert(struct memory_map *map,
 	rc = mapping_create(map->account, region, fd, &slot.mapping, reterr);
 	if (rc < 0)
 		return rc;
+	assert(slot.mapping);
 	slot.host = slot.mapping->shared.data;
 	memmove(&map->slots[place + 1], &map->slots[place],
 		(map->count - place) * sizeof(slot));

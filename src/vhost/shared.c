@@ -45,7 +45,7 @@ int shared_map(int fd, uint64_t offset, uint64_t length,
 	       volatile sig_atomic_t *lost, struct shared *ret_shared,
 	       struct error *reterr)
 {
-	uint64_t align, start, end;
+	uint64_t align = 0, start, end;
 	struct shared shared;
 	int rc;
 
