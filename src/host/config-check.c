@@ -12,6 +12,7 @@
 #include <sys/un.h>
 
 #include "base/units.h"
+#include "sla/limit.h"
 
 #define EXTENT_BYTES	(UINT64_C(1) << 20)
 
@@ -444,12 +445,28 @@ static int check_process_differs(struct reader *reader,
 	return 0;
 }
 
+/* Its own limit below what it is promised: that could never be kept. */
+static int check_process_limit(struct reader *reader,
+			       const struct config_process *process)
+{
+	struct sched_params params;
+	struct error why;
+
+	if (sla_to_sched(&process->sla, &process->limits, 1, true, &params,
+			 &why) < 0)
+		return reader_fail(reader, process->line, "process %u: %s",
+				   process->pasid, why.text);
+	return 0;
+}
+
 static int check_process(struct reader *reader, struct config_process *process)
 {
 	const struct config_vdev *vdev;
 	int ret;
 
 	ret = check_process_differs(reader, process);
+	if (ret == 0)
+		ret = check_process_limit(reader, process);
 	if (ret < 0 || !process->vdev)
 		return ret;
 	vdev = find_vdev(reader->config, process->vdev);

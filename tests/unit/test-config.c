@@ -324,6 +324,9 @@ static const struct wrong {
 	{PROCESSES
 	 "  - {pasid: 2, vdev: vd0, limit: {iops: 5, write iops: x}}\n",
 	 NULL},
+	{PROCESSES
+	 "  - {pasid: 2, vdev: vd0, sla: {iops: \">= 500\"}, limit: {iops: 400}}\n",
+	 "f:15: process 2: iops: the limit is below what is promised; raise it to 500 or promise less"},
 	/* others */
 	{HEAD "hosts: [{name: b, api: x}]\n",
 	 "f:3: api must be https://HOST:PORT, not 'x'"},
