@@ -178,6 +178,12 @@ void adopt_connected(void *arg, bool adopted, const json_t *list);
 void verbs_release(struct host *host, struct reg_process *process,
 		   struct host_call *call);
 
+/* --- verbs-delete.c ------------------------------------------------------ */
+
+/* Delete a vdev that nobody uses, has processes on or changes. */
+void verbs_delete(struct host *host, struct reg_vdev *vdev,
+		  struct host_call *call);
+
 /* --- watch.c ------------------------------------------------------------- */
 
 int watch_start(struct host *host);

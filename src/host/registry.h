@@ -121,6 +121,7 @@ struct reg_vdev {
 	char *vhost_user;
 	struct sched_limits limits;
 	bool is_runtime;		/* made at run time */
+	bool is_new;			/* whoever made it has no answer yet */
 	char entry[20];			/* hash of the file's entry; "" none */
 	enum reg_vdev_state state;
 	struct error error;

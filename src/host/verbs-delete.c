@@ -175,6 +175,12 @@ static void delete_start(struct host *host, struct reg_vdev *vdev,
 	store_write_start(host->store, &op->write);
 }
 
+void verbs_delete(struct host *host, struct reg_vdev *vdev,
+		  struct host_call *call)
+{
+	delete_start(host, vdev, vdev->name, call);
+}
+
 /* Why it can't go, or 0. */
 static int check_unused(struct host *host, const struct reg_vdev *vdev,
 			struct error *reterr)

@@ -124,17 +124,64 @@ static void refuse_place(struct host *host, const struct reg_vdev *made,
 
 /* --- Creating ------------------------------------------------------------ */
 
+/* One that its endpoint does not serve: taken back, then answered. */
+struct create_undo {
+	struct host_call undone;	/* told when nothing of it is left */
+	struct host_call *call;
+	struct error why;
+};
+
+static void create_undone(struct host_call *undone,
+			  const struct host_reply *reply)
+{
+	struct create_undo *undo =
+		container_of(undone, struct create_undo, undone);
+
+	if (reply->result == HOST_DONE)
+		host_answer(undo->call, HOST_FAILED, NULL, "%s",
+			    undo->why.text);
+	else
+		host_answer(undo->call, HOST_FAILED, NULL,
+			    "%s; what is left of it: %s", undo->why.text,
+			    reply->text);
+	free(undo);
+}
+
+static void create_undo(struct host *host, struct reg_vdev *vdev,
+			struct host_call *call)
+{
+	struct create_undo *undo = calloc(1, sizeof(*undo));
+
+	if (!undo) {
+		host_answer(call, HOST_FAILED, NULL,
+			    "vdev %s: %s; delete it: out of memory", vdev->name,
+			    vdev->error.text);
+		return;
+	}
+	undo->undone.done = create_undone;
+	undo->call = call;
+	error_set(&undo->why, -EIO, "vdev %s: %s", vdev->name,
+		  vdev->error.text);
+	verbs_delete(host, vdev, &undo->undone);
+}
+
 /* Everything asked before is answered: is it served? */
 static void vdev_created(struct bind_op *op, struct link_reply *reply)
 {
+	struct host *host = op->endpoint->host;
+	struct reg_vdev *vdev = op->vdev;
+	struct event_subject subject = {.vdev = vdev->name};
+
 	(void)reply;
-	if (op->vdev->state == REG_VDEV_FAILED)
-		host_answer(op->call, HOST_FAILED, NULL, "vdev %s: %s",
-			    op->vdev->name, op->vdev->error.text);
-	else
-		host_answer(op->call, HOST_DONE,
-			    host_vdev(op->endpoint->host, op->vdev->name), "%s",
-			    "");
+	vdev->is_writing = false;
+	vdev->is_new = false;
+	if (vdev->state == REG_VDEV_FAILED) {
+		create_undo(host, vdev, op->call);
+		return;
+	}
+	events_add(host->events, "vdev-created", &subject,
+		   "vdev %s is made in pool %s", vdev->name, vdev->pool->name);
+	host_answer(op->call, HOST_DONE, host_vdev(host, vdev->name), "%s", "");
 }
 
 static void vdev_create_written(struct store_write *write)
@@ -148,7 +195,6 @@ static void vdev_create_written(struct store_write *write)
 		.call = written->call,
 		.then = vdev_created,
 	};
-	struct event_subject subject = {.vdev = vdev->name};
 
 	if (write->result < 0) {
 		host_answer(written->call, HOST_FAILED, NULL, "%s",
@@ -158,10 +204,7 @@ static void vdev_create_written(struct store_write *write)
 		free(written);
 		return;
 	}
-	vdev->is_writing = false;
 	vdev->is_journaled = true;
-	events_add(written->host->events, "vdev-created", &subject,
-		   "vdev %s is made in pool %s", vdev->name, vdev->pool->name);
 	bind_sync(op.endpoint);
 	bind_ask(&op, json_pack("{s:s}", "op", "status"), -1);
 	free(written);
@@ -317,6 +360,7 @@ void host_vdev_create(struct host *host,
 		return;
 	}
 	vdev->is_writing = true;
+	vdev->is_new = true;
 	store_write_start(host->store, &op->write);
 }
 

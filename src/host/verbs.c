@@ -81,15 +81,23 @@ static void process_add_told(struct bind_op *told, struct link_reply *reply)
 {
 	struct process_write *op = told->arg;
 	struct reg_process *process = op->process;
+	const struct reg_vdev *vdev = process->vdev;
+	bool is_vdev_failed = vdev->state == REG_VDEV_FAILED;
+	bool is_served = !is_vdev_failed &&
+		(reply->result == 0 || reply->result == -ECONNRESET);
 
-	if (reply->result == 0 || reply->result == -ECONNRESET ||
-	    process->is_writing || process->state != REG_PROCESS_BOUND) {
+	if (is_served || process->is_writing ||
+	    process->state != REG_PROCESS_BOUND) {
 		host_answer(op->call, HOST_DONE,
 			    host_process(op->host, process->pasid), "%s", "");
 		free(op);
 		return;
 	}
-	error_set(&op->why, reply->result, "%s", reply->text);
+	if (is_vdev_failed)
+		error_set(&op->why, -EIO, "vdev %s: %s", vdev->name,
+			  vdev->error.text);
+	else
+		error_set(&op->why, reply->result, "%s", reply->text);
 	process->state = REG_PROCESS_REMOVING;
 	process->is_writing = true;
 	promise_leave(process);
@@ -208,6 +216,27 @@ static void process_enter(struct host *host, struct reg_process *process,
 	store_write_start(host->store, &op->write);
 }
 
+/* Can somebody be bound to it now? */
+static int check_ready(const struct reg_vdev *vdev, struct error *reterr)
+{
+	const struct reg_device *device = vdev->pool->device;
+
+	if (vdev->state == REG_VDEV_FAILED)
+		return error_set(reterr, -EIO, "vdev '%s' is not served: %s",
+				 vdev->name, vdev->error.text);
+	if (vdev->is_new)
+		return error_set(
+			reterr, -EBUSY,
+			"vdev '%s' is being made: ask again in a second",
+			vdev->name);
+	if (device->state == REG_DEVICE_CALIBRATING || !device->has_capacity)
+		return error_set(
+			reterr, -EBUSY,
+			"device %s is not measured yet: ask again in a second",
+			device->name);
+	return 0;
+}
+
 void host_process_add(struct host *host,
 		      const struct host_process_request *request,
 		      struct host_call *call)
@@ -242,12 +271,8 @@ void host_process_add(struct host *host,
 			    request->vdev);
 		return;
 	}
-	if (vdev->pool->device->state == REG_DEVICE_CALIBRATING ||
-	    !vdev->pool->device->has_capacity) {
-		host_answer(
-			call, HOST_CONFLICT, NULL,
-			"device %s is not measured yet: ask again in a second",
-			vdev->pool->device->name);
+	if (check_ready(vdev, &why) < 0) {
+		host_answer(call, HOST_CONFLICT, NULL, "%s", why.text);
 		return;
 	}
 	process = registry_process(host->registry, request->pasid);

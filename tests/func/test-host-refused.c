@@ -131,6 +131,79 @@ static void test_refused_add_is_taken_back(void **state)
 	rig_answer(rig, HOST_DONE);
 }
 
+static bool is_there(const struct rig *rig, const char *name)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "%s/%s", rig->directory, name);
+	return access(path, F_OK) == 0;
+}
+
+/* Nothing is left of it: no record, no place, no socket. */
+static void no_vdev_new(struct rig *rig, long long free_bytes)
+{
+	assert_null(host_vdev(rig->host, "new"));
+	assert_int_equal(rig_number(host_pool(rig->host, "p0"), "free_bytes"),
+			 free_bytes);
+	assert_false(is_there(rig, "new"));
+}
+
+/* A vdev that its endpoint does not serve, or not at its socket, was not made
+ * (E12). */
+static void test_refused_vdev_is_taken_back(void **state)
+{
+	static const char *const ops[] = {"vdev-add", "listen"};
+	struct host_vdev_request request = {
+		.name = "new",
+		.pool = "p0",
+		.size = "4MiB",
+	};
+	struct rig *rig = *state;
+	long long free_bytes;
+	char path[64];
+
+	snprintf(path, sizeof(path), "%s/new", rig->directory);
+	request.vhost_user = path;
+	rig_start(rig, THREE, true);
+	free_bytes = rig_number(host_pool(rig->host, "p0"), "free_bytes");
+	for (int i = 0; i < 2; i++) {
+		rig_tell("refuse", ops[i]);
+		host_vdev_create(rig->host, &request, &rig->call);
+		rig_answer(rig, HOST_FAILED);
+		assert_string_equal(rig->text, "vdev new: not now");
+		assert_false(rig_has_event(rig, "vdev-created", "new"));
+		no_vdev_new(rig, free_bytes);
+		rig_abandon(rig);
+		rig_start(rig, THREE, true);
+		no_vdev_new(rig, free_bytes);
+	}
+	host_vdev_create(rig->host, &request, &rig->call);
+	rig_answer(rig, HOST_DONE);
+	assert_true(is_there(rig, "new"));
+}
+
+/* On a vdev that is not served nobody is promised anything. */
+static void test_refused_add_to_a_failed_vdev(void **state)
+{
+	const struct host_process_request request = {
+		.pasid = 9,
+		.vdev = "v0",
+		.sla = "iops >= 100",
+	};
+	struct rig *rig = *state;
+
+	rig_tell("refuse", "vdev-add");
+	rig_start(rig, HEAD, true);
+	rig_text_is(host_vdev(rig->host, "v0"), "state", "failed");
+	host_process_add(rig->host, &request, &rig->call);
+	rig_answer(rig, HOST_CONFLICT);
+	assert_string_equal(rig->text, "vdev 'v0' is not served: not now");
+	assert_null(host_process(rig->host, 9));
+	rig_abandon(rig);
+	rig_start(rig, HEAD, true);
+	assert_null(host_process(rig->host, 9));
+}
+
 static void test_refused_limit_is_taken_back(void **state)
 {
 	struct rig *rig = *state;
@@ -277,6 +350,8 @@ int main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 		TEST(test_refused_update_is_taken_back),
 		TEST(test_refused_add_is_taken_back),
+		TEST(test_refused_vdev_is_taken_back),
+		TEST(test_refused_add_to_a_failed_vdev),
 		TEST(test_refused_limit_is_taken_back),
 		TEST(test_refused_release_can_be_repeated),
 		TEST(test_refused_shrink_under_an_own_socket),
