@@ -45,8 +45,7 @@ static json_t *from_yaml(yaml_document_t *yaml, int index)
 	     pair < node->data.mapping.pairs.top; pair++) {
 		yaml_node_t *key = yaml_document_get_node(yaml, pair->key);
 
-		json_object_set_new(value,
-				    (const char *)key->data.scalar.value,
+		json_object_set_new(value, (const char *)key->data.scalar.value,
 				    from_yaml(yaml, pair->value));
 	}
 	return value;
@@ -130,11 +129,10 @@ static bool is_field(const char *name, uint32_t set)
 static void check_body(const struct api_route *route, const json_t *operation)
 {
 	const json_t *schema = json_object_get(
-		json_object_get(
-			json_object_get(json_object_get(operation,
-							"requestBody"),
-					"content"),
-			"application/json"),
+		json_object_get(json_object_get(json_object_get(operation,
+								"requestBody"),
+						"content"),
+				"application/json"),
 		"schema");
 	const json_t *properties, *required, *item;
 	const char *name;
@@ -177,8 +175,8 @@ static void test_openapi_has_every_route(void **state)
 
 		as_template(route->pattern, at, sizeof(at));
 		for (size_t c = 0; route->method[c]; c++)
-			method[c] = (char)tolower(
-				(unsigned char)route->method[c]);
+			method[c] =
+				(char)tolower((unsigned char)route->method[c]);
 		operation = json_object_get(json_object_get(paths, at), method);
 		if (!operation)
 			fail_msg("%s %s is not described", method, at);
@@ -214,8 +212,7 @@ static void check_object(const json_t *schema, const json_t *value,
 	json_array_foreach(json_object_get(schema, "required"), i, item)
 	{
 		if (!json_object_get(value, json_string_value(item)))
-			fail_msg("%s has no '%s'", at,
-				 json_string_value(item));
+			fail_msg("%s has no '%s'", at, json_string_value(item));
 	}
 	json_object_foreach((json_t *)(uintptr_t)value, name, item)
 	{
@@ -254,11 +251,11 @@ static void check(const json_t *schema, const json_t *value, const char *at)
 		}
 		return;
 	}
-	is_right = strcmp(type, "string") == 0	? json_is_string(value) :
-		strcmp(type, "integer") == 0	? json_is_integer(value) :
-		strcmp(type, "number") == 0	? json_is_number(value) :
-		strcmp(type, "boolean") == 0	? json_is_boolean(value) :
-						  false;
+	is_right = strcmp(type, "string") == 0 ? json_is_string(value) :
+		strcmp(type, "integer") == 0   ? json_is_integer(value) :
+		strcmp(type, "number") == 0    ? json_is_number(value) :
+		strcmp(type, "boolean") == 0   ? json_is_boolean(value) :
+						 false;
 	if (!is_right)
 		fail_msg("%s is no %s", at, type);
 }
@@ -300,12 +297,13 @@ static void test_openapi_describes_answers(void **state)
 	json_t *events;
 	size_t i;
 
-	rig_start(rig,
-		  RIG_WHOLE
-		  "  - {pasid: 3, vdev: v0, sla: {iops: '>= 100M'}}\n"
-		  "  - {pasid: 4, vdev: v0, sla: {iops: '>= 100M'}, best-effort: true, vhost-user: /proc/no}\n"
-		  "uplinks: [{name: up0, dev: eth0}]\n",
-		  true);
+	rig_start(
+		rig,
+		RIG_WHOLE
+		"  - {pasid: 3, vdev: v0, sla: {iops: '>= 100M'}}\n"
+		"  - {pasid: 4, vdev: v0, sla: {iops: '>= 100M'}, best-effort: true, vhost-user: /proc/no}\n"
+		"uplinks: [{name: up0, dev: eth0}]\n",
+		true);
 	check_answer("/v1/status", "get", host_status(rig->host));
 	check_answer("/v1/devices", "get", host_devices(rig->host));
 	check_answer("/v1/devices/{DEVICE}", "get",
@@ -334,11 +332,10 @@ static void test_openapi_describes_answers(void **state)
 	rig_answer(rig, HOST_DONE);
 	check_answer("/v1/enforce", "post", json_incref(rig->value));
 
-	event_schema =
-		json_object_get(json_object_get(json_object_get(document,
-								"components"),
-						"schemas"),
-				"Event");
+	event_schema = json_object_get(
+		json_object_get(json_object_get(document, "components"),
+				"schemas"),
+		"Event");
 	events = host_events(rig->host, 0);
 	assert_true(json_array_size(events) > 3);
 	json_array_foreach(events, i, event)
