@@ -93,7 +93,7 @@ static void test_measure_found_keeps_the_space(void **state)
 	assert_non_null(strstr(rig->text, "no place"));
 	assert_int_equal(rig_ops("vdev-resize"), 0);
 	host_device_calibrate(rig->host, "d0", 0, &rig->call);
-	rig_answer(rig, HOST_FAILED);
+	rig_answer(rig, HOST_CONFLICT);
 	assert_non_null(strstr(rig->text, "being measured already"));
 
 	unlink("slow");
