@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# kill -9 of penstockd: no guest notices, and the next one adopts the
-# endpoints with everything as it was.  Then the endpoint dies while nobody
+# kill -9 of penstockd, also while it resizes or measures: no guest notices, and
+# the next one adopts the endpoints with everything as it was.  Then the endpoint dies while nobody
 # watches: the next penstockd starts one.
 . "$(dirname "$0")/../lib.sh"
 
@@ -30,17 +30,86 @@ memory_load=$GUEST_ID
 guest_wait a "$file_load" 20 report >/dev/null
 guest_wait a "$memory_load" 20 report >/dev/null
 
-for round in 1 2 3; do
+# Each is killed while something is going on: nothing, a resize that the
+# endpoint has not answered (it is stopped meanwhile), a measurement.
+kill_in_between()
+{
 	kill -KILL "$PENSTOCKD_PID"
 	wait "$PENSTOCKD_PID" 2>/dev/null || true
+}
+
+kill_in_resize()
+{
+	local verb
+
+	kill -STOP "$endpoint"
+	p vdev resize vd0 --size 160MiB >/dev/null 2>&1 &
+	verb=$!
+	wait_for 10 holds '.size_bytes == 167772160' vdev show vd0 ||
+		fail "no resize begins"
+	kill_in_between
+	kill -CONT "$endpoint"
+	! wait "$verb" || fail "a resize that nobody answered was done"
+}
+
+kill_in_calibrate()
+{
+	local verb
+
+	p device calibrate ep0/d0 --duration '2 s' >/dev/null 2>&1 &
+	verb=$!
+	# What it measures with writes is nobody's: it has all that is free.
+	wait_for 10 holds '.[0] | .allocated_bytes == .size_bytes' device list ||
+		fail "no measurement begins"
+	kill_in_between
+	! wait "$verb" || fail "a measurement that nobody answered was done"
+}
+
+# The old size or the new one, and the guest's is the same.
+after_resize()
+{
+	local size
+
+	size=$(ask .size_bytes vdev show vd0)
+	case $size in
+	134217728 | 167772160) ;;
+	*) fail "size afterwards: $size" ;;
+	esac
+	guest_has_size "$size"
+	p vdev resize vd0 --size 160MiB >/dev/null
+	guest_has_size 167772160
+	before=$(ask "$everything" vdev list)
+}
+
+guest_has_size()
+{
+	guest_run a 20 "until [ \$((512 * \$(cat /sys/block/vda/size))) = $1 ]; do :; done" ||
+		fail "guest does not see $1 bytes"
+}
+
+# It goes on in the endpoint, and its result is not lost.
+after_calibrate()
+{
+	wait_event 20 '.kind == "calibrated"' || fail "no result"
+	equal full "$(ask '.[0].calibration' device list)" "calibration"
+	wait_for 10 holds '.free_bytes == 100663296' pool show main ||
+		fail "what was measured stays taken"
+	equal "$before" "$(ask "$everything" vdev list)" "status afterwards"
+}
+
+for moment in between resize calibrate; do
+	note "kill -9: $moment"
+	"kill_in_$moment"
 	guest_works a "$file_load" 10 >/dev/null || fail "guest noticed"
-	guest_works a "$memory_load" 10 >/dev/null || fail "guest noticed"
 	kill -0 "$endpoint" || fail "endpoint ended with its penstockd"
 	penstockd_start
 	equal "$endpoint" "$(endpoint_pid)" "adopted endpoint"
 	equal true "$(ask '.endpoints[0].adopted' status)" "adopted"
-	equal "$before" "$(ask "$everything" vdev list)" "status afterwards"
-	guest_works a "$file_load" 10 || fail "no I/O after adoption"
+	[ $moment = resize ] ||
+		equal "$before" "$(ask "$everything" vdev list)" "status"
+	[ $moment = between ] || "after_$moment"
+	guest_works a "$file_load" 10 >/dev/null || fail "no I/O afterwards"
+	guest_works a "$memory_load" 10 >/dev/null || fail "no I/O afterwards"
 done
 
 note "changes reach the adopted endpoint"
