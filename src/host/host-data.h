@@ -12,7 +12,7 @@
  *   bind-device.c  the same for devices: opened, locked
  *   measure.c    what a device sustains
  *   ask.c        one request to an endpoint
- *   describe.c, answer.c   answers as JSON
+ *   describe.c, describe-process.c, answer.c   answers as JSON
  *
  * Each calls only those below it; what goes up goes through bind_hooks.
  *

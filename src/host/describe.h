@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * describe.h - what describe.c says of vdevs as describe-process.c does of
+ * processes
+ *
+ * Threads: the control thread's.
+ */
+#ifndef HOST_DESCRIBE_H
+#define HOST_DESCRIBE_H
+
+#include <jansson.h>
+#include <stdint.h>
+
+#include "ctl/stats.h"
+#include "host/registry.h"
+#include "host/watch.h"
+
+/* A field, unless 'value' (taken over) is NULL, or the text is empty. */
+void describe_set(json_t *object, const char *key, json_t *value);
+void describe_set_u64(json_t *object, const char *key, uint64_t value);
+void describe_set_text(json_t *object, const char *key, const char *value);
+
+json_t *describe_delivered(const struct watch_delivered *delivered);
+json_t *describe_limit(const struct sched_limits *limits);
+json_t *describe_process(const struct reg_process *process);
+/* The statistics at this slot of a vdev's endpoint; NULL: it has none. */
+const struct stats_process *describe_stats(const struct reg_vdev *vdev,
+					   int slot);
+
+#endif
