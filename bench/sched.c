@@ -14,6 +14,8 @@
  * bench-sched [--json] [--clients N] [--pattern NAME] [--seconds S]
  * bench-sched --fast-path N: N uncontended requests and nothing else, for
  * counting instructions under callgrind.
+ * bench-sched --decisions N [--clients N] [--pattern NAME]: N decisions in
+ * bench_decide, after warming up: see callgrind's --toggle-collect.
  */
 #include <getopt.h>
 #include <stdbool.h>
@@ -208,15 +210,27 @@ static void batch(struct run *run)
 		decide(run);
 }
 
+static void warm_up(struct run *run)
+{
+	setup(run);
+	fill(run);
+	for (uint32_t i = 0; i < 4 * run->clients / BATCH + 4; i++)
+		batch(run);
+}
+
+static __attribute__((noinline)) void bench_decide(struct run *run,
+						   uint64_t count)
+{
+	while (count-- > 0)
+		decide(run);
+}
+
 static void measure(struct run *run, double seconds)
 {
 	const uint64_t enough_ns = (uint64_t)(seconds * 1e9);
 	uint64_t began_ns;
 
-	setup(run);
-	fill(run);
-	for (uint32_t i = 0; i < 4 * run->clients / BATCH + 4; i++)
-		batch(run);
+	warm_up(run);
 	began_ns = clock_ns();
 	do {
 		batch(run);
@@ -224,6 +238,31 @@ static void measure(struct run *run, double seconds)
 		run->elapsed_ns = clock_ns() - began_ns;
 	} while (run->elapsed_ns < enough_ns);
 	teardown(run);
+}
+
+/* For counting instructions; return an exit status. */
+static int count_fast_path(uint64_t count)
+{
+	struct run run = {.pattern = PASSING, .clients = 1};
+
+	setup(&run);
+	pass(&run, count);
+	teardown(&run);
+	return 0;
+}
+
+static int count_decisions(uint32_t clients, const char *pattern,
+			   uint64_t count)
+{
+	struct run run = {.clients = clients ? clients : 10000};
+
+	while (pattern && strcmp(pattern, pattern_names[run.pattern]) != 0)
+		if (++run.pattern == PASSING)
+			return 2;
+	warm_up(&run);
+	bench_decide(&run, count);
+	teardown(&run);
+	return 0;
 }
 
 static void table(uint32_t only_clients, const char *only_pattern,
@@ -276,11 +315,12 @@ int main(int argc, char **argv)
 		{"pattern", required_argument, NULL, 'p'},
 		{"seconds", required_argument, NULL, 's'},
 		{"fast-path", required_argument, NULL, 'f'},
+		{"decisions", required_argument, NULL, 'd'},
 		{0},
 	};
 	const char *pattern = NULL;
 	uint32_t clients = 0;
-	uint64_t fast = 0;
+	uint64_t fast = 0, decisions = 0;
 	double seconds = 0.5;
 	bool json = false;
 	int option;
@@ -302,6 +342,9 @@ int main(int argc, char **argv)
 		case 'f':
 			fast = strtoull(optarg, NULL, 10);
 			break;
+		case 'd':
+			decisions = strtoull(optarg, NULL, 10);
+			break;
 		default:
 			return 2;
 		}
@@ -311,14 +354,10 @@ int main(int argc, char **argv)
 			SCHED_CLIENTS_MAX);
 		return 2;
 	}
-	if (fast > 0) {
-		struct run run = {.pattern = PASSING, .clients = 1};
-
-		setup(&run);
-		pass(&run, fast);
-		teardown(&run);
-		return 0;
-	}
+	if (fast > 0)
+		return count_fast_path(fast);
+	if (decisions > 0)
+		return count_decisions(clients, pattern, decisions);
 	table(clients, pattern, seconds, json);
 	return 0;
 }

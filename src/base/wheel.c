@@ -72,6 +72,7 @@ void wheel_finish(struct wheel *wheel)
 
 void wheel_clear(struct wheel *wheel)
 {
+	wheel->least = wheel->refill_base = 0;
 	wheel->last = wheel->base = wheel->reach = 0;
 	wheel->next = wheel->end = 0;
 	wheel->seen[0] = wheel->seen[1] = 0;
@@ -83,48 +84,95 @@ void wheel_clear(struct wheel *wheel)
 	memset(wheel->slots, 0, sizeof(wheel->slots));
 }
 
-static uint32_t pack_new(struct wheel *wheel, uint32_t next)
+static void put(struct wheel *wheel, struct wheel_slot *slot, uint32_t id,
+		uint64_t key)
 {
+	struct heap_entry *entry =
+		&wheel->packs[slot->pack].entries[slot->count % WHEEL_PACK];
+
+	entry->key = key;
+	entry->id = id;
+	slot->count++;
+	wheel->far_count++;
+}
+
+/* A slot needs a pack, all that it has being full. */
+static __attribute__((noinline)) void put_in_new_pack(struct wheel *wheel,
+						      struct wheel_slot *slot,
+						      uint32_t id, uint64_t key)
+{
+	const uint32_t at = (uint32_t)(slot - wheel->slots[0]);
 	uint32_t pack = wheel->free_pack;
 
 	if (pack)
 		wheel->free_pack = wheel->packs[pack].entries[0].unused;
 	else
 		pack = ++wheel->packs_made;
-	wheel->packs[pack].entries[0].unused = next;
-	return pack;
+	wheel->packs[pack].entries[0].unused = slot->pack;
+	slot->pack = pack;
+	wheel->used[at / WHEEL_SLOTS] |= UINT64_C(1) << at % WHEEL_SLOTS;
+	wheel->levels |= 1U << at / WHEEL_SLOTS;
+	put(wheel, slot, id, key);
 }
 
-/* Narrow the reach by an eighth for one that comes nearer, else widen it by a
- * 64th. */
-void wheel_follow(struct wheel *wheel, uint64_t key)
+/* There is room; 'key' is not before 'last'. */
+static inline __attribute__((always_inline)) void insert_far(
+	struct wheel *wheel, uint32_t id, uint64_t key)
+{
+	const uint32_t level =
+		(63U - (uint32_t)__builtin_clzll((key ^ wheel->last) | 1)) /
+		WHEEL_BITS;
+	const uint64_t index = key >> level * WHEEL_BITS & (WHEEL_SLOTS - 1);
+	struct wheel_slot *slot = &wheel->slots[level][index];
+
+	if (slot->count % WHEEL_PACK == 0)
+		put_in_new_pack(wheel, slot, id, key);
+	else
+		put(wheel, slot, id, key);
+}
+
+static void insert_late(struct wheel *wheel, uint32_t id, uint64_t key)
+{
+	if (key < wheel->least)
+		wheel->least = key;
+	heap_insert(&wheel->late, id, key);
+}
+
+/* It comes before 'last', or there is too little for anything but a heap. */
+static __attribute__((noinline)) void insert_near(struct wheel *wheel,
+						  uint32_t id, uint64_t key)
+{
+	if (key < wheel->last) {
+		wheel->reach -= wheel->reach >> 6;
+		insert_late(wheel, id, key);
+	} else if (wheel_count(wheel) < WHEEL_FEW) {
+		wheel->last = key;
+		insert_late(wheel, id, key);
+	} else {
+		insert_far(wheel, id, key);
+	}
+}
+
+/* Learn from a key that is inserted: narrow the reach by an eighth for one
+ * that comes nearer, else widen it by a 64th. */
+static __attribute__((noinline)) void follow(struct wheel *wheel, uint32_t id,
+					     uint64_t key)
 {
 	if (key - wheel->base < wheel->reach)
 		wheel->reach -= wheel->reach >> 3;
 	else
 		wheel->reach += (wheel->reach >> 6) + 1;
+	insert_far(wheel, id, key);
 }
 
-void wheel_insert_far(struct wheel *wheel, uint32_t id, uint64_t key)
+void wheel_insert(struct wheel *wheel, uint32_t id, uint64_t key)
 {
-	const uint32_t level =
-		(63U - (uint32_t)__builtin_clzll((key ^ wheel->last) | 1)) /
-		WHEEL_BITS;
-	const uint32_t index =
-		(uint32_t)(key >> level * WHEEL_BITS) & (WHEEL_SLOTS - 1);
-	struct wheel_slot *slot = &wheel->slots[level][index];
-	const uint32_t place = slot->count++ % WHEEL_PACK;
-	struct heap_entry *entry;
-
-	if (place == 0) {
-		slot->pack = pack_new(wheel, slot->pack);
-		wheel->used[level] |= UINT64_C(1) << index;
-		wheel->levels |= 1U << level;
-	}
-	entry = &wheel->packs[slot->pack].entries[place];
-	entry->key = key;
-	entry->id = id;
-	wheel->far_count++;
+	if (key < wheel->last || wheel->far_count == 0)
+		insert_near(wheel, id, key);
+	else if (wheel->far_count % WHEEL_SAMPLE == 0)
+		follow(wheel, id, key);
+	else
+		insert_far(wheel, id, key);
 }
 
 /* Copy the entries of one of a slot's packs, of 'left' that remain, to 'out',
@@ -265,11 +313,12 @@ static void spread(struct wheel *wheel, struct wheel_slot slot)
 	for (left = slot.count; left > 0; left -= each) {
 		p = empty_pack(wheel, p, left, entries, &each);
 		for (uint32_t i = 0; i < each; i++)
-			wheel_insert_far(wheel, entries[i].id, entries[i].key);
+			insert_far(wheel, entries[i].id, entries[i].key);
 	}
 }
 
-void wheel_refill(struct wheel *wheel)
+/* Sort what is next, if anything is and it is near or needed. */
+static void refill(struct wheel *wheel)
 {
 	const uint64_t near = wheel->base + wheel->reach / 4;
 
@@ -287,8 +336,10 @@ void wheel_refill(struct wheel *wheel)
 			<< shift;
 		const uint64_t end = begin + (UINT64_C(1) << shift) - 1;
 
-		if (begin > near && !needed)
+		if (begin > near && !needed) {
+			wheel->refill_base = begin - wheel->reach / 4;
 			break;
+		}
 		if (level == 0 && count > WHEEL_RUN)
 			append_some(wheel, index);
 		else if (level == 0 || count == 1 ||
@@ -297,4 +348,31 @@ void wheel_refill(struct wheel *wheel)
 		else
 			spread(wheel, take_slot(wheel, level, index));
 	}
+}
+
+static uint64_t find(struct wheel *wheel)
+{
+	uint64_t least = heap_key(&wheel->late);
+
+	if (wheel->next != wheel->end && wheel->run[wheel->next].key < least)
+		least = wheel->run[wheel->next].key;
+	wheel->least = least;
+	return least;
+}
+
+static __attribute__((noinline)) uint64_t refill_and_find(struct wheel *wheel)
+{
+	refill(wheel);
+	return find(wheel);
+}
+
+uint64_t wheel_find(struct wheel *wheel)
+{
+	const uint32_t count = wheel->end - wheel->next;
+
+	if (count < wheel->ahead && wheel->far_count > 0 &&
+	    (wheel->base >= wheel->refill_base ||
+	     count + wheel->late.count == 0))
+		return refill_and_find(wheel);
+	return find(wheel);
 }

@@ -42,8 +42,10 @@ struct wheel_slot {
 #define WHEEL_FEW	8U	/* up to here only a heap */
 
 struct wheel {
+	uint64_t least;		/* 0: wheel_find will tell */
 	uint64_t last;		/* before it: in 'run' or 'late' */
 	uint64_t base;		/* the least, when last taken out */
+	uint64_t refill_base;	/* before it there is nothing near to sort */
 	uint64_t reach;		/* most entries come this far beyond it */
 	uint32_t ahead;		/* of these as many as there are are sorted */
 	uint32_t next, end;	/* of 'run' */
@@ -66,57 +68,34 @@ int wheel_reserve(struct wheel *wheel, uint32_t capacity);
 void wheel_finish(struct wheel *wheel);
 /* Forget all entries; keys may begin low again. */
 void wheel_clear(struct wheel *wheel);
-/* Learn from a key that is inserted. */
-void wheel_follow(struct wheel *wheel, uint64_t key);
-/* There is room; 'key' is not before 'last'. */
-void wheel_insert_far(struct wheel *wheel, uint32_t id, uint64_t key);
-/* Sort what is next, if anything is and it is near or needed. */
-void wheel_refill(struct wheel *wheel);
+/* There is room. */
+void wheel_insert(struct wheel *wheel, uint32_t id, uint64_t key);
+/* What wheel_min says, if it has to look for it. */
+uint64_t wheel_find(struct wheel *wheel);
 
 static inline uint32_t wheel_count(const struct wheel *wheel)
 {
 	return wheel->end - wheel->next + wheel->late.count + wheel->far_count;
 }
 
-/* There is room. */
-static inline void wheel_insert(struct wheel *wheel, uint32_t id, uint64_t key)
-{
-	if (key < wheel->last) {
-		wheel->reach -= wheel->reach >> 6;
-		heap_insert(&wheel->late, id, key);
-	} else if (wheel->far_count == 0 && wheel_count(wheel) < WHEEL_FEW) {
-		wheel->last = key;
-		heap_insert(&wheel->late, id, key);
-	} else {
-		if (wheel->far_count % WHEEL_SAMPLE == 0)
-			wheel_follow(wheel, key);
-		wheel_insert_far(wheel, id, key);
-	}
-}
-
 /* The least key; UINT64_MAX if the wheel is empty. */
 static inline uint64_t wheel_min(struct wheel *wheel)
 {
-	uint64_t key;
-
-	if (wheel->end - wheel->next < wheel->ahead && wheel->far_count > 0)
-		wheel_refill(wheel);
-	key = heap_key(&wheel->late);
-	if (wheel->next != wheel->end && wheel->run[wheel->next].key < key)
-		key = wheel->run[wheel->next].key;
-	return key;
+	return wheel->least ? wheel->least : wheel_find(wheel);
 }
 
 /* Take out what wheel_min found, right after it. */
 static inline uint32_t wheel_pop(struct wheel *wheel)
 {
-	const uint64_t late = heap_key(&wheel->late);
+	const struct heap_entry *first = &wheel->run[wheel->next];
+	const uint64_t key = wheel->least;
 
-	if (wheel->next != wheel->end && wheel->run[wheel->next].key <= late) {
-		wheel->base = wheel->run[wheel->next].key;
-		return wheel->run[wheel->next++].id;
+	wheel->least = 0;
+	wheel->base = key;
+	if (wheel->next != wheel->end && first->key == key) {
+		wheel->next++;
+		return first->id;
 	}
-	wheel->base = late;
 	return heap_pop(&wheel->late);
 }
 

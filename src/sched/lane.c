@@ -5,43 +5,16 @@
 #include "sched/charge.h"
 #include "sched/group.h"
 
-static uint32_t lane_id(const struct sched_client *client, unsigned int lane)
-{
-	return client->id | lane;
-}
-
 /* In its group's heaps: without the generation. */
 static uint32_t member_id(const struct sched_client *client, unsigned int lane)
 {
 	return lane_id(client, lane) & (LANES_MAX - 1);
 }
 
-uint64_t lane_deadline_ns(const struct sched *sched,
-			  const struct sched_client *client, unsigned int lane,
-			  uint64_t due_ns)
-{
-	const struct sched_request *head = client->fifos[lane].head;
-	uint64_t latest_ns = due_ns + sched->behind_ns;
-	uint64_t arrival_ns;
-
-	if (client->flags & CLIENT_SPLIT) {
-		arrival_ns = head->arrival_ns;
-	} else {
-		/* One bound for both: the one that came first decides. */
-		const struct sched_request *other = client->fifos[1].head;
-
-		arrival_ns = head ? head->arrival_ns : UINT64_MAX;
-		if (other && other->arrival_ns < arrival_ns)
-			arrival_ns = other->arrival_ns;
-	}
-	if (arrival_ns > latest_ns)
-		latest_ns = arrival_ns;
-	return latest_ns + client->bound_ns[lane];
-}
-
 /* Where a due lane stands among the others. */
-static uint64_t due_key(struct sched *sched, const struct sched_client *client,
-			unsigned int lane, uint64_t due_ns)
+ALWAYS_INLINE uint64_t due_key(struct sched *sched,
+			       const struct sched_client *client,
+			       unsigned int lane, uint64_t due_ns)
 {
 	if (sched->shortage.by_weight) {
 		const uint64_t home = *group_vtime_of(sched, client);
@@ -54,10 +27,11 @@ static uint64_t due_key(struct sched *sched, const struct sched_client *client,
 	return lane_deadline_ns(sched, client, lane, due_ns);
 }
 
-static void place_due(struct sched *sched, struct sched_client *client,
-		      unsigned int lane, uint64_t due_ns)
+ALWAYS_INLINE void place_due(struct sched *sched, struct sched_client *client,
+			     unsigned int lane, bool plain, uint64_t due_ns)
 {
-	struct group_lane *parent = group_lane_of(sched, client, lane);
+	struct group_lane *parent =
+		plain ? NULL : group_lane_of(sched, client, lane);
 	const uint64_t key = due_key(sched, client, lane, due_ns);
 
 	client->state[lane] = LANE_DUE;
@@ -65,24 +39,17 @@ static void place_due(struct sched *sched, struct sched_client *client,
 		heap_insert(&parent->due, member_id(client, lane), key);
 		return;
 	}
-	wheel_insert(&sched->due, lane_id(client, lane), key);
 	sched->ready++;
+	wheel_insert(&sched->due, lane_id(client, lane), key);
 }
 
-void lane_enter_spare(struct sched *sched, struct sched_client *client,
-		      unsigned int lane)
+ALWAYS_INLINE void place_spare(struct sched *sched, struct sched_client *client,
+			       unsigned int lane, bool plain)
 {
-	if (client->queues[lane] & IN_SPARE)
-		return;
-	client->queues[lane] |= IN_SPARE;
-	wheel_insert(&sched->spare, lane_id(client, lane), client->vtime);
-}
-
-static void place_spare(struct sched *sched, struct sched_client *client,
-			unsigned int lane)
-{
-	struct group_lane *parent = group_lane_of(sched, client, lane);
-	const uint64_t home = *group_vtime_of(sched, client);
+	struct group_lane *parent =
+		plain ? NULL : group_lane_of(sched, client, lane);
+	const uint64_t home =
+		plain ? sched->vtime : *group_vtime_of(sched, client);
 
 	if (client->vtime < home)
 		client->vtime = home;
@@ -92,8 +59,8 @@ static void place_spare(struct sched *sched, struct sched_client *client,
 			    client->vtime);
 		return;
 	}
-	lane_enter_spare(sched, client, lane);
 	sched->ready++;
+	lane_enter_spare(sched, client, lane);
 }
 
 void lane_wait(struct sched *sched, struct sched_client *client,
@@ -109,21 +76,21 @@ void lane_wait(struct sched *sched, struct sched_client *client,
 }
 
 /* A spare lane: be told when it is due. */
-static void await_due(struct sched *sched, struct sched_client *client,
-		      unsigned int lane, uint64_t due_ns)
+ALWAYS_INLINE void await_due(struct sched *sched, struct sched_client *client,
+			     unsigned int lane, uint64_t due_ns)
 {
 	if (client->queues[lane] & IN_DUES)
 		return;
 	client->queues[lane] |= IN_DUES;
-	wheel_insert(&sched->dues, lane_id(client, lane), due_ns);
 	if (due_ns + sched->behind_ns < sched->timers_ns)
 		sched->timers_ns = due_ns + sched->behind_ns;
+	wheel_insert(&sched->dues, lane_id(client, lane), due_ns);
 }
 
 /* Clip and return what is reserved for this lane. */
-static inline __attribute__((always_inline)) uint64_t due_after_clipping(
-	struct sched_client *client, unsigned int lane, bool plain,
-	uint64_t floor_ns)
+ALWAYS_INLINE uint64_t due_after_clipping(struct sched_client *client,
+					  unsigned int lane, bool plain,
+					  uint64_t floor_ns)
 {
 	if (plain) {
 		if (client->reservation.tag_ns < floor_ns)
@@ -136,9 +103,9 @@ static inline __attribute__((always_inline)) uint64_t due_after_clipping(
 }
 
 /* A plain client has one place for all that is asked here, and no group. */
-static inline __attribute__((always_inline)) void place(
-	struct sched *sched, struct sched_client *client, unsigned int lane,
-	bool plain, uint64_t saved_ns, uint64_t now_ns)
+ALWAYS_INLINE void place(struct sched *sched, struct sched_client *client,
+			 unsigned int lane, bool plain, uint64_t saved_ns,
+			 uint64_t now_ns)
 {
 	const uint64_t limit_ns =
 		plain ? plain_limit_ns(client) : client_limit_ns(client, lane);
@@ -146,7 +113,7 @@ static inline __attribute__((always_inline)) void place(
 	uint64_t due_ns;
 
 	if (!sched->enforcing) {
-		place_spare(sched, client, lane);
+		place_spare(sched, client, lane, plain);
 		return;
 	}
 	/* With others before it, the limit is looked at when its turn comes. */
@@ -159,26 +126,34 @@ static inline __attribute__((always_inline)) void place(
 	due_ns = due_after_clipping(client, lane, plain,
 				    before_ns(clock_ns, saved_ns));
 	if (due_ns > clock_ns) {
-		place_spare(sched, client, lane);
+		place_spare(sched, client, lane, plain);
 		if (due_ns != UINT64_MAX)
 			await_due(sched, client, lane, due_ns);
 	} else if (limit_ns > now_ns) {
 		lane_wait(sched, client, lane, limit_ns);
 	} else {
-		place_due(sched, client, lane, due_ns);
+		place_due(sched, client, lane, plain, due_ns);
 	}
+}
+
+static __attribute__((noinline)) void place_other(struct sched *sched,
+						  struct sched_client *client,
+						  unsigned int lane,
+						  uint64_t saved_ns,
+						  uint64_t now_ns)
+{
+	place(sched, client, lane, false, saved_ns, now_ns);
+	if (group_lane_of(sched, client, lane))
+		group_refresh(sched, client_rest(client)->group, lane, now_ns);
 }
 
 void lane_place(struct sched *sched, struct sched_client *client,
 		unsigned int lane, uint64_t saved_ns, uint64_t now_ns)
 {
-	if (client_is_plain(client)) {
+	if (client_is_plain(client))
 		place(sched, client, lane, true, saved_ns, now_ns);
-		return;
-	}
-	place(sched, client, lane, false, saved_ns, now_ns);
-	if (group_lane_of(sched, client, lane))
-		group_refresh(sched, client_rest(client)->group, lane, now_ns);
+	else
+		place_other(sched, client, lane, saved_ns, now_ns);
 }
 
 /* Out of its group's queues. */
@@ -258,23 +233,24 @@ static uint64_t due_or_never_ns(const struct sched *sched, uint64_t key_ns)
 
 /* Take the first entry out of a queue of times.  Returns the client if its
  * lane is still in 'state', else NULL. */
-static struct sched_client *expire(struct sched *sched, struct wheel *wheel,
-				   unsigned int queue, enum lane_state state,
-				   unsigned int *ret_lane)
+ALWAYS_INLINE struct sched_client *expire(struct sched *sched,
+					  struct wheel *wheel,
+					  unsigned int queue,
+					  enum lane_state state,
+					  unsigned int *ret_lane)
 {
 	const uint32_t id = wheel_pop(wheel);
 	struct sched_client *client = client_of(sched, id);
 	const unsigned int lane = id & 1;
 
+	lane_look_ahead(sched, wheel);
 	if (!id_is_valid(client, id)) {
 		sched->invalid--;
 		return NULL;
 	}
 	client->queues[lane] &= (uint16_t)~queue;
-	if (client->state[lane] != state)
-		return NULL;
 	*ret_lane = lane;
-	return client;
+	return client->state[lane] == state ? client : NULL;
 }
 
 static void limits_expire(struct sched *sched, uint64_t now_ns)
@@ -285,7 +261,6 @@ static void limits_expire(struct sched *sched, uint64_t now_ns)
 			sched, &sched->limits, IN_LIMITS, LANE_WAITING, &lane);
 		uint64_t limit_ns;
 
-		lane_look_ahead(sched, &sched->limits);
 		if (!client)
 			continue;
 		limit_ns = client_limit_ns(client, lane);
@@ -307,7 +282,6 @@ static void dues_expire(struct sched *sched, uint64_t now_ns)
 		struct group_lane *parent;
 		uint64_t due_ns;
 
-		lane_look_ahead(sched, &sched->dues);
 		if (!client)
 			continue;
 		due_ns = client_due_ns(client, lane);
@@ -344,13 +318,10 @@ void lane_timers(struct sched *sched, uint64_t now_ns)
 
 /* With many clients nearly all time would go into waiting for their memory:
  * so first clients, then the heads of their queues are asked for in time. */
-void lane_look_ahead(struct sched *sched, struct wheel *wheel)
+void lane_fetch_next(const struct sched *sched, struct wheel *wheel)
 {
 	uint32_t end;
 
-	/* Some at a time. */
-	if (wheel->next % 4 != 0 || sched->clients < LANE_LOOK_CLIENTS)
-		return;
 	for (uint32_t i = wheel_look(wheel, 0, WHEEL_AHEAD, &end); i < end;
 	     i++) {
 		const struct sched_client *client =

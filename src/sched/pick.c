@@ -16,7 +16,7 @@
 
 /* Everything below is done in one way for plain clients, who have no group, and
  * in another for all others; the compiler makes two of each. */
-#define BOTH_WAYS static inline __attribute__((always_inline))
+#define BOTH_WAYS ALWAYS_INLINE
 
 BOTH_WAYS void charge_vtime(struct sched *sched, struct sched_client *client,
 			    bool plain, bool due, uint64_t cost_ns)
@@ -51,7 +51,12 @@ BOTH_WAYS void charge_due(struct sched *sched, struct sched_client *client,
 {
 	uint64_t clock_ns, floor_ns;
 
-	shortage_check(sched, client, direction, bytes, now_ns);
+	sched->shortage.served += 1024;
+	if ((plain ? client->reservation.tag_ns :
+		     client_due_ns(client, direction)) +
+		    DEBT_NS <
+	    sched_clock_ns(sched, now_ns))
+		shortage_grows(sched, client, direction, bytes, now_ns);
 	clock_ns = sched_clock_ns(sched, now_ns);
 	floor_ns = before_ns(clock_ns, DEBT_NS);
 	if (plain)
@@ -63,9 +68,9 @@ BOTH_WAYS void charge_due(struct sched *sched, struct sched_client *client,
 
 /* Which direction of a lane is next: by deadline if that is what it was chosen
  * for, else in turns. */
-static unsigned int next_direction(const struct sched *sched,
-				   const struct sched_client *client,
-				   unsigned int lane, bool due)
+BOTH_WAYS unsigned int next_direction(const struct sched *sched,
+				      const struct sched_client *client,
+				      unsigned int lane, bool due)
 {
 	const struct sched_request *read = client->fifos[0].head;
 	const struct sched_request *write = client->fifos[1].head;

@@ -90,18 +90,16 @@ static uint64_t requests_in(const struct sched_client *client,
 	return ns * 1024 / (each_ns > 0 ? each_ns : 1);
 }
 
-void shortage_check(struct sched *sched, const struct sched_client *client,
+void shortage_grows(struct sched *sched, const struct sched_client *client,
 		    unsigned int direction, uint32_t bytes, uint64_t now_ns)
 {
 	struct shortage *shortage = &sched->shortage;
 	const uint64_t clock_ns = sched_clock_ns(sched, now_ns);
 	const uint64_t due_ns = client_due_ns(client, direction);
-	uint64_t excess_ns;
+	const uint64_t excess_ns = clock_ns - due_ns - DEBT_NS;
 
-	shortage->served += 1024;
-	if (due_ns + DEBT_NS >= clock_ns || client->flags & CLIENT_GROUPED)
+	if (client->flags & CLIENT_GROUPED)
 		return;
-	excess_ns = clock_ns - due_ns - DEBT_NS;
 	if (!shortage->watching) {
 		shortage->watching = true;
 		shortage->short_ns = now_ns;

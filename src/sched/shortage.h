@@ -7,8 +7,9 @@
 
 #include "sched/state.h"
 
-/* A due request of this direction is about to be charged: is it too late? */
-void shortage_check(struct sched *sched, const struct sched_client *client,
+/* A due request of this direction is about to be charged, more than DEBT_NS
+ * late. */
+void shortage_grows(struct sched *sched, const struct sched_client *client,
 		    unsigned int direction, uint32_t bytes, uint64_t now_ns);
 /* Called now and then while a shortage is active.  Returns true if due lanes
  * stand in another order from now on. */

@@ -68,6 +68,9 @@
 /* Virtual time is 2^20 device-ns divided by weight; counted anew beyond: */
 #define VTIME_MAX	(UINT64_C(1) << 62)
 
+/* What each decision runs through: in line, without what a call saves. */
+#define ALWAYS_INLINE static inline __attribute__((always_inline))
+
 enum lane_state { LANE_IDLE, LANE_WAITING, LANE_DUE, LANE_SPARE };
 
 /* In 'queues'. */
