@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * call-data.h - the insides that server.c and stream.c share
+ * call-data.h - the insides that server.c, stream.c and call.c share; each
+ * calls only those after it
  */
 #ifndef API_CALL_DATA_H
 #define API_CALL_DATA_H
@@ -69,5 +70,9 @@ void api_call_resume(struct api_call *call);
 /* Answer with 'response' (taken over; NULL: cut the connection). */
 void api_call_respond(struct api_call *call, unsigned int status,
 		      const char *type, struct MHD_Response *response);
+/* With the fields of 'details' (NULL: none) beside the error's own. */
+void api_call_respond_error(struct api_call *call, enum api_code code,
+			    unsigned int status, const char *text,
+			    json_t *details);
 
 #endif

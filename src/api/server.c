@@ -19,8 +19,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <microhttpd.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -30,11 +28,6 @@
 
 /* Of a body that is too large and did not say so; then it is cut off. */
 #define DISCARD_MAX	(16U * API_BODY_MAX)
-
-static void run_soon(struct api_server *server)
-{
-	loop_timer_set(server->loop, &server->run_timer, loop_clock_ns());
-}
 
 static bool is_full(const struct api_server *server)
 {
@@ -55,7 +48,8 @@ static void run(struct api_server *server)
 	if (was_full && !is_full(server))
 		server->run_again = true;
 	if (server->run_again)
-		run_soon(server);
+		loop_timer_set(server->loop, &server->run_timer,
+			       loop_clock_ns());
 	else if (MHD_get_timeout(server->daemon, &timeout_ms) == MHD_YES)
 		loop_timer_set(server->loop, &server->run_timer,
 			       loop_clock_ns() + timeout_ms * 1000000U);
@@ -72,218 +66,6 @@ static void on_timer(struct loop_timer *timer, uint64_t now_ns)
 {
 	(void)now_ns;
 	run(container_of(timer, struct api_server, run_timer));
-}
-
-/* --- Connections -------------------------------------------------------- */
-
-void api_call_suspend(struct api_call *call)
-{
-	assert(!call->suspended);
-	call->suspended = true;
-	MHD_suspend_connection(call->connection);
-}
-
-void api_call_resume(struct api_call *call)
-{
-	if (!call->suspended)
-		return;
-	call->suspended = false;
-	MHD_resume_connection(call->connection);
-	call->server->run_again = true;
-	run_soon(call->server);
-}
-
-/* --- Answers ------------------------------------------------------------ */
-
-static const struct {
-	const char *word;
-	unsigned int status;
-} codes[] = {
-	[API_USAGE] = {"usage", MHD_HTTP_BAD_REQUEST},
-	[API_FAILED] = {"failed", MHD_HTTP_INTERNAL_SERVER_ERROR},
-	[API_REFUSED] = {"refused", MHD_HTTP_CONFLICT},
-	[API_NOT_FOUND] = {"not-found", MHD_HTTP_NOT_FOUND},
-	[API_CONFLICT] = {"conflict", MHD_HTTP_CONFLICT},
-	[API_FORBIDDEN] = {"forbidden", MHD_HTTP_FORBIDDEN},
-	[API_NOT_SERVED] = {"not-served", MHD_HTTP_NOT_IMPLEMENTED},
-};
-
-void api_call_respond(struct api_call *call, unsigned int status,
-		      const char *type, struct MHD_Response *response)
-{
-	assert(!call->response);
-	if (response) {
-		MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE,
-					type);
-		MHD_add_response_header(response, MHD_HTTP_HEADER_CACHE_CONTROL,
-					"no-store");
-	}
-	call->answered = true;
-	call->status = status;
-	call->response = response;
-	api_call_resume(call);
-}
-
-/* 'text' from malloc, or NULL when there was no memory for it: the connection
- * is then cut. */
-static void respond_text(struct api_call *call, unsigned int status,
-			 const char *type, char *text)
-{
-	struct MHD_Response *response = NULL;
-
-	if (text)
-		response = MHD_create_response_from_buffer(
-			strlen(text), text, MHD_RESPMEM_MUST_FREE);
-	if (!response)
-		free(text);
-	api_call_respond(call, status, type, response);
-}
-
-static void respond_json(struct api_call *call, unsigned int status,
-			 json_t *value)
-{
-	/* 15 digits: what was written with fewer is read as it was. */
-	char *text = value ? json_dumps(value,
-					JSON_COMPACT | JSON_ENCODE_ANY |
-						JSON_REAL_PRECISION(15)) :
-			     NULL;
-	char *line = NULL;
-
-	json_decref(value);
-	if (text && asprintf(&line, "%s\n", text) < 0)
-		line = NULL;
-	free(text);
-	respond_text(call, status, "application/json", line);
-}
-
-static void respond_error(struct api_call *call, enum api_code code,
-			  unsigned int status, const char *text,
-			  json_t *details)
-{
-	json_t *value = json_pack("{s:s, s:s}", "error", text, "code",
-				  codes[code].word);
-	struct error plain;
-
-	if (!value) {	/* what a stranger sent was quoted and is not UTF-8 */
-		error_set(&plain, 0, "%s", text);
-		for (char *at = plain.text; *at; at++)
-			if (*at & 0x80)
-				*at = '?';
-		value = json_pack("{s:s, s:s}", "error", plain.text, "code",
-				  codes[code].word);
-	}
-	if (value && json_is_object(details))
-		json_object_update_missing(value, details);
-	respond_json(call, status, value);
-}
-
-void api_answer_json(struct api_call *call, json_t *value)
-{
-	if (value)
-		respond_json(call, MHD_HTTP_OK, value);
-	else
-		api_answer_error(call, API_FAILED, "out of memory");
-}
-
-void api_answer_text(struct api_call *call, const char *type, char *text)
-{
-	if (text)
-		respond_text(call, MHD_HTTP_OK, type, text);
-	else
-		api_answer_error(call, API_FAILED, "out of memory");
-}
-
-void api_answer_error(struct api_call *call, enum api_code code,
-		      const char *format, ...)
-{
-	struct error error;
-	va_list args;
-
-	va_start(args, format);
-	error_vset(&error, 0, format, args);
-	va_end(args);
-	respond_error(call, code, codes[code].status, error.text, NULL);
-}
-
-static void answer_reply(struct api_call *call, const struct host_reply *reply)
-{
-	switch (reply->result) {
-	case HOST_DONE:
-		respond_json(call, MHD_HTTP_OK,
-			     reply->value ? json_incref(reply->value) :
-					    json_object());
-		return;
-	case HOST_FAILED:
-		respond_error(call, API_FAILED, codes[API_FAILED].status,
-			      reply->text, NULL);
-		return;
-	case HOST_NOT_FOUND:
-		respond_error(call, API_NOT_FOUND, codes[API_NOT_FOUND].status,
-			      reply->text, NULL);
-		return;
-	case HOST_CONFLICT:
-		respond_error(call, API_CONFLICT, codes[API_CONFLICT].status,
-			      reply->text, NULL);
-		return;
-	case HOST_USAGE:
-		respond_error(call, API_USAGE, codes[API_USAGE].status,
-			      reply->text, NULL);
-		return;
-	case HOST_REFUSED:
-		respond_error(call, API_REFUSED, codes[API_REFUSED].status,
-			      reply->text, reply->value);
-		return;
-	}
-	abort();
-}
-
-static void on_verb_done(struct host_call *verb, const struct host_reply *reply)
-{
-	struct api_call *call = container_of(verb, struct api_call, verb);
-
-	assert(call->verb_pending);
-	call->verb_pending = false;
-	if (call->connection)
-		answer_reply(call, reply);
-	else
-		free(call);	/* nobody waits for it any more */
-}
-
-struct host_call *api_call_verb(struct api_call *call)
-{
-	assert(!call->verb_pending);
-	call->verb_pending = true;
-	call->verb.done = on_verb_done;
-	return &call->verb;
-}
-
-/* --- What a handler may ask --------------------------------------------- */
-
-struct host *api_call_host(const struct api_call *call)
-{
-	return call->server->host;
-}
-
-const struct api_params *api_call_params(const struct api_call *call)
-{
-	return &call->params;
-}
-
-const struct api_body *api_call_body(const struct api_call *call)
-{
-	return &call->body;
-}
-
-const char *api_call_header(const struct api_call *call, const char *name)
-{
-	return MHD_lookup_connection_value(call->connection, MHD_HEADER_KIND,
-					   name);
-}
-
-const char *api_call_query(const struct api_call *call, const char *name)
-{
-	return MHD_lookup_connection_value(call->connection,
-					   MHD_GET_ARGUMENT_KIND, name);
 }
 
 /* --- Requests ----------------------------------------------------------- */
@@ -318,7 +100,7 @@ static void check_head(struct api_call *call, const char *method,
 	error = api_route_find(api_routes, api_route_count, method, path,
 			       &call->route, &call->params);
 	if (error == -EOPNOTSUPP)
-		respond_error(
+		api_call_respond_error(
 			call, API_USAGE, MHD_HTTP_METHOD_NOT_ALLOWED,
 			"this path does not take that method: see docs/openapi.yaml",
 			NULL);
@@ -365,8 +147,8 @@ static bool announces_too_much(const struct api_call *call)
 
 static void respond_too_much(struct api_call *call)
 {
-	respond_error(call, API_USAGE, MHD_HTTP_CONTENT_TOO_LARGE,
-		      "a body may have 1 MiB", NULL);
+	api_call_respond_error(call, API_USAGE, MHD_HTTP_CONTENT_TOO_LARGE,
+			       "a body may have 1 MiB", NULL);
 }
 
 static int gather(struct api_call *call, const char *data, size_t size)
