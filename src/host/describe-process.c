@@ -42,7 +42,8 @@ static void set_latency(json_t *object, const char *key,
 			const struct histogram *histogram, double percent)
 {
 	if (histogram_count(histogram))
-		describe_set_u64(object, key, histogram_percentile(histogram, percent));
+		describe_set_u64(object, key,
+				 histogram_percentile(histogram, percent));
 	else
 		describe_set(object, key, json_null());
 }
@@ -79,12 +80,14 @@ static json_t *describe_counters(const struct stats_process *stats)
 		const struct stats_counters *counters =
 			i < 2 ? &stats->direction[i] : &stats->other;
 
-		describe_set(object, names[i],
-		    json_pack("{s:I, s:I, s:I}", "requests",
-			      (json_int_t)stats_get(&counters->requests),
-			      "bytes", (json_int_t)stats_get(&counters->bytes),
-			      "errors",
-			      (json_int_t)stats_get(&counters->errors)));
+		describe_set(
+			object, names[i],
+			json_pack("{s:I, s:I, s:I}", "requests",
+				  (json_int_t)stats_get(&counters->requests),
+				  "bytes",
+				  (json_int_t)stats_get(&counters->bytes),
+				  "errors",
+				  (json_int_t)stats_get(&counters->errors)));
 	}
 	describe_set_u64(object, "throttled", stats_get(&stats->throttled));
 	return object;
@@ -107,7 +110,8 @@ json_t *describe_limit(const struct sched_limits *limits)
 
 	for (i = 0; i < SCHED_AXES; i++)
 		if (limits->limit_per_s[i])
-			describe_set_u64(object, names[i], limits->limit_per_s[i]);
+			describe_set_u64(object, names[i],
+					 limits->limit_per_s[i]);
 	if (json_object_size(object))
 		describe_set_u64(object, "burst_ns", limits->burst_ns);
 	return object;
@@ -158,8 +162,9 @@ static json_t *describe_specs(const struct reg_process *process,
 				 verdict_json(judgement->specs[i].verdict));
 		if (one.specs[0].metric == SLA_LATENCY) {
 			describe_set_u64(spec, "conforming",
-				judgement->specs[i].conforming);
-			describe_set_u64(spec, "late", judgement->specs[i].late);
+					 judgement->specs[i].conforming);
+			describe_set_u64(spec, "late",
+					 judgement->specs[i].late);
 		}
 		json_array_append_new(array, spec);
 	}
@@ -184,7 +189,7 @@ static void set_kept(json_t *object, const struct reg_process *process)
 }
 
 const struct stats_process *describe_stats(const struct reg_vdev *vdev,
-					    int slot)
+					   int slot)
 {
 	if (slot < 0)
 		return NULL;
@@ -242,23 +247,25 @@ json_t *describe_process(const struct reg_process *process)
 		process->is_runtime || process->is_changed ? "runtime" :
 							     "file");
 
-	describe_set(object, "sla_text",
-	    json_string(sla_format(&process->sla, text, sizeof(text))));
+	describe_set(
+		object, "sla_text",
+		json_string(sla_format(&process->sla, text, sizeof(text))));
 	if (process->refusal.is_refused) {
 		describe_set_text(object, "reason", process->refusal.text.text);
-		describe_set(object, "refusal", promise_refusal_json(&process->refusal));
+		describe_set(object, "refusal",
+			     promise_refusal_json(&process->refusal));
 	}
 	if (process->state == REG_PROCESS_PENDING)
 		set_pending_reason(object, process->vdev);
 	if (process->has_match)
 		describe_set_text(object, "ioprio",
-			 config_format_ioprio(process->match_ioprio, ioprio,
-					      sizeof(ioprio)));
+				  config_format_ioprio(process->match_ioprio,
+						       ioprio, sizeof(ioprio)));
 	describe_set_text(object, "vhost_user", process->vhost_user);
 	describe_set_text(object, "error", process->error.text);
 	describe_set_u64(object, "sessions",
-		process->vhost_user ? process->sessions :
-				      process->vdev->sessions);
+			 process->vhost_user ? process->sessions :
+					       process->vdev->sessions);
 	set_process_statistics(object, process);
 	return object;
 }
@@ -296,7 +303,8 @@ static json_t *describe_latency(const struct histogram *histogram)
 
 	describe_set_u64(object, "count", count);
 	for (i = 0; count && i < 6; i++)
-		describe_set_u64(object, points[i].name,
+		describe_set_u64(
+			object, points[i].name,
 			histogram_percentile(histogram, points[i].percent));
 	return object;
 }
@@ -316,12 +324,12 @@ json_t *host_process_stats(struct host *host, uint32_t pasid)
 		return object;
 	watch_delivered(process->watch, stats, &delivered);
 	describe_set(object, "latency",
-	    json_pack("{s:o, s:o}", "read",
-		      describe_latency(&delivered.latency[0]), "write",
-		      describe_latency(&delivered.latency[1])));
+		     json_pack("{s:o, s:o}", "read",
+			       describe_latency(&delivered.latency[0]), "write",
+			       describe_latency(&delivered.latency[1])));
 	describe_set(object, "latency_total",
-	    json_pack("{s:o, s:o}", "read",
-		      describe_latency(&stats->latency[0]), "write",
-		      describe_latency(&stats->latency[1])));
+		     json_pack("{s:o, s:o}", "read",
+			       describe_latency(&stats->latency[0]), "write",
+			       describe_latency(&stats->latency[1])));
 	return object;
 }
