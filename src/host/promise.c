@@ -1,5 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* promise.c - what is promised together, and what may still be */
+/*
+ * promise.c - what is promised together, and what may still be
+ *
+ * Reads what the registry holds and calls nothing of registry.c, which calls
+ * it.
+ */
 #include "host/promise.h"
 
 #include <errno.h>
@@ -67,7 +72,7 @@ static void explain(const struct registry *registry,
 			continue;
 		places[count++] = (struct admission_place){
 			.vdev = vdev->name,
-			.endpoint = reg_vdev_endpoint(vdev)->name,
+			.endpoint = vdev->pool->device->endpoint->name,
 			.vdev_size_bytes = vdev->size_bytes,
 			.device = vdev->pool->device->promise.admission,
 		};
