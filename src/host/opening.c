@@ -165,7 +165,7 @@ static int check_size(struct opening *opening, int fd)
 	const struct opening_config *config = &opening->config;
 	struct opening_result *result = &opening->result;
 	char has[UNITS_TEXT_MAX], wanted[UNITS_TEXT_MAX];
-	uint64_t size_bytes;
+	uint64_t size_bytes = 0;
 	int ret = find_size(opening, fd, &size_bytes);
 
 	if (ret < 0)
