@@ -4,64 +4,7 @@
 
 #include "sched/charge.h"
 #include "sched/group.h"
-
-/* In its group's heaps: without the generation. */
-static uint32_t member_id(const struct sched_client *client, unsigned int lane)
-{
-	return lane_id(client, lane) & (LANES_MAX - 1);
-}
-
-/* Where a due lane stands among the others. */
-ALWAYS_INLINE uint64_t due_key(struct sched *sched,
-			       const struct sched_client *client,
-			       unsigned int lane, uint64_t due_ns)
-{
-	if (sched->shortage.by_weight) {
-		const uint64_t home = *group_vtime_of(sched, client);
-
-		return (client->vtime > home ? client->vtime : home) +
-			(client->flags & CLIENT_GROUPED ?
-				 client_rest(client)->group->offset :
-				 0);
-	}
-	return lane_deadline_ns(sched, client, lane, due_ns);
-}
-
-ALWAYS_INLINE void place_due(struct sched *sched, struct sched_client *client,
-			     unsigned int lane, bool plain, uint64_t due_ns)
-{
-	struct group_lane *parent =
-		plain ? NULL : group_lane_of(sched, client, lane);
-	const uint64_t key = due_key(sched, client, lane, due_ns);
-
-	client->state[lane] = LANE_DUE;
-	if (parent) {
-		heap_insert(&parent->due, member_id(client, lane), key);
-		return;
-	}
-	sched->ready++;
-	wheel_insert(&sched->due, lane_id(client, lane), key);
-}
-
-ALWAYS_INLINE void place_spare(struct sched *sched, struct sched_client *client,
-			       unsigned int lane, bool plain)
-{
-	struct group_lane *parent =
-		plain ? NULL : group_lane_of(sched, client, lane);
-	const uint64_t home =
-		plain ? sched->vtime : *group_vtime_of(sched, client);
-
-	if (client->vtime < home)
-		client->vtime = home;
-	client->state[lane] = LANE_SPARE;
-	if (parent) {
-		heap_insert(&parent->spare, member_id(client, lane),
-			    client->vtime);
-		return;
-	}
-	sched->ready++;
-	lane_enter_spare(sched, client, lane);
-}
+#include "sched/place.h"
 
 void lane_wait(struct sched *sched, struct sched_client *client,
 	       unsigned int lane, uint64_t limit_ns)
@@ -75,74 +18,13 @@ void lane_wait(struct sched *sched, struct sched_client *client,
 		sched->timers_ns = limit_ns;
 }
 
-/* A spare lane: be told when it is due. */
-ALWAYS_INLINE void await_due(struct sched *sched, struct sched_client *client,
-			     unsigned int lane, uint64_t due_ns)
-{
-	if (client->queues[lane] & IN_DUES)
-		return;
-	client->queues[lane] |= IN_DUES;
-	if (due_ns + sched->behind_ns < sched->timers_ns)
-		sched->timers_ns = due_ns + sched->behind_ns;
-	wheel_insert(&sched->dues, lane_id(client, lane), due_ns);
-}
-
-/* Clip and return what is reserved for this lane. */
-ALWAYS_INLINE uint64_t due_after_clipping(struct sched_client *client,
-					  unsigned int lane, bool plain,
-					  uint64_t floor_ns)
-{
-	if (plain) {
-		if (client->reservation.tag_ns < floor_ns)
-			client->reservation.tag_ns = floor_ns;
-		return client->reservation.tag_ns;
-	}
-	meter_raise(client_rest(client)->meters,
-		    client_rest(client)->reservations[lane], floor_ns);
-	return client_due_ns(client, lane);
-}
-
-/* A plain client has one place for all that is asked here, and no group. */
-ALWAYS_INLINE void place(struct sched *sched, struct sched_client *client,
-			 unsigned int lane, bool plain, uint64_t saved_ns,
-			 uint64_t now_ns)
-{
-	const uint64_t limit_ns =
-		plain ? plain_limit_ns(client) : client_limit_ns(client, lane);
-	const uint64_t clock_ns = sched_clock_ns(sched, now_ns);
-	uint64_t due_ns;
-
-	if (!sched->enforcing) {
-		place_spare(sched, client, lane, plain);
-		return;
-	}
-	/* With others before it, the limit is looked at when its turn comes. */
-	if (limit_ns > now_ns &&
-	    ((!plain && client->flags & CLIENT_GROUPED) ||
-	     !sched_has_ready(sched))) {
-		lane_wait(sched, client, lane, limit_ns);
-		return;
-	}
-	due_ns = due_after_clipping(client, lane, plain,
-				    before_ns(clock_ns, saved_ns));
-	if (due_ns > clock_ns) {
-		place_spare(sched, client, lane, plain);
-		if (due_ns != UINT64_MAX)
-			await_due(sched, client, lane, due_ns);
-	} else if (limit_ns > now_ns) {
-		lane_wait(sched, client, lane, limit_ns);
-	} else {
-		place_due(sched, client, lane, plain, due_ns);
-	}
-}
-
 static __attribute__((noinline)) void place_other(struct sched *sched,
 						  struct sched_client *client,
 						  unsigned int lane,
 						  uint64_t saved_ns,
 						  uint64_t now_ns)
 {
-	place(sched, client, lane, false, saved_ns, now_ns);
+	place_lane(sched, client, lane, false, saved_ns, now_ns);
 	if (group_lane_of(sched, client, lane))
 		group_refresh(sched, client_rest(client)->group, lane, now_ns);
 }
@@ -151,7 +33,7 @@ void lane_place(struct sched *sched, struct sched_client *client,
 		unsigned int lane, uint64_t saved_ns, uint64_t now_ns)
 {
 	if (client_is_plain(client))
-		place(sched, client, lane, true, saved_ns, now_ns);
+		place_lane(sched, client, lane, true, saved_ns, now_ns);
 	else
 		place_other(sched, client, lane, saved_ns, now_ns);
 }
@@ -161,9 +43,9 @@ static void member_remove(struct group_lane *parent,
 			  const struct sched_client *client, unsigned int lane)
 {
 	if (client->state[lane] == LANE_DUE)
-		heap_remove(&parent->due, member_id(client, lane));
+		heap_remove(&parent->due, lane_member_id(client, lane));
 	else if (client->state[lane] == LANE_SPARE)
-		heap_remove(&parent->spare, member_id(client, lane));
+		heap_remove(&parent->spare, lane_member_id(client, lane));
 }
 
 void lane_remove(struct sched *sched, struct sched_client *client)
@@ -182,7 +64,7 @@ void lane_remove(struct sched *sched, struct sched_client *client)
 		if (parent) {
 			heap_remove(state == LANE_DUE ? &parent->due :
 							&parent->spare,
-				    member_id(client, lane));
+				    lane_member_id(client, lane));
 			group_shrunk(sched, client_rest(client)->group, lane);
 			continue;
 		}
@@ -287,7 +169,7 @@ static void dues_expire(struct sched *sched, uint64_t now_ns)
 		due_ns = client_due_ns(client, lane);
 		if (due_ns > clock_ns) {
 			if (due_ns != UINT64_MAX)
-				await_due(sched, client, lane, due_ns);
+				place_await_due(sched, client, lane, due_ns);
 			continue;
 		}
 		parent = group_lane_of(sched, client, lane);

@@ -12,6 +12,7 @@
 #include "sched/charge.h"
 #include "sched/group.h"
 #include "sched/lane.h"
+#include "sched/place.h"
 #include "sched/shortage.h"
 
 /* Everything below is done in one way for plain clients, who have no group, and
@@ -160,7 +161,12 @@ BOTH_WAYS struct sched_request *serve_one_way(struct sched *sched,
 		    still_holds(sched, client, lane, plain, due, key, now_ns))
 			request = take(sched, client, lane, plain, due, now_ns);
 		if (lane_has_requests(client, lane)) {
-			lane_place(sched, client, lane, DEBT_NS, now_ns);
+			if (plain)
+				place_lane(sched, client, lane, true, DEBT_NS,
+					   now_ns);
+			else
+				lane_place(sched, client, lane, DEBT_NS,
+					   now_ns);
 			return request;
 		}
 	}
@@ -169,19 +175,15 @@ BOTH_WAYS struct sched_request *serve_one_way(struct sched *sched,
 	return request;
 }
 
-static struct sched_request *serve(struct sched *sched,
-				   struct sched_client *client,
-				   unsigned int lane, bool due, uint64_t key,
-				   uint64_t now_ns)
+static __attribute__((noinline)) struct sched_request *serve_other(
+	struct sched *sched, struct sched_client *client, unsigned int lane,
+	bool due, uint64_t key, uint64_t now_ns)
 {
-	if (client_is_plain(client))
-		return serve_one_way(sched, client, lane, true, due, key,
-				     now_ns);
 	return serve_one_way(sched, client, lane, false, due, key, now_ns);
 }
 
-static struct sched_request *next_due(struct sched *sched, uint64_t key,
-				      uint64_t now_ns)
+static __attribute__((noinline)) struct sched_request *next_due(
+	struct sched *sched, uint64_t key, uint64_t now_ns)
 {
 	const uint32_t id = wheel_pop(&sched->due);
 	struct sched_client *client = client_of(sched, id);
@@ -192,11 +194,14 @@ static struct sched_request *next_due(struct sched *sched, uint64_t key,
 		return NULL;
 	}
 	sched->ready--;
-	return serve(sched, client, id & 1, true, key, now_ns);
+	if (client_is_plain(client))
+		return serve_one_way(sched, client, id & 1, true, true, key,
+				     now_ns);
+	return serve_other(sched, client, id & 1, true, key, now_ns);
 }
 
-static struct sched_request *next_spare(struct sched *sched, uint64_t key,
-					uint64_t now_ns)
+static __attribute__((noinline)) struct sched_request *next_spare(
+	struct sched *sched, uint64_t key, uint64_t now_ns)
 {
 	const uint32_t id = wheel_pop(&sched->spare);
 	struct sched_client *client = client_of(sched, id);
@@ -215,7 +220,10 @@ static struct sched_request *next_spare(struct sched *sched, uint64_t key,
 		return NULL;
 	}
 	sched->ready--;
-	return serve(sched, client, lane, false, key, now_ns);
+	if (client_is_plain(client))
+		return serve_one_way(sched, client, lane, true, false, key,
+				     now_ns);
+	return serve_other(sched, client, lane, false, key, now_ns);
 }
 
 static struct sched_request *next_of_group(struct sched *sched, bool due,
@@ -234,8 +242,8 @@ static struct sched_request *next_of_group(struct sched *sched, bool due,
 		return NULL;
 	}
 	key = heap_key(members);
-	return serve(sched, client_of(sched, heap_pop(members)), id & 1, due,
-		     key, now_ns);
+	return serve_other(sched, client_of(sched, heap_pop(members)), id & 1,
+			   due, key, now_ns);
 }
 
 struct sched_request *pick_next(struct sched *sched, uint64_t now_ns)

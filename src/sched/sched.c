@@ -205,8 +205,8 @@ static void charge_direct(struct sched *sched, struct sched_client *client,
 				    floor_ns);
 }
 
-static void enqueue(struct sched *sched, struct sched_client *client,
-		    struct sched_request *request)
+ALWAYS_INLINE void enqueue(struct sched *sched, struct sched_client *client,
+			   struct sched_request *request)
 {
 	struct fifo *fifo = &client->fifos[request->direction];
 
@@ -222,9 +222,10 @@ static void enqueue(struct sched *sched, struct sched_client *client,
 	fifo->tail = request;
 }
 
-/* Something is not as usual: timers have run out, others wait, the client is
- * not plain, or the request itself has to wait. */
-static __attribute__((noinline)) enum sched_verdict submit_slowly(
+/* Nobody is before it in its lane, but something is not as usual: timers have
+ * run out, others wait, the client is not plain, or the request itself has to
+ * wait. */
+static __attribute__((noinline)) enum sched_verdict submit_first(
 	struct sched *sched, struct sched_client *client,
 	struct sched_request *request, uint64_t now_ns)
 {
@@ -235,11 +236,6 @@ static __attribute__((noinline)) enum sched_verdict submit_slowly(
 	if (!sched->enforcing) {
 		sched->in_flight++;
 		return SCHED_GO;
-	}
-	/* Behind others of its lane: nothing changes. */
-	if (client->state[lane] != LANE_IDLE) {
-		enqueue(sched, client, request);
-		return SCHED_QUEUED;
 	}
 	sched->now_ns = now_ns;
 	if (now_ns >= sched->timers_ns)
@@ -256,6 +252,19 @@ static __attribute__((noinline)) enum sched_verdict submit_slowly(
 	enqueue(sched, client, request);
 	lane_place(sched, client, lane, CREDIT_NS, now_ns);
 	sched_set_gate(sched);
+	return SCHED_QUEUED;
+}
+
+/* Behind others of its lane nothing changes. */
+static __attribute__((noinline)) enum sched_verdict submit_slowly(
+	struct sched *sched, struct sched_client *client,
+	struct sched_request *request, uint64_t now_ns)
+{
+	const unsigned int lane = client_lane(client, request->direction);
+
+	if (client->state[lane] == LANE_IDLE || !sched->enforcing)
+		return submit_first(sched, client, request, now_ns);
+	enqueue(sched, client, request);
 	return SCHED_QUEUED;
 }
 
@@ -295,7 +304,9 @@ struct sched_request *sched_next(struct sched *sched, uint64_t now_ns)
 		request = pick_next(sched, now_ns);
 	if (request)
 		sched->in_flight++;
-	sched_set_gate(sched);
+	/* While something is ready nothing of it changes. */
+	if (!sched->measuring || sched->gate_ns != 0 || !sched_has_ready(sched))
+		sched_set_gate(sched);
 	return request;
 }
 

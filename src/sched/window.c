@@ -187,13 +187,12 @@ static void begin_busy(struct window *window, uint64_t now_ns)
 	window->busy_count = 0;
 }
 
-static void learn_capacity(struct window *window, uint64_t now_ns)
+static __attribute__((noinline)) void learn_capacity(struct window *window,
+						     uint64_t now_ns)
 {
 	const uint64_t elapsed_ns = now_ns - window->busy_ns;
 	uint64_t milli;
 
-	if (window->busy_count < BUSY_COUNT || elapsed_ns < BUSY_NS)
-		return;
 	milli = (uint64_t)((unsigned __int128)window->busy_cost_ns * 1000 /
 			   elapsed_ns);
 	if (milli > 1000000)
@@ -315,35 +314,27 @@ static bool round_is_over(const struct window *window, uint64_t now_ns)
 		 now_ns - window->began_ns >= ROUND_NS);
 }
 
-void window_measure(struct sched *sched, const struct sched_request *request,
-		    uint64_t now_ns)
+/* The device was busy for some time: enough to learn from? */
+static inline void sum_busy(struct window *window, bool busy, uint64_t cost_ns,
+			    uint64_t now_ns)
+{
+	if (!busy) {
+		begin_busy(window, now_ns);
+		return;
+	}
+	window->busy_cost_ns += cost_ns;
+	if (++window->busy_count >= BUSY_COUNT &&
+	    now_ns - window->busy_ns >= BUSY_NS)
+		learn_capacity(window, now_ns);
+}
+
+static __attribute__((noinline)) void measure_round(
+	struct sched *sched, const struct sched_request *request, bool busy,
+	uint64_t cost_ns, uint64_t now_ns)
 {
 	struct window *window = &sched->measured;
 	const uint64_t target_ns = window->target_ns[request->direction];
-	const bool busy = sched_has_ready(sched);
-	const uint64_t cost_ns =
-		sched_cost_ns(sched, request->direction, request->bytes);
 
-	if (sched->immediate)
-		return;
-	if (sched->shortage.watching && shortage_round(sched, now_ns))
-		lane_replace_all(sched, now_ns);
-	if (request->start_ns < window->back_ns) {
-		begin_busy(window, now_ns);
-		begin_round(sched, now_ns);
-		if (window->skip > 0)
-			window->skip--;
-		return;
-	}
-	if (busy && (sched->in_flight > 0 || window->depth < DRY_DEPTH)) {
-		window->busy_cost_ns += cost_ns;
-		window->busy_count++;
-		learn_capacity(window, now_ns);
-	} else {
-		begin_busy(window, now_ns);
-	}
-	if (!sched->watching)
-		return;
 	if (window->skip > 0) {
 		if (--window->skip == 0)
 			begin_round(sched, now_ns);
@@ -371,4 +362,56 @@ void window_measure(struct sched *sched, const struct sched_request *request,
 	else
 		return;
 	begin_round(sched, now_ns);
+}
+
+/* It was inside while the caller was away: begin anew. */
+static __attribute__((noinline)) void was_away(struct sched *sched,
+					       uint64_t now_ns)
+{
+	begin_busy(&sched->measured, now_ns);
+	begin_round(sched, now_ns);
+	if (sched->measured.skip > 0)
+		sched->measured.skip--;
+}
+
+static inline void measure(struct sched *sched,
+			   const struct sched_request *request, bool busy,
+			   uint64_t now_ns)
+{
+	struct window *window = &sched->measured;
+	uint64_t cost_ns;
+
+	if (request->start_ns < window->back_ns) {
+		was_away(sched, now_ns);
+		return;
+	}
+	cost_ns = sched_cost_ns(sched, request->direction, request->bytes);
+	sum_busy(window,
+		 busy && (sched->in_flight > 0 || window->depth < DRY_DEPTH),
+		 cost_ns, now_ns);
+	if (sched->watching)
+		measure_round(sched, request, busy, cost_ns, now_ns);
+}
+
+/* Others may have to be placed anew. */
+static __attribute__((noinline)) void measure_shortage(
+	struct sched *sched, const struct sched_request *request,
+	uint64_t now_ns)
+{
+	const bool busy = sched_has_ready(sched);
+
+	if (shortage_round(sched, now_ns))
+		lane_replace_all(sched, now_ns);
+	measure(sched, request, busy, now_ns);
+}
+
+void window_measure(struct sched *sched, const struct sched_request *request,
+		    uint64_t now_ns)
+{
+	if (sched->immediate)
+		return;
+	if (sched->shortage.watching)
+		measure_shortage(sched, request, now_ns);
+	else
+		measure(sched, request, sched_has_ready(sched), now_ns);
 }

@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * place.h - where a lane belongs; internal to src/sched
+ *
+ * What lane_place does, in line for those who know whether a client is plain.
+ */
+#ifndef SCHED_PLACE_H
+#define SCHED_PLACE_H
+
+#include "sched/charge.h"
+#include "sched/group.h"
+#include "sched/lane.h"
+#include "sched/state.h"
+
+/* In its group's heaps: without the generation. */
+static inline uint32_t lane_member_id(const struct sched_client *client, unsigned int lane)
+{
+	return lane_id(client, lane) & (LANES_MAX - 1);
+}
+
+/* Where a due lane stands among the others. */
+ALWAYS_INLINE uint64_t place_due_key(struct sched *sched,
+			       const struct sched_client *client,
+			       unsigned int lane, uint64_t due_ns)
+{
+	if (sched->shortage.by_weight) {
+		const uint64_t home = *group_vtime_of(sched, client);
+
+		return (client->vtime > home ? client->vtime : home) +
+			(client->flags & CLIENT_GROUPED ?
+				 client_rest(client)->group->offset :
+				 0);
+	}
+	return lane_deadline_ns(sched, client, lane, due_ns);
+}
+
+ALWAYS_INLINE void place_due(struct sched *sched, struct sched_client *client,
+			     unsigned int lane, bool plain, uint64_t due_ns)
+{
+	struct group_lane *parent =
+		plain ? NULL : group_lane_of(sched, client, lane);
+	const uint64_t key = place_due_key(sched, client, lane, due_ns);
+
+	client->state[lane] = LANE_DUE;
+	if (parent) {
+		heap_insert(&parent->due, lane_member_id(client, lane), key);
+		return;
+	}
+	sched->ready++;
+	wheel_insert(&sched->due, lane_id(client, lane), key);
+}
+
+ALWAYS_INLINE void place_spare(struct sched *sched, struct sched_client *client,
+			       unsigned int lane, bool plain)
+{
+	struct group_lane *parent =
+		plain ? NULL : group_lane_of(sched, client, lane);
+	const uint64_t home =
+		plain ? sched->vtime : *group_vtime_of(sched, client);
+
+	if (client->vtime < home)
+		client->vtime = home;
+	client->state[lane] = LANE_SPARE;
+	if (parent) {
+		heap_insert(&parent->spare, lane_member_id(client, lane),
+			    client->vtime);
+		return;
+	}
+	sched->ready++;
+	lane_enter_spare(sched, client, lane);
+}
+
+/* A spare lane: be told when it is due. */
+ALWAYS_INLINE void place_await_due(struct sched *sched, struct sched_client *client,
+			     unsigned int lane, uint64_t due_ns)
+{
+	if (client->queues[lane] & IN_DUES)
+		return;
+	client->queues[lane] |= IN_DUES;
+	if (due_ns + sched->behind_ns < sched->timers_ns)
+		sched->timers_ns = due_ns + sched->behind_ns;
+	wheel_insert(&sched->dues, lane_id(client, lane), due_ns);
+}
+
+/* Clip and return what is reserved for this lane. */
+ALWAYS_INLINE uint64_t place_clip(struct sched_client *client,
+					  unsigned int lane, bool plain,
+					  uint64_t floor_ns)
+{
+	if (plain) {
+		if (client->reservation.tag_ns < floor_ns)
+			client->reservation.tag_ns = floor_ns;
+		return client->reservation.tag_ns;
+	}
+	meter_raise(client_rest(client)->meters,
+		    client_rest(client)->reservations[lane], floor_ns);
+	return client_due_ns(client, lane);
+}
+
+/* A plain client has one place for all that is asked here, and no group. */
+ALWAYS_INLINE void place_lane(struct sched *sched, struct sched_client *client,
+			 unsigned int lane, bool plain, uint64_t saved_ns,
+			 uint64_t now_ns)
+{
+	const uint64_t limit_ns =
+		plain ? plain_limit_ns(client) : client_limit_ns(client, lane);
+	const uint64_t clock_ns = sched_clock_ns(sched, now_ns);
+	uint64_t due_ns;
+
+	if (!sched->enforcing) {
+		place_spare(sched, client, lane, plain);
+		return;
+	}
+	/* With others before it, the limit is looked at when its turn comes. */
+	if (limit_ns > now_ns &&
+	    ((!plain && client->flags & CLIENT_GROUPED) ||
+	     !sched_has_ready(sched))) {
+		lane_wait(sched, client, lane, limit_ns);
+		return;
+	}
+	due_ns = place_clip(client, lane, plain,
+				    before_ns(clock_ns, saved_ns));
+	if (due_ns > clock_ns) {
+		place_spare(sched, client, lane, plain);
+		if (due_ns != UINT64_MAX)
+			place_await_due(sched, client, lane, due_ns);
+	} else if (limit_ns > now_ns) {
+		lane_wait(sched, client, lane, limit_ns);
+	} else {
+		place_due(sched, client, lane, plain, due_ns);
+	}
+}
+
+#endif
