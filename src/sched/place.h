@@ -13,15 +13,16 @@
 #include "sched/state.h"
 
 /* In its group's heaps: without the generation. */
-static inline uint32_t lane_member_id(const struct sched_client *client, unsigned int lane)
+static inline uint32_t lane_member_id(const struct sched_client *client,
+				      unsigned int lane)
 {
 	return lane_id(client, lane) & (LANES_MAX - 1);
 }
 
 /* Where a due lane stands among the others. */
 ALWAYS_INLINE uint64_t place_due_key(struct sched *sched,
-			       const struct sched_client *client,
-			       unsigned int lane, uint64_t due_ns)
+				     const struct sched_client *client,
+				     unsigned int lane, uint64_t due_ns)
 {
 	if (sched->shortage.by_weight) {
 		const uint64_t home = *group_vtime_of(sched, client);
@@ -71,8 +72,9 @@ ALWAYS_INLINE void place_spare(struct sched *sched, struct sched_client *client,
 }
 
 /* A spare lane: be told when it is due. */
-ALWAYS_INLINE void place_await_due(struct sched *sched, struct sched_client *client,
-			     unsigned int lane, uint64_t due_ns)
+ALWAYS_INLINE void place_await_due(struct sched *sched,
+				   struct sched_client *client,
+				   unsigned int lane, uint64_t due_ns)
 {
 	if (client->queues[lane] & IN_DUES)
 		return;
@@ -84,8 +86,8 @@ ALWAYS_INLINE void place_await_due(struct sched *sched, struct sched_client *cli
 
 /* Clip and return what is reserved for this lane. */
 ALWAYS_INLINE uint64_t place_clip(struct sched_client *client,
-					  unsigned int lane, bool plain,
-					  uint64_t floor_ns)
+				  unsigned int lane, bool plain,
+				  uint64_t floor_ns)
 {
 	if (plain) {
 		if (client->reservation.tag_ns < floor_ns)
@@ -99,8 +101,8 @@ ALWAYS_INLINE uint64_t place_clip(struct sched_client *client,
 
 /* A plain client has one place for all that is asked here, and no group. */
 ALWAYS_INLINE void place_lane(struct sched *sched, struct sched_client *client,
-			 unsigned int lane, bool plain, uint64_t saved_ns,
-			 uint64_t now_ns)
+			      unsigned int lane, bool plain, uint64_t saved_ns,
+			      uint64_t now_ns)
 {
 	const uint64_t limit_ns =
 		plain ? plain_limit_ns(client) : client_limit_ns(client, lane);
@@ -118,8 +120,7 @@ ALWAYS_INLINE void place_lane(struct sched *sched, struct sched_client *client,
 		lane_wait(sched, client, lane, limit_ns);
 		return;
 	}
-	due_ns = place_clip(client, lane, plain,
-				    before_ns(clock_ns, saved_ns));
+	due_ns = place_clip(client, lane, plain, before_ns(clock_ns, saved_ns));
 	if (due_ns > clock_ns) {
 		place_spare(sched, client, lane, plain);
 		if (due_ns != UINT64_MAX)
