@@ -37,6 +37,7 @@ static int op_hello(struct endpoint *endpoint, json_t *request, int *fd,
 	json_object_set_new(reply, "pid", json_integer(getpid()));
 	json_object_set_new(reply, "name", json_string(endpoint->name));
 	endpoint_watch_forget(endpoint);
+	endpoint->listing = false;
 	return 0;
 }
 
@@ -47,12 +48,30 @@ struct listing {
 	json_t *reply;
 };
 
-static void list_item(struct listing *listing, const char *array, json_t *said)
+/* Returns whether it is in this part. */
+static bool list_item(struct listing *listing, const char *array, json_t *said)
 {
 	if (listing->position++ < listing->from || listing->taken == LIST_PART)
-		return;
+		return false;
 	listing->taken++;
 	json_array_append(json_object_get(listing->reply, array), said);
+	return true;
+}
+
+/* What the list says of its sessions is told: events go on from there. */
+static void list_front(struct listing *listing, struct endpoint_front *f)
+{
+	struct front_status status;
+	json_t *said;
+
+	front_status(f->front, &status);
+	said = json_pack("{s:s, s:I, s:i, s:b}", "vdev", f->vdev->name, "pasid",
+			 f->process ? (json_int_t)f->process->pasid : 0,
+			 "sessions", (int)status.sessions, "attached",
+			 status.attached);
+	if (list_item(listing, "listeners", said))
+		f->told = status;
+	json_decref(said);
 }
 
 static int op_list(struct endpoint *endpoint, json_t *request, int *fd,
@@ -84,20 +103,13 @@ static int op_list(struct endpoint *endpoint, json_t *request, int *fd,
 		list_item(&listing, "vdevs", v->said);
 	for (struct endpoint_process *p = endpoint->processes; p; p = p->next)
 		list_item(&listing, "processes", p->said);
-	for (struct endpoint_front *f = endpoint->fronts; f; f = f->next) {
-		json_t *said;
-
-		if (f->draining)
-			continue;
-		said = json_pack("{s:s, s:I}", "vdev", f->vdev->name, "pasid",
-				 f->process ? (json_int_t)f->process->pasid :
-					      0);
-
-		list_item(&listing, "listeners", said);
-		json_decref(said);
-	}
+	for (struct endpoint_front *f = endpoint->fronts; f; f = f->next)
+		if (!f->draining)
+			list_front(&listing, f);
 	next = listing.from + listing.taken;
-	if (next < listing.position)
+	/* Between two parts nobody could tell which is the newer word. */
+	endpoint->listing = next < listing.position;
+	if (endpoint->listing)
 		json_object_set_new(reply, "next",
 				    json_integer((json_int_t)next));
 	json_object_set_new(reply, "enforce", json_boolean(endpoint->enforce));

@@ -99,6 +99,7 @@ struct endpoint {
 	struct endpoint_process *processes;
 	struct endpoint_front *fronts;
 	bool enforce;
+	bool listing;	/* a part of 'list' is still to be asked for */
 	bool realtime;	/* as the kernel granted it */
 	uint64_t troubles_since_ns;	/* front-ends' faults said since then */
 	unsigned int troubles;

@@ -102,7 +102,8 @@ static void tick(struct loop_timer *timer, uint64_t now_ns)
 		vdev_report(v->vdev);
 	for (struct endpoint_device *d = endpoint->devices; d; d = d->next)
 		watch_device(d, now_ns);
-	for (struct endpoint_front *f = endpoint->fronts; f; f = f->next)
+	for (struct endpoint_front *f = endpoint->fronts;
+	     f && !endpoint->listing; f = f->next)
 		watch_front(f);
 	loop_timer_set(endpoint->loop, timer, now_ns + TICK_NS);
 }

@@ -324,6 +324,8 @@ static bool adopt_listener(struct reg_endpoint *endpoint, const json_t *item)
 		vdev->is_listening = true;
 	}
 	fetch_listener(vdev, process);
+	/* What it told before it was asked for the list is forgotten. */
+	watch_session(endpoint->host, item, endpoint);
 	return true;
 }
 

@@ -188,7 +188,7 @@ void verbs_delete(struct host *host, struct reg_vdev *vdev,
 
 int watch_start(struct host *host);
 void watch_finish(struct host *host);
-/* The endpoint's event 'session'. */
+/* The endpoint's event 'session', or a way in of its list. */
 void watch_session(struct host *host, const json_t *event,
 		   struct reg_endpoint *endpoint);
 

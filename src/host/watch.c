@@ -206,6 +206,7 @@ void watch_session(struct host *host, const json_t *event,
 		.endpoint = endpoint->name,
 	};
 	struct reg_process *process;
+	unsigned int before = 0;
 
 	if (!vdev || reg_vdev_endpoint(vdev) != endpoint)
 		return;
@@ -217,16 +218,20 @@ void watch_session(struct host *host, const json_t *event,
 		    (is_own ? process->pasid != pasid : pasid != 0))
 			continue;
 		if (is_own) {
+			before = process->sessions;
 			process->sessions = sessions;
 			process->is_attached = is_attached;
 		}
 		session_changed(host, process, sessions);
 	}
 	if (!pasid) {
+		before = vdev->sessions;
 		vdev->epoch += is_attached && !vdev->is_attached;
 		vdev->sessions = sessions;
 		vdev->is_attached = is_attached;
 	}
+	if (sessions == 0 && before == 0)
+		return;
 	events_add(host->events, "session", &subject, "vdev %s: %u session%s%s",
 		   name, sessions, sessions == 1 ? "" : "s",
 		   is_attached ? ", attached" : "");

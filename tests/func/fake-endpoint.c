@@ -5,7 +5,8 @@
  * Says what docs/control.md asks for and remembers it; every device measures
  * the same (10,000 IOPS, 100 MB/s, p95 and p99 of 1 ms).  Each request goes
  * into the file 'ops' of the working directory, a line each.  A front that
- * connects to a way in makes it tell of a session.  If there is a file 'old',
+ * connects to a way in makes it tell of a session; of those that are there it
+ * tells again right after 'hello', and in its list.  If there is a file 'old',
  * it is of another version (once); with a file 'lie-pid' it gives the process
  * number in it as its own, with a file 'lie-slot' it has a process at a slot
  * outside the statistics (both once).  While there is a file 'slow', a
@@ -66,13 +67,18 @@ static void note(const json_t *request)
 	fclose(ops);
 }
 
+static json_t *say_way(const struct way *way)
+{
+	return json_pack("{s:s, s:I, s:i, s:b}", "vdev", way->vdev, "pasid",
+			 way->pasid, "sessions", way->session >= 0, "attached",
+			 way->session >= 0);
+}
+
 static void tell_session(const struct way *way)
 {
-	json_t *event =
-		json_pack("{s:s, s:s, s:I, s:i, s:b}", "event", "session",
-			  "vdev", way->vdev, "pasid", way->pasid, "sessions",
-			  way->session >= 0, "attached", way->session >= 0);
+	json_t *event = say_way(way);
 
+	json_object_set_new(event, "event", json_string("session"));
 	if (fake.connection >= 0)
 		ctl_send(fake.connection, event, -1);
 	json_decref(event);
@@ -235,10 +241,7 @@ static void answer_list(json_t *reply)
 
 	for (i = 0; i < way_count; i++)
 		if (ways[i].fd >= 0)
-			json_array_append_new(listeners,
-					      json_pack("{s:s, s:I}", "vdev",
-							ways[i].vdev, "pasid",
-							ways[i].pasid));
+			json_array_append_new(listeners, say_way(&ways[i]));
 	if (unlink("lie-slot") == 0)
 		json_array_append_new(
 			processes,
@@ -370,6 +373,7 @@ static void handle(const json_t *request, int fd)
 	/* What is measured is answered when it is done. */
 	bool is_silent = is_held || is_told("hold-done", op) ||
 		(!is_refused && strcmp(op, "device-calibrate") == 0);
+	unsigned int i;
 	int back = -1;
 
 	note(request);
@@ -382,6 +386,9 @@ static void handle(const json_t *request, int fd)
 	}
 	if (!is_silent)
 		ctl_send(fake.connection, reply, back);
+	for (i = 0; strcmp(op, "hello") == 0 && i < way_count; i++)
+		if (ways[i].fd >= 0 && ways[i].session >= 0)
+			tell_session(&ways[i]);
 	json_decref(reply);
 	if (fd >= 0)
 		close(fd);

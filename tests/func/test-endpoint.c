@@ -189,6 +189,39 @@ static void test_endpoint_is_adopted_by_the_next_connection(void **state)
 		    ENOENT);
 }
 
+static json_int_t sessions_of(struct bench *bench, const char *op,
+			      const char *array)
+{
+	json_t *reply = bench_ask(bench, json_pack("{s:s}", "op", op), -1);
+	json_t *front = json_array_get(json_object_get(reply, array), 0);
+	json_int_t sessions =
+		json_integer_value(json_object_get(front, "sessions"));
+
+	json_decref(reply);
+	return sessions;
+}
+
+static void test_endpoint_lists_who_is_there(void **state)
+{
+	struct bench *bench = *state;
+	int fd, front = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	bench_add_device(bench);
+	bench_ok(bench_ask(bench, bench_vdev(), -1));
+	fd = bench_listener(&bench->front, SOCK_STREAM);
+	bench_ok(bench_ask(
+		bench, json_pack("{s:s, s:s}", "op", "listen", "vdev", "vd0"),
+		fd));
+	close(fd);
+	assert_int_equal(connect(front, (struct sockaddr *)&bench->front,
+				 sizeof(bench->front)),
+			 0);
+	while (sessions_of(bench, "status", "fronts") == 0)
+		;
+	assert_int_equal(sessions_of(bench, "list", "listeners"), 1);
+	close(front);
+}
+
 static void test_endpoint_lists_many_in_parts(void **state)
 {
 	struct bench *bench = *state;
@@ -318,6 +351,7 @@ int main(int argc, char **argv)
 		TEST(test_endpoint_repeated_requests_change_nothing),
 		TEST(test_endpoint_names_the_wrong_field),
 		TEST(test_endpoint_is_adopted_by_the_next_connection),
+		TEST(test_endpoint_lists_who_is_there),
 		TEST(test_endpoint_lists_many_in_parts),
 		TEST(test_endpoint_updates_and_removes),
 		TEST(test_endpoint_calibrates_a_device),

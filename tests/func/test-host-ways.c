@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * test-host-ways.c - ways in that cannot be: who asks learns it at once, who
- * configured them is told once (E15)
+ * configured them is told once (E15); and those that are found
  */
 #include "host-rig.h"
 
@@ -153,6 +153,32 @@ static void test_ways_pending_says_why(void **state)
 	rig_text_is(host_process(rig->host, 2), "reason", reason);
 }
 
+static void test_ways_adopted_are_in_use(void **state)
+{
+	struct rig *rig = *state;
+	int common, own;
+
+	rig_start(rig, RIG_WHOLE, true);
+	common = rig_dial(rig, "v0");
+	own = rig_dial(rig, "own");
+	assert_true(common >= 0 && own >= 0);
+	rig_wait_event(rig, "session", "v0: 1 session");
+	rig_wait_event(rig, "session", "v1: 1 session");
+	rig_abandon(rig);
+
+	/* It tells of them between 'hello' and 'list', and never again. */
+	rig_start(rig, RIG_WHOLE, true);
+	assert_int_equal(rig_number(host_vdev(rig->host, "v0"), "sessions"), 1);
+	assert_int_equal(rig_number(host_process(rig->host, 2), "sessions"), 1);
+	assert_int_equal(rig_number(host_vdev(rig->host, "v1"), "sessions"), 0);
+	host_vdev_delete(rig->host, "v0", &rig->call);
+	rig_answer(rig, HOST_CONFLICT);
+	assert_string_equal(rig->text, "vdev 'v0' is in use: detach it first");
+	close(common);
+	close(own);
+	rig_wait_event(rig, "session", "v0: 0 sessions");
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
@@ -167,6 +193,8 @@ int main(int argc, char **argv)
 			test_ways_configured_are_told_once, rig_setup,
 			rig_teardown),
 		cmocka_unit_test_setup_teardown(test_ways_pending_says_why,
+						rig_setup, rig_teardown),
+		cmocka_unit_test_setup_teardown(test_ways_adopted_are_in_use,
 						rig_setup, rig_teardown),
 	};
 
