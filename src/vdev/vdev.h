@@ -31,7 +31,10 @@ struct vdev_request {
 	struct block_request block; /* op, flags, range, iov: the front's */
 	struct sched_request sched;	/* the vdev's */
 	void (*done)(struct vdev_request *request);	/* the front's */
-	struct vdev_process *process;	/* the front's: vdev_find_process */
+	/* The front's: vdev_find_process.  Removal is kept track of from
+	 * submit to 'done' only: to be found anew before each submit. */
+	struct vdev_process *process;
+	uint32_t ioprio;		/* the front's, to find it by */
 	bool told, conforming;		/* the vdev's: see sla/keep.h */
 };
 

@@ -156,6 +156,13 @@ static int answer_id(const struct blk_target *target,
 	return VIRTIO_BLK_S_OK;
 }
 
+void blk_bind(const struct blk_target *target, struct vdev_request *request)
+{
+	request->process = target->process ?
+		target->process :
+		vdev_find_process(target->vdev, request->ioprio);
+}
+
 int blk_fill(const struct blk_target *target, const struct blk_parts *parts,
 	     struct vdev_request *request)
 {
@@ -166,9 +173,8 @@ int blk_fill(const struct blk_target *target, const struct blk_parts *parts,
 		return VIRTIO_BLK_S_IOERR;
 	type_ioprio = access_read_u64(parts->header);
 	block->flags = 0;
-	request->process = target->process ?
-		target->process :
-		vdev_find_process(target->vdev, (uint32_t)(type_ioprio >> 32));
+	request->ioprio = (uint32_t)(type_ioprio >> 32);
+	blk_bind(target, request);
 	switch ((uint32_t)type_ioprio) {
 	case VIRTIO_BLK_T_IN:
 		return fill_transfer(parts, BLOCK_READ,

@@ -46,6 +46,10 @@ int blk_locate(struct chain *chain, struct blk_parts *ret_parts);
 int blk_fill(const struct blk_target *target, const struct blk_parts *parts,
 	     struct vdev_request *request);
 
+/* Whose 'request', once filled, is now.  Asked again for each of its pieces: a
+ * process may be removed while one is not submitted. */
+void blk_bind(const struct blk_target *target, struct vdev_request *request);
+
 /* The status for how a request ended at the vdev. */
 uint8_t blk_status(int result);
 

@@ -246,6 +246,7 @@ void ring_next_pieces(struct ring *ring, uint64_t now_ns)
 			request->data++;
 			request->data_count--;
 		}
+		blk_bind(ring->config.target, &request->vdev);
 		submit_piece(ring, request, now_ns);
 		request = next;
 	}
