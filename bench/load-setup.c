@@ -12,7 +12,6 @@
 
 #include <sys/mman.h>
 
-/* CPU time of all threads of a process so far, 0 if it can't be read. */
 /* Buffers for all jobs, page by page, in one region. */
 static int make_arena(struct load_arena *arena, struct load_job *jobs,
 		      unsigned int job_count)
@@ -52,6 +51,38 @@ static int make_arena(struct load_arena *arena, struct load_job *jobs,
 			at += job->config.block_bytes;
 		}
 	}
+	return 0;
+}
+
+/* What the device allows the job, and its working set there. */
+static int fit_job(struct load_job *job, const struct vhost_client_info *info,
+		   struct error *reterr)
+{
+	struct load_job_config *config = &job->config;
+
+	if (config->depth > info->slots)
+		return error_set(
+			reterr, -EINVAL,
+			"%s: depth %u needs a larger ring than %u: say ring=",
+			config->socket, config->depth, config->ring);
+	if (config->span_bytes == 0)
+		config->span_bytes = info->size_bytes -
+			(info->size_bytes < config->offset_bytes ?
+				 info->size_bytes :
+				 config->offset_bytes);
+	if (config->offset_bytes + config->span_bytes > info->size_bytes ||
+	    config->span_bytes < config->block_bytes)
+		return error_set(
+			reterr, -EINVAL,
+			"%s: the working set of job %s doesn't fit a device of %llu bytes",
+			config->socket, config->name,
+			(unsigned long long)info->size_bytes);
+	job->blocks = config->span_bytes / config->block_bytes;
+	if (config->verify && load_data_init(&job->data, job->blocks) < 0)
+		return error_set(
+			reterr, -ENOMEM,
+			"no memory to verify %llu blocks: choose a smaller span",
+			(unsigned long long)job->blocks);
 	return 0;
 }
 
@@ -99,31 +130,9 @@ static int connect_socket(const struct load_arena *arena, struct load_job *jobs,
 				"%s: only %u queues for its jobs: use fewer jobs on it",
 				socket, info.queues);
 		job->queue = vhost_client_queue(client, queue++);
-		if (job->config.depth > info.slots)
-			return error_set(
-				reterr, -EINVAL,
-				"%s: depth %u needs a larger ring than %u: say ring=",
-				socket, job->config.depth, job->config.ring);
-		if (job->config.span_bytes == 0)
-			job->config.span_bytes = info.size_bytes -
-				(info.size_bytes < job->config.offset_bytes ?
-					 info.size_bytes :
-					 job->config.offset_bytes);
-		if (job->config.offset_bytes + job->config.span_bytes >
-			    info.size_bytes ||
-		    job->config.span_bytes < job->config.block_bytes)
-			return error_set(
-				reterr, -EINVAL,
-				"%s: the working set of job %s doesn't fit a device of %llu bytes",
-				socket, job->config.name,
-				(unsigned long long)info.size_bytes);
-		job->blocks = job->config.span_bytes / job->config.block_bytes;
-		if (job->config.verify &&
-		    load_data_init(&job->data, job->blocks) < 0)
-			return error_set(
-				reterr, -ENOMEM,
-				"no memory to verify %llu blocks: choose a smaller span",
-				(unsigned long long)job->blocks);
+		result = fit_job(job, &info, reterr);
+		if (result < 0)
+			return result;
 	}
 	return 0;
 }
