@@ -29,7 +29,6 @@
 
 #include <math.h>
 
-#define YOUNG_NS	LOAD_WINDOW_NS
 #define KEEP_NS		(LOAD_KEEP_WINDOWS * LOAD_WINDOW_NS)
 #define AWAY_MAX_NS	(KEEP_NS / 5)
 #define CONFORMING_MIN	1000U
@@ -66,8 +65,7 @@ static void owe_nothing_until(struct load_job *job, uint64_t now_ns)
 /* What is under way and came not long before the window's end. */
 static uint32_t count_young(const struct load_job *job)
 {
-	const uint64_t bound_ns =
-		has_bound(job) ? job->config.promise_latency_ns / 2 : YOUNG_NS;
+	const uint64_t bound_ns = job->config.promise_latency_ns / 2;
 	uint32_t young = 0;
 	unsigned int i;
 
@@ -93,7 +91,7 @@ void load_promise_close(struct load_job *job)
 	if ((job->window + 1) % LOAD_KEEP_WINDOWS != 0 || !load_open_loop(job))
 		return;
 	next->young = count_young(job);
-	owed = load_outstanding(job) - (has_bound(job) ? next->young : 0);
+	owed = load_outstanding(job) - next->young;
 	job->owed_until_ns = job->window_end_ns + owed * step_ns(job);
 }
 
@@ -194,10 +192,7 @@ struct load_rate_kept load_rate_kept(const struct load_job *job)
 			busy_ns -= (double)job->windows[k].owed_idle_ns;
 			away_ns += (double)job->windows[k].away_ns;
 		}
-		/* Without a promised latency what was under way is owed as
-		 * well, so it can't count less. */
-		if (has_bound(job) || after > before)
-			done += after - before;
+		done += after - before;
 		owed = floor(busy_ns * rate / (double)LOAD_SECOND_NS);
 		if (owed < 1)
 			continue;
