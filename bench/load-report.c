@@ -2,8 +2,8 @@
 /*
  * load-report.c - figures of the jobs, as text or as JSON
  *
- * Figures of windows come twice: of all, and of those during which the
- * machine was not away.  How promises are judged: load-promise.c.
+ * Figures of windows come twice: as they were, and with the machine's absence
+ * excused.  How promises are judged: load-promise.c.
  */
 #include "bench/load.h"
 
@@ -15,15 +15,39 @@
 
 /* Rates of windows of one length. */
 struct rates {
-	unsigned int count, away;
+	unsigned int count, left_out;
 	double min, max, within_2_percent, worst_percent;
 };
 
-static struct rates rates_of(const struct load_job *job, unsigned int span,
-			     bool clean)
+/* By how much 'span' windows from 'first' were off, in requests.  'excuse':
+ * what the time that the machine was away would have brought is not owed, and
+ * what an absence held up may end in the window behind it. */
+static double off_by(const struct load_job *job, unsigned int first,
+		     unsigned int span, double per_ns, bool excuse)
 {
-	const double per_s =
-		(double)LOAD_SECOND_NS / (double)(LOAD_WINDOW_NS * span);
+	double done = 0, away_ns = 0, before_ns = 0, most;
+	unsigned int k;
+
+	for (k = first; k < first + span; k++) {
+		done += job->windows[k].done;
+		away_ns += job->windows[k].away_ns;
+	}
+	if (first > 0)
+		before_ns = job->windows[first - 1].away_ns;
+	most = per_ns * (double)(LOAD_WINDOW_NS * span);
+	if (!excuse)
+		return done - most;
+	if (done < most)
+		return fmin(done - (most - per_ns * away_ns), 0);
+	return fmax(done - (most + per_ns * before_ns), 0);
+}
+
+/* 'excuse': as load-promise.c does, a window with more than a fifth of absence
+ * is left out, and a shorter absence is not owed. */
+static struct rates rates_of(const struct load_job *job, unsigned int span,
+			     bool excuse)
+{
+	const double length_ns = (double)(LOAD_WINDOW_NS * span);
 	struct rates rates = {.min = INFINITY};
 	double target = (double)job->config.target_iops;
 	unsigned int i, k, within = 0;
@@ -31,22 +55,25 @@ static struct rates rates_of(const struct load_job *job, unsigned int span,
 	if (target <= 0)
 		target = (double)job->requests * (double)LOAD_SECOND_NS /
 			((double)job->window_count * (double)LOAD_WINDOW_NS);
+	target /= (double)LOAD_SECOND_NS;
 	for (i = 0; i + span <= job->window_count; i += span) {
-		double done = 0, off;
-		bool away = false;
+		double done = 0, away_ns = 0, off = 0;
 
 		for (k = i; k < i + span; k++) {
 			done += job->windows[k].done;
-			away |= job->windows[k].away;
+			away_ns += job->windows[k].away_ns;
 		}
-		rates.away += away;
-		if (clean && away)
+		if (excuse && away_ns > length_ns / 5) {
+			rates.left_out++;
 			continue;
+		}
 		rates.count++;
-		done *= per_s;
+		done *= (double)LOAD_SECOND_NS / length_ns;
 		rates.min = fmin(rates.min, done);
 		rates.max = fmax(rates.max, done);
-		off = target > 0 ? (done - target) * 100 / target : 0;
+		if (target > 0)
+			off = off_by(job, i, span, target, excuse) * 100 /
+				(target * length_ns);
 		within += fabs(off) <= 2;
 		if (fabs(off) > fabs(rates.worst_percent))
 			rates.worst_percent = off;
@@ -60,16 +87,16 @@ static struct rates rates_of(const struct load_job *job, unsigned int span,
 static json_t *rates_json(const struct load_job *job, unsigned int span)
 {
 	const struct rates all = rates_of(job, span, false);
-	const struct rates clean = rates_of(job, span, true);
+	const struct rates judged = rates_of(job, span, true);
 
-	return json_pack("{s:i, s:i, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f}",
-			 "windows", (int)all.count, "away", (int)all.away,
-			 "min_iops", all.min, "max_iops", all.max,
-			 "within_2_percent", all.within_2_percent,
-			 "worst_percent", all.worst_percent, "clean_min_iops",
-			 clean.min, "clean_max_iops", clean.max,
-			 "clean_within_2_percent", clean.within_2_percent,
-			 "clean_worst_percent", clean.worst_percent);
+	return json_pack("{s:i, s:f, s:f, s:f, s:f, s:i, s:i, s:f, s:f}",
+			 "windows", (int)all.count, "min_iops", all.min,
+			 "max_iops", all.max, "within_2_percent",
+			 all.within_2_percent, "worst_percent",
+			 all.worst_percent, "judged", (int)judged.count,
+			 "left_out", (int)judged.left_out,
+			 "judged_within_2_percent", judged.within_2_percent,
+			 "judged_worst_percent", judged.worst_percent);
 }
 
 static json_t *latency_json(const struct latency *latency)
@@ -214,12 +241,12 @@ static void print_rates(const struct load_job *job, const char *name,
 			unsigned int span)
 {
 	const struct rates all = rates_of(job, span, false);
-	const struct rates clean = rates_of(job, span, true);
+	const struct rates judged = rates_of(job, span, true);
 
-	printf("  %s windows: %u, %.0f to %.0f IOPS, %.1f %% within 2 %%, worst %+.2f %%; machine away in %u, without these %.1f %%, worst %+.2f %%\n",
+	printf("  %s windows: %u, %.0f to %.0f IOPS, %.1f %% within 2 %%, worst %+.2f %%; time away not owed: %.1f %%, worst %+.2f %%, %u left out\n",
 	       name, all.count, all.min, all.max, all.within_2_percent,
-	       all.worst_percent, all.away, clean.within_2_percent,
-	       clean.worst_percent);
+	       all.worst_percent, judged.within_2_percent, judged.worst_percent,
+	       judged.left_out);
 }
 
 static void print_rate_kept(const struct load_job *job)

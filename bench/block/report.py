@@ -82,7 +82,7 @@ def plots(found):
         if not limit:
             continue
         name = f"bench-block-limit-{limit}.svg"
-        series = [[done * 100 for done, away in row.numbers[key] if not away]
+        series = [[done * 100 for done, _ in row.numbers[key]]
                   for key in ("ours", "peer")]
         with open(f"docs/{name}", "w") as file:
             file.write(plot.windows(
@@ -105,12 +105,11 @@ def write(found, skipped, command, order, replayed):
              "highest). Penstock polls as long as it pays and then sleeps, "
              "qemu-storage-daemon's iothread the same with its default of "
              "32 µs, the echo server always. s/M: CPU seconds of the server "
-             "for a million requests. Of limits, windows during which the "
-             "client saw the machine itself away for more than 50 µs are "
-             "left out. Of promises, time that it was away is not owed, "
-             "windows with more than a fifth of it and requests that it held "
-             "up are left out (`bench/load-promise.c`); in brackets, the same "
-             "without any excuse.", "", table(rows)]
+             "for a million requests. Of limits and promises, time that the "
+             "machine itself was away, as the client saw it, is not owed, and "
+             "windows with more than a fifth of it are left out; of latency, "
+             "so are requests that it held up (`bench/load-promise.c`); in "
+             "brackets, the same without any excuse.", "", table(rows)]
     if replay:
         lines += ["", "One virtual machine's block requests "
                   "(`../shared/data/vm-block-trace.csv`), replayed "
