@@ -11,8 +11,6 @@
 
 #include "base/units.h"
 
-#define BURST_MAX_NS	UINT64_C(10000000000)
-
 /* --- Pools --------------------------------------------------------------- */
 
 /* "ep0/d0" or "beta:ep0/d0". */
@@ -169,16 +167,15 @@ static int collect_limit(struct reader *reader, yaml_node_t *key_node,
 static int read_burst(struct reader *reader, const struct reader_key *key,
 		      yaml_node_t *node, void *field)
 {
-	uint64_t burst_ns;
+	const char *text;
+	struct error why;
 	int ret;
 
-	ret = reader_duration(reader, key, node, &burst_ns);
+	ret = reader_text(reader, key->name, node, &text);
 	if (ret < 0)
 		return ret;
-	if (burst_ns > BURST_MAX_NS)
-		return reader_fail(reader, reader_line(node),
-				   "burst: more than 10 s");
-	*(uint64_t *)field = burst_ns;
+	if (config_parse_burst(text, field, &why) < 0)
+		return reader_fail(reader, reader_line(node), "%s", why.text);
 	return 0;
 }
 

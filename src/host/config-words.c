@@ -13,8 +13,9 @@
 #include <sys/un.h>
 
 #include "base/units.h"
+#include "sla/limit.h"
 
-#define LIMIT_TEXT_MAX	1024U
+#define LIMITS_TEXT_MAX	1024U
 
 int config_check_name(const char *text, struct error *reterr)
 {
@@ -132,7 +133,7 @@ int config_parse_limit(const char *text, struct sched_limits *limits,
 		       struct error *reterr)
 {
 	struct sched_limits parsed = {.burst_ns = limits->burst_ns};
-	char copy[LIMIT_TEXT_MAX];
+	char copy[LIMITS_TEXT_MAX];
 	char *rest = copy;
 	char *one;
 	int ret;
@@ -150,6 +151,21 @@ int config_parse_limit(const char *text, struct sched_limits *limits,
 			return ret;
 	}
 	*limits = parsed;
+	return 0;
+}
+
+int config_parse_burst(const char *text, uint64_t *ret_burst_ns,
+		       struct error *reterr)
+{
+	uint64_t burst_ns;
+	struct error why;
+	int ret = units_parse_duration(text, &burst_ns, &why);
+
+	if (ret < 0)
+		return error_set(reterr, ret, "burst: %s", why.text);
+	if (burst_ns > LIMIT_BURST_MAX_NS)
+		return error_set(reterr, -EINVAL, "burst: more than 10 s");
+	*ret_burst_ns = burst_ns;
 	return 0;
 }
 

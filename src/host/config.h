@@ -188,6 +188,9 @@ void config_free(struct config *config);	/* NULL is allowed */
  * limit.  Leaves burst_ns alone. */
 int config_parse_limit(const char *text, struct sched_limits *limits,
 		       struct error *reterr);
+/* "50 ms"; at most LIMIT_BURST_MAX_NS. */
+int config_parse_burst(const char *text, uint64_t *ret_burst_ns,
+		       struct error *reterr);
 /* "be/4", "rt/0", "idle": as in virtio-blk's ioprio field. */
 int config_parse_ioprio(const char *text, uint16_t *ret_ioprio,
 			struct error *reterr);

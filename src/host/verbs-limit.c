@@ -12,10 +12,8 @@
 #include <stdlib.h>
 
 #include "base/container.h"
-#include "base/units.h"
 #include "ctl/ctl.h"
 #include "host/records.h"
-#include "sla/limit.h"
 
 struct limit_write {
 	struct store_write write;
@@ -112,12 +110,8 @@ static int parse_limits(const char *limit, const char *burst,
 
 	if (limit)
 		ret = config_parse_limit(limit, limits, reterr);
-	if (ret == 0 && burst) {
-		ret = units_parse_duration(burst, &limits->burst_ns, reterr);
-		if (ret == 0 && limits->burst_ns > LIMIT_BURST_MAX_NS)
-			ret = error_set(reterr, -EINVAL,
-					"burst: more than 10 s");
-	}
+	if (ret == 0 && burst)
+		ret = config_parse_burst(burst, &limits->burst_ns, reterr);
 	return ret;
 }
 

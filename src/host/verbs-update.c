@@ -317,8 +317,9 @@ void host_process_update(struct host *host,
 		host_answer(call, HOST_CONFLICT, NULL,
 			    "process %u is being changed: ask again",
 			    request->pasid);
-	else if (want_check_alone(host, request, &wanted, process->vdev, &why) <
-		 0)
+	else if (want_check_ready(process->vdev, &why) < 0 ||
+		 want_check_alone(host, request, &wanted, process->vdev, &why) <
+			 0)
 		host_answer(call, HOST_CONFLICT, NULL, "%s", why.text);
 	else
 		process_change(host, process, request, &wanted, call);

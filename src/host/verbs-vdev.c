@@ -60,7 +60,7 @@ static int parse_size(const char *text, uint64_t *ret_bytes,
 /* --- No space ------------------------------------------------------------ */
 
 /* Space is admitted as rates are (E8): how much, how much there is, where it
- * could be had. */
+ * could be had.  What is measured with is free again in a while: no refusal. */
 static void refuse_space(struct host *host, const struct reg_device *device,
 			 uint64_t wanted_bytes, uint64_t available_bytes,
 			 const char *text, struct host_call *call)
@@ -72,10 +72,17 @@ static void refuse_space(struct host *host, const struct reg_device *device,
 		.available = available_bytes,
 		.shortfall = wanted_bytes - available_bytes,
 	};
-	json_t *value = promise_refusal_json(&refusal);
-	json_t *where = json_array();
+	json_t *value, *where;
 	unsigned int i;
 
+	if (device->measured.size_bytes || device->extents.is_closed) {
+		host_answer(call, HOST_CONFLICT, NULL,
+			    "%s; device %s is being measured; ask again", text,
+			    device->name);
+		return;
+	}
+	value = promise_refusal_json(&refusal);
+	where = json_array();
 	for (i = 0; i < host->registry->pool_count; i++) {
 		const struct reg_device *other =
 			host->registry->pools[i].device;
@@ -231,8 +238,8 @@ static int check_create(struct host *host,
 	if (ret == 0 && request->limit)
 		ret = config_parse_limit(request->limit, &made->limits, reterr);
 	if (ret == 0 && request->burst)
-		ret = units_parse_duration(request->burst,
-					   &made->limits.burst_ns, reterr);
+		ret = config_parse_burst(request->burst, &made->limits.burst_ns,
+					 reterr);
 	if (ret < 0)
 		return ret;
 	if (request->pool)

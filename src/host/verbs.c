@@ -216,27 +216,6 @@ static void process_enter(struct host *host, struct reg_process *process,
 	store_write_start(host->store, &op->write);
 }
 
-/* Can somebody be bound to it now? */
-static int check_ready(const struct reg_vdev *vdev, struct error *reterr)
-{
-	const struct reg_device *device = vdev->pool->device;
-
-	if (vdev->state == REG_VDEV_FAILED)
-		return error_set(reterr, -EIO, "vdev '%s' is not served: %s",
-				 vdev->name, vdev->error.text);
-	if (vdev->is_new)
-		return error_set(
-			reterr, -EBUSY,
-			"vdev '%s' is being made: ask again in a second",
-			vdev->name);
-	if (device->state == REG_DEVICE_CALIBRATING || !device->has_capacity)
-		return error_set(
-			reterr, -EBUSY,
-			"device %s is not measured yet: ask again in a second",
-			device->name);
-	return 0;
-}
-
 void host_process_add(struct host *host,
 		      const struct host_process_request *request,
 		      struct host_call *call)
@@ -271,7 +250,7 @@ void host_process_add(struct host *host,
 			    request->vdev);
 		return;
 	}
-	if (check_ready(vdev, &why) < 0) {
+	if (want_check_ready(vdev, &why) < 0) {
 		host_answer(call, HOST_CONFLICT, NULL, "%s", why.text);
 		return;
 	}

@@ -5,7 +5,6 @@
 #include <errno.h>
 #include <string.h>
 
-#include "base/units.h"
 #include "host/host-data.h"
 #include "sla/limit.h"
 
@@ -21,11 +20,8 @@ static int want_limits(const struct host_process_request *request,
 	}
 	if (ret == 0 && request->burst) {
 		wanted->has_burst = true;
-		ret = units_parse_duration(request->burst,
-					   &wanted->limits.burst_ns, reterr);
-		if (ret == 0 && wanted->limits.burst_ns > LIMIT_BURST_MAX_NS)
-			ret = error_set(reterr, -EINVAL,
-					"burst: more than 10 s");
+		ret = config_parse_burst(request->burst,
+					 &wanted->limits.burst_ns, reterr);
 	}
 	return ret;
 }
@@ -113,4 +109,24 @@ int want_check_limits(const struct sla *sla, const struct sched_limits *limits,
 	struct sched_params params;
 
 	return sla_to_sched(sla, limits, 1, true, &params, reterr);
+}
+
+int want_check_ready(const struct reg_vdev *vdev, struct error *reterr)
+{
+	const struct reg_device *device = vdev->pool->device;
+
+	if (vdev->state == REG_VDEV_FAILED)
+		return error_set(reterr, -EIO, "vdev '%s' is not served: %s",
+				 vdev->name, vdev->error.text);
+	if (vdev->is_new)
+		return error_set(
+			reterr, -EBUSY,
+			"vdev '%s' is being made: ask again in a second",
+			vdev->name);
+	if (device->state == REG_DEVICE_CALIBRATING || !device->has_capacity)
+		return error_set(
+			reterr, -EBUSY,
+			"device %s is not measured yet: ask again in a second",
+			device->name);
+	return 0;
 }

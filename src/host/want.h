@@ -33,6 +33,9 @@ int want_check_alone(const struct host *host,
 		     const struct host_process_request *request,
 		     const struct wanted *wanted, const struct reg_vdev *vdev,
 		     struct error *reterr);
+/* Can somebody be bound to it now, or be promised something else?  Returns 0;
+ * -EBUSY: not yet, or -EIO. */
+int want_check_ready(const struct reg_vdev *vdev, struct error *reterr);
 /* Is the promise possible under the limit?  Returns 0 or -EINVAL. */
 int want_check_limits(const struct sla *sla, const struct sched_limits *limits,
 		      struct error *reterr);

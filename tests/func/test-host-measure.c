@@ -58,6 +58,23 @@ static void make_file(const char *path, off_t size)
 	close(fd);
 }
 
+static void ignore_reply(struct host_call *call, const struct host_reply *reply)
+{
+	(void)call;
+	(void)reply;
+}
+
+static bool is_measured_fully(struct rig *rig, void *arg)
+{
+	json_t *device = host_device(rig->host, "d0");
+	bool is_full = strcmp(json_string_value(rig_at(device, "calibration")),
+			      "full") == 0;
+
+	(void)arg;
+	json_decref(device);
+	return is_full;
+}
+
 /* Somebody asked for a measurement, and penstockd is gone before its end. */
 static void abandon_measuring(struct rig *rig)
 {
@@ -89,8 +106,8 @@ static void test_measure_found_keeps_the_space(void **state)
 	rig_text_is(host_vdev(rig->host, "v0"), "state", "serving");
 	rig_text_is(host_vdev(rig->host, "v1"), "state", "pending");
 	host_vdev_create(rig->host, &request, &rig->call);
-	rig_answer(rig, HOST_REFUSED);
-	assert_non_null(strstr(rig->text, "no place"));
+	rig_answer(rig, HOST_CONFLICT);
+	assert_non_null(strstr(rig->text, "is being measured; ask again"));
 	assert_int_equal(rig_ops("vdev-resize"), 0);
 	host_device_calibrate(rig->host, "d0", 0, &rig->call);
 	rig_answer(rig, HOST_CONFLICT);
@@ -109,6 +126,71 @@ static void test_measure_found_keeps_the_space(void **state)
 	rig_stop(rig);
 	rig_start(rig, AFTER, true);
 	rig_text_is(host_device(rig->host, "d0"), "calibration", "full");
+}
+
+/* What is written to while it is measured is free again: nobody is refused
+ * space (E8), and nobody gets it. */
+static void test_measure_space_is_not_refused(void **state)
+{
+	const struct host_vdev_request request = {
+		.name = "new",
+		.pool = "p0",
+		.size = "1MiB",
+	};
+	const struct host_process_request update = {
+		.pasid = 1,
+		.sla = "iops >= 10",
+	};
+	struct rig *rig = *state;
+	struct host_call measured = {.done = NULL};
+
+	rig_program = fake_program;
+	rig_start(rig, BEFORE "processes: [{pasid: 1, vdev: v0}]\n", true);
+	make_file("slow", 0);
+	rig_forget_ops();
+	measured.done = ignore_reply;
+	host_device_calibrate(rig->host, "d0", 2000000000, &measured);
+	wait_op(rig, "device-calibrate");
+	host_vdev_create(rig->host, &request, &rig->call);
+	rig_answer(rig, HOST_CONFLICT);
+	assert_non_null(strstr(rig->text, "is being measured; ask again"));
+	assert_null(host_vdev(rig->host, "new"));
+	host_vdev_resize(rig->host, "v0", "20MiB", &rig->call);
+	rig_answer(rig, HOST_CONFLICT);
+	assert_non_null(strstr(rig->text, "is being measured; ask again"));
+	assert_false(rig_has_event(rig, "refused", ""));
+	/* What is known of it from before is what is promised meanwhile. */
+	host_process_update(rig->host, &update, &rig->call);
+	rig_answer(rig, HOST_DONE);
+
+	unlink("slow");
+	rig_wait(rig, is_measured_fully, NULL);
+	host_vdev_create(rig->host, &request, &rig->call);
+	rig_answer(rig, HOST_DONE);
+}
+
+/* Before the first measurement is over nothing can be promised, which is no
+ * refusal (E8): by add and update alike. */
+static void test_measure_first_then_promise(void **state)
+{
+	const struct host_process_request update = {
+		.pasid = 1,
+		.sla = "iops >= 10",
+	};
+	struct rig *rig = *state;
+
+	rig_program = fake_program;
+	make_file("slow", 0);
+	rig_start(rig, BEFORE "processes: [{pasid: 1, vdev: v0}]\n", false);
+	wait_op(rig, "device-calibrate");
+	host_process_update(rig->host, &update, &rig->call);
+	rig_answer(rig, HOST_CONFLICT);
+	assert_non_null(strstr(rig->text, "is not measured yet"));
+	assert_false(rig_has_event(rig, "refused", ""));
+	unlink("slow");
+	rig_wait_serving(rig, "v0");
+	host_process_update(rig->host, &update, &rig->call);
+	rig_answer(rig, HOST_DONE);
 }
 
 /* It ended while there was no penstockd: the result is not lost. */
@@ -204,6 +286,11 @@ int main(int argc, char **argv)
 		cmocka_unit_test_setup_teardown(
 			test_measure_result_that_nobody_took, rig_setup,
 			rig_teardown),
+		cmocka_unit_test_setup_teardown(
+			test_measure_space_is_not_refused, rig_setup,
+			rig_teardown),
+		cmocka_unit_test_setup_teardown(test_measure_first_then_promise,
+						rig_setup, rig_teardown),
 		cmocka_unit_test_setup_teardown(test_measure_first_goes_on,
 						rig_setup, rig_teardown),
 		cmocka_unit_test_setup_teardown(test_measure_real_endpoint,

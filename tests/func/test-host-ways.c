@@ -112,6 +112,33 @@ static void test_ways_vdev_is_not_made(void **state)
 			 before);
 }
 
+/* What a burst may be is the same wherever it is asked for. */
+static void test_ways_burst_is_bounded(void **state)
+{
+	const struct host_vdev_request vdev = {
+		.name = "new",
+		.pool = "p0",
+		.size = "1MiB",
+		.burst = "3600 s",
+	};
+	const struct host_process_request process = {
+		.pasid = 1,
+		.burst = "3600 s",
+	};
+	struct rig *rig = *state;
+
+	rig_start(rig, RIG_WHOLE, true);
+	host_vdev_create(rig->host, &vdev, &rig->call);
+	rig_answer(rig, HOST_USAGE);
+	assert_string_equal(rig->text, "burst: more than 10 s");
+	host_vdev_limit(rig->host, "v0", NULL, "11 s", &rig->call);
+	rig_answer(rig, HOST_USAGE);
+	assert_string_equal(rig->text, "vdev 'v0': burst: more than 10 s");
+	host_process_update(rig->host, &process, &rig->call);
+	rig_answer(rig, HOST_USAGE);
+	assert_string_equal(rig->text, "process 1: burst: more than 10 s");
+}
+
 static bool has_ticked(struct rig *rig, void *arg)
 {
 	(void)arg;
@@ -188,6 +215,8 @@ int main(int argc, char **argv)
 			test_ways_refused_leaves_nothing, rig_setup,
 			rig_teardown),
 		cmocka_unit_test_setup_teardown(test_ways_vdev_is_not_made,
+						rig_setup, rig_teardown),
+		cmocka_unit_test_setup_teardown(test_ways_burst_is_bounded,
 						rig_setup, rig_teardown),
 		cmocka_unit_test_setup_teardown(
 			test_ways_configured_are_told_once, rig_setup,
