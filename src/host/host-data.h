@@ -178,6 +178,11 @@ void adopt_connected(void *arg, bool adopted, const json_t *list);
 void verbs_release(struct host *host, struct reg_process *process,
 		   struct host_call *call);
 
+/* It goes: from now on it does not count (E6). */
+void verbs_leave(struct reg_process *process);
+/* That could not be written down: it stays, as it was. */
+void verbs_stay(struct host *host, struct reg_process *process);
+
 /* --- verbs-delete.c ------------------------------------------------------ */
 
 /* Delete a vdev that nobody uses, has processes on or changes. */

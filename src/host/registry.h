@@ -168,6 +168,7 @@ struct reg_process {
 	bool is_writing;		/* a change is on its way to disk */
 	char entry[20];
 	enum reg_process_state state;
+	enum reg_process_state state_before;	/* of REMOVING: to go back */
 	struct promise_member member;	/* in the promises of its vdev ... */
 	struct promise_refusal refusal;	/* REFUSED, or best effort without */
 	struct error error;		/* its own socket is not there */

@@ -38,8 +38,7 @@ static void delete_begin(struct host *host, struct reg_vdev *vdev)
 	     process = process->next) {
 		if (process->vdev != vdev)
 			continue;
-		process->state = REG_PROCESS_REMOVING;
-		promise_leave(process);
+		verbs_leave(process);
 	}
 }
 
@@ -57,9 +56,7 @@ static void delete_take_back(const struct delete_write *op)
 	     process = process->next) {
 		if (process->vdev != vdev)
 			continue;
-		process->state = REG_PROCESS_PENDING;
-		if (vdev->pool->device->state == REG_DEVICE_READY)
-			bind_admit(op->host, process);
+		verbs_stay(op->host, process);
 	}
 	bind_sync(reg_vdev_endpoint(vdev));
 }

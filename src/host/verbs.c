@@ -283,6 +283,59 @@ void host_process_add(struct host *host,
 
 /* --- Releasing ----------------------------------------------------------- */
 
+void verbs_leave(struct reg_process *process)
+{
+	process->state_before = process->state;
+	process->state = REG_PROCESS_REMOVING;
+	promise_leave(process);
+}
+
+static void stay_told(struct bind_op *told, struct link_reply *reply)
+{
+	struct event_subject subject = {.pasid = told->process->pasid};
+
+	if (reply->result < 0 && reply->result != -ECONNRESET)
+		events_add(told->endpoint->host->events, "error", &subject,
+			   "process %u: %s", told->process->pasid, reply->text);
+}
+
+/* It ran, and goes on; without a promise if what it had is somebody else's
+ * now. */
+static void stay_bound(struct host *host, struct reg_process *process)
+{
+	const struct bind_op told = {.process = process, .then = stay_told};
+	struct event_subject subject = {
+		.pasid = process->pasid,
+		.vdev = process->vdev->name,
+	};
+	bool was_refused = process->refusal.is_refused;
+
+	process->state = REG_PROCESS_BOUND;
+	if (promise_admit(host->registry, process, &process->sla,
+			  &process->refusal) < 0) {
+		promise_leave(process);
+		if (!was_refused)
+			events_add(
+				host->events, "refused", &subject,
+				"process %u (%s) runs without a promise: it was not removed, and what it had is promised to others: %s",
+				process->pasid, process->name,
+				process->refusal.text.text);
+	}
+	bind_process_update(&told);
+}
+
+void verbs_stay(struct host *host, struct reg_process *process)
+{
+	process->state = process->state_before;
+	if (process->state == REG_PROCESS_BOUND) {
+		stay_bound(host, process);
+	} else if (process->state != REG_PROCESS_REMOVING) {
+		process->state = REG_PROCESS_PENDING;
+		if (process->vdev->pool->device->state == REG_DEVICE_READY)
+			bind_admit(host, process);
+	}
+}
+
 static void process_release_written(struct store_write *write)
 {
 	struct process_write *op =
@@ -295,8 +348,8 @@ static void process_release_written(struct store_write *write)
 
 	process->is_writing = false;
 	if (write->result < 0) {
-		process->state = REG_PROCESS_PENDING;
-		bind_admit(op->host, process);
+		verbs_stay(op->host, process);
+		bind_sync(reg_vdev_endpoint(process->vdev));
 		host_answer(op->call, HOST_FAILED, NULL, "%s",
 			    write->error.text);
 	} else {
@@ -325,10 +378,8 @@ void verbs_release(struct host *host, struct reg_process *process,
 		host_answer(call, HOST_FAILED, NULL, "out of memory");
 		return;
 	}
-	/* E6: from now on it does not count. */
-	process->state = REG_PROCESS_REMOVING;
+	verbs_leave(process);
 	process->is_writing = true;
-	promise_leave(process);
 	store_write_start(host->store, &op->write);
 }
 

@@ -6,6 +6,7 @@
 #include "host-rig.h"
 
 #include <setjmp.h>
+#include <sqlite3.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -236,6 +237,101 @@ static void test_refused_release_can_be_repeated(void **state)
 	assert_null(host_process(rig->host, 2));
 }
 
+/* --- Not written down ---------------------------------------------------- */
+
+/* From now on the store does not take records that contain 'text'. */
+static void break_store(const char *text)
+{
+	char sql[256];
+	sqlite3 *db;
+
+	assert_int_equal(sqlite3_open("state/penstock.db", &db), SQLITE_OK);
+	sqlite3_busy_timeout(db, 10000);
+	snprintf(sql, sizeof(sql),
+		 "CREATE TRIGGER broken BEFORE INSERT ON record"
+		 " WHEN NEW.value LIKE '%%%s%%'"
+		 " BEGIN SELECT RAISE(ABORT, 'the disk is gone'); END",
+		 text);
+	assert_int_equal(sqlite3_exec(db, sql, NULL, NULL, NULL), SQLITE_OK);
+	sqlite3_close(db);
+}
+
+static void ignore_reply(struct host_call *call, const struct host_reply *reply)
+{
+	(void)call;
+	(void)reply;
+}
+
+/* Process 'pasid' of v0 was promised 6000 of 10000 and ends, somebody else is
+ * promised 7000 in between, and then it does not end. */
+static void outpromise(struct rig *rig, const char *vdev)
+{
+	const struct host_process_request other = {
+		.pasid = 9,
+		.vdev = vdev,
+		.sla = "iops >= 7000",
+	};
+	static struct host_call unheard = {.done = ignore_reply};
+
+	host_process_add(rig->host, &other, &unheard);
+	rig_answer(rig, HOST_FAILED);
+	assert_non_null(strstr(rig->text, "the disk is gone"));
+}
+
+/* It runs at its endpoint as penstockd says: bound, without a promise. */
+static void runs_unpromised(struct rig *rig, uint32_t pasid)
+{
+	json_t *process = host_process(rig->host, pasid);
+
+	rig_text_is(json_incref(process), "state", "bound");
+	rig_text_is(process, "refusal.metric", "iops");
+	assert_true(rig_has_event(rig, "refused", "runs without a promise"));
+	while (rig_ops("\"op\":\"process-update\",") == 0)
+		loop_run_once(rig->loop, loop_clock_ns() + 10000000);
+}
+
+#define STRONG	\
+	HEAD "  - {name: v1, pool: p0, size: 16MiB, vhost-user: @/v1}\n" \
+	     "processes:\n" \
+	     "  - {pasid: 1, vdev: v0, sla: {iops: '>= 6000'}}\n"
+
+static void test_refused_release_is_not_written(void **state)
+{
+	struct rig *rig = *state;
+
+	rig_start(rig, STRONG, true);
+	break_store("released");
+	rig_forget_ops();
+	host_process_release(rig->host, 1, &rig->call);
+	outpromise(rig, "v1");
+	runs_unpromised(rig, 1);
+}
+
+static void test_refused_delete_is_not_written(void **state)
+{
+	struct rig *rig = *state;
+
+	rig_start(rig, STRONG, true);
+	break_store("deleted");
+	rig_forget_ops();
+	host_vdev_delete(rig->host, "v0", &rig->call);
+	outpromise(rig, "v1");
+	rig_text_is(host_vdev(rig->host, "v0"), "state", "serving");
+	runs_unpromised(rig, 1);
+}
+
+/* The same with nobody in between: what it had it has. */
+static void test_refused_delete_keeps_the_promise(void **state)
+{
+	struct rig *rig = *state;
+
+	rig_start(rig, THREE, true);
+	break_store("deleted");
+	host_vdev_delete(rig->host, "v0", &rig->call);
+	rig_answer(rig, HOST_FAILED);
+	process_1_is_as_before(rig);
+}
+
 /* --- In use -------------------------------------------------------------- */
 
 static int dial(struct rig *rig, const char *name)
@@ -354,6 +450,9 @@ int main(int argc, char **argv)
 		TEST(test_refused_add_to_a_failed_vdev),
 		TEST(test_refused_limit_is_taken_back),
 		TEST(test_refused_release_can_be_repeated),
+		TEST(test_refused_release_is_not_written),
+		TEST(test_refused_delete_is_not_written),
+		TEST(test_refused_delete_keeps_the_promise),
 		TEST(test_refused_shrink_under_an_own_socket),
 		TEST(test_refused_second_release_of_a_session),
 		TEST(test_refused_return_of_a_draining_process),
