@@ -54,20 +54,39 @@ static void memory_fetched(struct bind_op *op, struct link_reply *reply)
 	reply->fd = -1;
 }
 
+/* Does anybody want a way in there?  Then who opens it replaces the old. */
+static bool is_wanted(const struct registry *registry, const char *path)
+{
+	const struct reg_process *process;
+	const struct reg_vdev *vdev;
+
+	for (vdev = registry->vdevs; vdev; vdev = vdev->next)
+		if (vdev->vhost_user && strcmp(vdev->vhost_user, path) == 0)
+			return true;
+	for (process = registry->processes; process; process = process->next)
+		if (process->vhost_user &&
+		    strcmp(process->vhost_user, path) == 0)
+			return true;
+	return false;
+}
+
 static void listener_fetched(struct bind_op *op, struct link_reply *reply)
 {
 	const char *path =
 		op->process ? op->process->vhost_user : op->vdev->vhost_user;
 	int *listen_fd =
 		op->process ? &op->process->listen_fd : &op->vdev->listen_fd;
+	char old[LISTEN_PATH_MAX];
 
 	if (reply->result < 0 || *listen_fd >= 0 || !path)
 		return;
-	if (!listen_is_at(reply->fd, path)) {
+	if (listen_path(reply->fd, old) && strcmp(old, path) != 0) {
 		/* The file names another path now: the old way in closes. */
 		struct bind_op unlisten = *op;
 
 		unlisten.then = ignore;
+		if (!is_wanted(op->endpoint->host->registry, old))
+			listen_remove(old);
 		if (op->process)
 			op->process->is_listening = false;
 		else

@@ -167,18 +167,6 @@ static void resize_vdev(struct reg_vdev *vdev)
 
 /* --- Ways in ------------------------------------------------------------- */
 
-static void listening(struct bind_op *op, struct link_reply *reply)
-{
-	if (reply->result >= 0 || reply->result == -ECONNRESET)
-		return;
-	if (op->process)
-		op->process->is_listening = false;
-	else
-		op->vdev->is_listening = false;
-	if (op->vdev->state != REG_VDEV_FAILED)
-		vdev_failed(op->vdev, reply->text);
-}
-
 /* Once for each reason: it is tried again every second. */
 static void say_no_way_in(struct reg_vdev *vdev, struct reg_process *process,
 			  const struct error *why)
@@ -200,6 +188,36 @@ static void say_no_way_in(struct reg_vdev *vdev, struct reg_process *process,
 	else
 		events_add(events, "error", &subject, "vdev %s: %s", vdev->name,
 			   why->text);
+}
+
+static void listening(struct bind_op *op, struct link_reply *reply)
+{
+	struct reg_process *process = op->process;
+	struct reg_vdev *vdev = op->vdev;
+	struct error why;
+
+	if (reply->result == -ECONNRESET)
+		return;
+	if (reply->result >= 0) {
+		if (process)
+			process->error.text[0] = '\0';
+		else if (vdev->state != REG_VDEV_FAILED)
+			vdev->error.text[0] = '\0';
+		return;
+	}
+	if (process)
+		process->is_listening = false;
+	else
+		vdev->is_listening = false;
+	/* The one before it is still drained: bind_retry_listeners. */
+	if (reply->result == -EBUSY || vdev->state == REG_VDEV_FAILED)
+		return;
+	if (!process) {
+		vdev_failed(vdev, reply->text);
+	} else if (process->is_added) {
+		error_set(&why, reply->result, "%s", reply->text);
+		say_no_way_in(vdev, process, &why);
+	}
 }
 
 /* Open the socket if it is not, and hand a copy over. */
@@ -228,10 +246,6 @@ static void add_listener(struct reg_vdev *vdev, struct reg_process *process)
 	if (fd < 0)
 		return;		/* tried again by bind_retry_listeners */
 	*is_listening = true;
-	if (process)
-		process->error.text[0] = '\0';
-	else
-		vdev->error.text[0] = '\0';
 	bind_ask(&op,
 		 json_pack("{s:s, s:s, s:i}", "op", "listen", "vdev",
 			   vdev->name, "pasid",

@@ -2,8 +2,8 @@
 /* listen.c - listening sockets at paths that people name; see listen.h */
 #include "host/listen.h"
 
+#include <assert.h>
 #include <errno.h>
-#include <stddef.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -86,15 +86,28 @@ int listen_open(const char *path, int *ret_fd, struct error *reterr)
 	return 0;
 }
 
-bool listen_is_at(int fd, const char *path)
+bool listen_path(int fd, char path[LISTEN_PATH_MAX])
 {
 	struct sockaddr_un address;
 	socklen_t length = sizeof(address);
 
+	static_assert(LISTEN_PATH_MAX > sizeof(address.sun_path),
+		      "room for its end");
 	memset(&address, 0, sizeof(address));
-	return getsockname(fd, (struct sockaddr *)&address, &length) == 0 &&
-		length > offsetof(struct sockaddr_un, sun_path) &&
-		strncmp(address.sun_path, path, sizeof(address.sun_path)) == 0;
+	if (getsockname(fd, (struct sockaddr *)&address, &length) < 0 ||
+	    length > sizeof(address) || address.sun_family != AF_UNIX)
+		return false;
+	memset(path, 0, LISTEN_PATH_MAX);
+	memcpy(path, address.sun_path, sizeof(address.sun_path));
+	return true;
+}
+
+void listen_remove(const char *path)
+{
+	struct stat status;
+
+	if (lstat(path, &status) == 0 && S_ISSOCK(status.st_mode))
+		unlink(path);
 }
 
 void listen_close(int fd, const char *path)

@@ -11,13 +11,17 @@
 
 #include "base/error.h"
 
+#define LISTEN_PATH_MAX	128U
+
 /* Listen at 'path' (0660); its directory is made if only that is missing.
  * What a dead predecessor left there is replaced; a socket at which somebody
  * listens, or what is no socket, is not: -EADDRINUSE, -EEXIST.  Returns 0 or
  * -errno with a reason. */
 int listen_open(const char *path, int *ret_fd, struct error *reterr);
-/* Is this listening socket the one of that path? */
-bool listen_is_at(int fd, const char *path);
+/* Where does it listen ("": nowhere)?  Returns false if it is no socket. */
+bool listen_path(int fd, char path[LISTEN_PATH_MAX]);
+/* Take away what a socket left there that is no longer ours. */
+void listen_remove(const char *path);
 /* Close it and take the path away. */
 void listen_close(int fd, const char *path);
 

@@ -13,7 +13,7 @@
  * measurement goes on; its end is a line 'measured' in 'ops'.  With files that
  * hold the name of an op, each once: 'hold': it is neither carried out nor
  * answered, 'hold-done': carried out and not answered, 'refuse': answered with
- * an error.
+ * an error (EBUSY, or the number behind the op).
  */
 #include <errno.h>
 #include <poll.h>
@@ -305,7 +305,7 @@ static void add_device(const json_t *request, json_t *reply, int *fd)
 }
 
 /* Is this op in the file?  Then it is not asked about again. */
-static bool is_told(const char *path, const char *op)
+static bool is_told(const char *path, const char *op, int *ret_errno)
 {
 	FILE *file = fopen(path, "r");
 	char word[32] = "";
@@ -313,7 +313,8 @@ static bool is_told(const char *path, const char *op)
 
 	if (!file)
 		return false;
-	is_it = fscanf(file, "%31s", word) == 1 && strcmp(word, op) == 0;
+	is_it = fscanf(file, "%31s %d", word, ret_errno) >= 1 &&
+		strcmp(word, op) == 0;
 	fclose(file);
 	if (is_it)
 		unlink(path);
@@ -368,10 +369,11 @@ static void handle(const json_t *request, int fd)
 	const char *op = text_of(request, "op");
 	json_t *reply = json_pack("{s:O, s:b}", "id",
 				  json_object_get(request, "id"), "ok", 1);
-	bool is_held = is_told("hold", op);
-	bool is_refused = is_told("refuse", op);
+	int error = EBUSY;
+	bool is_held = is_told("hold", op, &error);
+	bool is_refused = is_told("refuse", op, &error);
 	/* What is measured is answered when it is done. */
-	bool is_silent = is_held || is_told("hold-done", op) ||
+	bool is_silent = is_held || is_told("hold-done", op, &error) ||
 		(!is_refused && strcmp(op, "device-calibrate") == 0);
 	unsigned int i;
 	int back = -1;
@@ -379,7 +381,7 @@ static void handle(const json_t *request, int fd)
 	note(request);
 	if (is_refused) {
 		json_object_set_new(reply, "ok", json_false());
-		json_object_set_new(reply, "errno", json_integer(EBUSY));
+		json_object_set_new(reply, "errno", json_integer(error));
 		json_object_set_new(reply, "error", json_string("not now"));
 	} else if (!is_held) {
 		back = carry_out(request, &fd, reply);

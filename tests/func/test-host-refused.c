@@ -153,7 +153,7 @@ static void no_vdev_new(struct rig *rig, long long free_bytes)
  * (E12). */
 static void test_refused_vdev_is_taken_back(void **state)
 {
-	static const char *const ops[] = {"vdev-add", "listen"};
+	static const char *const ops[] = {"vdev-add", "listen 22"};
 	struct host_vdev_request request = {
 		.name = "new",
 		.pool = "p0",

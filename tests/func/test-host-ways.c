@@ -206,6 +206,61 @@ static void test_ways_adopted_are_in_use(void **state)
 	rig_wait_event(rig, "session", "v0: 0 sessions");
 }
 
+static bool is_asked_twice(struct rig *rig, void *arg)
+{
+	const char *request = arg;
+
+	(void)rig;
+	return rig_ops(request) >= 2;
+}
+
+/* The file names another path while the old way in is still being drained. */
+static void test_ways_moved_waits_for_the_old(void **state)
+{
+	static char request[] = "\"op\":\"listen\",\"pasid\":0,\"vdev\":\"v0\"";
+	struct rig *rig = *state;
+	char *moved = strdup(RIG_WHOLE), *path;
+	int fd;
+
+	rig_start(rig, RIG_WHOLE, true);
+	fd = rig_dial(rig, "v0");
+	rig_wait_event(rig, "session", "v0: 1 session");
+	rig_abandon(rig);
+	rig_forget_ops();
+
+	path = strstr(moved, "@/v0");
+	assert_non_null(path);
+	path[2] = 'w';
+	rig_tell("refuse", "listen");
+	rig_start(rig, moved, false);
+	rig_wait(rig, is_asked_twice, request);
+	rig_wait_serving(rig, "v0");
+	assert_int_equal(access("v0", F_OK), -1);
+	close(fd);
+	fd = rig_dial(rig, "w0");
+	assert_true(fd >= 0);
+	rig_wait_event(rig, "session", "v0: 1 session");
+	close(fd);
+	assert_false(rig_has_event(rig, "error", ""));
+	free(moved);
+}
+
+/* A process's own way in that cannot be is no fault of its vdev. */
+static void test_ways_own_is_not_the_vdevs(void **state)
+{
+	static char request[] = "\"op\":\"listen\",\"pasid\":1,\"vdev\":\"v0\"";
+	struct rig *rig = *state;
+
+	rig_tell("refuse", "listen 22");
+	rig_start(rig,
+		  RIG_HEAD "processes:\n"
+			   "  - {pasid: 1, vdev: v0, vhost-user: @/own}\n",
+		  false);
+	rig_wait_event(rig, "error", "process 1 of vdev v0: not now");
+	rig_wait_serving(rig, "v0");
+	rig_wait(rig, is_asked_twice, request);
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
@@ -224,6 +279,11 @@ int main(int argc, char **argv)
 		cmocka_unit_test_setup_teardown(test_ways_pending_says_why,
 						rig_setup, rig_teardown),
 		cmocka_unit_test_setup_teardown(test_ways_adopted_are_in_use,
+						rig_setup, rig_teardown),
+		cmocka_unit_test_setup_teardown(
+			test_ways_moved_waits_for_the_old, rig_setup,
+			rig_teardown),
+		cmocka_unit_test_setup_teardown(test_ways_own_is_not_the_vdevs,
 						rig_setup, rig_teardown),
 	};
 
