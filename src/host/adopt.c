@@ -137,11 +137,32 @@ static struct reg_device *find_device(struct reg_endpoint *endpoint,
 static bool device_matches(const struct reg_device *device, const json_t *item)
 {
 	const struct config_device *config = device->config;
+	json_t *model = bind_device_model(config);
+	const json_t *has_model = json_object_get(item, "model");
+	bool is_model = model ? json_equal(model, has_model) : !has_model;
+	struct identity file;
 
-	return strcmp(config->kind, text_of(item, "kind")) == 0 &&
+	json_decref(model);
+	identity_from_json(&file, json_object_get(item, "file"));
+	return is_model && strcmp(config->kind, text_of(item, "kind")) == 0 &&
+		strcmp(config->path ? config->path : "", file.path) == 0 &&
 		(config->size_bytes == 0 ||
 		 config->size_bytes == number_of(item, "size_bytes")) &&
 		config->read_only == flag_of(item, "read_only");
+}
+
+/* It goes, and what is wanted comes. */
+static void tell_differs(const struct reg_device *device)
+{
+	struct event_subject subject = {
+		.device = device->name,
+		.endpoint = device->endpoint->name,
+	};
+
+	events_add(
+		device->endpoint->host->events, "device-changed", &subject,
+		"device %s is configured otherwise than its endpoint has it: it is taken out and added anew",
+		device->name);
 }
 
 /* It is measured, or was and nobody took the result. */
@@ -172,6 +193,7 @@ static void adopt_device(struct reg_device *device, const json_t *item)
 	device->slot = (int)number_of(item, "slot");
 	device->endpoint->device_slots_taken |= UINT64_C(1) << device->slot;
 	device->size_bytes = number_of(item, "size_bytes");
+	identity_from_json(&device->file, json_object_get(item, "file"));
 	device->is_added = true;
 	device->is_blank = false;
 	device->state = REG_DEVICE_WAITING;
@@ -202,6 +224,8 @@ static void adopt_devices(struct reg_endpoint *endpoint, const json_t *list)
 		if (device && device_matches(device, item) &&
 		    number_of(item, "slot") < STATS_DEVICES)
 			adopt_device(device, item);
+		else if (device)
+			tell_differs(device);
 	}
 }
 

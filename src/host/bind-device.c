@@ -99,8 +99,12 @@ static int open_memory(struct reg_device *device, int *ret_fd)
 
 /* --- Adding -------------------------------------------------------------- */
 
-static json_t *model_json(const struct block_model *model)
+json_t *bind_device_model(const struct config_device *config)
 {
+	const struct block_model *model = &config->model;
+
+	if (strcmp(config->kind, "file") == 0)
+		return NULL;
 	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}",
 			 "servers", (json_int_t)model->servers,
 			 "read_median_ns", (json_int_t)model->read_median_ns,
@@ -146,14 +150,13 @@ static void device_add(struct reg_device *device, int fd)
 		device_failed(device, "the endpoint has too many devices");
 		return;
 	}
-	message = json_pack("{s:s, s:s, s:s, s:I, s:b, s:i}", "op",
+	message = json_pack("{s:s, s:s, s:s, s:I, s:b, s:i, s:o*, s:o*}", "op",
 			    "device-add", "name", device->config->name, "kind",
 			    device->config->kind, "size_bytes",
 			    (json_int_t)device->size_bytes, "read_only",
-			    device->config->read_only, "slot", device->slot);
-	if (strcmp(device->config->kind, "file") != 0)
-		json_object_set_new(message, "model",
-				    model_json(&device->config->model));
+			    device->config->read_only, "slot", device->slot,
+			    "model", bind_device_model(device->config), "file",
+			    identity_json(&device->file));
 	if (device->has_capacity)
 		json_object_set_new(message, "capacity",
 				    ctl_from_capacity(&device->capacity));
@@ -178,6 +181,7 @@ static void file_opened(void *arg, const struct opening_result *result)
 		return;
 	}
 	device->size_bytes = result->size_bytes;
+	device->file = result->file;
 	device->is_blank |= result->is_blank;
 	device_add(device, result->fd);
 }

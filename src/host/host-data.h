@@ -149,6 +149,8 @@ void bind_device_finish(struct reg_device *device);
 void bind_device_reset(struct reg_device *device);
 /* Open, lock, add, measure: whatever it lacks. */
 void bind_device_start(struct reg_device *device);
+/* How it is to behave, if that is invented; NULL: it is not. */
+json_t *bind_device_model(const struct config_device *config);
 /* bind_hooks.device_measured */
 void bind_device_measured(struct reg_device *device, int result,
 			  const char *text);

@@ -201,6 +201,12 @@ static int open_all(struct opening *opening)
 			  strerror(-ret));
 	else
 		ret = check_size(opening, fd);
+	if (ret == 0) {
+		ret = identity_read(&opening->result.file, opening->path, fd);
+		if (ret < 0)
+			error_set(&opening->result.why, ret, "%s: %s",
+				  opening->path, strerror(-ret));
+	}
 	if (ret < 0) {
 		close(fd);
 		return ret;

@@ -17,6 +17,7 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "host/identity.h"
 
 struct loop;
 struct opening;
@@ -27,6 +28,7 @@ struct opening_result {
 	/* With 0: the caller's, and locked (flock): whoever had it before has
 	 * no request in flight any more. */
 	int fd;
+	struct identity file;
 	uint64_t size_bytes;
 	bool is_blank;			/* nobody's data are in it */
 };

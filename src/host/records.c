@@ -97,10 +97,11 @@ int records_put_placement(struct store_write *write,
 			  const struct reg_vdev *vdev)
 {
 	return put(write, STORE_PLACEMENT, vdev->name,
-		   json_pack("{s:s, s:I, s:I}", "device",
+		   json_pack("{s:s, s:I, s:I, s:o*}", "device",
 			     vdev->pool->device->name, "offset_bytes",
 			     (json_int_t)vdev->offset_bytes, "size_bytes",
-			     (json_int_t)vdev->size_bytes));
+			     (json_int_t)vdev->size_bytes, "file",
+			     identity_json(&vdev->file)));
 }
 
 static void space_key(const char *device, const struct extent *range,
@@ -111,16 +112,18 @@ static void space_key(const char *device, const struct extent *range,
 }
 
 int records_put_space(struct store_write *write, const char *device,
-		      const struct extent *range, const char *vdev)
+		      const struct extent *range, const struct identity *file,
+		      const char *vdev)
 {
 	char key[STORE_KEY_MAX];
 
 	space_key(device, range, key);
 	return put(write, STORE_SPACE, key,
-		   json_pack("{s:s, s:s, s:I, s:I}", "vdev", vdev, "device",
-			     device, "offset_bytes",
+		   json_pack("{s:s, s:s, s:I, s:I, s:o*}", "vdev", vdev,
+			     "device", device, "offset_bytes",
 			     (json_int_t)range->offset_bytes, "size_bytes",
-			     (json_int_t)range->size_bytes));
+			     (json_int_t)range->size_bytes, "file",
+			     identity_json(file)));
 }
 
 int records_forget_space(struct store_write *write, const char *device,
@@ -266,6 +269,25 @@ static int load_runtime_vdev(struct registry *registry, struct events *events,
 	return copy_path(record, &vdev->vhost_user);
 }
 
+/* It is served from where the file says, but no word would be wrong. */
+static void tell_moved(const struct reg_vdev *vdev, struct events *events)
+{
+	const struct reg_device *device = vdev->pool->device;
+	struct event_subject subject = {
+		.vdev = vdev->name,
+		.device = device->name,
+	};
+
+	if (strcmp(vdev->file.path, device->file.path) == 0)
+		return;
+	events_add(
+		events, "error", &subject,
+		"vdev '%s' was placed in %s, but device %s is %s now: it has what lies there",
+		vdev->name, *vdev->file.path ? vdev->file.path : "no file",
+		device->name,
+		*device->file.path ? device->file.path : "no file");
+}
+
 /* Where it lay when last seen. */
 static int load_placement(struct registry *registry, struct events *events,
 			  const char *name, const json_t *record)
@@ -309,6 +331,8 @@ static int load_placement(struct registry *registry, struct events *events,
 			0;
 	}
 	vdev->offset_bytes = offset_bytes;
+	identity_from_json(&vdev->file, json_object_get(record, "file"));
+	tell_moved(vdev, events);
 	vdev->is_placed = true;
 	vdev->is_journaled = true;
 	/* What it is to have is looked at when all the others have theirs. */
@@ -328,15 +352,18 @@ static int load_space(struct registry *registry, const json_t *record)
 		.size_bytes = number_of(record, "size_bytes"),
 	};
 	struct reg_space *space;
+	struct identity file;
 	int ret;
 
 	if (!device)
 		return 0;
+	identity_from_json(&file, json_object_get(record, "file"));
 	ret = extents_take_at(&device->extents, range.offset_bytes,
 			      range.size_bytes);
 	if (ret < 0)
 		return ret == -ENOMEM ? ret : -EUCLEAN;
-	space = registry_space_new(device, &range, text_of(record, "vdev"));
+	space = registry_space_new(device, &range, &file,
+				   text_of(record, "vdev"));
 	if (!space)
 		return -ENOMEM;
 	registry_space_add(registry, space);

@@ -40,7 +40,8 @@ int records_put_placement(struct store_write *write,
 /* Space that is given back, until it is forgotten: emptied and free.
  * 'device' is a name, because it may not be configured. */
 int records_put_space(struct store_write *write, const char *device,
-		      const struct extent *range, const char *vdev);
+		      const struct extent *range, const struct identity *file,
+		      const char *vdev);
 int records_forget_space(struct store_write *write, const char *device,
 			 const struct extent *range);
 /* 'op': "created", "resized" or "deleted". */

@@ -21,6 +21,7 @@ static int make_device(struct registry *registry, struct reg_endpoint *endpoint,
 	device->slot = -1;
 	device->memory_fd = -1;
 	device->size_bytes = config->size_bytes;
+	identity_of_path(&device->file, config->path);
 	snprintf(device->name, sizeof(device->name), "%s/%s", endpoint->name,
 		 config->name);
 	endpoint->device_count++;
@@ -270,6 +271,7 @@ void registry_process_free(struct registry *registry,
 
 struct reg_space *registry_space_new(struct reg_device *device,
 				     const struct extent *range,
+				     const struct identity *file,
 				     const char *vdev)
 {
 	struct reg_space *space = calloc(1, sizeof(*space));
@@ -278,6 +280,7 @@ struct reg_space *registry_space_new(struct reg_device *device,
 		return NULL;
 	space->device = device;
 	space->range = *range;
+	space->file = *file;
 	snprintf(space->vdev, sizeof(space->vdev), "%s", vdev);
 	return space;
 }
@@ -370,6 +373,7 @@ int registry_place(struct registry *registry, struct reg_vdev *vdev,
 						     device->size_bytes)
 					.size_bytes));
 	vdev->size_bytes = size_bytes;
+	vdev->file = device->file;
 	vdev->is_placed = true;
 	return 0;
 }

@@ -19,6 +19,7 @@
 #include "ctl/stats.h"
 #include "host/config.h"
 #include "host/extents.h"
+#include "host/identity.h"
 #include "host/promise.h"
 #include "os/loop.h"
 #include "sla/capacity.h"
@@ -63,6 +64,7 @@ struct reg_device {
 	enum reg_device_state state;
 	struct error error;		/* FAILED, or why it waits */
 	uint64_t size_bytes;		/* 0: not known yet */
+	struct identity file;		/* that its endpoint has */
 	struct extents extents;
 	bool has_capacity;
 	struct capacity capacity;
@@ -93,6 +95,7 @@ struct reg_space {
 	struct reg_space *next;
 	struct reg_device *device;
 	struct extent range;
+	struct identity file;		/* in which it lies */
 	char vdev[CONFIG_NAME_MAX + 1];	/* whose it was */
 	/* space.c's */
 	bool is_busy;
@@ -115,6 +118,7 @@ struct reg_vdev {
 	uint64_t size_bytes;		/* or CONFIG_SIZE_EQUAL until placed */
 	uint64_t offset_bytes;
 	bool is_placed;
+	struct identity file;		/* in which its data lie, if placed */
 	uint64_t wanted_bytes;		/* by the file, if placed before */
 	unsigned int queues;
 	bool read_only;
@@ -221,6 +225,7 @@ void registry_process_free(struct registry *registry,
  * caller's.  NULL: no memory. */
 struct reg_space *registry_space_new(struct reg_device *device,
 				     const struct extent *range,
+				     const struct identity *file,
 				     const char *vdev);
 void registry_space_add(struct registry *registry, struct reg_space *space);
 /* One that was given back by a vdev of this name, or NULL. */

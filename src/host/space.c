@@ -35,8 +35,11 @@ struct emptying {
 	struct host *host;
 	struct reg_space *space;
 	uint64_t size_bytes;	/* on the device: its last extent is short */
+	const char *path;	/* NULL: 'fd' is there */
 	int fd;
-	int result;		/* of the worker: 0 or -errno */
+	struct identity recorded, served;
+	int result;		/* of the worker: 0, or -errno with a reason */
+	struct error why;
 };
 
 /* --- How it ends --------------------------------------------------------- */
@@ -157,9 +160,41 @@ static int write_zeros(int fd, uint64_t offset_bytes, uint64_t size_bytes)
 	return ret;
 }
 
-static void empty_run(struct worker_job *job)
+/* It must be the file in which the vdev's data lie, and that no endpoint has
+ * exchanged for another: whatever else lies at the path is somebody else's. */
+static int open_own(struct emptying *emptying)
 {
-	struct emptying *emptying = container_of(job, struct emptying, job);
+	const char *path = emptying->path;
+	struct identity now;
+	int ret;
+
+	if (!path)
+		return 0;
+	emptying->fd = open(path, O_RDWR | O_CLOEXEC);
+	if (emptying->fd < 0)
+		return error_set(&emptying->why, -errno, "%s: %s", path,
+				 strerror(errno));
+	ret = identity_read(&now, path, emptying->fd);
+	if (ret < 0)
+		return error_set(&emptying->why, ret, "%s: %s", path,
+				 strerror(-ret));
+	if (!identity_is_recorded(&emptying->recorded, &now))
+		return error_set(
+			&emptying->why, -ESTALE,
+			"it lies in another file than %s is now (it was %s): put that back",
+			path,
+			*emptying->recorded.path ? emptying->recorded.path :
+						   "no file");
+	if (!identity_is_same(&emptying->served, &now))
+		return error_set(
+			&emptying->why, -ESTALE,
+			"%s is another file now than the one that is served: put that back",
+			path);
+	return 0;
+}
+
+static int empty_file(const struct emptying *emptying)
+{
 	uint64_t offset_bytes = emptying->space->range.offset_bytes;
 	off_t offset = (off_t)offset_bytes;
 	off_t size = (off_t)emptying->size_bytes;
@@ -173,7 +208,20 @@ static void empty_run(struct worker_job *job)
 				  emptying->size_bytes);
 	if (ret == 0 && fdatasync(emptying->fd) < 0)
 		ret = -errno;
-	emptying->result = ret;
+	return ret;
+}
+
+static void empty_run(struct worker_job *job)
+{
+	struct emptying *emptying = container_of(job, struct emptying, job);
+
+	emptying->result = open_own(emptying);
+	if (emptying->result == 0) {
+		emptying->result = empty_file(emptying);
+		if (emptying->result < 0)
+			error_set(&emptying->why, emptying->result, "%s",
+				  strerror(-emptying->result));
+	}
 }
 
 static void empty_done(struct worker_job *job)
@@ -181,7 +229,7 @@ static void empty_done(struct worker_job *job)
 	struct emptying *emptying = container_of(job, struct emptying, job);
 
 	if (emptying->result < 0)
-		failed(emptying, strerror(-emptying->result));
+		failed(emptying, emptying->why.text);
 	else
 		forget(emptying);
 }
@@ -191,23 +239,39 @@ static void empty(struct emptying *emptying)
 {
 	const struct reg_device *device = emptying->space->device;
 	const struct extent *range = &emptying->space->range;
+	const struct identity *file = &emptying->space->file;
+	const char *path = device->config->path;
+	bool is_elsewhere = strcmp(file->path, path ? path : "") != 0;
+	struct error why;
 
 	/* Data that we may not write are whoever's who made the file; and
 	 * some devices have none. */
-	if (device->config->read_only ||
-	    range->offset_bytes >= device->size_bytes ||
-	    (!device->config->path && device->memory_fd < 0)) {
+	if (!is_elsewhere &&
+	    (device->config->read_only ||
+	     range->offset_bytes >= device->size_bytes ||
+	     (!path && device->memory_fd < 0))) {
 		forget(emptying);
 		return;
 	}
-	emptying->fd = device->memory_fd >= 0 ?
-		fcntl(device->memory_fd, F_DUPFD_CLOEXEC, 0) :
-		open(device->config->path, O_RDWR | O_CLOEXEC);
-	if (emptying->fd < 0) {
-		failed(emptying, strerror(errno));
+	if (is_elsewhere && (!path || device->config->read_only)) {
+		error_set(&why, -ESTALE,
+			  "it lies in %s, which the device is not any more",
+			  file->path[0] ? file->path : "no file");
+		failed(emptying, why.text);
 		return;
 	}
-	emptying->size_bytes = device->size_bytes - range->offset_bytes;
+	emptying->path = path;
+	if (!emptying->path) {
+		emptying->fd = fcntl(device->memory_fd, F_DUPFD_CLOEXEC, 0);
+		if (emptying->fd < 0) {
+			failed(emptying, strerror(errno));
+			return;
+		}
+	}
+	emptying->recorded = *file;
+	emptying->served = device->file;
+	if (range->offset_bytes < device->size_bytes)
+		emptying->size_bytes = device->size_bytes - range->offset_bytes;
 	if (emptying->size_bytes > range->size_bytes)
 		emptying->size_bytes = range->size_bytes;
 	emptying->job.run = empty_run;

@@ -95,7 +95,7 @@ static void delete_written(struct store_write *write)
 
 /* Where its data lie: 'ret_device' NULL: nowhere. */
 static void find_space(const struct delete_write *op, const char **ret_device,
-		       struct extent *ret_range)
+		       struct extent *ret_range, struct identity *ret_file)
 {
 	const struct reg_vdev *vdev = op->vdev;
 	const json_t *orphan = op->orphan;
@@ -105,6 +105,7 @@ static void find_space(const struct delete_write *op, const char **ret_device,
 		*ret_device = vdev->pool->device->name;
 		ret_range->offset_bytes = vdev->offset_bytes;
 		ret_range->size_bytes = extents_round(vdev->size_bytes);
+		*ret_file = vdev->file;
 	} else if (orphan) {
 		*ret_device =
 			json_string_value(json_object_get(orphan, "device"));
@@ -113,6 +114,7 @@ static void find_space(const struct delete_write *op, const char **ret_device,
 		ret_range->size_bytes =
 			extents_round((uint64_t)json_integer_value(
 				json_object_get(orphan, "size_bytes")));
+		identity_from_json(ret_file, json_object_get(orphan, "file"));
 	}
 }
 
@@ -121,10 +123,11 @@ static int put_delete(struct delete_write *op)
 {
 	struct reg_device *device = NULL;
 	const char *device_name;
+	struct identity file;
 	struct extent range;
 	int ret;
 
-	find_space(op, &device_name, &range);
+	find_space(op, &device_name, &range, &file);
 	ret = store_write_put(&op->write, STORE_PLACEMENT, op->name, NULL);
 	if (ret == 0)
 		ret = op->vdev && !op->vdev->is_runtime ?
@@ -132,12 +135,12 @@ static int put_delete(struct delete_write *op)
 			store_write_put(&op->write, STORE_VDEV, op->name, NULL);
 	if (ret == 0 && device_name) {
 		device = registry_device(op->host->registry, device_name);
-		ret = records_put_space(&op->write, device_name, &range,
+		ret = records_put_space(&op->write, device_name, &range, &file,
 					op->name);
 	}
 	/* That of a device which is not configured waits on disk for it. */
 	if (ret == 0 && device) {
-		op->space = registry_space_new(device, &range, op->name);
+		op->space = registry_space_new(device, &range, &file, op->name);
 		ret = op->space ? 0 : -ENOMEM;
 	}
 	return ret;

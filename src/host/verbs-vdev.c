@@ -390,7 +390,8 @@ static int put_resize(struct vdev_write *op, bool is_back)
 			records_forget_space(&op->write, space->device->name,
 					     &space->range) :
 			records_put_space(&op->write, space->device->name,
-					  &space->range, space->vdev);
+					  &space->range, &space->file,
+					  space->vdev);
 	return ret;
 }
 
@@ -541,7 +542,7 @@ static int resize_space(struct vdev_write *op, uint64_t size_bytes)
 				      vdev->offset_bytes, size_bytes);
 	if (after_bytes == before_bytes)
 		return 0;
-	op->space = registry_space_new(device, &rest, vdev->name);
+	op->space = registry_space_new(device, &rest, &vdev->file, vdev->name);
 	return op->space ? 0 : -ENOMEM;
 }
 

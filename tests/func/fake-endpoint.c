@@ -304,6 +304,17 @@ static void add_device(const json_t *request, json_t *reply, int *fd)
 			json_object_get(request, "size_bytes"));
 }
 
+/* Its lock goes with it. */
+static void remove_device(const char *name)
+{
+	const json_t *fd = json_object_get(fake.descriptors, name);
+
+	if (json_integer_value(fd) > 0)
+		close((int)json_integer_value(fd));
+	json_object_del(fake.descriptors, name);
+	json_object_del(fake.devices, name);
+}
+
 /* Is this op in the file?  Then it is not asked about again. */
 static bool is_told(const char *path, const char *op, int *ret_errno)
 {
@@ -345,7 +356,7 @@ static int carry_out(const json_t *request, int *fd, json_t *reply)
 	else if (strcmp(op, "device-capacity") == 0)
 		forget_measured();
 	else if (strcmp(op, "device-remove") == 0)
-		json_object_del(fake.devices, name);
+		remove_device(name);
 	else if (strcmp(op, "vdev-add") == 0 || strcmp(op, "vdev-resize") == 0)
 		remember(fake.vdevs, name, request);
 	else if (strcmp(op, "vdev-remove") == 0)

@@ -24,15 +24,17 @@
 
 #define MIB	(1 << 20)
 #define STEPS	16	/* of the loop: more than any verb here takes */
-#define CONFIG								\
+#define CONFIG_AT(path) \
 	"host: a\n" \
 	"state: @/state\n" \
 	"endpoints:\n" \
 	"  - name: ep0\n" \
 	"    devices:\n" \
-	"      - {name: d0, kind: file, path: @/d0, size: 8MiB}\n" \
+	"      - {name: d0, kind: file, path: " path ", size: 8MiB}\n" \
 	"pools:\n" \
 	"  - {name: p1, devices: [ep0/d0]}\n"
+#define CONFIG		CONFIG_AT("@/d0")
+#define CONFIG_B	CONFIG_AT("@/b0")
 
 /* --- The file ------------------------------------------------------------ */
 
@@ -247,7 +249,7 @@ static void test_space_that_is_not_empty_stays_taken(void **state)
 	assert_int_equal(rename("d0", "away"), 0);
 	host_vdev_delete(rig->host, "new", &rig->call);
 	rig_answer(rig, HOST_FAILED);
-	assert_non_null(strstr(rig->text, "is not emptied: No such file"));
+	assert_non_null(strstr(rig->text, "/d0: No such file"));
 	assert_true(rig_has_event(rig, "error", "it stays taken"));
 	assert_null(host_vdev(rig->host, "new"));
 	assert_free(rig, 4);
@@ -297,6 +299,104 @@ static void test_space_of_a_missing_device(void **state)
 	rig_start(rig, CONFIG, true);
 	wait_free(rig, 8);
 	assert_true(holds(0, 4, 0));
+}
+
+/* --- It is another file -------------------------------------------------- */
+
+/* "d0" as it is, another one of 8 MiB of 'y' in its place. */
+static void exchange(const char *away)
+{
+	int fd;
+
+	assert_int_equal(rename("d0", away), 0);
+	fd = open("d0", O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+	assert_int_equal(ftruncate(fd, 8 * MIB), 0);
+	close(fd);
+	fill(0, 8, 'y');
+}
+
+static void deleted_without_emptying(struct rig *rig)
+{
+	host_vdev_delete(rig->host, "new", &rig->call);
+	rig_answer(rig, HOST_FAILED);
+	assert_non_null(strstr(rig->text, "is not emptied"));
+	assert_non_null(strstr(rig->text, "another file"));
+	assert_true(rig_has_event(rig, "error", "another file"));
+	assert_free(rig, 4);
+}
+
+/* The endpoint is not left with the old file, and the new one is not emptied
+ * of what it never had. */
+static void test_space_path_changed_while_penstockd_was_away(void **state)
+{
+	struct rig *rig = *state;
+
+	start_with_new(rig);
+	rig_abandon(rig);
+	rig_forget_ops();
+	exchange("a0");
+	assert_int_equal(rename("d0", "b0"), 0);
+	assert_int_equal(rename("a0", "d0"), 0);
+	rig_start(rig, CONFIG_B, true);
+	assert_true(rig_has_event(rig, "device-changed", "ep0/d0"));
+	assert_true(rig_has_event(rig, "error", "/d0, but device ep0/d0 is"));
+	assert_int_equal(rig_ops("\"op\":\"device-remove\""), 1);
+	assert_int_equal(rig_ops("\"op\":\"device-add\""), 1);
+	deleted_without_emptying(rig);
+	assert_true(holds(0, 8, 'x'));
+	assert_int_equal(rename("d0", "a0"), 0);
+	assert_int_equal(rename("b0", "d0"), 0);
+	assert_true(holds(0, 8, 'y'));
+	assert_int_equal(rename("d0", "b0"), 0);
+	assert_int_equal(rename("a0", "d0"), 0);
+
+	rig_abandon(rig);
+	rig_start(rig, CONFIG, true);
+	wait_free(rig, 8);
+	assert_true(holds(0, 4, 0));
+	assert_true(holds(4, 8, 'x'));
+}
+
+static void test_space_file_replaced_under_the_endpoint(void **state)
+{
+	struct rig *rig = *state;
+
+	start_with_new(rig);
+	exchange("a0");
+	deleted_without_emptying(rig);
+	assert_true(holds(0, 8, 'y'));
+	restart(rig);
+	assert_free(rig, 4);
+	rig_stop(rig);
+
+	/* What waits to be emptied waits for the file in which it lies. */
+	rig_start(rig, CONFIG, true);
+	rig_wait_event(rig, "error", "another file");
+	assert_free(rig, 4);
+	assert_true(holds(0, 8, 'y'));
+	rig_stop(rig);
+	assert_int_equal(rename("a0", "d0"), 0);
+	rig_start(rig, CONFIG, true);
+	wait_free(rig, 8);
+	assert_true(holds(0, 4, 0));
+	assert_true(holds(4, 8, 'x'));
+}
+
+/* A file that was moved is still that file. */
+static void test_space_file_moved_with_its_path(void **state)
+{
+	struct rig *rig = *state;
+
+	start_with_new(rig);
+	rig_stop(rig);
+	assert_int_equal(rename("d0", "b0"), 0);
+	rig_start(rig, CONFIG_B, true);
+	host_vdev_delete(rig->host, "new", &rig->call);
+	rig_answer(rig, HOST_DONE);
+	assert_free(rig, 8);
+	assert_int_equal(rename("b0", "d0"), 0);
+	assert_true(holds(0, 4, 0));
+	assert_true(holds(4, 8, 'x'));
 }
 
 /* --- Killed -------------------------------------------------------------- */
@@ -434,6 +534,9 @@ int main(int argc, char **argv)
 		TEST(test_space_that_is_not_empty_stays_taken),
 		TEST(test_space_is_emptied_by_the_next_penstockd),
 		TEST(test_space_of_a_missing_device),
+		TEST(test_space_path_changed_while_penstockd_was_away),
+		TEST(test_space_file_replaced_under_the_endpoint),
+		TEST(test_space_file_moved_with_its_path),
 		TEST(test_space_killed_while_deleting),
 		TEST(test_space_killed_while_shrinking),
 		TEST(test_space_killed_while_growing),
