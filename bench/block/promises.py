@@ -3,9 +3,10 @@
 import collections
 import math
 import os
+from dataclasses import dataclass
 
 from measure import (Series, count, iops, job_of, latency, load, micro,
-                     seconds_per_million)
+                     percent, seconds_per_million)
 from rows import NULLIO, ONE_VDEV, Row, fill
 from servers import Missing, Penstock, Qsd
 
@@ -151,9 +152,39 @@ def away_text(results):
             "of 10 ms")
 
 
-def promise_rows(results, alone, names, what):
-    """Rows for promises to 'names' beside the neighbour."""
-    rows = []
+@dataclass
+class Rounds:
+    """What was measured in turn."""
+    kept: list      # the promised one at QD 32 takes what it can get
+    polite: list    # it asks for what it is promised, and no more
+    alone: list     # the neighbour alone, each before one of the polite
+
+
+def rest_row(rounds, promised, what):
+    """What the neighbour gets of what was not promised."""
+    row = Row(f"{what}: the neighbour, QD 256, beside both promised ones "
+              "asking for what they are promised", "80 % of the rest")
+    capacity = Series(sum(j["iops"] for j in r["jobs"]) for r in rounds.alone)
+    got = Series(iops(r, "neighbour") for r in rounds.polite)
+    rest = capacity.median - promised
+    row.peer = (f"alone {capacity.text(count)}; promised "
+                f"{count(promised)}")
+    row.ours = got.text(count)
+    if rest <= 0:
+        return row
+    share = Series(g / (a - promised) * 100
+                   for g, a in zip(got.values, capacity.values)
+                   if a > promised)
+    row.ours += f"; {share.text(percent)} of {count(rest)}"
+    row.met = share.median >= 80
+    row.note = away_text(rounds.polite)
+    return row
+
+
+def promise_rows(rounds, promised, names, what):
+    """Rows for promises to 'names', 'promised' together, beside the
+    neighbour."""
+    rows, results = [], rounds.kept
     for name, keys in names:
         for key, promise in keys:
             row = Row(f"{what}: {promise}", "kept in 99 % of 100 ms windows")
@@ -166,17 +197,7 @@ def promise_rows(results, alone, names, what):
             row.met = shares.met
             rows.append(row)
     rows[0].note = away_text(results)
-    row = Row(f"{what}: the neighbour, QD 256", "80 % of the rest")
-    capacity = Series([sum(j["iops"] for j in r["jobs"]) for r in alone])
-    promised = Series([sum(iops(r, name) for name, _ in names)
-                       for r in results])
-    rest = capacity.median - promised.median
-    got = Series([iops(r, "neighbour") for r in results])
-    row.ours = (got.text(count) + f", {got.median / rest * 100:.0f} % of "
-                f"{count(rest)}" if rest > 0 else got.text(count))
-    row.peer = f"alone {capacity.text(count)}"
-    row.met = rest > 0 and got.median >= 0.8 * rest
-    rows.append(row)
+    rows.append(rest_row(rounds, promised, what))
     return rows
 
 
@@ -186,19 +207,21 @@ def promised_vdevs(device, size):
 
 
 def run_promises(context, ours, rate, latency_ns, seconds, depth=32):
-    """Both promises beside the neighbour, and the neighbour alone."""
+    """Both promises beside the neighbour, and the neighbour alone: Rounds."""
     neighbour = f"name=neighbour,socket={ours.sockets['other']},depth=256"
     bound = f",promise-latency={latency_ns}" if latency_ns else ""
-    jobs = [f"name=rate,socket={ours.sockets['rate']},depth={depth},"
-            f"promise={rate}",
-            f"name=quick,socket={ours.sockets['quick']},depth=128,"
-            f"rate={rate},promise={rate}{bound}",
-            neighbour]
-    alone, results = [], []
-    for _ in range(2 if context.quick else 5):
-        alone.append(load(ours, [neighbour], context.seconds))
-        results.append(load(ours, jobs, seconds, 1))
-    return results, alone
+    quick = (f"name=quick,socket={ours.sockets['quick']},depth=128,"
+             f"rate={rate},promise={rate}{bound}")
+    closed = (f"name=rate,socket={ours.sockets['rate']},depth={depth},"
+              f"promise={rate}")
+    polite = f"{closed},rate={rate}"
+    rounds = Rounds([], [], [])
+    for _ in range(2 if context.quick else 4):
+        rounds.kept.append(load(ours, [closed, quick, neighbour], seconds, 1))
+        rounds.alone.append(load(ours, [neighbour], context.seconds))
+        rounds.polite.append(load(ours, [polite, quick, neighbour],
+                                  context.seconds, 0.5))
+    return rounds
 
 
 def capacity_of(ours, name, bound_ns):
@@ -243,9 +266,9 @@ def modelled(context):
         rate = int(capacity * 0.3)
         promise(ours, [("rate", f"iops >= {rate}"),
                        ("quick", f"iops >= {rate}, latency <= 5 ms")])
-        results, alone = run_promises(context, ours, rate, bound_ns,
-                                      3 if context.quick else 5)
-    return promise_rows(results, alone, [
+        rounds = run_promises(context, ours, rate, bound_ns,
+                              3 if context.quick else 5)
+    return promise_rows(rounds, 2 * rate, [
         ("rate", [("iops_kept", f"iops >= {rate} (30 % of "
                    f"{count(capacity)} within 5 ms), QD 32")]),
         ("quick", [("iops_kept", "same rate, open loop"),
@@ -267,9 +290,9 @@ def real_file(context):
             promise(ours, [("rate", f"iops >= {rate}"),
                            ("quick", f"iops >= {rate}")])
             depth = depth_for(ours, "f0", rate)
-            results, alone = run_promises(context, ours, rate, 0,
-                                          3 if context.quick else 5, depth)
-    return promise_rows(results, alone, [
+            rounds = run_promises(context, ours, rate, 0,
+                                  3 if context.quick else 5, depth)
+    return promise_rows(rounds, 2 * rate, [
         ("rate", [("iops_kept",
                    f"iops >= {rate} (30 % of {count(capacity)}), QD "
                    f"{depth}")]),
