@@ -14,7 +14,11 @@ HEADING = ["figure", "penstock", "other, same run", "bar", "met"]
 
 
 def met_text(row):
-    return {True: "yes", False: "no", None: "-"}[row.met]
+    if row.met is False:
+        return "no" + (f": held by {row.holds}" if row.holds else "")
+    if row.met is None and row.bar != "-":
+        return "not judged: too little is left without the machine's absence"
+    return "yes" if row.met else "-"
 
 
 def cells(row):
@@ -62,6 +66,17 @@ def machine():
             f"{platform.release()}, {first_line(['qemu-storage-daemon', '--version'])}")
 
 
+def commit():
+    """What is measured; its documents may differ."""
+    git = ["git", "-c", "safe.directory=*"]
+    name = first_line(git + ["rev-parse", "--short=12", "HEAD"])
+    if name in ("absent", "?"):
+        return "an unknown commit"
+    changed = first_line(git + ["status", "--porcelain",
+                                "--untracked-files=no", "--", ".", ":!docs"])
+    return f"commit {name}" + (" with changes" if changed != "?" else "")
+
+
 def plots(found):
     """Write the plots that there are figures for; returns Markdown."""
     lines = []
@@ -99,7 +114,8 @@ def write(found, skipped, command, order, replayed):
     rows = [row for name in order if name != "replay"
             for row in found.get(name, [])]
     lines = [BEGIN, "",
-             f"Measured {today:%Y-%m-%d} with `{command}` on {machine()}. "
+             f"Measured {today:%Y-%m-%d} at {commit()} with `{command}` on "
+             f"{machine()}. "
              "Server alone on core 0, the polling client (`bench-load`) on "
              "core 1, the same for all; interleaved rounds, median (lowest to "
              "highest). Penstock polls as long as it pays and then sleeps, "

@@ -34,6 +34,7 @@ class Row:
     peer: str = "-"
     met: bool | None = None
     note: str = ""
+    holds: str = ""     # what holds it; told if the bar is not met
     numbers: dict = field(default_factory=dict)
 
 
@@ -88,7 +89,9 @@ def rate_row(row, ours, theirs, wanted):
 def nullio(context):
     """Row 1: the ring's rate with an SLA enforced."""
     row = Row("nullio, 4 KiB random read, QD 32, SLA enforced",
-              "2.6 × qemu-storage-daemon with a throttle group")
+              "2.6 × qemu-storage-daemon with a throttle group",
+              holds="instructions of a request, of which following a chain's "
+              "descriptors is the largest part")
     with context.directory() as directory, \
             Penstock(directory, NULLIO, ONE_VDEV, LOOSE) as ours, \
             Qsd(directory, [{"driver": "null-co", "limit": FREE}]) as qsd:
@@ -100,9 +103,12 @@ def nullio(context):
 
 def single(context):
     """Row 2: QD 1 while polled, and what it costs to be idle."""
-    row = Row("nullio, QD 1 p50 while polled", "bench-echo + 0.4 µs")
+    row = Row("nullio, QD 1 p50 while polled", "bench-echo + 0.4 µs",
+              holds="instructions: a request alone shares no round's cost "
+              "with others")
     idle = Row("idle CPU of the endpoint, a client attached",
-               "under 1 % of a core")
+               "under 1 % of a core",
+               holds="the endpoint's wake-ups, each of which costs")
     with context.directory() as directory, \
             Penstock(directory, NULLIO, ONE_VDEV, LOOSE) as ours:
         with Echo(directory) as echo:
@@ -165,7 +171,9 @@ def memory(context):
         for write, wanted in ((False, 0.62), (True, 0.70)):
             name = "write" if write else "read"
             row = Row(f"memory, 4 KiB random {name}, QD 32, 512 MiB",
-                      f"{wanted:.0%} of bare memcpy")
+                      f"{wanted:.0%} of bare memcpy",
+                      holds="memory latency: each request is to a page that "
+                      "no cache has")
             rates, copies, results = [], [], []
             for _ in range(context.rounds):
                 copies.append(bare_copy(write, context.seconds))
@@ -194,7 +202,8 @@ def fill(path, size):
 def tmpfs(context):
     """Row 4: a file on tmpfs."""
     row = Row("file on tmpfs, 4 KiB random read, QD 32",
-              "1.5 × qemu-storage-daemon, io_uring")
+              "1.5 × qemu-storage-daemon, io_uring",
+              holds="the kernel's part of a request, which both have")
     if not os.path.ismount("/dev/shm"):
         raise Missing("/dev/shm is no tmpfs")
     with context.directory("/dev/shm") as directory:
@@ -222,8 +231,9 @@ def away_share(result):
     return result["away"]["ns"] / 1e9 / result["seconds"]
 
 
-def quiet_pairs(context, jobs, rounds, server):
-    """Pairs of short slices on one server, the order changing.  Those in
+def quiet_pairs(context, jobs, rounds, server, prepare=None):
+    """Pairs of short slices on one server, the order changing; 'prepare' is
+    called before each slice with the number of its job.  Those in
     which the machine was away are measured again, at most as many as were
     asked for; then the least disturbed are taken, whatever they show.
     Returns the pairs, and how many were left out."""
@@ -234,8 +244,11 @@ def quiet_pairs(context, jobs, rounds, server):
     while len(found) < rounds * 2 and sum(
             disturbed(pair) <= AWAY_SHARE for pair in found) < rounds:
         turn = [0, 1] if len(found) % 2 == 0 else [1, 0]
-        results = {i: load(server, [jobs[i]], context.seconds, warmup=0.1)
-                   for i in turn}
+        results = {}
+        for i in turn:
+            if prepare:
+                prepare(i)
+            results[i] = load(server, [jobs[i]], context.seconds, warmup=0.1)
         found.append((results[0], results[1]))
     taken = sorted(found, key=disturbed)[:rounds]
     return taken, len(found) - len(taken)
@@ -243,8 +256,16 @@ def quiet_pairs(context, jobs, rounds, server):
 
 def enforcement(context):
     """Row 5: what promises cost where none of them binds."""
-    row = Row("cost of enforcement where nothing binds",
-              "at most 5 % over 20 interleaved pairs")
+    row = Row("cost of enforcement where nothing binds: a vdev with an SLA "
+              "and a limit against one with neither on the same endpoint "
+              "(which goes through the scheduler too)",
+              "at most 5 % over 20 interleaved pairs",
+              holds="memory and the machine's absence between two slices; "
+              "of instructions both take about as many (the rows that count "
+              "them)")
+    off = Row("the same vdev against itself while `penstock enforce off` "
+              "(requests still pass the scheduler, which gives them out as "
+              "they come)", "-", peer="-")
     processes = ('[{pasid: 1, name: bound, vdev: vd0, '
                  f'sla: {LOOSE_SLA}, limit: {{iops: {FREE}}}}}]')
     vdevs = ONE_VDEV + [{"name": "vd1", "device": "n0", "size": "8GiB"}]
@@ -256,6 +277,10 @@ def enforcement(context):
         mine, left_out = quiet_pairs(short, [
             f"socket={ours.sockets['vd0']},depth=32",
             f"socket={ours.sockets['vd1']},depth=32"], rounds, ours)
+        switched, _ = quiet_pairs(
+            short, [f"socket={ours.sockets['vd0']},depth=32"] * 2,
+            max(rounds // 4, 2), ours,
+            lambda i: ours.ask("enforce", "off" if i else "on"))
     with context.directory() as directory, Qsd(directory, [
             {"driver": "null-co", "limit": FREE},
             {"driver": "null-co"}]) as qsd:
@@ -269,10 +294,14 @@ def enforcement(context):
     def by_cpu(some):
         return Series([(seconds_per_million(a) / seconds_per_million(b) - 1) *
                        100 for a, b in some])
-    row.ours = (cost(mine).interval(percent) +
-                "; of server CPU for each request " +
-                by_cpu(mine).interval(percent))
-    row.peer = "qemu-storage-daemon " + cost(theirs).interval(percent)
+
+    def text(some):
+        return (cost(some).interval(percent) + "; of server CPU for each "
+                "request " + by_cpu(some).interval(percent))
+    row.ours, off.ours = text(mine), text(switched)
+    off.note = f"{len(switched)} pairs"
+    row.peer = ("qemu-storage-daemon, with a throttle node against without: " +
+                cost(theirs).interval(percent))
     row.met = cost(mine).median <= 5
     row.note = (f"{rounds} pairs of {short.seconds} s, median and its 95 % "
                 f"interval; {left_out} more left out in which the machine was "
@@ -280,13 +309,15 @@ def enforcement(context):
                 f"{count(Series([iops(a) for a, _ in mine]).median)} and "
                 f"{count(Series([iops(b) for _, b in mine]).median)} IOPS")
     row.numbers = {"ours": cost(mine).values}
-    return [row]
+    return [row, off]
 
 
 def neighbours(context):
     """Row 7: a victim at QD 1 beside a neighbour at QD 128, no promises."""
     row = Row("victim QD 1 beside a QD 128 neighbour: victim's p99",
-              "under 50 µs beyond the time to wake a thread")
+              "under 50 µs beyond the time to wake a thread",
+              holds="what the neighbour has in the round before the victim, "
+              "and the machine's absence")
     vdevs = ONE_VDEV + [{"name": "vd1", "device": "n0", "size": "8GiB"}]
 
     def jobs(victim, neighbour):
@@ -328,7 +359,8 @@ def instructions(_context):
     rows = []
     for what, count_each, budget in found:
         row = Row(f"nullio, {what}: instructions of the server a request",
-                  f"at most {budget} (callgrind; a test too)", count_each)
+                  f"at most {budget} (callgrind; a test too)", count_each,
+                  holds="the code alone: counted, not timed")
         row.met = int(count_each) <= int(budget)
         rows.append(row)
     return rows
@@ -337,10 +369,14 @@ def instructions(_context):
 def scheduler(context):
     """Row 10: the scheduler alone, without anything to be scheduled."""
     rows = []
-    for clients, wanted in ((10000, 10e6), (100000, 4e6)):
+    for clients, wanted, holds in (
+            (10000, 10e6, "instructions: finding a client's place among the "
+             "others and moving it on the timer wheels"),
+            (100000, 4e6, "memory latency: the lines of clients, requests "
+             "and wheels that a decision touches are in no cache")):
         row = Row(f"scheduler alone, {clients:,} clients with reservation, "
                   "limit and weight: decisions a second",
-                  f"{wanted / 1e6:.0f} M")
+                  f"{wanted / 1e6:.0f} M", holds=holds)
         rates = {}
         for _ in range(context.rounds):
             done = subprocess.run(
