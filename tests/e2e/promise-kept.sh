@@ -82,8 +82,13 @@ wait_for 40 holds '.[0].windows >= 50' process list ||
 loads_end
 jq -c '.jobs[0] | {iops, clean_latency_ns, iops_kept, latency_kept}' vd2.sock.json
 for what in iops_kept latency_kept; do
-	[ "$(jq ".jobs[0].$what | .judged < 20 or .judged_kept >= 0.95 * .judged" \
+	judged=$(jq ".jobs[0].$what.judged" vd2.sock.json)
+	if [ "$judged" -lt 20 ]; then
+		echo "skipped: $what of an ordinary endpoint: the machine was away in all but $judged windows, 20 are judged at least"
+		continue
+	fi
+	[ "$(jq ".jobs[0].$what | .judged_kept >= 0.99 * .judged" \
 		vd2.sock.json)" = true ] ||
-		fail "not kept while the machine was there: $what"
+		fail "not kept in 99 % of $judged windows while the machine was there: $what"
 done
 penstockd_stop
