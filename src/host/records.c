@@ -12,49 +12,6 @@
 #include "host/events.h"
 #include "store/store.h"
 
-/* --- Hashes -------------------------------------------------------------- */
-
-/* FNV-1a of the canonical text; takes 'json' over. */
-static void hash_json(json_t *json, char text[RECORDS_HASH_MAX])
-{
-	char *words = json_dumps(json, JSON_COMPACT | JSON_SORT_KEYS);
-	uint64_t hash = UINT64_C(14695981039346656037);
-	const char *c;
-
-	for (c = words ? words : ""; *c; c++)
-		hash = (hash ^ (unsigned char)*c) * UINT64_C(1099511628211);
-	snprintf(text, RECORDS_HASH_MAX, "%016" PRIx64, hash);
-	free(words);
-	json_decref(json);
-}
-
-void records_hash_vdev(const struct config_vdev *entry,
-		       char text[RECORDS_HASH_MAX])
-{
-	hash_json(json_pack("{s:s, s:s, s:I, s:i, s:b, s:s?, s:o}", "name",
-			    entry->name, "pool", entry->pool, "size",
-			    (json_int_t)(entry->size_bytes / 512), "queues",
-			    (int)entry->queues, "read_only", entry->read_only,
-			    "vhost_user", entry->vhost_user, "limits",
-			    ctl_from_sched_limits(&entry->limits)),
-		  text);
-}
-
-void records_hash_process(const struct config_process *entry,
-			  char text[RECORDS_HASH_MAX])
-{
-	hash_json(json_pack("{s:I, s:s, s:s?, s:s?, s:i, s:i, s:b, s:o, s:o}",
-			    "pasid", (json_int_t)entry->pasid, "name",
-			    entry->name, "vdev", entry->vdev, "vhost_user",
-			    entry->vhost_user, "ioprio",
-			    entry->has_match ? (int)entry->match_ioprio : -1,
-			    "weight", (int)entry->weight, "best_effort",
-			    entry->best_effort, "limits",
-			    ctl_from_sched_limits(&entry->limits), "sla",
-			    ctl_from_sla(&entry->sla)),
-		  text);
-}
-
 /* --- Out ----------------------------------------------------------------- */
 
 /* Put 'value' (taken over; NULL: no memory) into a group. */
@@ -200,7 +157,44 @@ static int copy_path(const json_t *record, char **ret_path)
 	return *ret_path ? 0 : -ENOMEM;
 }
 
-static int load_file_vdev(struct registry *registry, const json_t *records,
+static bool is_op(const json_t *record, const char *op)
+{
+	return record && strcmp(text_of(record, "op"), op) == 0;
+}
+
+/* One that was made at run time, 'entry' being what the file says of it. */
+static int load_made_vdev(struct registry *registry, struct events *events,
+			  const char *name, const json_t *record,
+			  const char *entry)
+{
+	struct reg_pool *pool =
+		registry_pool(registry, text_of(record, "pool"));
+	struct event_subject subject = {.vdev = name};
+	struct reg_vdev *vdev;
+
+	if (!pool) {
+		events_add(
+			events, "error", &subject,
+			"vdev '%s', created at run time: there is no pool '%s' any more",
+			name, text_of(record, "pool"));
+		return 0;
+	}
+	vdev = registry_vdev_new(registry, name, pool);
+	if (!vdev)
+		return -ENOMEM;
+	vdev->is_runtime = true;
+	strcpy(vdev->entry, entry);
+	vdev->size_bytes = number_of(record, "size_bytes");
+	vdev->queues = (unsigned int)number_of(record, "queues");
+	vdev->read_only = json_is_true(json_object_get(record, "read_only"));
+	if (ctl_to_sched_limits(json_object_get(record, "limits"),
+				&vdev->limits) < 0)
+		return -EUCLEAN;
+	return copy_path(record, &vdev->vhost_user);
+}
+
+static int load_file_vdev(struct registry *registry, struct events *events,
+			  const json_t *records,
 			  const struct config_vdev *entry)
 {
 	const json_t *record = json_object_get(records, entry->name);
@@ -212,8 +206,11 @@ static int load_file_vdev(struct registry *registry, const json_t *records,
 	records_hash_vdev(entry, hash);
 	if (!still_holds(record, hash))
 		record = NULL;
-	if (record && strcmp(text_of(record, "op"), "deleted") == 0)
+	if (is_op(record, "deleted"))
 		return 0;
+	if (is_op(record, "created"))
+		return load_made_vdev(registry, events, entry->name, record,
+				      hash);
 	vdev = registry_vdev_new(registry, entry->name,
 				 registry_pool(registry, entry->pool));
 	if (!vdev)
@@ -237,36 +234,14 @@ static int load_file_vdev(struct registry *registry, const json_t *records,
 	return 0;
 }
 
-/* One that was made at run time and that the file does not name. */
+/* One that the file does not name. */
 static int load_runtime_vdev(struct registry *registry, struct events *events,
 			     const char *name, const json_t *record)
 {
-	struct reg_pool *pool =
-		registry_pool(registry, text_of(record, "pool"));
-	struct event_subject subject = {.vdev = name};
-	struct reg_vdev *vdev;
-
-	if (strcmp(text_of(record, "op"), "created") ||
-	    registry_vdev(registry, name) || *text_of(record, "entry"))
+	if (!is_op(record, "created") || registry_vdev(registry, name) ||
+	    *text_of(record, "entry"))
 		return 0;
-	if (!pool) {
-		events_add(
-			events, "error", &subject,
-			"vdev '%s', created at run time: there is no pool '%s' any more",
-			name, text_of(record, "pool"));
-		return 0;
-	}
-	vdev = registry_vdev_new(registry, name, pool);
-	if (!vdev)
-		return -ENOMEM;
-	vdev->is_runtime = true;
-	vdev->size_bytes = number_of(record, "size_bytes");
-	vdev->queues = (unsigned int)number_of(record, "queues");
-	vdev->read_only = json_is_true(json_object_get(record, "read_only"));
-	if (ctl_to_sched_limits(json_object_get(record, "limits"),
-				&vdev->limits) < 0)
-		return -EUCLEAN;
-	return copy_path(record, &vdev->vhost_user);
+	return load_made_vdev(registry, events, name, record, "");
 }
 
 /* It is served from where the file says, but no word would be wrong. */
@@ -440,7 +415,33 @@ static int apply_entry(struct reg_process *process,
 	return 0;
 }
 
-static int load_file_process(struct registry *registry, const json_t *records,
+/* One that was added at run time, 'entry' being what the file says of it. */
+static int load_added_process(struct registry *registry, struct events *events,
+			      uint32_t pasid, const json_t *record,
+			      const char *entry)
+{
+	struct event_subject subject = {.pasid = pasid};
+	struct reg_vdev *vdev =
+		registry_vdev(registry, text_of(record, "vdev"));
+	struct reg_process *process;
+
+	if (!vdev) {
+		events_add(
+			events, "error", &subject,
+			"process %u, added at run time: there is no vdev '%s' any more",
+			pasid, text_of(record, "vdev"));
+		return 0;
+	}
+	process = registry_process_new(registry, pasid, vdev);
+	if (!process)
+		return -ENOMEM;
+	process->is_runtime = true;
+	strcpy(process->entry, entry);
+	return apply_process(process, record);
+}
+
+static int load_file_process(struct registry *registry, struct events *events,
+			     const json_t *records,
 			     const struct config_process *entry)
 {
 	struct reg_process *process;
@@ -450,15 +451,20 @@ static int load_file_process(struct registry *registry, const json_t *records,
 
 	if (!entry->served)
 		return 0;
-	vdev = registry_vdev(registry, entry->vdev);
-	if (!vdev)
-		return 0;	/* deleted at run time, and its processes */
 	snprintf(key, sizeof(key), "%u", entry->pasid);
 	record = json_object_get(records, key);
 	records_hash_process(entry, hash);
 	if (!still_holds(record, hash))
 		record = NULL;
-	if (record && strcmp(text_of(record, "op"), "released") == 0)
+	if (is_op(record, "released"))
+		return 0;
+	if (is_op(record, "added"))
+		return load_added_process(registry, events, entry->pasid,
+					  record, hash);
+	vdev = registry_vdev(registry, entry->vdev);
+	/* Deleted at run time, and its processes; perhaps made again, without
+	 * them. */
+	if (!vdev || (vdev->is_runtime && vdev->entry[0]))
 		return 0;
 	process = registry_process_new(registry, entry->pasid, vdev);
 	if (!process)
@@ -473,31 +479,14 @@ static int load_runtime_process(struct registry *registry,
 				struct events *events, const char *key,
 				const json_t *record)
 {
-	struct event_subject subject = {
-		.pasid = (uint32_t)strtoul(key, NULL, 10),
-	};
-	struct reg_vdev *vdev =
-		registry_vdev(registry, text_of(record, "vdev"));
-	struct reg_process *process;
+	uint32_t pasid = (uint32_t)strtoul(key, NULL, 10);
 
-	if (*text_of(record, "entry") ||
-	    strcmp(text_of(record, "op"), "released") == 0 ||
-	    registry_process(registry, subject.pasid))
+	if (*text_of(record, "entry") || is_op(record, "released") ||
+	    registry_process(registry, pasid))
 		return 0;
-	if (subject.pasid == 0 || subject.pasid > CONFIG_PASID_MAX)
+	if (pasid == 0 || pasid > CONFIG_PASID_MAX)
 		return -EUCLEAN;
-	if (!vdev) {
-		events_add(
-			events, "error", &subject,
-			"process %u, added at run time: there is no vdev '%s' any more",
-			subject.pasid, text_of(record, "vdev"));
-		return 0;
-	}
-	process = registry_process_new(registry, subject.pasid, vdev);
-	if (!process)
-		return -ENOMEM;
-	process->is_runtime = true;
-	return apply_process(process, record);
+	return load_added_process(registry, events, pasid, record, "");
 }
 
 /* A table measured on this very device, or none. */
@@ -542,7 +531,8 @@ static int load_vdevs(struct registry *registry, const struct loaded *loaded,
 	int ret = 0;
 
 	for (i = 0; ret == 0 && i < config->vdev_count; i++)
-		ret = load_file_vdev(registry, loaded->records[STORE_VDEV],
+		ret = load_file_vdev(registry, events,
+				     loaded->records[STORE_VDEV],
 				     &config->vdevs[i]);
 	json_object_foreach(loaded->records[STORE_VDEV], key, record)
 	{
@@ -574,7 +564,7 @@ static int load_processes(struct registry *registry,
 	int ret = 0;
 
 	for (i = 0; ret == 0 && i < config->process_count; i++)
-		ret = load_file_process(registry,
+		ret = load_file_process(registry, events,
 					loaded->records[STORE_PROCESS],
 					&config->processes[i]);
 	json_object_foreach(loaded->records[STORE_PROCESS], key, record)

@@ -26,6 +26,12 @@ void records_hash_vdev(const struct config_vdev *entry,
 void records_hash_process(const struct config_process *entry,
 			  char text[RECORDS_HASH_MAX]);
 
+/* That of the served entry of this name, or pasid; "": the file has none. */
+void records_entry_vdev(const struct config *config, const char *name,
+			char text[RECORDS_HASH_MAX]);
+void records_entry_process(const struct config *config, uint32_t pasid,
+			   char text[RECORDS_HASH_MAX]);
+
 /* Fill the registry with vdevs and processes: the file's, changed by what
  * the store has of run time, with the places and capacities it remembers.
  * Returns 0 or -errno with a reason. */

@@ -130,7 +130,7 @@ static int put_delete(struct delete_write *op)
 	find_space(op, &device_name, &range, &file);
 	ret = store_write_put(&op->write, STORE_PLACEMENT, op->name, NULL);
 	if (ret == 0)
-		ret = op->vdev && !op->vdev->is_runtime ?
+		ret = op->vdev && op->vdev->entry[0] ?
 			records_put_vdev(&op->write, op->vdev, "deleted") :
 			store_write_put(&op->write, STORE_VDEV, op->name, NULL);
 	if (ret == 0 && device_name) {

@@ -309,6 +309,7 @@ static struct reg_vdev *vdev_make(struct host *host,
 		request->queues ? request->queues : CONFIG_QUEUES_DEFAULT;
 	vdev->read_only = request->read_only;
 	vdev->is_runtime = true;
+	records_entry_vdev(host->config, request->name, vdev->entry);
 	return vdev;
 }
 

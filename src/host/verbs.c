@@ -168,6 +168,7 @@ static struct reg_process *process_make(
 	process->is_session = request->session;
 	process->is_best_effort = request->best_effort;
 	process->is_runtime = true;
+	records_entry_process(host->config, request->pasid, process->entry);
 	process->is_writing = true;
 	return process;
 }

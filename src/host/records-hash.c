@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* records-hash.c - which entry of the file a record is a change of */
+#include "host/records.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "ctl/ctl.h"
+
+/* FNV-1a of the canonical text; takes 'json' over. */
+static void hash_json(json_t *json, char text[RECORDS_HASH_MAX])
+{
+	char *words = json_dumps(json, JSON_COMPACT | JSON_SORT_KEYS);
+	uint64_t hash = UINT64_C(14695981039346656037);
+	const char *c;
+
+	for (c = words ? words : ""; *c; c++)
+		hash = (hash ^ (unsigned char)*c) * UINT64_C(1099511628211);
+	snprintf(text, RECORDS_HASH_MAX, "%016" PRIx64, hash);
+	free(words);
+	json_decref(json);
+}
+
+void records_hash_vdev(const struct config_vdev *entry,
+		       char text[RECORDS_HASH_MAX])
+{
+	hash_json(json_pack("{s:s, s:s, s:I, s:i, s:b, s:s?, s:o}", "name",
+			    entry->name, "pool", entry->pool, "size",
+			    (json_int_t)(entry->size_bytes / 512), "queues",
+			    (int)entry->queues, "read_only", entry->read_only,
+			    "vhost_user", entry->vhost_user, "limits",
+			    ctl_from_sched_limits(&entry->limits)),
+		  text);
+}
+
+void records_hash_process(const struct config_process *entry,
+			  char text[RECORDS_HASH_MAX])
+{
+	hash_json(json_pack("{s:I, s:s, s:s?, s:s?, s:i, s:i, s:b, s:o, s:o}",
+			    "pasid", (json_int_t)entry->pasid, "name",
+			    entry->name, "vdev", entry->vdev, "vhost_user",
+			    entry->vhost_user, "ioprio",
+			    entry->has_match ? (int)entry->match_ioprio : -1,
+			    "weight", (int)entry->weight, "best_effort",
+			    entry->best_effort, "limits",
+			    ctl_from_sched_limits(&entry->limits), "sla",
+			    ctl_from_sla(&entry->sla)),
+		  text);
+}
+
+void records_entry_vdev(const struct config *config, const char *name,
+			char text[RECORDS_HASH_MAX])
+{
+	text[0] = '\0';
+	for (unsigned int i = 0; i < config->vdev_count; i++)
+		if (config->vdevs[i].served &&
+		    strcmp(config->vdevs[i].name, name) == 0)
+			records_hash_vdev(&config->vdevs[i], text);
+}
+
+void records_entry_process(const struct config *config, uint32_t pasid,
+			   char text[RECORDS_HASH_MAX])
+{
+	text[0] = '\0';
+	for (unsigned int i = 0; i < config->process_count; i++)
+		if (config->processes[i].served &&
+		    config->processes[i].pasid == pasid)
+			records_hash_process(&config->processes[i], text);
+}
