@@ -170,8 +170,8 @@ def rest_row(rounds, promised, what):
     """What the neighbour gets of what was not promised."""
     row = Row(f"{what}: the neighbour, QD 256, beside both promised ones "
               "asking for what they are promised", "80 % of the rest",
-              holds="the device gets no more at once than the promises "
-              "beside it allow, and its own rate changes between rounds")
+              holds="the device's rate is less with three at once than with "
+              "the neighbour alone, and changes between rounds")
     capacity = Series(sum(j["iops"] for j in r["jobs"]) for r in rounds.alone)
     got = Series(iops(r, "neighbour") for r in rounds.polite)
     rest = capacity.median - promised

@@ -15,7 +15,7 @@ HEADING = ["figure", "penstock", "other, same run", "bar", "met"]
 
 def met_text(row):
     if row.met is False:
-        return "no" + (f": held by {row.holds}" if row.holds else "")
+        return "no" + (f"; what holds it: {row.holds}" if row.holds else "")
     if row.met is None and row.bar != "-":
         return "not judged: too little is left without the machine's absence"
     return "yes" if row.met else "-"
