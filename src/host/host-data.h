@@ -32,7 +32,6 @@
 #include "host/registry.h"
 #include "os/loop.h"
 #include "store/store.h"
-#include "store/worker.h"
 
 /* What the lower files tell the upper ones; host.c sets them. */
 struct bind_hooks {
@@ -50,7 +49,6 @@ struct host {
 	const struct config *config;
 	struct host_hooks hooks;
 	struct store *store;
-	struct worker *files;		/* for what may block on a disk */
 	struct registry *registry;
 	struct events *events;
 	struct bind_hooks bind;
@@ -139,7 +137,7 @@ void space_again(struct host *host, struct reg_space *space,
 		 struct host_call *call);
 /* Go on with whatever can be gone on with (once a second). */
 void space_retry(struct host *host);
-/* Whoever still waits is told that nobody goes on. */
+/* Nobody goes on: whoever still waits is told. */
 void space_finish(struct host *host);
 
 /* --- bind-device.c ------------------------------------------------------- */

@@ -158,8 +158,6 @@ static int make_parts(struct host *host, const char *program,
 	if (ret == 0)
 		ret = records_load(host->registry, host->store, host->events,
 				   reterr);
-	if (ret == 0)
-		ret = worker_create(host->loop, "files", &host->files);
 	for (i = 0; ret == 0 && i < host->registry->endpoint_count; i++)
 		ret = make_endpoint(host, &host->registry->endpoints[i],
 				    program, reterr);
@@ -232,7 +230,6 @@ void host_destroy(struct host *host)
 		for (j = 0; j < endpoint->device_count; j++)
 			bind_device_finish(&endpoint->devices[j]);
 	}
-	worker_destroy(host->files);
 	loop_timer_finish(host->loop, &host->settle);
 	if (host->registry)
 		space_finish(host);

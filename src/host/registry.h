@@ -24,6 +24,7 @@
 #include "os/loop.h"
 #include "sla/capacity.h"
 
+struct emptying;
 struct endpoint;
 struct host_call;
 struct opening;
@@ -76,6 +77,7 @@ struct reg_device {
 	int memory_fd;			/* kept as long as we run; else -1 */
 	uint64_t retry_ns;		/* how long it waited after failing */
 	struct error told;		/* the last complaint, to say it once */
+	struct emptying *emptying;	/* of its file; NULL: none */
 	struct loop_timer retry;
 	struct host_call *calibrate_call;
 	uint64_t calibrate_ns;		/* asked for; 0: none waits */

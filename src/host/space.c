@@ -23,22 +23,28 @@
 #include <unistd.h>
 
 #include "base/container.h"
+#include "host/errand.h"
 #include "host/records.h"
 
-#define RETRY_NS	UINT64_C(30000000000)
-#define CHUNK_BYTES	(UINT64_C(1) << 20)
+#define RETRY_NS UINT64_C(30000000000)
+#define CHUNK_BYTES (UINT64_C(1) << 20)
+#define PIECE_BYTES (UINT64_C(1) << 30)
 
 /* One attempt. */
 struct emptying {
-	struct worker_job job;
 	struct store_write write;
 	struct host *host;
 	struct reg_space *space;
-	uint64_t size_bytes;	/* on the device: its last extent is short */
-	const char *path;	/* NULL: 'fd' is there */
-	int fd;
+	struct errand *errand; /* emptying the file; else NULL */
+};
+
+/* What its thread does, which may outlive the attempt. */
+struct wiping {
+	struct emptying *emptying; /* the loop's only */
+	struct extent range;
+	int fd; /* -1: to be opened */
 	struct identity recorded, served;
-	int result;		/* of the worker: 0, or -errno with a reason */
+	int result; /* 0, or -errno with a reason */
 	struct error why;
 };
 
@@ -74,17 +80,10 @@ static void put_off(struct host *host, struct reg_space *space, const char *why)
 	answer(space, HOST_FAILED, text.text);
 }
 
-static void emptying_free(struct emptying *emptying)
-{
-	if (emptying->fd >= 0)
-		close(emptying->fd);
-	free(emptying);
-}
-
 static void failed(struct emptying *emptying, const char *why)
 {
 	put_off(emptying->host, emptying->space, why);
-	emptying_free(emptying);
+	free(emptying);
 }
 
 /* The endpoint, or we, went away meanwhile: begun anew when it is back. */
@@ -92,7 +91,7 @@ static void interrupted(struct emptying *emptying)
 {
 	emptying->space->is_busy = false;
 	emptying->space->retry_ns = 0;
-	emptying_free(emptying);
+	free(emptying);
 }
 
 /* --- Forgotten ----------------------------------------------------------- */
@@ -110,7 +109,7 @@ static void space_forgotten(struct store_write *write)
 		return;
 	}
 	registry_space_free(host->registry, space);
-	emptying_free(emptying);
+	free(emptying);
 	if (!host->is_stopping)
 		host->bind.space_freed(device);
 	host_answer(call, HOST_DONE, NULL, "%s", "");
@@ -136,7 +135,8 @@ static void forget(struct emptying *emptying)
 /* --- Emptied ------------------------------------------------------------- */
 
 /* Where neither holes nor ranges of zeros can be made. */
-static int write_zeros(int fd, uint64_t offset_bytes, uint64_t size_bytes)
+static int write_zeros(int fd, uint64_t offset_bytes, uint64_t size_bytes,
+		       struct errand *errand)
 {
 	void *zeros = calloc(1, CHUNK_BYTES);
 	int ret = zeros ? 0 : -ENOMEM;
@@ -144,8 +144,13 @@ static int write_zeros(int fd, uint64_t offset_bytes, uint64_t size_bytes)
 	while (ret == 0 && size_bytes > 0) {
 		size_t chunk_bytes =
 			size_bytes < CHUNK_BYTES ? size_bytes : CHUNK_BYTES;
-		ssize_t done =
-			pwrite(fd, zeros, chunk_bytes, (off_t)offset_bytes);
+		ssize_t done;
+
+		if (errand_is_abandoned(errand)) {
+			ret = -ECANCELED;
+			break;
+		}
+		done = pwrite(fd, zeros, chunk_bytes, (off_t)offset_bytes);
 
 		if (done < 0 && errno == EINTR)
 			continue;
@@ -162,87 +167,151 @@ static int write_zeros(int fd, uint64_t offset_bytes, uint64_t size_bytes)
 
 /* It must be the file in which the vdev's data lie, and that no endpoint has
  * exchanged for another: whatever else lies at the path is somebody else's. */
-static int open_own(struct emptying *emptying)
+static int open_own(struct wiping *wiping)
 {
-	const char *path = emptying->path;
+	const char *path = wiping->served.path;
 	struct identity now;
 	int ret;
 
-	if (!path)
+	if (wiping->fd >= 0)
 		return 0;
-	emptying->fd = open(path, O_RDWR | O_CLOEXEC);
-	if (emptying->fd < 0)
-		return error_set(&emptying->why, -errno, "%s: %s", path,
+	wiping->fd = open(path, O_RDWR | O_CLOEXEC);
+	if (wiping->fd < 0)
+		return error_set(&wiping->why, -errno, "%s: %s", path,
 				 strerror(errno));
-	ret = identity_read(&now, path, emptying->fd);
+	ret = identity_read(&now, path, wiping->fd);
 	if (ret < 0)
-		return error_set(&emptying->why, ret, "%s: %s", path,
+		return error_set(&wiping->why, ret, "%s: %s", path,
 				 strerror(-ret));
-	if (!identity_is_recorded(&emptying->recorded, &now))
+	if (!identity_is_recorded(&wiping->recorded, &now))
 		return error_set(
-			&emptying->why, -ESTALE,
+			&wiping->why, -ESTALE,
 			"it lies in another file than %s is now (it was %s): put that back",
 			path,
-			*emptying->recorded.path ? emptying->recorded.path :
-						   "no file");
-	if (!identity_is_same(&emptying->served, &now))
+			*wiping->recorded.path ? wiping->recorded.path :
+						 "no file");
+	if (!identity_is_same(&wiping->served, &now))
 		return error_set(
-			&emptying->why, -ESTALE,
+			&wiping->why, -ESTALE,
 			"%s is another file now than the one that is served: put that back",
 			path);
 	return 0;
 }
 
-static int empty_file(const struct emptying *emptying)
+/* A piece at a time: somebody may want to end meanwhile. */
+static int empty_file(const struct wiping *wiping, struct errand *errand)
 {
-	uint64_t offset_bytes = emptying->space->range.offset_bytes;
-	off_t offset = (off_t)offset_bytes;
-	off_t size = (off_t)emptying->size_bytes;
+	uint64_t offset_bytes = wiping->range.offset_bytes;
+	uint64_t left_bytes = wiping->range.size_bytes;
 	int ret = 0;
 
-	if (fallocate(emptying->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-		      offset, size) < 0 &&
-	    fallocate(emptying->fd, FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE,
-		      offset, size) < 0)
-		ret = write_zeros(emptying->fd, offset_bytes,
-				  emptying->size_bytes);
-	if (ret == 0 && fdatasync(emptying->fd) < 0)
+	while (ret == 0 && left_bytes > 0) {
+		uint64_t piece_bytes =
+			left_bytes < PIECE_BYTES ? left_bytes : PIECE_BYTES;
+		off_t offset = (off_t)offset_bytes, size = (off_t)piece_bytes;
+
+		if (errand_is_abandoned(errand))
+			return -ECANCELED;
+		if (fallocate(wiping->fd,
+			      FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+			      offset, size) < 0 &&
+		    fallocate(wiping->fd,
+			      FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE,
+			      offset, size) < 0)
+			ret = write_zeros(wiping->fd, offset_bytes, piece_bytes,
+					  errand);
+		offset_bytes += piece_bytes;
+		left_bytes -= piece_bytes;
+	}
+	if (ret == 0 && fdatasync(wiping->fd) < 0)
 		ret = -errno;
 	return ret;
 }
 
-static void empty_run(struct worker_job *job)
+static void wiping_run(void *arg, struct errand *errand)
 {
-	struct emptying *emptying = container_of(job, struct emptying, job);
+	struct wiping *wiping = arg;
 
-	emptying->result = open_own(emptying);
-	if (emptying->result == 0) {
-		emptying->result = empty_file(emptying);
-		if (emptying->result < 0)
-			error_set(&emptying->why, emptying->result, "%s",
-				  strerror(-emptying->result));
+	wiping->result = open_own(wiping);
+	if (wiping->result == 0) {
+		wiping->result = empty_file(wiping, errand);
+		if (wiping->result < 0)
+			error_set(&wiping->why, wiping->result, "%s",
+				  strerror(-wiping->result));
 	}
 }
 
-static void empty_done(struct worker_job *job)
+static void wiping_free(void *arg)
 {
-	struct emptying *emptying = container_of(job, struct emptying, job);
+	struct wiping *wiping = arg;
 
-	if (emptying->result < 0)
-		failed(emptying, emptying->why.text);
-	else
-		forget(emptying);
+	if (wiping->fd >= 0)
+		close(wiping->fd);
+	free(wiping);
 }
 
-/* Nobody has it: empty it, on the worker. */
+static void wiping_done(void *arg)
+{
+	struct wiping *wiping = arg;
+	struct emptying *emptying = wiping->emptying;
+	struct host *host = emptying->host;
+
+	emptying->space->device->emptying = NULL;
+	if (wiping->result < 0)
+		failed(emptying, wiping->why.text);
+	else
+		forget(emptying);
+	space_retry(host); /* others of the device may wait for it */
+}
+
+/* 'fd' (-1: none) is taken over.  Returns 0 or -errno. */
+static int wipe(struct emptying *emptying, int fd)
+{
+	struct reg_device *device = emptying->space->device;
+	struct wiping *wiping = calloc(1, sizeof(*wiping));
+	const struct errand_config config = {
+		.loop = emptying->host->loop,
+		.run = wiping_run,
+		.done = wiping_done,
+		.free = wiping_free,
+		.arg = wiping,
+	};
+	int ret;
+
+	if (!wiping) {
+		if (fd >= 0)
+			close(fd);
+		return -ENOMEM;
+	}
+	wiping->emptying = emptying;
+	wiping->fd = fd;
+	wiping->recorded = emptying->space->file;
+	wiping->served = device->file;
+	wiping->range = emptying->space->range;
+	if (wiping->range.offset_bytes >= device->size_bytes)
+		wiping->range.size_bytes = 0;
+	else if (wiping->range.size_bytes >
+		 device->size_bytes - wiping->range.offset_bytes)
+		wiping->range.size_bytes =
+			device->size_bytes - wiping->range.offset_bytes;
+	ret = errand_start(&config, &emptying->errand);
+	if (ret < 0)
+		wiping_free(wiping);
+	else
+		device->emptying = emptying;
+	return ret;
+}
+
+/* Nobody has it: empty it, on a thread; one at a time of each device. */
 static void empty(struct emptying *emptying)
 {
-	const struct reg_device *device = emptying->space->device;
+	struct reg_device *device = emptying->space->device;
 	const struct extent *range = &emptying->space->range;
 	const struct identity *file = &emptying->space->file;
 	const char *path = device->config->path;
 	bool is_elsewhere = strcmp(file->path, path ? path : "") != 0;
 	struct error why;
+	int fd = -1, ret = 0;
 
 	/* Data that we may not write are whoever's who made the file; and
 	 * some devices have none. */
@@ -260,23 +329,18 @@ static void empty(struct emptying *emptying)
 		failed(emptying, why.text);
 		return;
 	}
-	emptying->path = path;
-	if (!emptying->path) {
-		emptying->fd = fcntl(device->memory_fd, F_DUPFD_CLOEXEC, 0);
-		if (emptying->fd < 0) {
-			failed(emptying, strerror(errno));
-			return;
-		}
+	if (device->emptying) {
+		interrupted(emptying);
+		return;
 	}
-	emptying->recorded = *file;
-	emptying->served = device->file;
-	if (range->offset_bytes < device->size_bytes)
-		emptying->size_bytes = device->size_bytes - range->offset_bytes;
-	if (emptying->size_bytes > range->size_bytes)
-		emptying->size_bytes = range->size_bytes;
-	emptying->job.run = empty_run;
-	emptying->job.done = empty_done;
-	worker_submit(emptying->host->files, &emptying->job);
+	if (!path) {
+		fd = fcntl(device->memory_fd, F_DUPFD_CLOEXEC, 0);
+		ret = fd < 0 ? -errno : 0;
+	}
+	if (ret == 0)
+		ret = wipe(emptying, fd);
+	if (ret < 0)
+		failed(emptying, strerror(-ret));
 }
 
 /* --- Does the endpoint still have it? ------------------------------------ */
@@ -359,7 +423,7 @@ static void list_answered(struct bind_op *op, struct link_reply *reply)
 
 static void resized_again(struct bind_op *op, struct link_reply *reply)
 {
-	(void)reply;	/* what it has now is asked for */
+	(void)reply; /* what it has now is asked for */
 	ask_list(op->arg, 0);
 }
 
@@ -426,7 +490,6 @@ static void try(struct host *host, struct reg_space *space)
 	}
 	emptying->host = host;
 	emptying->space = space;
-	emptying->fd = -1;
 	ask(emptying);
 }
 
@@ -464,9 +527,17 @@ void space_retry(struct host *host)
 
 void space_finish(struct host *host)
 {
+	struct emptying *emptying;
 	struct reg_space *space;
 
-	for (space = host->registry->spaces; space; space = space->next)
+	for (space = host->registry->spaces; space; space = space->next) {
+		emptying = space->device->emptying;
+		if (emptying) {
+			space->device->emptying = NULL;
+			errand_abandon(emptying->errand);
+			interrupted(emptying);
+		}
 		answer(space, HOST_FAILED,
 		       "penstockd ends; it goes on with it when it starts");
+	}
 }

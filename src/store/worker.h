@@ -4,7 +4,7 @@
  *
  * The control thread hands jobs over; each is run by the worker thread and
  * then finished by the control thread, from its loop.  The store's writer is
- * one; penstockd has another for files that may be slow.
+ * one.
  *
  * Threads: all functions are the loop's thread's; only 'run' is called on
  * the worker.

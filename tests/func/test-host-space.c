@@ -22,8 +22,8 @@
 
 #include <cmocka.h>
 
-#define MIB	(1 << 20)
-#define STEPS	16	/* of the loop: more than any verb here takes */
+#define MIB (1 << 20)
+#define STEPS 16 /* of the loop: more than any verb here takes */
 #define CONFIG_AT(path) \
 	"host: a\n" \
 	"state: @/state\n" \
@@ -33,8 +33,8 @@
 	"      - {name: d0, kind: file, path: " path ", size: 8MiB}\n" \
 	"pools:\n" \
 	"  - {name: p1, devices: [ep0/d0]}\n"
-#define CONFIG		CONFIG_AT("@/d0")
-#define CONFIG_B	CONFIG_AT("@/b0")
+#define CONFIG CONFIG_AT("@/d0")
+#define CONFIG_B CONFIG_AT("@/b0")
 
 /* --- The file ------------------------------------------------------------ */
 
@@ -165,7 +165,7 @@ static void test_space_waits_for_the_endpoint(void **state)
 	assert_free(rig, 4);
 	assert_true(holds(0, 8, 'x'));
 	rig_abandon(rig);
-	rig->is_answered = false;	/* nobody is told any more */
+	rig->is_answered = false; /* nobody is told any more */
 
 	rig_tell("hold", "vdev-remove");
 	rig_start(rig, CONFIG, true);
@@ -399,6 +399,57 @@ static void test_space_file_moved_with_its_path(void **state)
 	assert_true(holds(4, 8, 'x'));
 }
 
+/* --- Its storage does not answer ----------------------------------------- */
+
+/* A lease: whoever opens the file waits until it is given up. */
+static int lease(void)
+{
+	int fd;
+
+	signal(SIGIO, SIG_IGN);
+	exchange("a0");
+	fd = open("d0", O_RDWR | O_CLOEXEC);
+	assert_int_equal(fcntl(fd, F_SETLEASE, F_WRLCK), 0);
+	return fd;
+}
+
+static bool opener_waits(struct rig *rig, void *arg)
+{
+	(void)rig;
+	return fcntl(*(int *)arg, F_GETLEASE) != F_WRLCK;
+}
+
+/* Neither the loop nor the end waits for it. */
+static void test_space_storage_that_does_not_answer(void **state)
+{
+	const struct host_vdev_request other = {
+		.name = "other",
+		.size = "1MiB",
+	};
+	struct rig *rig = *state;
+	int fd;
+
+	start_with_new(rig);
+	fd = lease();
+	host_vdev_delete(rig->host, "new", &rig->call);
+	rig_wait(rig, opener_waits, &fd);
+	assert_false(rig->is_answered);
+	assert_int_equal(fcntl(fd, F_GETLEASE), F_UNLCK);
+	rig_abandon(rig);
+	assert_true(rig->is_answered);
+	assert_non_null(strstr(rig->text, "penstockd ends"));
+	assert_int_equal(fcntl(fd, F_GETLEASE), F_UNLCK);
+	rig->is_answered = false;
+	close(fd);
+
+	assert_int_equal(rename("a0", "d0"), 0);
+	rig_start(rig, CONFIG, true);
+	wait_free(rig, 8);
+	assert_true(holds(0, 4, 0));
+	host_vdev_create(rig->host, &other, &rig->call);
+	rig_answer(rig, HOST_DONE);
+}
+
 /* --- Killed -------------------------------------------------------------- */
 
 /* Another penstockd, which asks for something and is killed after so many
@@ -468,7 +519,7 @@ static void test_space_killed_while_deleting(void **state)
 		}
 		json_decref(vdev);
 		ask_delete(rig);
-		is_answered_somehow(rig);	/* or there is none */
+		is_answered_somehow(rig); /* or there is none */
 		wait_free(rig, 8);
 		assert_null(host_vdev(rig->host, "new"));
 		assert_true(holds(0, 4, 0));
@@ -520,7 +571,7 @@ static void test_space_killed_while_growing(void **state)
 	}
 }
 
-#define TEST(name)	\
+#define TEST(name) \
 	cmocka_unit_test_setup_teardown(name, rig_setup, rig_teardown)
 
 int main(int argc, char **argv)
@@ -537,13 +588,14 @@ int main(int argc, char **argv)
 		TEST(test_space_path_changed_while_penstockd_was_away),
 		TEST(test_space_file_replaced_under_the_endpoint),
 		TEST(test_space_file_moved_with_its_path),
+		TEST(test_space_storage_that_does_not_answer),
 		TEST(test_space_killed_while_deleting),
 		TEST(test_space_killed_while_shrinking),
 		TEST(test_space_killed_while_growing),
 	};
 
 	if (argc < 2)
-		return 77;	/* the path of an endpoint program is missing */
+		return 77; /* the path of an endpoint program is missing */
 	/* Each test has a working directory of its own. */
 	rig_program = realpath(argv[1], NULL);
 	if (!rig_program)
