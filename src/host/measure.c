@@ -58,7 +58,9 @@ static void send_capacity(struct reg_device *device, struct host_call *call)
 		 -1);
 }
 
-/* Written down: from now on it is what admission goes by. */
+/* Written down: the endpoint need not keep it any more.  Admission goes by it
+ * since it was measured; whoever dies before this finds it at the endpoint, or
+ * measures again. */
 static void capacity_written(struct store_write *write)
 {
 	struct capacity_write *op =
