@@ -48,6 +48,10 @@ result()
 	0)
 		PASSED=$((PASSED + 1))
 		printf '  ok    %-44s %3d s\n' "$name" "$took"
+		# What passed with less than all of it says so.
+		[ -z "$log" ] || grep -E \
+			'^passed, [1-9][0-9]* retries$|^skipped: ' "$log" |
+			sed 's/^/        | /'
 		;;
 	77)
 		SKIPPED=$((SKIPPED + 1))
