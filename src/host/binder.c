@@ -3,9 +3,9 @@
  * binder.c - makes endpoints match the registry: vdevs, ways in, processes
  *
  * What is missing is asked for, in the order in which it depends on one
- * another, without waiting: an endpoint answers in order.  When it dies
- * nothing is missing any more but everything, and the same function asks
- * again.
+ * another, without waiting: an endpoint answers in order, but for what takes
+ * its time (measuring, draining a way in).  When it dies nothing is missing
+ * any more but everything, and the same function asks again.
  */
 #include "host/host-data.h"
 
