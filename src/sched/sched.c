@@ -233,10 +233,6 @@ static __attribute__((noinline)) enum sched_verdict submit_first(
 	const unsigned int lane = client_lane(client, direction);
 	const bool grouped = client->flags & CLIENT_GROUPED;
 
-	if (!sched->enforcing) {
-		sched->in_flight++;
-		return SCHED_GO;
-	}
 	sched->now_ns = now_ns;
 	if (now_ns >= sched->timers_ns)
 		lane_timers(sched, now_ns);
@@ -262,7 +258,11 @@ static __attribute__((noinline)) enum sched_verdict submit_slowly(
 {
 	const unsigned int lane = client_lane(client, request->direction);
 
-	if (client->state[lane] == LANE_IDLE || !sched->enforcing)
+	if (!sched->enforcing) {
+		sched->in_flight++;
+		return SCHED_GO;
+	}
+	if (client->state[lane] == LANE_IDLE)
 		return submit_first(sched, client, request, now_ns);
 	enqueue(sched, client, request);
 	return SCHED_QUEUED;

@@ -349,9 +349,14 @@ static inline bool sched_has_ready(const struct sched *sched)
 static inline void sched_set_gate(struct sched *sched)
 {
 	const bool open = sched->enforcing && !sched_has_ready(sched);
+	const bool measuring = sched->enforcing &&
+		(sched->watching || sched->shortage.watching || !open);
 
 	sched->gate_ns = open ? sched->timers_ns : 0;
-	sched->measuring = sched->watching || sched->shortage.watching || !open;
+	/* What was summed up before was long ago. */
+	if (measuring && !sched->measuring)
+		sched->measured.busy_count = 0;
+	sched->measuring = measuring;
 }
 
 /* How long the device is busy with a request, as calibrated. */

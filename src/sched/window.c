@@ -201,6 +201,7 @@ static __attribute__((noinline)) void learn_capacity(struct window *window,
 		(uint32_t)((3 * (uint64_t)window->capacity_milli + milli + 2) /
 			   4);
 	begin_busy(window, now_ns);
+	window->busy_count = 1;
 }
 
 /* What was done in this round, as calibrated; 0: the device could have done
@@ -318,8 +319,9 @@ static bool round_is_over(const struct window *window, uint64_t now_ns)
 static inline void sum_busy(struct window *window, bool busy, uint64_t cost_ns,
 			    uint64_t now_ns)
 {
-	if (!busy) {
+	if (!busy || window->busy_count == 0) {
 		begin_busy(window, now_ns);
+		window->busy_count = busy;
 		return;
 	}
 	window->busy_cost_ns += cost_ns;

@@ -201,6 +201,29 @@ static void test_shortage_by_a_stall(void **state)
 	sim_finish(&sim);
 }
 
+/* What the device did is told from when it was saturated, not from before the
+ * pause in which nobody looked at it. */
+static void test_capacity_after_a_pause_is_as_before(void **state)
+{
+	struct sim sim;
+	struct sim_load *deep, *shallow;
+
+	(void)state;
+	sim_init(&sim, &disk);
+	deep = add(&sim, 0, 100);
+	shallow = sim_load(&sim, &(struct sim_load_config){.depth = 1});
+	sim_start(shallow);
+	for (unsigned int i = 0; i < 10; i++) {
+		sim_start(deep);
+		sim_run(&sim, SIM_S / 20);
+		assert_in_range(sim_report(&sim).capacity_milli, 900, 1100);
+		sim_stop(deep);
+		sim_run(&sim, 5 * SIM_S);
+		assert_in_range(sim_report(&sim).capacity_milli, 900, 1100);
+	}
+	sim_finish(&sim);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -211,6 +234,7 @@ int main(void)
 		cmocka_unit_test(test_shortage_is_not_seen_where_all_fits),
 		cmocka_unit_test(test_shortage_is_not_what_a_limit_does),
 		cmocka_unit_test(test_shortage_by_a_stall),
+		cmocka_unit_test(test_capacity_after_a_pause_is_as_before),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
