@@ -394,7 +394,7 @@ void bind_retry_refused(struct host *host)
 	     process = process->next) {
 		bool is_refused = process->state == REG_PROCESS_REFUSED;
 		bool is_unpromised = process->state == REG_PROCESS_BOUND &&
-			process->is_best_effort && process->refusal.is_refused;
+			process->refusal.is_refused;
 		struct event_subject subject = {
 			.pasid = process->pasid,
 			.vdev = process->vdev->name,
