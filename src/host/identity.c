@@ -9,7 +9,7 @@
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 
-#define SECOND_NS	UINT64_C(1000000000)
+#define SECOND_NS UINT64_C(1000000000)
 
 void identity_of_path(struct identity *identity, const char *path)
 {
@@ -27,8 +27,8 @@ int identity_read(struct identity *identity, const char *path, int fd)
 		  &status) < 0)
 		return -errno;
 	if (S_ISBLK(status.stx_mode)) {
-		identity->device = makedev(status.stx_rdev_major,
-					   status.stx_rdev_minor);
+		identity->device =
+			makedev(status.stx_rdev_major, status.stx_rdev_minor);
 		return 0;
 	}
 	identity->device = makedev(status.stx_dev_major, status.stx_dev_minor);
