@@ -10,13 +10,15 @@
  *	             |   +--> waiting <--(busy)-----+
  *	             +----(short: the rest)---------+
  *
- * 'waiting' is a FIFO of requests for which there was no room in the ring or
- * no bounce buffer; they go on when another request ends, or at the latest
- * after RETRY_NS.  Nothing is allocated and nothing blocks.
+ * 'waiting' is a FIFO of requests for which there was no room in the ring;
+ * they go on when another request ends, or at the latest after RETRY_NS.
+ * Nothing is allocated and nothing blocks.
  *
  * Direct I/O wants aligned memory, and guests do not always have it: then a
  * request goes through one of a fixed number of bounce buffers, a buffer's
- * length at a time.
+ * length at a time.  Those for which there was none wait in 'bouncing', a FIFO
+ * of their own, until one is given back: a guest whose memory is not aligned
+ * delays its like, and nobody else.
  *
  * A transfer that the kernel cut short is continued; one that moves nothing
  * (somebody truncated the file) fails with EIO, so a reader never gets zeroes
@@ -27,49 +29,26 @@
  * the copy.  Small ones are read and written in place, inside submit.  (They
  * would wait only for a page that was swapped out.)
  */
-#include "block/kinds.h"
+#include "block/file-internal.h"
 
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <inttypes.h>
 #include <liburing.h>
 #include <linux/fs.h>
-#include <linux/magic.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
 #include <sys/uio.h>
-#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "base/container.h"
 #include "os/fd.h"
 
-#define BOUNCE_BYTES		(UINT64_C(128) << 10)
-#define BOUNCE_COUNT		32U
 #define TRANSFER_MAX_BYTES	(UINT64_C(1) << 30)
 #define IN_PLACE_MAX_BYTES	(UINT64_C(256) << 10)
 #define RETRY_NS		UINT64_C(1000000)
-
-struct file {
-	struct block_device device;
-	struct loop *loop;
-	int fd;
-	bool direct;			/* opened with O_DIRECT */
-	bool in_place;			/* tmpfs */
-	bool punches, zeroes;		/* fallocate can, as far as known */
-	uint32_t memory_align;		/* what direct I/O wants of addresses */
-	struct block_request *waiting, **waiting_end;
-	struct loop_timer retry;
-	unsigned char *bounce;	/* all buffers; zeroes come from 'zero' */
-	unsigned char *zero;	/* BOUNCE_BYTES that are never written */
-	unsigned int bounce_free;
-	unsigned char *bounce_list[BOUNCE_COUNT];
-};
 
 static struct file *file_of(struct block_device *device)
 {
@@ -223,21 +202,26 @@ static void prep_range(struct file *file, struct block_request *request,
 			    request->offset_bytes + request->done_bytes);
 }
 
-/* False: no room now. */
-static bool issue(struct file *file, struct block_request *request)
+enum issued {
+	ISSUED,
+	NO_ROOM, /* in the ring; a bounce buffer is kept */
+	NO_BUFFER, /* only one that has not begun */
+};
+
+static enum issued issue(struct file *file, struct block_request *request)
 {
 	struct io_uring_sqe *sqe;
 
 	if (file->direct && transfers(request) && !is_bounced(file, request) &&
 	    !is_aligned(file, request)) {
 		if (file->bounce_free == 0)
-			return false;
+			return NO_BUFFER;
 		request->single.iov_base =
 			file->bounce_list[--file->bounce_free];
 	}
 	sqe = loop_sqe(file->loop, &request->uring);
 	if (!sqe)
-		return false;
+		return NO_ROOM;
 	switch ((enum block_op)request->op) {
 	case BLOCK_READ:
 	case BLOCK_WRITE:
@@ -251,7 +235,35 @@ static bool issue(struct file *file, struct block_request *request)
 		prep_range(file, request, sqe);
 		break;
 	}
-	return true;
+	return ISSUED;
+}
+
+/* ---- waiting ---- */
+
+static void queue_add(struct file_queue *queue, struct block_request *request)
+{
+	request->next = NULL;
+	*queue->end = request;
+	queue->end = &request->next;
+}
+
+static void queue_add_front(struct file_queue *queue,
+			    struct block_request *request)
+{
+	request->next = queue->first;
+	if (!queue->first)
+		queue->end = &request->next;
+	queue->first = request;
+}
+
+static struct block_request *queue_take(struct file_queue *queue)
+{
+	struct block_request *request = queue->first;
+
+	queue->first = request->next;
+	if (!queue->first)
+		queue->end = &queue->first;
+	return request;
 }
 
 static void retry_later(struct file *file)
@@ -260,43 +272,46 @@ static void retry_later(struct file *file)
 		       loop_now_ns(file->loop) + RETRY_NS);
 }
 
-static void wait_for_room(struct file *file, struct block_request *request)
-{
-	request->next = NULL;
-	*file->waiting_end = request;
-	file->waiting_end = &request->next;
-	if (file->waiting == request)
-		retry_later(file);
-}
-
 /* One that had begun goes first: it may hold a bounce buffer that the others
  * wait for. */
 static void wait_in_front(struct file *file, struct block_request *request)
 {
-	request->next = file->waiting;
-	if (!file->waiting)
-		file->waiting_end = &request->next;
-	file->waiting = request;
+	queue_add_front(&file->waiting, request);
 	retry_later(file);
 }
 
-static void issue_waiting(struct file *file)
+/* One that comes, or whose turn has come. */
+static void begin(struct file *file, struct block_request *request)
 {
-	while (file->waiting) {
-		struct block_request *request = file->waiting;
-
-		if (!issue(file, request)) {
-			retry_later(file);
-			return;
-		}
-		file->waiting = request->next;
-		if (!file->waiting)
-			file->waiting_end = &file->waiting;
+	switch (issue(file, request)) {
+	case ISSUED:
+		break;
+	case NO_ROOM:
+		wait_in_front(file, request);
+		break;
+	case NO_BUFFER:
+		queue_add(&file->bouncing, request);
+		break;
 	}
-	loop_timer_cancel(file->loop, &file->retry);
 }
 
-static void retry_expired(struct loop_timer *timer, uint64_t now_ns)
+/* As many as can.  When nobody waits for room any more, nobody waits for a
+ * buffer while there is one. */
+static void issue_waiting(struct file *file)
+{
+	struct block_request *last = NULL;
+
+	loop_timer_cancel(file->loop, &file->retry);
+	while (file->waiting.first && file->waiting.first != last) {
+		last = queue_take(&file->waiting);
+		begin(file, last);
+	}
+	while (!file->waiting.first && file->bouncing.first &&
+	       file->bounce_free > 0)
+		begin(file, queue_take(&file->bouncing));
+}
+
+void file_retry(struct loop_timer *timer, uint64_t now_ns)
 {
 	(void)now_ns;
 	issue_waiting(container_of(timer, struct file, retry));
@@ -309,7 +324,7 @@ static void end(struct file *file, struct block_request *request, int result)
 	if (is_bounced(file, request))
 		file->bounce_list[file->bounce_free++] =
 			request->single.iov_base;
-	if (file->waiting)
+	if (file->waiting.first || file->bouncing.first)
 		issue_waiting(file);
 	/* Last: when this was the only one, 'done' may close the device. */
 	block_end(request, result);
@@ -379,7 +394,7 @@ static void completed(struct loop_op *op, int result)
 		goes_on = account(file, request, result, &result);
 	if (!goes_on)
 		end(file, request, result > 0 ? 0 : result);
-	else if (!issue(file, request))
+	else if (issue(file, request) != ISSUED)
 		wait_in_front(file, request);
 }
 
@@ -459,8 +474,10 @@ static void file_submit(struct block_device *device,
 			return;
 		}
 	}
-	if (file->waiting || !issue(file, request))
-		wait_for_room(file, request);
+	if (file->waiting.first)
+		queue_add(&file->waiting, request);
+	else
+		begin(file, request);
 }
 
 static void file_destroy(struct block_device *device)
@@ -475,159 +492,8 @@ static void file_destroy(struct block_device *device)
 	free(file);
 }
 
-static const struct block_device_ops file_ops = {
+const struct block_device_ops file_ops = {
 	.kind = "file",
 	.submit = file_submit,
 	.destroy = file_destroy,
 };
-
-/* ---- opening ---- */
-
-/* What direct I/O wants: the kernel tells since 6.1. */
-static void find_alignment(struct file *file, bool is_block_device)
-{
-	struct statx status = {0};
-	int sector = 0;
-
-	file->device.block_size = BLOCK_SIZE_BYTES;
-	file->memory_align = BLOCK_SIZE_BYTES;
-#ifdef STATX_DIOALIGN
-	if (statx(file->fd, "", AT_EMPTY_PATH, STATX_DIOALIGN, &status) == 0 &&
-	    (status.stx_mask & STATX_DIOALIGN) != 0 &&
-	    status.stx_dio_offset_align != 0) {
-		file->memory_align = status.stx_dio_mem_align;
-		if (status.stx_dio_offset_align > BLOCK_SIZE_BYTES)
-			file->device.block_size = status.stx_dio_offset_align;
-		return;
-	}
-#else
-	(void)status;
-#endif
-	if (is_block_device && ioctl(file->fd, BLKSSZGET, &sector) == 0 &&
-	    sector > (int)BLOCK_SIZE_BYTES) {
-		file->device.block_size = (uint32_t)sector;
-		file->memory_align = (uint32_t)sector;
-	}
-}
-
-static int find_size(struct file *file, const struct block_config *config,
-		     struct error *reterr)
-{
-	const off_t end = lseek(config->fd, 0, SEEK_END);
-	uint64_t there;
-
-	if (end < 0)
-		return error_set(reterr, -errno, "file device: size: %m");
-	if (config->size_bytes % file->device.block_size != 0)
-		return error_set(
-			reterr, -EINVAL,
-			"file device of %" PRIu64
-			" bytes: it must be a multiple of the device's %u",
-			config->size_bytes, file->device.block_size);
-	there = (uint64_t)end - (uint64_t)end % file->device.block_size;
-	if (there < config->size_bytes)
-		return error_set(
-			reterr, -EINVAL,
-			"file device: %" PRIu64
-			" bytes wanted, the file has %jd: enlarge it or ask for less",
-			config->size_bytes, (intmax_t)end);
-	file->device.size_bytes =
-		config->size_bytes != 0 ? config->size_bytes : there;
-	if (file->device.size_bytes == 0)
-		return error_set(
-			reterr, -EINVAL,
-			"file device: the file is empty: give it a size");
-	return 0;
-}
-
-static int find_out(struct file *file, const struct block_config *config,
-		    struct error *reterr)
-{
-	const int flags = fcntl(config->fd, F_GETFL);
-	struct stat status;
-	struct statfs system;
-
-	if (flags < 0 || fstat(config->fd, &status) < 0 ||
-	    fstatfs(config->fd, &system) < 0)
-		return error_set(reterr, -errno, "file device: %m");
-	if (!S_ISREG(status.st_mode) && !S_ISBLK(status.st_mode))
-		return error_set(
-			reterr, -EINVAL,
-			"file device: neither a regular file nor a block device");
-	if ((flags & O_ACCMODE) != O_RDWR &&
-	    ((flags & O_ACCMODE) != O_RDONLY || !config->read_only))
-		return error_set(
-			reterr, -EINVAL,
-			"file device: opened without the right to write");
-	file->fd = config->fd;
-	file->device.ops = &file_ops;
-	file->device.read_only = config->read_only;
-	file->in_place =
-		S_ISREG(status.st_mode) && system.f_type == TMPFS_MAGIC;
-	file->direct = (flags & O_DIRECT) != 0 && !file->in_place;
-	file->punches = file->zeroes = true;
-	file->waiting_end = &file->waiting;
-	find_alignment(file, S_ISBLK(status.st_mode));
-	return find_size(file, config, reterr);
-}
-
-/* Anonymous memory: a page takes space when it is first used. */
-static int map_buffers(struct file *file)
-{
-	void *map;
-
-	map = mmap(NULL, BOUNCE_BYTES, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS,
-		   -1, 0);
-	if (map == MAP_FAILED)
-		return -ENOMEM;
-	file->zero = map;
-	if (!file->direct)
-		return 0;
-	map = mmap(NULL, BOUNCE_COUNT * BOUNCE_BYTES, PROT_READ | PROT_WRITE,
-		   MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	if (map == MAP_FAILED) {
-		munmap(file->zero, BOUNCE_BYTES);
-		return -ENOMEM;
-	}
-	file->bounce = map;
-	while (file->bounce_free < BOUNCE_COUNT) {
-		file->bounce_list[file->bounce_free] =
-			file->bounce + file->bounce_free * BOUNCE_BYTES;
-		file->bounce_free++;
-	}
-	return 0;
-}
-
-int block_file_open(const struct block_config *config, struct loop *loop,
-		    struct block_device **ret_device, struct error *reterr)
-{
-	struct file *file = calloc(1, sizeof(*file));
-	int rc;
-
-	if (!file)
-		return error_set(reterr, -ENOMEM, "file device: out of memory");
-	file->loop = loop;
-	rc = find_out(file, config, reterr);
-	if (rc < 0)
-		goto err_after_alloc;
-	rc = map_buffers(file);
-	if (rc < 0) {
-		error_set(reterr, rc, "file device: out of memory");
-		goto err_after_alloc;
-	}
-	rc = loop_timer_init(loop, &file->retry, retry_expired);
-	if (rc < 0) {
-		error_set(reterr, rc, "file device: out of memory");
-		goto err_after_map;
-	}
-	*ret_device = &file->device;
-	return 0;
-
-err_after_map:
-	if (file->bounce)
-		munmap(file->bounce, BOUNCE_COUNT * BOUNCE_BYTES);
-	munmap(file->zero, BOUNCE_BYTES);
-err_after_alloc:
-	free(file);
-	return rc;
-}

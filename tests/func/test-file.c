@@ -21,6 +21,8 @@
 #define MIB		(UINT64_C(1) << 20)
 #define SIZE_BYTES	(4 * MIB)
 #define FLIGHT		2000U
+#define BOUNCE_BUFFERS	32U
+#define MISALIGNED	(4 * BOUNCE_BUFFERS)
 
 struct probe {
 	struct block_request request;
@@ -285,6 +287,36 @@ static void test_file_direct(void **state)
 	bed_clear(&bed);
 }
 
+/* More misaligned requests than there are bounce buffers, each of many
+ * buffers' length: an aligned one that came last need not wait for all. */
+static void test_file_misaligned_delay_only_their_like(void **state)
+{
+	unsigned char *data = pattern(SIZE_BYTES, 8), *back = pattern(4096, 9);
+	struct probe *many = calloc(MISALIGNED, sizeof(*many));
+	unsigned int left = 0;
+	struct bed bed;
+
+	(void)state;
+	bed_make(&bed, ".", O_DIRECT);
+	assert_non_null(many);
+	for (unsigned int i = 0; i < MISALIGNED; i++) {
+		many[i].iov[0] = (struct iovec){data + 1, 2 * MIB};
+		many[i].request.iov_count = 1;
+		submit(&bed, &many[i], BLOCK_READ, 0, 2 * MIB);
+	}
+	assert_int_equal(run(&bed, BLOCK_READ, 0, back, 4096), 0);
+	for (unsigned int i = 0; i < MISALIGNED; i++)
+		left += many[i].calls == 0;
+	for (unsigned int i = 0; i < MISALIGNED; i++)
+		assert_int_equal(wait_for(&bed, &many[i]), 0);
+	/* Behind them it would have come when all had a buffer or were done. */
+	assert_true(left > BOUNCE_BUFFERS);
+	bed_clear(&bed);
+	free(many);
+	free(data);
+	free(back);
+}
+
 static void test_file_buffered(void **state)
 {
 	struct bed bed;
@@ -407,6 +439,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_file_direct),
+		cmocka_unit_test(test_file_misaligned_delay_only_their_like),
 		cmocka_unit_test(test_file_buffered),
 		cmocka_unit_test(test_file_on_tmpfs),
 		cmocka_unit_test(test_file_write_error_is_reported),
