@@ -169,9 +169,11 @@ isolate_clean_stale
 done
 meson_suite build unit
 meson_suite build func
-meson_suite build-asan unit -t 4
-meson_suite build-asan func -t 4
-[ "$WHAT" = quick ] || fuzz_all
+if [ "$WHAT" = whole ]; then
+	meson_suite build-asan unit -t 4
+	meson_suite build-asan func -t 4
+	fuzz_all
+fi
 section "end to end, with guests"
 for file in tests/e2e/*.sh; do
 	[ "$WHAT" = whole ] || case " $QUICK_SCRIPTS " in
