@@ -63,8 +63,7 @@ static void errand_ready(struct loop_watch *watch)
 	errand_leave(errand);
 }
 
-/* Takes no signals (they are the control thread's); never joined. */
-static int start_thread(struct errand *errand)
+int errand_thread(void *(*run)(void *), void *arg)
 {
 	pthread_attr_t attributes;
 	sigset_t all, before;
@@ -76,7 +75,7 @@ static int start_thread(struct errand *errand)
 	pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &before);
-	ret = -pthread_create(&thread, &attributes, errand_run, errand);
+	ret = -pthread_create(&thread, &attributes, run, arg);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	pthread_attr_destroy(&attributes);
 	return ret;
@@ -101,7 +100,7 @@ int errand_start(const struct errand_config *config, struct errand **ret_errand)
 	if (ret < 0)
 		goto err_close;
 	*ret_errand = errand;
-	ret = start_thread(errand);
+	ret = errand_thread(errand_run, errand);
 	if (ret == 0)
 		return 0;
 	*ret_errand = NULL;

@@ -35,4 +35,8 @@ bool errand_is_abandoned(struct errand *errand);
  * allowed. */
 void errand_abandon(struct errand *errand);
 
+/* 'run' on a detached thread that takes no signals: they are the control
+ * thread's.  Returns 0 or -errno. */
+int errand_thread(void *(*run)(void *), void *arg);
+
 #endif

@@ -21,7 +21,7 @@ struct extent {
 struct extents {		/* zeroed: nothing is taken */
 	struct extent *taken;	/* rising offsets, never overlapping */
 	unsigned int count;
-	bool is_closed;		/* for now, what is free stays so */
+	bool is_closed;		/* while set, what is free stays so */
 };
 
 /* 'size_bytes' rounded up to whole extents. */

@@ -13,7 +13,6 @@
 #include <fcntl.h>
 #include <linux/fs.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -25,6 +24,7 @@
 
 #include "base/container.h"
 #include "base/units.h"
+#include "host/errand.h"
 #include "os/loop.h"
 
 #define MS			1000000L
@@ -248,25 +248,6 @@ static void opening_ready(struct loop_watch *watch)
 	opening_leave(opening);
 }
 
-/* Takes no signals (they are the control thread's); never joined. */
-static int start_thread(struct opening *opening)
-{
-	pthread_attr_t attributes;
-	sigset_t all, before;
-	pthread_t thread;
-	int ret;
-
-	if (pthread_attr_init(&attributes))
-		return -ENOMEM;
-	pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &before);
-	ret = -pthread_create(&thread, &attributes, opening_run, opening);
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
-	pthread_attr_destroy(&attributes);
-	return ret;
-}
-
 static struct opening *opening_new(const struct opening_config *config)
 {
 	struct opening *opening = calloc(1, sizeof(*opening));
@@ -303,7 +284,7 @@ int opening_start(const struct opening_config *config,
 	ret = loop_watch_add(config->loop, &opening->watch, opening->event_fd);
 	if (ret < 0)
 		goto err_free;
-	ret = start_thread(opening);
+	ret = errand_thread(opening_run, opening);
 	if (ret < 0)
 		goto err_unwatch;
 	*ret_opening = opening;
