@@ -62,7 +62,8 @@ static int slots_grow(struct watches *watches)
 	if (!slots)
 		return -ENOMEM;
 	watches->slots = slots;
-	for (unsigned int i = count - 1; i >= watches->slot_count && i > 0; i--) {
+	for (unsigned int i = count - 1; i >= watches->slot_count && i > 0;
+	     i--) {
 		slots[i] = (struct watches_slot){.next = watches->slots_free};
 		watches->slots_free = i;
 	}
