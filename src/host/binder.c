@@ -577,6 +577,19 @@ void bind_device_ready(struct reg_device *device)
 
 /* --- Losing -------------------------------------------------------------- */
 
+/* A front that was there, or could still have come, can come back when there
+ * is a way in again: its time runs from then (watch.c). */
+static void await_front(struct reg_process *process)
+{
+	unsigned int sessions = process->vhost_user ? process->sessions :
+						      process->vdev->sessions;
+
+	if (!process->is_session)
+		return;
+	process->is_awaited |= sessions || process->hold_until_ns;
+	process->hold_until_ns = 0;
+}
+
 void bind_reset(struct reg_endpoint *endpoint)
 {
 	struct registry *registry = endpoint->host->registry;
@@ -587,6 +600,15 @@ void bind_reset(struct reg_endpoint *endpoint)
 	endpoint->is_connected = false;
 	for (i = 0; i < endpoint->device_count; i++)
 		bind_device_reset(&endpoint->devices[i]);
+	for (process = registry->processes; process; process = process->next) {
+		if (reg_vdev_endpoint(process->vdev) != endpoint)
+			continue;
+		await_front(process);
+		process->is_added = false;
+		process->is_listening = false;
+		process->sessions = 0;
+		process->is_attached = false;
+	}
 	for (vdev = registry->vdevs; vdev; vdev = vdev->next) {
 		if (reg_vdev_endpoint(vdev) != endpoint)
 			continue;
@@ -597,13 +619,5 @@ void bind_reset(struct reg_endpoint *endpoint)
 		vdev->is_attached = false;
 		if (vdev->state == REG_VDEV_SERVING)
 			vdev->state = REG_VDEV_PENDING;
-	}
-	for (process = registry->processes; process; process = process->next) {
-		if (reg_vdev_endpoint(process->vdev) != endpoint)
-			continue;
-		process->is_added = false;
-		process->is_listening = false;
-		process->sessions = 0;
-		process->is_attached = false;
 	}
 }

@@ -186,6 +186,7 @@ struct reg_process {
 	bool is_going;			/* the endpoint is asked to remove it */
 	int listen_fd;
 	uint64_t hold_until_ns;		/* session: then released; 0: not */
+	bool is_awaited;		/* ... in a while from when it can come */
 	/* the watch's */
 	struct watch_slot *watch;
 };

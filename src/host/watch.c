@@ -57,6 +57,34 @@ static void judge(struct host *host, struct reg_process *process,
 	watch->told = verdict;
 }
 
+/* Can its front come?  A way in that is handed over counts as open; who was
+ * not admitted is not waited for any longer than anybody else. */
+static bool can_come(const struct reg_process *process)
+{
+	const struct reg_vdev *vdev = process->vdev;
+
+	if (!reg_vdev_endpoint(vdev)->is_connected)
+		return false;
+	if (process->state != REG_PROCESS_BOUND)
+		return true;
+	if (process->vhost_user)
+		return process->is_listening;
+	return vdev->is_listening || !vdev->vhost_user;
+}
+
+static void watch_hold(struct host *host, struct reg_process *process,
+		       uint64_t now_ns)
+{
+	if (process->is_awaited && can_come(process)) {
+		process->is_awaited = false;
+		process->hold_until_ns = now_ns + host->config->session_hold_ns;
+	}
+	/* One that fails is tried again at the next tick. */
+	if (process->hold_until_ns && now_ns >= process->hold_until_ns &&
+	    process->state != REG_PROCESS_REMOVING && !process->is_writing)
+		verbs_release(host, process, NULL);
+}
+
 static void watch_processes(struct host *host, uint64_t now_ns)
 {
 	struct reg_process *process, *next;
@@ -75,12 +103,8 @@ static void watch_processes(struct host *host, uint64_t now_ns)
 				      &segment->processes[process->slot],
 				      now_ns);
 		}
-		/* One that fails is tried again at the next tick. */
-		if (process->is_session && process->hold_until_ns &&
-		    now_ns >= process->hold_until_ns &&
-		    process->state != REG_PROCESS_REMOVING &&
-		    !process->is_writing)
-			verbs_release(host, process, NULL);
+		if (process->is_session)
+			watch_hold(host, process, now_ns);
 	}
 }
 
@@ -165,9 +189,7 @@ int watch_start(struct host *host)
 	/* Those of before: unless a front is still there, their time runs. */
 	for (process = host->registry->processes; process;
 	     process = process->next)
-		if (process->is_session)
-			process->hold_until_ns =
-				now_ns + host->config->session_hold_ns;
+		process->is_awaited = process->is_session;
 	loop_timer_set(host->loop, &host->tick, now_ns + TICK_NS);
 	return 0;
 }
@@ -185,6 +207,7 @@ static void session_changed(struct host *host, struct reg_process *process,
 {
 	if (!process->is_session)
 		return;
+	process->is_awaited = false;
 	process->hold_until_ns =
 		sessions ? 0 : loop_clock_ns() + host->config->session_hold_ns;
 }
