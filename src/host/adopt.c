@@ -434,6 +434,7 @@ static void strangers_out(struct reg_endpoint *endpoint, json_t *list,
 		endpoint->is_connected = true;
 		bind_sync(endpoint);
 		bind_calibrate_next(endpoint);
+		space_retry(endpoint->host);
 		/* Perhaps nothing had to be asked for. */
 		bind_check_ready(endpoint->host);
 	}

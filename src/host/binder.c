@@ -573,6 +573,7 @@ void bind_device_ready(struct reg_device *device)
 		if (process->vdev->pool->device == device)
 			bind_admit(host, process);
 	bind_sync(device->endpoint);
+	space_retry(host);
 }
 
 /* --- Losing -------------------------------------------------------------- */

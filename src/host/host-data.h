@@ -135,7 +135,8 @@ void space_give_back(struct host *host, struct reg_space *space,
 /* Somebody asks for the same again. */
 void space_again(struct host *host, struct reg_space *space,
 		 struct host_call *call);
-/* Go on with whatever can be gone on with (once a second). */
+/* Go on with whatever can be gone on with (once a second, and when a device is
+ * there again). */
 void space_retry(struct host *host);
 /* Nobody goes on: whoever still waits is told. */
 void space_finish(struct host *host);
