@@ -218,14 +218,16 @@ static int report_json(const struct load_job *jobs, unsigned int job_count,
 	for (i = 0; i < job_count; i++)
 		json_array_append_new(array,
 				      job_json(&jobs[i], options, result));
-	root = json_pack(
-		"{s:o, s:f, s:{s:I, s:I, s:I, s:i}, s:i, s:I}", "jobs", array,
-		"seconds", (double)result->measured_ns / (double)LOAD_SECOND_NS,
-		"away", "times", (json_int_t)result->aways, "ns",
-		(json_int_t)result->away_ns, "worst_ns",
-		(json_int_t)result->away_worst_ns, "server_waits",
-		(int)result->waits, "reconnects", (int)result->reconnects,
-		"outage_worst_ns", (json_int_t)result->outage_worst_ns);
+	root = json_pack("{s:o, s:f, s:{s:I, s:I, s:I, s:i, s:I}, s:i, s:I}",
+			 "jobs", array, "seconds",
+			 (double)result->measured_ns / (double)LOAD_SECOND_NS,
+			 "away", "times", (json_int_t)result->aways, "ns",
+			 (json_int_t)result->away_ns, "worst_ns",
+			 (json_int_t)result->away_worst_ns, "server_waits",
+			 (int)result->waits, "server_waited_ns",
+			 (json_int_t)result->waited_ns, "reconnects",
+			 (int)result->reconnects, "outage_worst_ns",
+			 (json_int_t)result->outage_worst_ns);
 	if (result->server_cpu_known)
 		json_object_set_new(
 			root, "server_cpu_ns",

@@ -503,7 +503,7 @@ static int measure(struct run *run)
 {
 	const struct load_options *options = run->options;
 	const int pid = options->server_pid;
-	uint64_t begin_ns = clock_ns(), cpu_ns;
+	uint64_t begin_ns = clock_ns(), cpu_ns, began_waited_ns;
 	uint64_t end_ns;
 	unsigned int i;
 	int result;
@@ -516,6 +516,7 @@ static int measure(struct run *run)
 		return result;
 	load_server_open(&run->server, pid);
 	load_server_read(&run->server, &cpu_ns, &run->waited_ns);
+	began_waited_ns = run->waited_ns;
 	begin_ns = run->looked_ns = clock_ns();
 	run->look_ns = begin_ns + LOAD_WINDOW_NS;
 	for (i = 0; i < run->job_count; i++) {
@@ -542,6 +543,7 @@ static int measure(struct run *run)
 		uint64_t after_ns, waited_ns;
 
 		load_server_read(&run->server, &after_ns, &waited_ns);
+		run->result->waited_ns = waited_ns - began_waited_ns;
 		run->result->server_cpu_known = after_ns > cpu_ns;
 		run->result->server_cpu_ns = after_ns - cpu_ns;
 	}

@@ -135,6 +135,7 @@ struct load_result {
 	uint64_t measured_ns;
 	uint64_t aways, away_ns, away_worst_ns;
 	unsigned int waits;	/* looks that found the server waiting */
+	uint64_t waited_ns;	/* what its threads waited together */
 	uint64_t server_cpu_ns;
 	bool server_cpu_known;
 	unsigned int reconnects;

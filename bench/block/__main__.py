@@ -49,6 +49,10 @@ def main():
     parser.add_argument("--realtime", action="store_true",
                         help="servers and client at real-time priority, for "
                         "a machine that others use too")
+    parser.add_argument("--patience", metavar="MINUTES", type=float,
+                        help="for how long in all to wait for a machine that "
+                        "others take away, and to measure again (15, with "
+                        "--quick 2; 0: not at all)")
     parser.add_argument("--dry", action="store_true",
                         help="don't write docs/benchmarks.md")
     options = parser.parse_args()
@@ -62,7 +66,9 @@ def main():
 
     if options.realtime:
         PRIORITY.extend(["chrt", "-f", "1"])
-    context = rows.Context(options.quick, options.trace)
+    if options.patience is None:
+        options.patience = 2 if options.quick else 15
+    context = rows.Context(options.quick, options.trace, options.patience * 60)
     found, skipped, started = {}, {}, time.monotonic()
     left = [ROWS[name][1 if options.quick else 2] for name in names]
     print(f"-- {len(names)} rows, about {minutes(sum(left))}", flush=True)
@@ -70,6 +76,7 @@ def main():
         print(f"-- {name} ({i + 1} of {len(names)}; "
               f"{minutes(time.monotonic() - started)} so far, "
               f"about {minutes(sum(left[i:]))} left) ", end="", flush=True)
+        context.patience.share(left[i] / sum(left[i:]))
         try:
             found[name] = ROWS[name][0](context)
             print()
@@ -78,6 +85,7 @@ def main():
             skipped[name] = str(error)
             print(f"\n    not measured: {error}", flush=True)
     met = [row.met for some in found.values() for row in some]
+    print(f"-- machine: {context.patience.text()}")
     print(f"-- {met.count(True)} bars met, {met.count(False)} not, "
           f"{len(skipped)} not measured, "
           f"{time.monotonic() - started:.0f} s")
@@ -88,8 +96,7 @@ def main():
     if not options.dry and not options.only:
         command = ("./run bench block" + " --quick" * options.quick +
                                         " --realtime" * options.realtime)
-        report.write(found, skipped, command, list(ROWS),
-                     context.replayed)
+        report.write(found, skipped, command, list(ROWS), context)
         print(f"-- {report.DOCUMENT} is up to date")
     return 0
 

@@ -4,13 +4,13 @@ import json
 import statistics
 import subprocess
 
-from servers import PRIORITY, Missing, program
-
-CLIENT_CORE = "1"
+from machine import Slice
+from servers import CLIENT_CORE, PRIORITY, Missing, program
 
 
 def load(server, jobs, seconds, warmup=0.3, options=()):
-    """Run 'jobs' (text, socket= included) for so long; returns its JSON.
+    """Run 'jobs' (text, socket= included) for so long; returns its JSON with
+    'gone', what the witnesses say.
 
     If a job got nothing at all, the machine was away all the time: again.
     """
@@ -22,18 +22,32 @@ def load(server, jobs, seconds, warmup=0.3, options=()):
     for _ in range(3):
         if server is not None:
             server.unpark()
-        done = subprocess.run(command + list(options) + list(jobs),
-                              capture_output=True, text=True, check=False,
-                              timeout=seconds + warmup + 60)
+        with Slice() as piece:
+            done = subprocess.run(command + list(options) + list(jobs),
+                                  capture_output=True, text=True, check=False,
+                                  timeout=seconds + warmup + 60)
         if server is not None:
             server.park()
         print(".", end="", flush=True)
         if done.returncode != 0:
             raise Missing(done.stderr.strip() or "bench-load failed")
         result = json.loads(done.stdout)
+        say_away(piece, result)
+        result["gone"] = piece.gone
         if all(job["requests"] for job in result["jobs"]):
             return result
     raise Missing(f"a job got nothing three times in {seconds} s")
+
+
+def say_away(piece, result):
+    """What bench-load saw of the machine's absence."""
+    seconds = result["seconds"]
+    piece.say("the client did not run", result["away"]["ns"] / 1e9,
+              seconds)
+    # A server whose own threads keep each other waiting is not disturbed.
+    idle = seconds - result.get("server_cpu_ns", 0) / 1e9
+    piece.say("the server waited", min(
+        result["away"]["server_waited_ns"] / 1e9, idle), seconds)
 
 
 def job_of(result, name=None):

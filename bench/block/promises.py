@@ -54,8 +54,8 @@ def limit_row(limit, worst_bar, results, theirs):
     row = Row(f"limit of {limit:,} IOPS, QD 32",
               f"worst 100 ms window {worst_bar} %, 99 % of 10 ms windows "
               "within 2 %, p50 within 1 % of ideal, 5 s/M",
-              holds="for windows and p50, how late the server wakes, and the "
-              "machine's absence; for CPU, wake-ups for few requests each")
+              holds="for windows and p50, how late the server wakes; for CPU, "
+              "wake-ups for few requests each")
     ideal = 32 / limit * 1e9
 
     def p50(some):
@@ -84,6 +84,7 @@ def limit_row(limit, worst_bar, results, theirs):
                 "the machine was away for more than a fifth")
     row.numbers = {"limit": limit, "ours": job_of(results[-1])["every_10ms"],
                    "peer": job_of(theirs[-1])["every_10ms"]}
+    row.saw(results, theirs)
     return row
 
 
@@ -94,16 +95,17 @@ def limits(context):
     for limit, worst_bar in ((20000, 0.2), (200000, 1)):
         processes = (f"[{{pasid: 1, name: bench, vdev: vd0, "
                      f"limit: {{iops: {limit}}}}}]")
-        results, theirs = [], []
         with context.directory() as directory, \
                 Penstock(directory, NULLIO, ONE_VDEV, processes) as ours, \
                 Qsd(directory, [{"driver": "null-co",
                                  "limit": limit}]) as qsd:
-            for _ in range(max(context.rounds - 2, 2)):
-                for server, some in ((ours, results), (qsd, theirs)):
-                    some.append(load(server, [
-                        f"socket={server.socket},depth=32,target={limit}"],
-                        seconds, 0.5, ["--windows"]))
+            def limited(server):
+                return lambda: load(server, [
+                    f"socket={server.socket},depth=32,target={limit}"],
+                    seconds, 0.5, ["--windows"])
+            results, theirs = context.interleaved(
+                limited(ours), limited(qsd),
+                rounds=max(context.rounds - 2, 2))
         rows.append(limit_row(limit, worst_bar, results, theirs))
     return rows
 
@@ -144,20 +146,6 @@ class Kept:
         return text + f" ({every:.1f} % with the machine's absence)"
 
 
-def away_text(results):
-    """How long the client saw the machine away, of the time measured."""
-    away = sum(r["away"]["ns"] for r in results)
-    waits = sum(r["away"]["server_waits"] for r in results)
-    seconds = sum(r["seconds"] for r in results)
-    return (f"client away {away / seconds / 1e7:.1f} % of the time, server "
-            f"waited for its core in {waits} of {seconds * 100:.0f} windows "
-            "of 10 ms")
-
-
-ABSENCE = ("absence of the machine, beyond what is excused: what waited behind "
-           "it is late too")
-
-
 @dataclass
 class Rounds:
     """What was measured in turn."""
@@ -178,6 +166,7 @@ def rest_row(rounds, promised, what):
     row.peer = (f"alone {capacity.text(count)}; promised "
                 f"{count(promised)}")
     row.ours = got.text(count)
+    row.saw(rounds.alone, rounds.polite)
     if rest <= 0:
         row.met = False
         return row
@@ -186,7 +175,6 @@ def rest_row(rounds, promised, what):
                    if a > promised)
     row.ours += f"; {share.text(percent)} of {count(rest)}"
     row.met = share.median >= 80
-    row.note = away_text(rounds.polite)
     return row
 
 
@@ -196,8 +184,7 @@ def promise_rows(rounds, promised, names, what):
     rows, results = [], rounds.kept
     for name, keys in names:
         for key, promise in keys:
-            row = Row(f"{what}: {promise}", "kept in 99 % of 100 ms windows",
-                      holds=ABSENCE)
+            row = Row(f"{what}: {promise}", "kept in 99 % of 100 ms windows")
             shares = Kept(results, name, key)
             row.ours = (shares.text() + "; " + count(Series(
                 [iops(r, name) for r in results]).median) + " IOPS, p99 " +
@@ -205,8 +192,8 @@ def promise_rows(rounds, promised, names, what):
                               for r in results]).median))
             row.peer = "nobody has it"
             row.met = shares.met
+            row.saw(results)
             rows.append(row)
-    rows[0].note = away_text(results)
     rows.append(rest_row(rounds, promised, what))
     return rows
 
@@ -227,10 +214,14 @@ def run_promises(context, ours, rate, latency_ns, seconds, depth=32):
     polite = f"{closed},rate={rate}"
     rounds = Rounds([], [], [])
     for _ in range(2 if context.quick else 4):
-        rounds.kept.append(load(ours, [closed, quick, neighbour], seconds, 1))
-        rounds.alone.append(load(ours, [neighbour], context.seconds))
-        rounds.polite.append(load(ours, [polite, quick, neighbour],
-                                  context.seconds, 0.5))
+        rounds.kept += context.patience.round(
+            [lambda: load(ours, [closed, quick, neighbour], seconds, 1)])
+        alone, beside = context.patience.round([
+            lambda: load(ours, [neighbour], context.seconds, 0.5),
+            lambda: load(ours, [polite, quick, neighbour], context.seconds,
+                         0.5)])
+        rounds.alone.append(alone)
+        rounds.polite.append(beside)
     return rounds
 
 
@@ -271,6 +262,7 @@ def modelled(context):
             Penstock(directory, "[{name: n0, kind: nullio, size: 64GiB, "
                      f"model: {MODEL}}}]", promised_vdevs("n0", "8GiB")) \
             as ours:
+        context.patience.wait()
         ours.ask("device", "calibrate", "ep0/n0")
         capacity = capacity_of(ours, "n0", bound_ns)
         rate = int(capacity * 0.3)
@@ -294,6 +286,7 @@ def real_file(context):
         device = f"[{{name: f0, kind: file, path: {path}, size: 1GiB}}]"
         with Penstock(directory, device,
                       promised_vdevs("f0", "300MiB")) as ours:
+            context.patience.wait()
             ours.ask("device", "calibrate", "ep0/f0")
             capacity = capacity_of(ours, "f0", 10**12)
             rate = int(capacity * 0.3)
@@ -342,6 +335,7 @@ def replay(context):
     with context.directory() as directory, \
             Penstock(directory, "[{name: n0, kind: nullio, size: 64GiB, "
                      f"model: {MODEL}}}]", vdevs) as ours:
+        context.patience.wait()
         ours.ask("device", "calibrate", "ep0/n0")
         promise(ours, slas)
         jobs = [f"name={name},socket={ours.sockets[name]},depth=128,"
@@ -349,13 +343,13 @@ def replay(context):
                 f"promise-latency={ms * 1000000}"
                 for name, _, ms, shift in VMS]
         jobs.append(f"name=noisy,socket={ours.sockets['noisy']},depth=256")
-        results = [load(ours, jobs, seconds, 0.5,
-                        ["--replay", context.trace, "--speed", str(SPEED)])
-                   for _ in range(rounds)]
+        results, = context.interleaved(
+            lambda: load(ours, jobs, seconds, 0.5,
+                         ["--replay", context.trace, "--speed", str(SPEED)]),
+            rounds=rounds)
     rows = []
     for (name, percent, _, _), (_, sla) in zip(VMS, slas):
-        row = Row(f"{name}: {sla}", "each kept in 99 % of 100 ms windows",
-                  holds=ABSENCE)
+        row = Row(f"{name}: {sla}", "each kept in 99 % of 100 ms windows")
         kept = [Kept(results, name, key)
                 for key in ("iops_kept", "latency_kept")]
         requests = sum(job_of(r, name)["requests"] for r in results)
@@ -364,6 +358,7 @@ def replay(context):
         row.note = f"the rate of {percent} % of the trace's seconds"
         judged = [k.met for k in kept]
         row.met = None if None in judged else all(judged)
+        row.saw(results)
         rows.append(row)
     context.replayed = (f"{SPEED} times as fast as it was recorded, {rounds} "
                         f"times {seconds} s around its burst")
@@ -371,6 +366,5 @@ def replay(context):
         "noisy: nothing promised, QD 256", "-",
         count(Series([iops(r, "noisy") for r in results]).median) +
         " IOPS, p99 " + micro(Series([latency(r, "noisy")["p99"]
-                                      for r in results]).median),
-        note=away_text(results)))
+                                      for r in results]).median)))
     return rows

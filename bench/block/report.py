@@ -6,7 +6,8 @@ import platform
 import subprocess
 
 import plot
-from measure import count
+from machine import AWAY_MOST
+from measure import Series, count, percent
 
 DOCUMENT = "docs/benchmarks.md"
 BEGIN, END = "<!-- block: begin -->", "<!-- block: end -->"
@@ -14,11 +15,18 @@ HEADING = ["figure", "penstock", "other, same run", "bar", "met"]
 
 
 def met_text(row):
-    if row.met is False:
-        return "no" + (f"; what holds it: {row.holds}" if row.holds else "")
-    if row.met is None and row.bar != "-":
-        return "not judged: too little is left without the machine's absence"
-    return "yes" if row.met else "-"
+    if row.met or row.bar == "-":
+        return "yes" if row.met else "-"
+    text = ("not judged: too little is left without the machine's absence"
+            if row.met is None else "no")
+    if row.met is False and row.holds:
+        text += f"; what holds it: {row.holds}"
+    if row.away:
+        text += ("; the machine was away "
+                 f"{Series(row.away).text(percent)} of the time")
+        if max(row.away) > AWAY_MOST:
+            text += ": the patience did not last for more"
+    return text
 
 
 def cells(row):
@@ -107,7 +115,7 @@ def plots(found):
     return lines
 
 
-def write(found, skipped, command, order, replayed):
+def write(found, skipped, command, order, context):
     """Put everything between the markers of docs/benchmarks.md."""
     today = datetime.datetime.now(datetime.timezone.utc)
     replay = found.get("replay")
@@ -125,11 +133,18 @@ def write(found, skipped, command, order, replayed):
              "machine itself was away, as the client saw it, is not owed, and "
              "windows with more than a fifth of it are left out; of latency, "
              "so are requests that it held up (`bench/load-promise.c`); in "
-             "brackets, the same without any excuse.", "", table(rows)]
+             "brackets, the same without any excuse.", "",
+             "Others on the same hardware take this machine's cores away. A "
+             "round (all that is compared with each other, whoever it is) in "
+             f"which that was more than {AWAY_MOST:g} % of a slice is taken "
+             "again, whatever it showed: the greatest of both cores' steal, "
+             "the time that the polling client did not run and that the "
+             "server was ready and did not. Of this run: "
+             f"{context.patience.text()}.", "", table(rows)]
     if replay:
         lines += ["", "One virtual machine's block requests "
                   "(`../shared/data/vm-block-trace.csv`), replayed "
-                  f"{replayed}, by three virtual machines with different "
+                  f"{context.replayed}, by three virtual machines with different "
                   "SLAs, beginning at different times of its hour, beside a "
                   "neighbour at QD 256, on nullio with a seeded disk model:", "", table(replay)]
     if skipped:

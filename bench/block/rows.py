@@ -4,7 +4,6 @@
 A row that can't be measured here says why; that isn't a failure of the bench.
 """
 import contextlib
-import json
 import os
 import re
 import shutil
@@ -13,9 +12,10 @@ import tempfile
 import time
 from dataclasses import dataclass, field
 
+from machine import Patience, alone, disturbed
 from measure import (Series, count, iops, latency, load, micro, percent,
                      seconds_per_million, times)
-from servers import PRIORITY, Echo, Missing, Penstock, Qsd, cpu_ns, program
+from servers import Echo, Missing, Penstock, Qsd, cpu_ns, program, wait_until
 
 # A limit that never binds.
 FREE = 2000000000
@@ -35,15 +35,21 @@ class Row:
     met: bool | None = None
     note: str = ""
     holds: str = ""     # what holds it; told if the bar is not met
+    away: list = field(default_factory=list)    # see saw()
     numbers: dict = field(default_factory=dict)
+
+    def saw(self, *sides):
+        """For how much of each round the machine was away all the same."""
+        self.away = [disturbed(results) for results in zip(*sides)]
 
 
 class Context:
     """How long and how often, and a directory for each row."""
 
-    def __init__(self, quick, trace=None):
+    def __init__(self, quick, trace=None, patience_seconds=0):
         self.quick = quick
         self.trace = trace
+        self.patience = Patience(patience_seconds)
         self.replayed = ""
         self.rounds = 3 if quick else 9
         self.seconds = 0.5 if quick else 1.5
@@ -57,16 +63,16 @@ class Context:
             shutil.rmtree(path, ignore_errors=True)
 
 
-def pairs(context, first, second, jobs_first, jobs_second, rounds=None,
-          options=()):
-    """Rounds of both in turn, the order changing; two lists of results."""
-    ours, theirs = [], []
-    for i in range(rounds or context.rounds):
-        turn = [(first, jobs_first, ours), (second, jobs_second, theirs)]
-        for server, jobs, results in turn if i % 2 == 0 else turn[::-1]:
-            results.append(load(server, jobs, context.seconds,
-                                options=options))
-    return ours, theirs
+    def loads(self, server, *jobs):
+        """What measures 'jobs' once."""
+        return lambda: load(server, jobs, self.seconds)
+
+    def interleaved(self, *sides, rounds=None):
+        """Measure all sides in turn, the order changing; for each side the
+        list of its results."""
+        found = [self.patience.round(sides, turned=i % 2 == 1)
+                 for i in range(rounds or self.rounds)]
+        return [list(results) for results in zip(*found)]
 
 
 def cpu_text(results):
@@ -83,6 +89,7 @@ def rate_row(row, ours, theirs, wanted):
     row.met = ratio.median >= wanted
     row.numbers = {"ours": [iops(r) for r in ours],
                    "peer": [iops(r) for r in theirs], "wanted": wanted}
+    row.saw(ours, theirs)
     return row
 
 
@@ -95,9 +102,9 @@ def nullio(context):
     with context.directory() as directory, \
             Penstock(directory, NULLIO, ONE_VDEV, LOOSE) as ours, \
             Qsd(directory, [{"driver": "null-co", "limit": FREE}]) as qsd:
-        results = pairs(context, ours, qsd,
-                        [f"socket={ours.socket},depth=32"],
-                        [f"socket={qsd.socket},depth=32"])
+        results = context.interleaved(
+            context.loads(ours, f"socket={ours.socket},depth=32"),
+            context.loads(qsd, f"socket={qsd.socket},depth=32"))
     return [rate_row(row, *results, 2.6)]
 
 
@@ -111,26 +118,26 @@ def single(context):
                holds="the endpoint's wake-ups, each of which costs")
     with context.directory() as directory, \
             Penstock(directory, NULLIO, ONE_VDEV, LOOSE) as ours:
-        with Echo(directory) as echo:
+        with Echo(directory) as echo, \
+                Qsd(directory, [{"driver": "null-co"}]) as qsd:
             echo.park()
-            jobs = [f"socket={ours.socket}"], [f"socket={echo.socket}"]
-            mine, echos = pairs(context, ours, echo, *jobs)
+            mine, echos, theirs = context.interleaved(*[
+                context.loads(server, f"socket={server.socket}")
+                for server in (ours, echo, qsd)])
         seconds = 2 if context.quick else 5
         with open(os.devnull, "w") as null:
             client = subprocess.Popen(
                 [program("bench/bench-load"), "--sleep", "--warmup", "0",
                  "--duration", str(seconds + 2),
                  f"socket={ours.socket},rate=1"], stdout=null, stderr=null)
-        time.sleep(1)
+        wait_until("bench-load to attach",
+                   lambda: ours.vdevs_now()[0]["attached"])
         before = cpu_ns(ours.pid), cpu_ns(ours.daemon_pid)
+        # What idling costs shows only while nothing happens.
         time.sleep(seconds)
         used = [(after - first) / seconds / 1e7 for after, first in
                 zip((cpu_ns(ours.pid), cpu_ns(ours.daemon_pid)), before)]
         client.wait()
-    with context.directory() as directory, \
-            Qsd(directory, [{"driver": "null-co"}]) as qsd:
-        theirs = [load(qsd, [f"socket={qsd.socket}"], context.seconds)
-                  for _ in range(2)]
 
     def p50(result):
         return latency(result)["p50"]
@@ -143,19 +150,11 @@ def single(context):
     row.numbers = {"ours": [p50(r) for r in mine],
                    "peer": [p50(r) for r in theirs],
                    "echo": [p50(r) for r in echos]}
+    row.saw(mine, echos, theirs)
     idle.ours = f"{used[0]:.2f} % (penstockd {used[1]:.2f} %)"
     idle.peer = "SPDK: 100 %"
     idle.met = used[0] < 1
     return [row, idle]
-
-
-def bare_copy(write, seconds):
-    command = PRIORITY + [
-        "taskset", "-c", "0", program("bench/bench-memcpy"), "--json",
-        "--rounds", "1", "--duration", str(seconds)]
-    done = subprocess.run(command + (["--write"] if write else []),
-                          capture_output=True, text=True, check=True)
-    return json.loads(done.stdout)["copies_per_s"]
 
 
 def memory(context):
@@ -174,19 +173,21 @@ def memory(context):
                       f"{wanted:.0%} of bare memcpy",
                       holds="memory latency: each request is to a page that "
                       "no cache has")
-            rates, copies, results = [], [], []
-            for _ in range(context.rounds):
-                copies.append(bare_copy(write, context.seconds))
-                results.append(load(ours, [
-                    f"socket={ours.socket},depth=32,span={span},"
-                    f"read={0 if write else 100}"], context.seconds))
-                rates.append(iops(results[-1]))
+            options = ["--rounds", "1", "--duration", str(context.seconds)]
+            options += ["--write"] * write
+            results, bare = context.interleaved(
+                context.loads(ours, f"socket={ours.socket},depth=32,"
+                              f"span={span},read={0 if write else 100}"),
+                lambda: alone("bench/bench-memcpy", *options))
+            rates = [iops(r) for r in results]
+            copies = [r["found"]["copies_per_s"] for r in bare]
             share = Series([a / b * 100 for a, b in zip(rates, copies)])
             row.ours = Series(rates).text(count) + cpu_text(results)
             row.peer = ("memcpy " + Series(copies).text(count) +
                         f"; share {share.text(percent)}")
             row.met = share.median >= wanted * 100
             row.numbers = {"ours": rates, "peer": copies, "wanted": wanted}
+            row.saw(results, bare)
             rows.append(row)
     return rows
 
@@ -216,42 +217,10 @@ def tmpfs(context):
                 LOOSE) as ours, \
                 Qsd(directory, [{"driver": "file", "path": theirs}]) as qsd:
             job = "depth=32,span=536870912"
-            results = pairs(context, ours, qsd,
-                            [f"socket={ours.socket},{job}"],
-                            [f"socket={qsd.socket},{job}"])
+            results = context.interleaved(
+                context.loads(ours, f"socket={ours.socket},{job}"),
+                context.loads(qsd, f"socket={qsd.socket},{job}"))
     return [rate_row(row, *results, 1.5)]
-
-
-# Of a slice's time: beyond it the machine was too much away to compare.
-AWAY_SHARE = 0.01
-
-
-def away_share(result):
-    """How much of a run the client saw the machine away."""
-    return result["away"]["ns"] / 1e9 / result["seconds"]
-
-
-def quiet_pairs(context, jobs, rounds, server, prepare=None):
-    """Pairs of short slices on one server, the order changing; 'prepare' is
-    called before each slice with the number of its job.  Those in
-    which the machine was away are measured again, at most as many as were
-    asked for; then the least disturbed are taken, whatever they show.
-    Returns the pairs, and how many were left out."""
-    found = []
-
-    def disturbed(pair):
-        return max(map(away_share, pair))
-    while len(found) < rounds * 2 and sum(
-            disturbed(pair) <= AWAY_SHARE for pair in found) < rounds:
-        turn = [0, 1] if len(found) % 2 == 0 else [1, 0]
-        results = {}
-        for i in turn:
-            if prepare:
-                prepare(i)
-            results[i] = load(server, [jobs[i]], context.seconds, warmup=0.1)
-        found.append((results[0], results[1]))
-    taken = sorted(found, key=disturbed)[:rounds]
-    return taken, len(found) - len(taken)
 
 
 def enforcement(context):
@@ -260,8 +229,8 @@ def enforcement(context):
               "and a limit against one with neither on the same endpoint "
               "(which goes through the scheduler too)",
               "at most 5 % over 20 interleaved pairs",
-              holds="memory and the machine's absence between two slices; "
-              "of instructions both take about as many (the rows that count "
+              holds="memory, of which the two use different lines; of "
+              "instructions both take about as many (the rows that count "
               "them)")
     off = Row("the same vdev against itself while `penstock enforce off` "
               "(requests still pass the scheduler, which gives them out as "
@@ -270,45 +239,50 @@ def enforcement(context):
                  f'sla: {LOOSE_SLA}, limit: {{iops: {FREE}}}}}]')
     vdevs = ONE_VDEV + [{"name": "vd1", "device": "n0", "size": "8GiB"}]
     rounds = 8 if context.quick else 40
-    short = Context(context.quick)
-    short.seconds = 0.2
+    seconds = 0.2
+
+    def short(server, socket, enforce=None):
+        def take():
+            if enforce:
+                server.ask("enforce", enforce)
+            return load(server, [f"socket={socket},depth=32"], seconds, 0.1)
+        return take
     with context.directory() as directory, \
             Penstock(directory, NULLIO, vdevs, processes) as ours:
-        mine, left_out = quiet_pairs(short, [
-            f"socket={ours.sockets['vd0']},depth=32",
-            f"socket={ours.sockets['vd1']},depth=32"], rounds, ours)
-        switched, _ = quiet_pairs(
-            short, [f"socket={ours.sockets['vd0']},depth=32"] * 2,
-            max(rounds // 4, 2), ours,
-            lambda i: ours.ask("enforce", "off" if i else "on"))
+        mine = context.interleaved(*[
+            short(ours, ours.sockets[name]) for name in ("vd0", "vd1")],
+            rounds=rounds)
+        switched = context.interleaved(*[
+            short(ours, ours.sockets["vd0"], enforce)
+            for enforce in ("on", "off")], rounds=max(rounds // 2, 2))
     with context.directory() as directory, Qsd(directory, [
             {"driver": "null-co", "limit": FREE},
             {"driver": "null-co"}]) as qsd:
-        theirs, _ = quiet_pairs(short, [
-            f"socket={socket},depth=32" for socket in qsd.sockets],
-            max(rounds // 4, 2), qsd)
+        theirs = context.interleaved(*[
+            short(qsd, socket) for socket in qsd.sockets],
+            rounds=max(rounds // 4, 2))
 
     def cost(some):
-        return Series([(1 - iops(a) / iops(b)) * 100 for a, b in some])
+        return Series([(1 - iops(a) / iops(b)) * 100 for a, b in zip(*some)])
 
     def by_cpu(some):
         return Series([(seconds_per_million(a) / seconds_per_million(b) - 1) *
-                       100 for a, b in some])
+                       100 for a, b in zip(*some)])
 
     def text(some):
         return (cost(some).interval(percent) + "; of server CPU for each "
                 "request " + by_cpu(some).interval(percent))
     row.ours, off.ours = text(mine), text(switched)
-    off.note = f"{len(switched)} pairs"
+    off.note = f"{len(switched[0])} pairs"
     row.peer = ("qemu-storage-daemon, with a throttle node against without: " +
                 cost(theirs).interval(percent))
     row.met = cost(mine).median <= 5
-    row.note = (f"{rounds} pairs of {short.seconds} s, median and its 95 % "
-                f"interval; {left_out} more left out in which the machine was "
-                "away more; "
-                f"{count(Series([iops(a) for a, _ in mine]).median)} and "
-                f"{count(Series([iops(b) for _, b in mine]).median)} IOPS")
+    row.note = (f"{rounds} pairs of {seconds} s, median and its 95 % "
+                f"interval; {count(Series(map(iops, mine[0])).median)} and "
+                f"{count(Series(map(iops, mine[1])).median)} IOPS")
     row.numbers = {"ours": cost(mine).values}
+    row.saw(*mine)
+    off.saw(*switched)
     return [row, off]
 
 
@@ -316,8 +290,7 @@ def neighbours(context):
     """Row 7: a victim at QD 1 beside a neighbour at QD 128, no promises."""
     row = Row("victim QD 1 beside a QD 128 neighbour: victim's p99",
               "under 50 µs beyond the time to wake a thread",
-              holds="what the neighbour has in the round before the victim, "
-              "and the machine's absence")
+              holds="what the neighbour has in the round before the victim")
     vdevs = ONE_VDEV + [{"name": "vd1", "device": "n0", "size": "8GiB"}]
 
     def jobs(victim, neighbour):
@@ -327,9 +300,11 @@ def neighbours(context):
             Penstock(directory, NULLIO, vdevs) as ours, \
             Qsd(directory, [{"driver": "null-co"},
                             {"driver": "null-co"}]) as qsd:
-        mine, theirs = pairs(context, ours, qsd,
-                             jobs(ours.sockets["vd0"], ours.sockets["vd1"]),
-                             jobs(*qsd.sockets), max(context.rounds - 2, 2))
+        mine, theirs = context.interleaved(
+            context.loads(ours, *jobs(ours.sockets["vd0"],
+                                      ours.sockets["vd1"])),
+            context.loads(qsd, *jobs(*qsd.sockets)),
+            rounds=max(context.rounds - 2, 2))
 
     def p99(result):
         return latency(result, "victim")["p99"]
@@ -342,6 +317,7 @@ def neighbours(context):
                 " IOPS")
     row.ours, row.peer = text(mine), "qemu-storage-daemon " + text(theirs)
     row.met = Series(map(p99, mine)).median < 50000
+    row.saw(mine, theirs)
     row.numbers = {"ours": [p99(r) for r in mine],
                    "peer": [p99(r) for r in theirs]}
     return [row]
@@ -378,14 +354,12 @@ def scheduler(context):
                   "limit and weight: decisions a second",
                   f"{wanted / 1e6:.0f} M", holds=holds)
         rates = {}
-        for _ in range(context.rounds):
-            done = subprocess.run(
-                PRIORITY + ["taskset", "-c", "0",
-                            program("bench/bench-sched"), "--json",
-                            "--clients", str(clients),
-                            "--seconds", str(context.seconds / 3)],
-                capture_output=True, text=True, check=True, timeout=120)
-            for some in json.loads(done.stdout):
+        options = ["--clients", str(clients),
+                   "--seconds", str(context.seconds / 3)]
+        results, = context.interleaved(
+            lambda: alone("bench/bench-sched", *options))
+        for result in results:
+            for some in result["found"]:
                 rates.setdefault(some["pattern"], []).append(
                     some["decisions_per_s"])
         closed = Series(rates["closed"])
@@ -396,5 +370,6 @@ def scheduler(context):
                     count(Series(rates["passing"]).median))
         row.peer = "dmclock, measured before: 0.65 M at 10,000"
         row.met = closed.median >= wanted
+        row.saw(results)
         rows.append(row)
     return rows

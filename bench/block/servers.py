@@ -11,7 +11,7 @@ import subprocess
 import time
 
 BUILD = os.environ.get("PENSTOCK_BUILD", "build")
-SERVER_CORE = "0"
+SERVER_CORE, CLIENT_CORE = "0", "1"
 # With --realtime, so that what else the machine does disturbs little, whoever
 # is measured; on an idle machine it makes no difference.
 PRIORITY = []
@@ -34,6 +34,8 @@ def wait_until(what, condition, seconds=30):
     while not condition():
         if time.monotonic() > end:
             raise Missing(f"waited {seconds} s for {what}")
+        # Neither a socket that others make nor an answer of a daemon that
+        # is starting can be waited for.
         time.sleep(0.02)
 
 
@@ -208,11 +210,8 @@ class Penstock(Server):
                 status = self.ask("status")
             except (Missing, ValueError):
                 return False
-            vdevs = self.ask("vdev", "list")
-            # A listing may be bare or inside an object of its own name.
-            if isinstance(vdevs, dict):
-                vdevs = vdevs["vdevs"]
-            if not all(vdev["state"] == "serving" for vdev in vdevs):
+            if not all(vdev["state"] == "serving"
+                       for vdev in self.vdevs_now()):
                 return False
             self.pid = status["endpoints"][0]["pid"]
             return True
@@ -224,14 +223,19 @@ class Penstock(Server):
         if self.sockets:
             self.socket = next(iter(self.sockets.values()))
 
+    def listed(self, what):
+        """A listing may be bare or inside an object of its own name."""
+        found = self.ask(what, "list")
+        return found[what + "s"] if isinstance(found, dict) else found
+
+    def vdevs_now(self):
+        return self.listed("vdev")
+
     def processes_now(self):
-        processes = self.ask("process", "list")
-        return processes["processes"] if isinstance(processes, dict) \
-            else processes
+        return self.listed("process")
 
     def devices_now(self):
-        devices = self.ask("device", "list")
-        return devices["devices"] if isinstance(devices, dict) else devices
+        return self.listed("device")
 
 
 def cpu_ns(pid):
