@@ -1,16 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* ring-control.c - a ring's life: start, change, quiesce, stop */
+/* ring-control.c - a ring's life: start, change, quiesce, stop; see ring.h */
 #include "vhost/ring.h"
 
 #include <assert.h>
 #include <errno.h>
-#include <stdarg.h>
-#include <stddef.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 #include "vhost/access.h"
-#include "vhost/ring-internal.h"
+#include "vhost/ring-poll.h"
+#include "vhost/ring-state.h"
+#include "vhost/ring-used.h"
 
 int ring_create(const struct ring_config *config, struct ring **ret_ring)
 {
@@ -24,77 +23,6 @@ int ring_create(const struct ring_config *config, struct ring **ret_ring)
 	ring->config = *config;
 	*ret_ring = ring;
 	return 0;
-}
-
-/* ---- memory of a running ring ---- */
-
-static int pool_create(struct ring_pool *pool, unsigned int each,
-		       unsigned int total)
-{
-	pool->memory = calloc((size_t)each * total, sizeof(*pool->memory));
-	if (!pool->memory)
-		return -ENOMEM;
-	pool->each = each;
-	pool->total = total;
-	for (unsigned int i = 0; i < total; i++)
-		pool->free[i] = (uint16_t)(total - 1 - i);
-	pool->free_count = total;
-	return 0;
-}
-
-static void free_storage(struct ring *ring)
-{
-	free(ring->requests);
-	free(ring->completed);
-	free(ring->resubmit);
-	free(ring->busy);
-	free(ring->medium.memory);
-	free(ring->large.memory);
-	ring->requests = NULL;
-	ring->completed = NULL;
-	ring->resubmit = NULL;
-	ring->busy = NULL;
-	ring->free = NULL;
-	ring->medium = (struct ring_pool){0};
-	ring->large = (struct ring_pool){0};
-}
-
-static int create_storage(struct ring *ring, uint16_t size)
-{
-	const unsigned int medium =
-		size < RING_MEDIUM_MAX ? size : RING_MEDIUM_MAX;
-
-	ring->requests = aligned_alloc(64, size * sizeof(*ring->requests));
-	ring->completed = calloc(size, sizeof(struct ring_request *));
-	ring->resubmit = calloc(size, sizeof(*ring->resubmit));
-	ring->busy = calloc(size, sizeof(*ring->busy));
-	if (!ring->requests || !ring->completed || !ring->resubmit ||
-	    !ring->busy ||
-	    pool_create(&ring->medium, RING_IOV_MEDIUM, medium) < 0 ||
-	    pool_create(&ring->large, RING_IOV_LARGE, RING_LARGE_MAX) < 0) {
-		free_storage(ring);
-		return -ENOMEM;
-	}
-	for (unsigned int i = size; i-- > 0;) {
-		struct ring_request *request = &ring->requests[i];
-
-		*request = (struct ring_request){
-			.ring = ring,
-			.iov = request->own,
-			.next = ring->free,
-			.vdev.done = ring_request_done,
-		};
-		ring->free = request;
-	}
-	return 0;
-}
-
-void ring_free(struct ring *ring)
-{
-	for (unsigned int i = 0; i < ring->completed_count; i++)
-		memory_map_put(ring->completed[i]->map);
-	free_storage(ring);
-	free(ring);
 }
 
 void ring_destroy(struct ring *ring)
@@ -118,28 +46,15 @@ void ring_destroy(struct ring *ring)
 
 /* ---- descriptors ---- */
 
-int ring_set_kick(struct ring *ring, int fd)
+static int set_notify(struct ring *ring, struct notify **which, int fd,
+		      int (*create)(struct loop *loop, int fd,
+				    struct notify **ret_notify))
 {
 	struct notify *notify = NULL;
 	int rc;
 
 	if (fd >= 0) {
-		rc = notify_create_in(ring->config.loop, fd, &notify);
-		if (rc < 0)
-			return rc;
-	}
-	notify_destroy(ring->kick);
-	ring->kick = notify;
-	return 0;
-}
-
-static int set_out(struct ring *ring, struct notify **which, int fd)
-{
-	struct notify *notify = NULL;
-	int rc;
-
-	if (fd >= 0) {
-		rc = notify_create_out(ring->config.loop, fd, &notify);
+		rc = create(ring->config.loop, fd, &notify);
 		if (rc < 0)
 			return rc;
 	}
@@ -148,9 +63,14 @@ static int set_out(struct ring *ring, struct notify **which, int fd)
 	return 0;
 }
 
+int ring_set_kick(struct ring *ring, int fd)
+{
+	return set_notify(ring, &ring->kick, fd, notify_create_in);
+}
+
 int ring_set_call(struct ring *ring, int fd)
 {
-	int rc = set_out(ring, &ring->call, fd);
+	int rc = set_notify(ring, &ring->call, fd, notify_create_out);
 
 	/* What was used before may not have been told to anybody. */
 	if (rc == 0 && ring->running && ring->call)
@@ -160,35 +80,10 @@ int ring_set_call(struct ring *ring, int fd)
 
 int ring_set_error(struct ring *ring, int fd)
 {
-	return set_out(ring, &ring->error, fd);
+	return set_notify(ring, &ring->error, fd, notify_create_out);
 }
 
 /* ---- flags ---- */
-
-void ring_refresh(struct ring *ring)
-{
-	const bool again = ring->resubmit_next < ring->resubmit_count;
-
-	ring->taking = ring->running && !ring->broken &&
-		(ring->quiescing ? again : ring->enabled);
-}
-
-void ring_break(struct ring *ring, const char *format, ...)
-{
-	struct error why, error;
-	va_list args;
-
-	va_start(args, format);
-	error_vset(&why, 0, format, args);
-	va_end(args);
-	error_set(&error, 0, "ring %u is stopped: %s", ring->config.index,
-		  why.text);
-	ring->broken = true;
-	ring_refresh(ring);
-	if (ring->error)
-		notify_ring(ring->error);
-	ring->config.trouble(ring->config.arg, &error);
-}
 
 void ring_enable(struct ring *ring, bool enabled)
 {
@@ -218,9 +113,7 @@ bool ring_running(const struct ring *ring)
 
 bool ring_idle(const struct ring *ring)
 {
-	if (!ring->running)
-		return true;
-	return ring->quiescing && ring->in_flight == 0 && !ring->taking;
+	return !ring->running || ring_quiesced(ring);
 }
 
 /* ---- start, change, stop ---- */
@@ -318,13 +211,13 @@ int ring_start(struct ring *ring, const struct ring_layout *layout,
 	rc = find_parts(ring, layout, environment->map, reterr);
 	if (rc < 0)
 		return rc;
-	rc = create_storage(ring, layout->size);
+	rc = ring_storage_create(ring, layout->size, ring_request_done);
 	if (rc < 0)
 		return error_set(reterr, rc, "ring %u: no memory",
 				 ring->config.index);
 	rc = find_indexes(ring, layout, environment, reterr);
 	if (rc < 0) {
-		free_storage(ring);
+		ring_storage_free(ring);
 		return rc;
 	}
 	ring->size = layout->size;
@@ -375,6 +268,6 @@ uint16_t ring_stop(struct ring *ring)
 	ring->map = NULL;
 	ring->inflight = (struct inflight_ring){0};
 	ring->log = NULL;
-	free_storage(ring);
+	ring_storage_free(ring);
 	return ring->next_avail;
 }

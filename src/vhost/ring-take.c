@@ -2,14 +2,15 @@
 /*
  * ring-take.c - taking what the guest made available, up to the vdev
  *
- * The stages of a batch, see the head of ring.c; and requests that go to the
- * vdev in several pieces.
+ * The stages of a batch, see the head of ring-poll.c; and requests that go to
+ * the vdev in several pieces.
  */
+#include "vhost/ring-take.h"
+
 #include <errno.h>
-#include <stddef.h>
 
 #include "vhost/access.h"
-#include "vhost/ring-internal.h"
+#include "vhost/ring-used.h"
 
 /* Halves are worth their while from here on. */
 #define HALVED_MIN	8U
@@ -27,38 +28,6 @@ struct batch {
 	struct vring_desc first[RING_BATCH];
 	struct batch_entry entries[RING_BATCH];
 };
-
-/* ---- buffers of long chains ---- */
-
-static struct iovec *pool_take(struct ring_pool *pool)
-{
-	if (pool->free_count == 0)
-		return NULL;
-	pool->free_count--;
-	return &pool->memory[pool->free[pool->free_count] * pool->each];
-}
-
-static bool pool_give(struct ring_pool *pool, const struct iovec *iov)
-{
-	const size_t at = (size_t)((uintptr_t)iov - (uintptr_t)pool->memory) /
-		sizeof(*iov);
-
-	if (at >= (size_t)pool->total * pool->each)
-		return false;
-	pool->free[pool->free_count++] = (uint16_t)(at / pool->each);
-	return true;
-}
-
-void ring_give_iov(struct ring *ring, struct ring_request *request)
-{
-	if (request->iov == request->own)
-		return;
-	if (!pool_give(&ring->medium, request->iov))
-		(void)pool_give(&ring->large, request->iov);
-	request->iov = request->own;
-}
-
-/* ---- taking ---- */
 
 /* Stage 1: which heads.  Returns how many. */
 static unsigned int take_heads(struct ring *ring, struct batch *batch)
@@ -134,7 +103,7 @@ static int parse(struct ring *ring, struct ring_request *request,
 	if (rc != -ENOSPC)
 		return rc;
 	chain->capacity = RING_IOV_MEDIUM;
-	chain->iov = pool_take(&ring->medium);
+	chain->iov = ring_pool_take(&ring->medium);
 	if (chain->iov) {
 		request->iov = chain->iov;
 		rc = chain_parse(&ring->source, first, chain);
@@ -144,7 +113,7 @@ static int parse(struct ring *ring, struct ring_request *request,
 	}
 	chain->capacity = RING_IOV_LARGE;
 	chain->last_resort = true;
-	chain->iov = pool_take(&ring->large);
+	chain->iov = ring_pool_take(&ring->large);
 	if (!chain->iov)
 		return -EAGAIN;
 	request->iov = chain->iov;
@@ -224,7 +193,6 @@ static void begin_pieces(struct ring *ring, struct ring_request *request,
 	submit_piece(ring, request, now_ns);
 }
 
-/* Requests of several pieces go on with their next. */
 void ring_next_pieces(struct ring *ring, uint64_t now_ns)
 {
 	struct ring_request *request = ring->pieces;

@@ -15,7 +15,8 @@
 #include <unistd.h>
 
 #include "os/guard.h"
-#include "vhost/ring-internal.h"
+#include "vhost/ring-poll.h"
+#include "vhost/ring-state.h"
 #include "../func/vhost-fake.h"
 
 #define MEMORY_BYTES	UINT64_C(65536)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * ring.c - serving a split virtqueue
+ * ring-poll.c - serving a split virtqueue: a visit, and notifications
  *
  * Theory of operation
  *
@@ -47,48 +47,15 @@
  * to (a head that isn't one, a loop, no status byte), the ring is broken: it
  * stops, says so, and rings the error descriptor, until it is started again.
  */
-#include "vhost/ring.h"
+#include "vhost/ring-poll.h"
 
 #include <stddef.h>
 
 #include "vhost/access.h"
-#include "vhost/ring-internal.h"
+#include "vhost/ring-take.h"
+#include "vhost/ring-used.h"
 
-/* ---- completing ---- */
-
-void ring_log_data(struct ring *ring, const struct ring_request *request)
-{
-	const struct block_request *block = &request->vdev.block;
-	uint64_t guest_addr;
-
-	for (uint32_t i = 0; i < block->iov_count; i++) {
-		const struct iovec *iov = &block->iov[i];
-
-		if (memory_guest_addr(request->map, iov->iov_base, &guest_addr))
-			log_mark(ring->log, guest_addr, iov->iov_len);
-	}
-}
-
-void ring_request_done(struct vdev_request *vdev)
-{
-	struct ring_request *request =
-		(struct ring_request *)(void *)((char *)vdev -
-						offsetof(struct ring_request,
-							 vdev));
-	struct ring *ring = request->ring;
-
-	request->code = blk_status(vdev->block.result);
-	if (request->left_bytes > 0 && vdev->block.result == 0 &&
-	    !ring->orphan) {
-		request->next = NULL;
-		*ring->pieces_end = request;
-		ring->pieces_end = &request->next;
-		return;
-	}
-	ring_complete(ring, request);
-	if (ring->orphan && ring->completed_count == ring->in_flight)
-		ring_free(ring);
-}
+/* ---- calling the guest ---- */
 
 /* Does the guest want to be called for what was used since it was asked
  * last? */
@@ -110,85 +77,6 @@ static bool wants_call(struct ring *ring)
 	}
 	return (uint16_t)(ring->used_idx - event - 1) <
 		(uint16_t)(ring->used_idx - before);
-}
-
-static void log_used(struct ring *ring, uint16_t first, unsigned int count)
-{
-	const uint64_t base = ring->used_guest_addr;
-
-	log_mark(ring->log, base, offsetof(struct vring_used, ring));
-	for (unsigned int i = 0; i < count; i++) {
-		const unsigned int at = (uint16_t)(first + i) & ring->mask;
-
-		log_mark(ring->log,
-			 base + offsetof(struct vring_used, ring) +
-				 at * sizeof(struct vring_used_elem),
-			 sizeof(struct vring_used_elem));
-	}
-}
-
-/* Write what is completed to the used ring: see inflight.c for the order. */
-static void publish(struct ring *ring)
-{
-	const unsigned int count = ring->completed_count;
-	const uint16_t first = ring->used_idx;
-	uint16_t idx = first;
-
-	for (unsigned int i = 0; i < count; i++, idx++) {
-		const struct ring_request *request = ring->completed[i];
-
-		access_write_u8(request->status, request->code);
-		if (ring->log) {
-			uint64_t guest_addr;
-
-			if (request->logged)
-				ring_log_data(ring, request);
-			if (memory_guest_addr(request->map, request->status,
-					      &guest_addr))
-				log_mark(ring->log, guest_addr, 1);
-		}
-		access_write_u64(&ring->used->ring[idx & ring->mask],
-				 request->head |
-					 (uint64_t)request->used_bytes << 32);
-		if (ring->inflight.queue)
-			inflight_batch(&ring->inflight, request->head);
-	}
-	ring->used_idx = idx;
-	access_release_u16(&ring->used->idx, idx);
-	if (ring->inflight.queue) {
-		for (unsigned int i = 0; i < count; i++)
-			inflight_clear(&ring->inflight,
-				       ring->completed[i]->head);
-		inflight_commit(&ring->inflight, idx);
-	}
-	if (ring->log && ring->log_used)
-		log_used(ring, first, count);
-	ring->shown = true;
-}
-
-static void request_free(struct ring *ring, struct ring_request *request)
-{
-	request->next = ring->free;
-	ring->free = request;
-}
-
-void ring_show(struct ring *ring)
-{
-	const unsigned int count = ring->completed_count;
-
-	if (!ring->silent)
-		publish(ring);
-	for (unsigned int i = 0; i < count; i++) {
-		struct ring_request *request = ring->completed[i];
-
-		ring->busy[request->head] = 0;
-		ring_give_iov(ring, request);
-		memory_map_put(request->map);
-		request_free(ring, request);
-	}
-	ring->completed_count = 0;
-	ring->in_flight -= count;
-	ring->starved = false;
 }
 
 /* Call the guest if it wants that. */
@@ -241,7 +129,7 @@ unsigned int ring_poll(struct loop_poller *poller, uint64_t now_ns)
 		notify_ring(ring->call);
 	if (!ring->broken)
 		check_troubles(ring);
-	if (ring->quiescing && !ring->told_idle && ring_idle(ring)) {
+	if (!ring->told_idle && ring_quiesced(ring)) {
 		ring->told_idle = true;
 		ring->config.idle(ring->config.arg);
 	}
@@ -280,7 +168,7 @@ uint64_t ring_arm(struct loop_poller *poller, uint64_t now_ns)
 
 	if (ring->completed_count > 0 || ring->pieces ||
 	    notify_unsent(ring->call) ||
-	    (ring->quiescing && !ring->told_idle && ring_idle(ring)))
+	    (!ring->told_idle && ring_quiesced(ring)))
 		return 0;
 	if (!ring->taking || ring->starved)
 		return UINT64_MAX;

@@ -1,9 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * ring-internal.h - a ring's state, shared by the files of the ring only
+ * ring-state.h - a ring's state, for the files of the ring only
+ *
+ * What they all stand on: the ring and its requests, the memory that both
+ * take, and how a ring is broken.  The layers, each called by those above it
+ * only:
+ *
+ *	ring-control.c	start, change, quiesce, stop (ring.h)
+ *	ring-poll.c	a visit; calls and kicks
+ *	ring-take.c	from the available ring up to the vdev
+ *	ring-used.c	from the vdev down to the used ring
+ *	ring-state.c
  */
-#ifndef VHOST_RING_INTERNAL_H
-#define VHOST_RING_INTERNAL_H
+#ifndef VHOST_RING_STATE_H
+#define VHOST_RING_STATE_H
 
 #include "vhost/chain.h"
 #include "vhost/notify.h"
@@ -89,34 +99,34 @@ struct ring {
 	struct ring_pool medium, large;
 };
 
+/* Room for 'size' requests, each with 'done' for the vdev.  Returns 0 or
+ * -ENOMEM. */
+int ring_storage_create(struct ring *ring, uint16_t size,
+			void (*done)(struct vdev_request *vdev));
+void ring_storage_free(struct ring *ring);
+/* The ring and all it has, also what completed in it. */
+void ring_free(struct ring *ring);
+
 /* Tell the world and take no more until it is started anew. */
 void ring_break(struct ring *ring, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));
-/* 'taking' and the like follow from the flags. */
+/* 'taking' follows from the flags. */
 void ring_refresh(struct ring *ring);
-void ring_free(struct ring *ring);
-
-/* Take a batch, if there is one; returns how many requests it was. */
-unsigned int ring_take(struct ring *ring, uint64_t now_ns);
-/* Requests of several pieces go on with their next. */
-void ring_next_pieces(struct ring *ring, uint64_t now_ns);
-/* Write what is completed to the used ring, and forget it. */
-void ring_show(struct ring *ring);
-/* Buffers that came from a pool go back there. */
-void ring_give_iov(struct ring *ring, struct ring_request *request);
-/* The guest's memory was written: tell the dirty log. */
-void ring_log_data(struct ring *ring, const struct ring_request *request);
-
-static inline void ring_complete(struct ring *ring,
-				 struct ring_request *request)
+/* Asked to quiesce, and nothing is left. */
+static inline bool ring_quiesced(const struct ring *ring)
 {
-	ring->completed[ring->completed_count++] = request;
+	return ring->quiescing && ring->in_flight == 0 && !ring->taking;
 }
 
-/* The vdev is done with a request, or with a piece of it. */
-void ring_request_done(struct vdev_request *vdev);
-unsigned int ring_poll(struct loop_poller *poller, uint64_t now_ns);
-uint64_t ring_arm(struct loop_poller *poller, uint64_t now_ns);
-uint64_t ring_quiet_until(struct loop_poller *poller, uint64_t now_ns);
+/* Room for a longer chain; NULL: not now. */
+struct iovec *ring_pool_take(struct ring_pool *pool);
+/* Buffers that came from a pool go back there. */
+void ring_pool_give(struct ring *ring, struct ring_request *request);
+static inline void ring_give_iov(struct ring *ring,
+				 struct ring_request *request)
+{
+	if (request->iov != request->own)
+		ring_pool_give(ring, request);
+}
 
 #endif

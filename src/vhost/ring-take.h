@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* ring-take.h - from the available ring to the vdev */
+#ifndef VHOST_RING_TAKE_H
+#define VHOST_RING_TAKE_H
+
+#include "vhost/ring-state.h"
+
+/* Take a batch, if there is one; returns how many requests it was. */
+unsigned int ring_take(struct ring *ring, uint64_t now_ns);
+/* Requests of several pieces go on with their next. */
+void ring_next_pieces(struct ring *ring, uint64_t now_ns);
+
+#endif
