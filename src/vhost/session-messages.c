@@ -2,7 +2,7 @@
 /*
  * session-messages.c - what each message does; message.c has checked it
  */
-#include "vhost/session-internal.h"
+#include "vhost/session-messages.h"
 
 #include <assert.h>
 #include <errno.h>

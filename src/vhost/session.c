@@ -1,15 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* session.c - see session.h */
+/*
+ * session.c - see session.h; from its first message to its end
+ *
+ * What it waits for ('pending') is looked at by the timer, and until then no
+ * more messages are read.
+ */
 #include "vhost/session.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "vhost/session-internal.h"
+#include "vhost/session-messages.h"
 
 /* A turn's share: a front-end that talks much delays nobody. */
 #define MESSAGES_PER_TURN	4U
@@ -21,52 +25,7 @@
 	 VHOST_FEATURE(VHOST_USER_F_PROTOCOL_FEATURES) | \
 	 VHOST_FEATURE(VHOST_F_LOG_ALL))
 
-static void report(struct session *session, const struct error *error)
-{
-	session->config.ops->report(session->config.arg, error);
-}
-
-static unsigned int queue_count(const struct session *session)
-{
-	return session->config.target->queues;
-}
-
-uint64_t session_started(const struct session *session)
-{
-	uint64_t started = 0;
-
-	for (unsigned int i = 0; i < queue_count(session); i++)
-		if (session->queues[i].started)
-			started |= UINT64_C(1) << i;
-	return started;
-}
-
-static void go_on(struct session *session)
-{
-	loop_timer_set(session->config.loop, &session->timer,
-		       loop_now_ns(session->config.loop));
-}
-
 /* ---- answers ---- */
-
-int session_reply(struct session *session,
-		  const struct vhost_user_header *header, const void *payload,
-		  uint32_t size, int fd)
-{
-	const struct vhost_user_header answer = {
-		.request = header->request,
-		.flags = VHOST_USER_VERSION | VHOST_USER_FLAG_REPLY,
-		.size = size,
-	};
-
-	return channel_send(session->channel.fd, &answer, payload, fd);
-}
-
-int session_reply_u64(struct session *session,
-		      const struct vhost_user_header *header, uint64_t value)
-{
-	return session_reply(session, header, &value, sizeof(value), -1);
-}
 
 static bool wants_acknowledgement(const struct session *session,
 				  const struct vhost_user_header *header)
@@ -75,19 +34,6 @@ static bool wants_acknowledgement(const struct session *session,
 		(session->protocol &
 		 VHOST_FEATURE(VHOST_USER_PROTOCOL_F_REPLY_ACK)) &&
 		message_reply(header->request) == MESSAGE_REPLY_NONE;
-}
-
-void session_config_changed(struct session *session)
-{
-	const struct vhost_user_header header = {
-		.request = VHOST_USER_BACKEND_CONFIG_CHANGE_MSG,
-		.flags = VHOST_USER_VERSION,
-	};
-
-	/* If it doesn't fit, earlier ones are still unread, and whoever reads
-	 * them then asks for the configuration as it is. */
-	if (session->backend_fd >= 0)
-		(void)channel_send(session->backend_fd, &header, NULL, -1);
 }
 
 void session_resized(struct session *session)
@@ -99,91 +45,20 @@ void session_resized(struct session *session)
 
 static void ring_idle_now(void *arg)
 {
-	go_on(arg);
+	session_go_on(arg);
 }
 
 static void ring_trouble(void *arg, const struct error *error)
 {
 	struct session *session = arg;
 
-	report(session, error);
+	session_report(session, error);
 	if (memory_lost(session->map)) {
 		session_close(session);
 		return;
 	}
 	session->status |= VIRTIO_CONFIG_S_NEEDS_RESET;
 	session_config_changed(session);
-}
-
-static struct ring_environment environment_of(const struct session *session)
-{
-	const bool logging = session->features & VHOST_FEATURE(VHOST_F_LOG_ALL);
-
-	return (struct ring_environment){
-		.map = session->map,
-		.inflight = session->inflight,
-		.log = logging ? session->log : NULL,
-		.features = session->features,
-	};
-}
-
-static unsigned int running_count(const struct session *session)
-{
-	unsigned int count = 0;
-
-	for (unsigned int i = 0; i < queue_count(session); i++)
-		count += ring_running(session->queues[i].ring);
-	return count;
-}
-
-static void release(struct session *session)
-{
-	session->flush->done = false;
-	if (!session->holding)
-		return;
-	session->holding = false;
-	session->config.ops->release(session->config.arg, session);
-}
-
-int session_start_rings(struct session *session, struct error *reterr)
-{
-	const struct ring_environment environment = environment_of(session);
-	const struct session_ops *ops = session->config.ops;
-	int result = 0;
-
-	if (!ops->acquire(session->config.arg, session))
-		return 0;
-	session->holding = true;
-	for (unsigned int i = 0; i < queue_count(session); i++) {
-		struct session_queue *queue = &session->queues[i];
-		int rc;
-
-		if (!queue->started || ring_running(queue->ring))
-			continue;
-		rc = ring_start(queue->ring, &queue->layout, &environment,
-				reterr);
-		if (rc < 0)
-			result = rc;
-	}
-	if (running_count(session) == 0)
-		release(session);
-	return result;
-}
-
-int session_update_rings(struct session *session, struct error *reterr)
-{
-	const struct ring_environment environment = environment_of(session);
-	int result = 0;
-
-	for (unsigned int i = 0; i < queue_count(session); i++) {
-		struct session_queue *queue = &session->queues[i];
-		int rc = ring_update(queue->ring, &queue->layout, &environment,
-				     reterr);
-
-		if (rc < 0)
-			result = rc;
-	}
-	return result;
 }
 
 void session_offer(struct session *session)
@@ -193,14 +68,14 @@ void session_offer(struct session *session)
 	if (session->pending != PENDING_NONE || session_started(session) == 0)
 		return;
 	if (session_start_rings(session, &error) < 0) {
-		report(session, &error);
+		session_report(session, &error);
 		session_close(session);
 	}
 }
 
 static bool all_idle(const struct session *session)
 {
-	for (unsigned int i = 0; i < queue_count(session); i++)
+	for (unsigned int i = 0; i < session_queue_count(session); i++)
 		if (!ring_idle(session->queues[i].ring))
 			return false;
 	return true;
@@ -235,9 +110,9 @@ static void flush_done(struct vdev_request *vdev)
 		error_set(&error, vdev->block.result,
 			  "flush at the end of an attachment: %s",
 			  strerror(-vdev->block.result));
-		report(flush->session, &error);
+		session_report(flush->session, &error);
 	}
-	go_on(flush->session);
+	session_go_on(flush->session);
 }
 
 /* Before the epoch is given up, all that was written must last. */
@@ -271,26 +146,9 @@ static void close_socket(struct session *session)
 	channel_finish(&session->channel);
 }
 
-void session_wait(struct session *session, enum session_pending pending,
-		  unsigned int queue, const struct vhost_user_header *header)
-{
-	assert(session->pending == PENDING_NONE);
-	session->pending = pending;
-	session->pending_queue = queue;
-	if (header)
-		session->pending_header = *header;
-	if (!session->gone)
-		loop_watch_remove(session->config.loop, &session->watch);
-	for (unsigned int i = 0; i < queue_count(session); i++)
-		if (pending != PENDING_BASE || i == queue)
-			ring_quiesce(session->queues[i].ring,
-				     pending == PENDING_CLOSE);
-	go_on(session);
-}
-
 static void forget(struct session *session)
 {
-	for (unsigned int i = 0; i < queue_count(session); i++) {
+	for (unsigned int i = 0; i < session_queue_count(session); i++) {
 		struct session_queue *queue = &session->queues[i];
 
 		queue->layout = (struct ring_layout){0};
@@ -320,7 +178,7 @@ static int finish_base(struct session *session, bool *ret_finished)
 		.index = session->pending_queue,
 	};
 	const bool last =
-		running_count(session) <= 1 && ring_running(queue->ring);
+		session_running(session) <= 1 && ring_running(queue->ring);
 
 	*ret_finished = false;
 	if (!ring_idle(queue->ring) || (last && !flushed(session)))
@@ -329,7 +187,7 @@ static int finish_base(struct session *session, bool *ret_finished)
 	stop_ring(queue);
 	state.num = queue->layout.base;
 	if (last)
-		release(session);
+		session_release(session);
 	return session_reply(session, &session->pending_header, &state,
 			     sizeof(state), -1);
 }
@@ -340,11 +198,11 @@ static int finish_stop(struct session *session, bool *ret_finished)
 	if (!all_idle(session) || !flushed(session))
 		return 0;
 	*ret_finished = true;
-	for (unsigned int i = 0; i < queue_count(session); i++)
+	for (unsigned int i = 0; i < session_queue_count(session); i++)
 		stop_ring(&session->queues[i]);
 	if (session->pending == PENDING_RESET)
 		forget(session);
-	release(session);
+	session_release(session);
 	if (session->pending != PENDING_CLOSE &&
 	    wants_acknowledgement(session, &session->pending_header))
 		return session_reply_u64(session, &session->pending_header, 0);
@@ -398,9 +256,9 @@ void session_close(struct session *session)
 static void cut(struct session *session, int code, const struct error *error)
 {
 	if (code != -ECONNRESET)
-		report(session, error);
+		session_report(session, error);
 	close_socket(session);
-	for (unsigned int i = 0; i < queue_count(session); i++)
+	for (unsigned int i = 0; i < session_queue_count(session); i++)
 		ring_forsake(session->queues[i].ring);
 	session_close(session);
 }
@@ -410,7 +268,7 @@ void session_destroy(struct session *session)
 	if (!session)
 		return;
 	close_socket(session);
-	for (unsigned int i = 0; i < queue_count(session); i++)
+	for (unsigned int i = 0; i < session_queue_count(session); i++)
 		ring_destroy(session->queues[i].ring);
 	loop_timer_finish(session->config.loop, &session->timer);
 	if (session->flush && session->flush->busy)
@@ -443,7 +301,7 @@ static int handle(struct session *session, struct message *message,
 	/* It is told if it asked to be; else only the end tells it. */
 	if (!wants_acknowledgement(session, &header))
 		return rc;
-	report(session, reterr);
+	session_report(session, reterr);
 	return session_reply_u64(session, &header, 1);
 }
 
@@ -476,7 +334,7 @@ static void socket_ready(struct loop_watch *watch)
 
 static int create_rings(struct session *session)
 {
-	for (unsigned int i = 0; i < queue_count(session); i++) {
+	for (unsigned int i = 0; i < session_queue_count(session); i++) {
 		const struct ring_config config = {
 			.loop = session->config.loop,
 			.target = session->config.target,

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * session-internal.h - a session's state, shared by session.c and
- * session-messages.c only
+ * session-state.h - a session's state, its answers and its rings, for
+ * session.c and session-messages.c only
+ *
+ * session.c calls session-messages.c, both call session-state.c.
  */
-#ifndef VHOST_SESSION_INTERNAL_H
-#define VHOST_SESSION_INTERNAL_H
+#ifndef VHOST_SESSION_STATE_H
+#define VHOST_SESSION_STATE_H
 
 #include "vhost/channel.h"
 #include "vhost/ring.h"
@@ -58,14 +60,19 @@ struct session {
 	struct session_queue queues[MESSAGE_QUEUES_MAX];
 };
 
-#define SESSION_LATER	1	/* the answer comes when 'pending' is done */
+static inline unsigned int session_queue_count(const struct session *session)
+{
+	return session->config.target->queues;
+}
 
-/* Do what a checked message says.  Returns 0: acknowledge it; SESSION_LATER;
- * or -errno.  Messages with an answer of their own have sent it. */
-int session_handle(struct session *session, struct message *message,
-		   struct error *reterr);
+void session_report(struct session *session, const struct error *error);
 /* The queues that are started, one bit each. */
 uint64_t session_started(const struct session *session);
+/* How many rings run. */
+unsigned int session_running(const struct session *session);
+/* Something may go on: look in the next round. */
+void session_go_on(struct session *session);
+
 /* Send an answer to 'header'. */
 int session_reply(struct session *session,
 		  const struct vhost_user_header *header, const void *payload,
@@ -76,6 +83,8 @@ int session_reply_u64(struct session *session,
 /* Begin to wait; nothing else is pending. */
 void session_wait(struct session *session, enum session_pending pending,
 		  unsigned int queue, const struct vhost_user_header *header);
+/* The epoch is given up, if we hold it. */
+void session_release(struct session *session);
 /* Run the started rings, if the epoch is or becomes ours.  Returns 0 or the
  * error of one that can't be. */
 int session_start_rings(struct session *session, struct error *reterr);
