@@ -2,8 +2,9 @@
 /*
  * client-internal.h - what the files of the client end share
  *
- * client.c negotiates, client-wire.c sends and receives, client-queue.c runs
- * the rings.  Nobody else includes this.
+ * client.c calls the others: client-negotiate.c agrees with the server, upon
+ * client-wire.c, which sends and receives; client-queue.c runs the rings.
+ * Nobody else includes this.
  */
 #ifndef VHOST_CLIENT_INTERNAL_H
 #define VHOST_CLIENT_INTERNAL_H
@@ -102,5 +103,38 @@ int client_wire_get(const struct client_wire *wire, uint32_t request,
  * -EAGAIN; '*ret_answer' if it wants an answer. */
 int client_wire_event(int fd, bool *ret_answer);
 int client_wire_answer(int fd, uint32_t request);
+
+struct vhost_client {
+	struct vhost_client_config config;
+	struct vhost_client_region regions[VHOST_CLIENT_REGIONS_MAX];
+	char *path;
+	struct client_wire wire;	/* fd -1: not connected */
+	int event_fd;			/* back-end channel, -1: none */
+	int memory_fd, inflight_fd;
+	void *memory;			/* rings of all queues */
+	size_t memory_bytes;
+	struct vhost_user_inflight inflight;
+	uint64_t features, protocol;
+	struct vhost_client_info info;
+	struct vhost_client_queue *queues;
+	unsigned int queue_count;
+};
+
+/* What is said to the server, in this order; all below: 0, or the error that
+ * is said in 'reterr'.  What was agreed the first time is asked for again at a
+ * reconnect, and must still be there. */
+int client_negotiate(struct vhost_client *client, struct error *reterr);
+int client_count_queues(struct vhost_client *client, struct error *reterr);
+/* A channel on which the server tells of a new size; without it the size
+ * simply stays what it was. */
+int client_open_events(struct vhost_client *client, struct error *reterr);
+int client_read_config(struct vhost_client *client, struct error *reterr);
+/* Have the server keep its notes where they outlive it; '*ret_kept': it goes
+ * on with the notes of the one before. */
+int client_set_inflight(struct vhost_client *client, bool *ret_kept,
+			struct error *reterr);
+int client_set_memory(struct vhost_client *client, struct error *reterr);
+int client_start_queue(struct vhost_client *client, unsigned int index,
+		       struct error *reterr);
 
 #endif
