@@ -48,6 +48,10 @@ struct stats_segment {
 	struct stats_process processes[STATS_PROCESSES];
 };
 
+/* It is mapped by both sides as compiled. */
+static_assert(sizeof(struct stats_segment) == 62984240,
+	      "raise CTL_VERSION (ctl.h), then this");
+
 static inline void stats_set(uint64_t *counter, uint64_t value)
 {
 	__atomic_store_n(counter, value, __ATOMIC_RELAXED);

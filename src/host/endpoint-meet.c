@@ -139,26 +139,44 @@ static bool is_known(const struct endpoint *endpoint, const json_t *hello)
 		(json_int_t)endpoint->pid;
 }
 
+/* A stranger, or one of another version: nothing else that it says is looked
+ * at.  It is left to finish; ours is started when it has ended. */
+static bool is_ours(struct endpoint *endpoint, const struct link_reply *reply)
+{
+	json_t *hello = reply->reply;
+	const char *name = json_string_value(json_object_get(hello, "name"));
+	json_int_t version =
+		json_integer_value(json_object_get(hello, "version"));
+
+	if (reply->result < 0)
+		endpoint_tell(
+			endpoint, "error",
+			"endpoint %s is of another version (%s, this penstockd version %d): it is drained, then one of this version started",
+			endpoint->config.name, reply->text, CTL_VERSION);
+	else if (version != CTL_VERSION)
+		endpoint_tell(
+			endpoint, "error",
+			"endpoint %s is of another version (it speaks version %d of the control protocol, this penstockd version %d): it is drained, then one of this version started",
+			endpoint->config.name, (int)version, CTL_VERSION);
+	else if (!name || strcmp(name, endpoint->config.name) != 0)
+		endpoint_tell(
+			endpoint, "error",
+			"endpoint %s: another one answers at its socket: it is drained, then this one started",
+			endpoint->config.name);
+	else
+		return true;
+	return false;
+}
+
 static void hello_answered(void *arg, struct link_reply *reply)
 {
 	struct endpoint *endpoint = arg;
 	const json_t *hello = reply->reply;
-	const char *name;
 
 	if (reply->result == -ECONNRESET ||
 	    endpoint->state == ENDPOINT_STOPPING)
 		return;
-	name = json_string_value(json_object_get(hello, "name"));
-	if (reply->result < 0 || !name || strcmp(name, endpoint->config.name) ||
-	    json_integer_value(json_object_get(hello, "version")) !=
-		    CTL_VERSION) {
-		/* A stranger or another version: let it finish, start ours
-		 * when its connection ends. */
-		endpoint_tell(
-			endpoint, "error",
-			"endpoint %s is of another version (%s): it is drained",
-			endpoint->config.name,
-			reply->result < 0 ? reply->text : "hello");
+	if (!is_ours(endpoint, reply)) {
 		endpoint->is_draining = true;
 		endpoint_set_timer(endpoint, ENDPOINT_STOP_NS);
 		endpoint_ask_drain(endpoint);

@@ -7,7 +7,7 @@
  * into the file 'ops' of the working directory, a line each.  A front that
  * connects to a way in makes it tell of a session; of those that are there it
  * tells again right after 'hello', and in its list.  If there is a file 'old',
- * it is of another version (once); with a file 'lie-pid' it gives the process
+ * it is of the first version (once); with a file 'lie-pid' it gives the process
  * number in it as its own, with a file 'lie-slot' it has a process at a slot
  * outside the statistics (both once).  While there is a file 'slow', a
  * measurement goes on; its end is a line 'measured' in 'ops'.  With files that
@@ -270,7 +270,7 @@ static int said_pid(void)
 
 static void answer_hello(json_t *reply)
 {
-	int version = unlink("old") == 0 ? 99 : CTL_VERSION;
+	int version = unlink("old") == 0 ? 1 : CTL_VERSION;
 
 	json_object_set_new(reply, "version", json_integer(version));
 	json_object_set_new(reply, "pid", json_integer(said_pid()));

@@ -44,6 +44,27 @@ static void test_endpoint_says_who_it_is(void **state)
 		    EPROTO);
 }
 
+/* It is not adopted, but can be asked to end. */
+static void test_endpoint_of_another_version_can_be_drained(void **state)
+{
+	struct bench *bench = *state;
+	json_t *reply = bench_ask(
+		bench, json_pack("{s:s, s:i}", "op", "hello", "version", 1),
+		-1);
+	char speaks[64];
+	int status;
+
+	snprintf(speaks, sizeof(speaks), "endpoint ep0 speaks version %d of",
+		 CTL_VERSION);
+	assert_non_null(strstr(
+		json_string_value(json_object_get(reply, "error")), speaks));
+	bench_error(reply, EPROTO);
+	bench_ok(bench_ask(bench, json_pack("{s:s}", "op", "drain"), -1));
+	assert_int_equal(waitpid(bench->pid, &status, 0), bench->pid);
+	bench->pid = 0;
+	assert_true(WIFEXITED(status));
+}
+
 static unsigned long long status_field(pid_t pid, const char *name, int base)
 {
 	char path[64], line[256];
@@ -356,6 +377,7 @@ int main(int argc, char **argv)
 		TEST(test_endpoint_updates_and_removes),
 		TEST(test_endpoint_calibrates_a_device),
 		TEST(test_endpoint_drains_and_ends),
+		TEST(test_endpoint_of_another_version_can_be_drained),
 	};
 
 	if (argc != 2)

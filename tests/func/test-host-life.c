@@ -185,10 +185,34 @@ static void test_life_replaces_old_version(void **state)
 	assert_true(fd >= 0);
 	close(fd);
 	rig_start(rig, RIG_WHOLE, true);
-	assert_true(rig_has_event(rig, "error", "another version"));
+	assert_true(rig_has_event(
+		rig, "error",
+		"ep0 is of another version (it speaks version 1 of"));
 	assert_true(rig_has_event(rig, "endpoint-started", "ep0"));
 	assert_int_not_equal(rig_endpoint(rig), pid);
 	assert_int_equal(rig_ops("\"op\":\"drain\""), 1);
+	/* What it has is not so much as asked for: only ours was. */
+	assert_int_equal(rig_ops("\"op\":\"list\""), 2);
+}
+
+/* It says so itself. */
+static void test_life_replaces_what_refuses_hello(void **state)
+{
+	struct rig *rig = *state;
+	pid_t pid;
+
+	rig_start(rig, RIG_WHOLE, true);
+	pid = rig_endpoint(rig);
+	rig_abandon(rig);
+	rig_forget_ops();
+	rig_tell("refuse", "hello 71");	/* EPROTO */
+	rig_start(rig, RIG_WHOLE, true);
+	assert_true(rig_has_event(rig, "error",
+				  "another version (not now, this penstockd"));
+	assert_true(rig_has_event(rig, "endpoint-started", "ep0"));
+	assert_int_not_equal(rig_endpoint(rig), pid);
+	assert_int_equal(rig_ops("\"op\":\"drain\""), 1);
+	assert_int_equal(rig_ops("\"op\":\"list\""), 1);
 }
 
 /* --- One that may have been broken into, or hangs ------------------------- */
@@ -425,6 +449,9 @@ int main(int argc, char **argv)
 						rig_setup, rig_teardown),
 		cmocka_unit_test_setup_teardown(test_life_replaces_old_version,
 						rig_setup, rig_teardown),
+		cmocka_unit_test_setup_teardown(
+			test_life_replaces_what_refuses_hello, rig_setup,
+			rig_teardown),
 		cmocka_unit_test_setup_teardown(test_life_refuses_a_lied_pid,
 						rig_setup, rig_teardown),
 		cmocka_unit_test_setup_teardown(test_life_refuses_a_reused_pid,
