@@ -38,12 +38,6 @@ static bool flag_of(const json_t *item, const char *key)
 	return json_is_true(json_object_get(item, key));
 }
 
-static void ignore(struct bind_op *op, struct link_reply *reply)
-{
-	(void)op;
-	(void)reply;
-}
-
 /* --- Descriptors --------------------------------------------------------- */
 
 static void memory_fetched(struct bind_op *op, struct link_reply *reply)
@@ -84,7 +78,7 @@ static void listener_fetched(struct bind_op *op, struct link_reply *reply)
 		/* The file names another path now: the old way in closes. */
 		struct bind_op unlisten = *op;
 
-		unlisten.then = ignore;
+		unlisten.then = bind_ignore;
 		if (!is_wanted(op->endpoint->host->registry, old))
 			listen_remove(old);
 		if (op->process)
@@ -248,7 +242,7 @@ static void adopt_vdev(struct reg_endpoint *endpoint, struct reg_vdev *vdev,
 	struct bind_op op = {
 		.endpoint = endpoint,
 		.vdev = vdev,
-		.then = ignore,
+		.then = bind_ignore,
 	};
 	json_t *limits = ctl_from_sched_limits(&vdev->limits);
 
@@ -296,7 +290,7 @@ static void adopt_process(struct reg_endpoint *endpoint,
 		.endpoint = endpoint,
 		.process = process,
 		.vdev = process->vdev,
-		.then = ignore,
+		.then = bind_ignore,
 	};
 	bool differs = false;
 	json_t *wanted;
@@ -376,7 +370,7 @@ static bool adopt_listener(struct reg_endpoint *endpoint, const json_t *item)
 static void remove_strangers(struct reg_endpoint *endpoint, const json_t *list)
 {
 	struct registry *registry = endpoint->host->registry;
-	struct bind_op op = {.endpoint = endpoint, .then = ignore};
+	struct bind_op op = {.endpoint = endpoint, .then = bind_ignore};
 	const json_t *item;
 	size_t i;
 
@@ -503,7 +497,7 @@ void adopt_connected(void *arg, bool adopted, const json_t *list)
 {
 	struct reg_endpoint *endpoint = arg;
 	struct host *host = endpoint->host;
-	struct bind_op op = {.endpoint = endpoint, .then = ignore};
+	struct bind_op op = {.endpoint = endpoint, .then = bind_ignore};
 
 	(void)adopted;
 	bind_reset(endpoint);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * binder.c - makes endpoints match the registry: vdevs, ways in, processes
+ * binder.c - makes endpoints match the registry
  *
  * What is missing is asked for, in the order in which it depends on one
  * another, without waiting: an endpoint answers in order, but for what takes
@@ -9,17 +9,13 @@
  */
 #include "host/host-data.h"
 
-#include <assert.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "base/container.h"
 #include "ctl/ctl.h"
 #include "host/endpoint.h"
-#include "host/listen.h"
 #include "host/records.h"
 
 /* --- Ready --------------------------------------------------------------- */
@@ -69,204 +65,6 @@ void bind_check_ready(struct host *host)
 	host->told_ready = true;
 	if (host->hooks.ready)
 		host->hooks.ready(host->hooks.arg);
-}
-
-/* --- Vdevs --------------------------------------------------------------- */
-
-static void vdev_failed(struct reg_vdev *vdev, const char *text)
-{
-	struct reg_endpoint *endpoint = reg_vdev_endpoint(vdev);
-	struct event_subject subject = {
-		.vdev = vdev->name,
-		.endpoint = endpoint->name,
-	};
-
-	vdev->state = REG_VDEV_FAILED;
-	if (strcmp(vdev->error.text, text) == 0)
-		return;
-	error_set(&vdev->error, -EIO, "%s", text);
-	events_add(endpoint->host->events, "error", &subject, "vdev %s: %s",
-		   vdev->name, text);
-}
-
-static void vdev_added(struct bind_op *op, struct link_reply *reply)
-{
-	struct reg_vdev *vdev = op->vdev;
-
-	if (reply->result == -ECONNRESET)
-		return;
-	if (reply->result < 0) {
-		vdev->is_added = false;
-		vdev_failed(vdev, reply->text);
-		return;
-	}
-	if (vdev->state == REG_VDEV_PENDING)
-		vdev->state = REG_VDEV_SERVING;
-}
-
-static void add_vdev(struct reg_vdev *vdev)
-{
-	struct reg_endpoint *endpoint = reg_vdev_endpoint(vdev);
-	struct stats_segment *stats = endpoint_stats(endpoint->process);
-	struct bind_op op = {
-		.endpoint = endpoint,
-		.vdev = vdev,
-		.then = vdev_added,
-	};
-
-	if (vdev->slot < 0) {
-		vdev->slot = reg_slot_take(endpoint);
-		if (vdev->slot < 0) {
-			vdev_failed(
-				vdev,
-				"the endpoint has too many vdevs and processes");
-			return;
-		}
-		memset(&stats->processes[vdev->slot], 0,
-		       sizeof(stats->processes[0]));
-	}
-	vdev->is_added = true;
-	bind_ask(&op,
-		 json_pack("{s:s, s:s, s:s, s:I, s:I, s:i, s:b, s:i, s:o}",
-			   "op", "vdev-add", "name", vdev->name, "device",
-			   vdev->pool->device->config->name, "offset_bytes",
-			   (json_int_t)vdev->offset_bytes, "size_bytes",
-			   (json_int_t)vdev->size_bytes, "queues",
-			   (int)vdev->queues, "read_only", vdev->read_only,
-			   "slot", vdev->slot, "limits",
-			   ctl_from_sched_limits(&vdev->limits)),
-		 -1);
-}
-
-static void ignore(struct bind_op *op, struct link_reply *reply)
-{
-	(void)op;
-	(void)reply;
-}
-
-/* It was found with another size than it is to have, which is written down by
- * now; and nobody else writes to the space that it gets. */
-static void resize_vdev(struct reg_vdev *vdev)
-{
-	struct bind_op op = {
-		.endpoint = reg_vdev_endpoint(vdev),
-		.vdev = vdev,
-		.then = ignore,
-	};
-
-	if (!vdev->is_resizing || vdev->is_writing ||
-	    vdev->pool->device->extents.is_closed)
-		return;
-	vdev->is_resizing = false;
-	bind_ask(&op,
-		 json_pack("{s:s, s:s, s:I}", "op", "vdev-resize", "name",
-			   vdev->name, "size_bytes",
-			   (json_int_t)vdev->size_bytes),
-		 -1);
-}
-
-/* --- Ways in ------------------------------------------------------------- */
-
-/* Once for each reason: it is tried again every second. */
-static void say_no_way_in(struct reg_vdev *vdev, struct reg_process *process,
-			  const struct error *why)
-{
-	struct events *events = reg_vdev_endpoint(vdev)->host->events;
-	struct error *said = process ? &process->error : &vdev->error;
-	struct event_subject subject = {
-		.vdev = vdev->name,
-		.pasid = process ? process->pasid : 0,
-	};
-
-	if (strcmp(said->text, why->text) == 0)
-		return;
-	*said = *why;
-	if (process)
-		events_add(events, "error", &subject,
-			   "process %u of vdev %s: %s", process->pasid,
-			   vdev->name, why->text);
-	else
-		events_add(events, "error", &subject, "vdev %s: %s", vdev->name,
-			   why->text);
-}
-
-static void listening(struct bind_op *op, struct link_reply *reply)
-{
-	struct reg_process *process = op->process;
-	struct reg_vdev *vdev = op->vdev;
-	struct error why;
-
-	if (reply->result == -ECONNRESET)
-		return;
-	if (reply->result >= 0) {
-		if (process)
-			process->error.text[0] = '\0';
-		else if (vdev->state != REG_VDEV_FAILED)
-			vdev->error.text[0] = '\0';
-		return;
-	}
-	if (process)
-		process->is_listening = false;
-	else
-		vdev->is_listening = false;
-	/* The one before it is still drained: bind_retry_listeners. */
-	if (reply->result == -EBUSY || vdev->state == REG_VDEV_FAILED)
-		return;
-	if (!process) {
-		vdev_failed(vdev, reply->text);
-	} else if (process->is_added) {
-		error_set(&why, reply->result, "%s", reply->text);
-		say_no_way_in(vdev, process, &why);
-	}
-}
-
-/* Open the socket if it is not, and hand a copy over. */
-static void add_listener(struct reg_vdev *vdev, struct reg_process *process)
-{
-	const char *path = process ? process->vhost_user : vdev->vhost_user;
-	int *listen_fd = process ? &process->listen_fd : &vdev->listen_fd;
-	bool *is_listening =
-		process ? &process->is_listening : &vdev->is_listening;
-	struct bind_op op = {
-		.endpoint = reg_vdev_endpoint(vdev),
-		.vdev = vdev,
-		.process = process,
-		.then = listening,
-	};
-	struct error why;
-	int fd;
-
-	if (!path || *is_listening)
-		return;
-	if (*listen_fd < 0 && listen_open(path, listen_fd, &why) < 0) {
-		say_no_way_in(vdev, process, &why);
-		return;
-	}
-	fd = fcntl(*listen_fd, F_DUPFD_CLOEXEC, 0);
-	if (fd < 0)
-		return;		/* tried again by bind_retry_listeners */
-	*is_listening = true;
-	bind_ask(&op,
-		 json_pack("{s:s, s:s, s:i}", "op", "listen", "vdev",
-			   vdev->name, "pasid",
-			   process ? (int)process->pasid : 0),
-		 fd);
-}
-
-void bind_retry_listeners(struct host *host)
-{
-	struct reg_process *process;
-	struct reg_vdev *vdev;
-
-	for (vdev = host->registry->vdevs; vdev; vdev = vdev->next)
-		if (vdev->is_added && vdev->state == REG_VDEV_SERVING &&
-		    reg_vdev_endpoint(vdev)->is_connected)
-			add_listener(vdev, NULL);
-	for (process = host->registry->processes; process;
-	     process = process->next)
-		if (process->is_added && process->state == REG_PROCESS_BOUND &&
-		    reg_vdev_endpoint(process->vdev)->is_connected)
-			add_listener(process->vdev, process);
 }
 
 /* --- Processes ----------------------------------------------------------- */
@@ -324,7 +122,7 @@ static void add_process(struct reg_process *process)
 	}
 	process->is_added = true;
 	bind_ask(&op, bind_process_message(process, "process-add"), -1);
-	add_listener(process->vdev, process);
+	bind_way_in(process->vdev, process);
 }
 
 void bind_process_update(const struct bind_op *op)
@@ -401,7 +199,7 @@ void bind_retry_refused(struct host *host)
 		};
 		const struct bind_op told = {
 			.process = process,
-			.then = ignore,
+			.then = bind_ignore,
 		};
 
 		if ((!is_refused && !is_unpromised) || process->is_writing ||
@@ -446,9 +244,9 @@ void bind_sync(struct reg_endpoint *endpoint)
 		    !vdev_may_serve(vdev))
 			continue;
 		if (!vdev->is_added)
-			add_vdev(vdev);
+			bind_vdev_add(vdev);
 		else
-			resize_vdev(vdev);
+			bind_vdev_resize(vdev);
 	}
 	/* Processes before ways in: the first request finds its process. */
 	for (process = registry->processes; process; process = process->next) {
@@ -461,7 +259,7 @@ void bind_sync(struct reg_endpoint *endpoint)
 	for (vdev = registry->vdevs; vdev; vdev = vdev->next)
 		if (reg_vdev_endpoint(vdev) == endpoint && vdev->is_added &&
 		    vdev_may_serve(vdev))
-			add_listener(vdev, NULL);
+			bind_way_in(vdev, NULL);
 }
 
 /* --- Places -------------------------------------------------------------- */
@@ -479,7 +277,7 @@ static void placement_written(struct store_write *write)
 
 	vdev->is_writing = false;
 	if (write->result < 0) {
-		vdev_failed(vdev, write->error.text);
+		bind_vdev_failed(vdev, write->error.text);
 	} else {
 		vdev->is_journaled = true;
 		bind_sync(reg_vdev_endpoint(vdev));
@@ -496,7 +294,7 @@ static void place_vdev(struct host *host, struct reg_vdev *vdev)
 
 	if (!vdev->is_placed &&
 	    registry_place(host->registry, vdev, &why) < 0) {
-		vdev_failed(vdev, why.text);
+		bind_vdev_failed(vdev, why.text);
 		return;
 	}
 	op = calloc(1, sizeof(*op));
@@ -506,7 +304,7 @@ static void place_vdev(struct host *host, struct reg_vdev *vdev)
 	}
 	if (!op || records_put_placement(&op->write, vdev) < 0) {
 		free(op);
-		vdev_failed(vdev, "out of memory");
+		bind_vdev_failed(vdev, "out of memory");
 		return;
 	}
 	vdev->is_writing = true;
@@ -525,7 +323,7 @@ static void place_vdevs(struct reg_device *device)
 			continue;
 		if (vdev->is_placed &&
 		    vdev->offset_bytes + vdev->size_bytes > device->size_bytes)
-			vdev_failed(
+			bind_vdev_failed(
 				vdev,
 				"its device is smaller than it was: part of the data is gone");
 		else if (!vdev->is_journaled && !vdev->is_writing &&

@@ -8,7 +8,9 @@
  *   verbs*.c     what is asked for at run time: checked, written down, then
  *                handed to the binder; what-if.c: would it be admitted?
  *   unbind.c     takes away what the binder brought
- *   binder.c     makes endpoints match the registry: vdevs, ways in, processes
+ *   binder.c     makes endpoints match the registry: places, processes, and
+ *                in which order
+ *   bind-vdev.c  the same for vdevs and ways in
  *   bind-device.c  the same for devices: opened, locked
  *   measure.c    what a device sustains
  *   ask.c        one request to an endpoint
@@ -86,6 +88,8 @@ struct bind_op {
 
 /* Ask; 'op' is copied.  'message' and 'fd' as in link_request. */
 void bind_ask(const struct bind_op *op, json_t *message, int fd);
+/* 'then' of one whose answer changes nothing. */
+void bind_ignore(struct bind_op *op, struct link_reply *reply);
 /* Something changed that "ready" may have waited for. */
 void bind_touch(struct host *host);
 
@@ -111,8 +115,6 @@ json_t *bind_process_message(const struct reg_process *process, const char *op);
 void bind_process_update(const struct bind_op *op);
 /* Every endpoint has what it can have: hooks.ready, once. */
 void bind_check_ready(struct host *host);
-/* Ways in that could not be opened: try again (once a second). */
-void bind_retry_listeners(struct host *host);
 
 /* --- unbind.c ------------------------------------------------------------ */
 
@@ -140,6 +142,20 @@ void space_again(struct host *host, struct reg_space *space,
 void space_retry(struct host *host);
 /* Nobody goes on: whoever still waits is told. */
 void space_finish(struct host *host);
+
+/* --- bind-vdev.c --------------------------------------------------------- */
+
+void bind_vdev_add(struct reg_vdev *vdev);
+/* It was found with another size than it is to have, which is written down by
+ * now; and nobody else writes to the space that it gets. */
+void bind_vdev_resize(struct reg_vdev *vdev);
+/* It cannot be served; says why, once. */
+void bind_vdev_failed(struct reg_vdev *vdev, const char *text);
+/* The way in of the vdev ('process' NULL), or its own of a process: open the
+ * socket if it is not, and hand a copy over. */
+void bind_way_in(struct reg_vdev *vdev, struct reg_process *process);
+/* Those that could not be opened: try again (once a second). */
+void bind_retry_listeners(struct host *host);
 
 /* --- bind-device.c ------------------------------------------------------- */
 

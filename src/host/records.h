@@ -38,6 +38,10 @@ void records_entry_process(const struct config *config, uint32_t pasid,
 int records_load(struct registry *registry, struct store *store,
 		 struct events *events, struct error *reterr);
 
+/* What must be the same for a stored table to be of this device.  NULL: no
+ * memory. */
+json_t *records_device_identity(const struct reg_device *device);
+
 /* Add a change to a group.  Each returns what store_write_put does. */
 int records_put_capacity(struct store_write *write,
 			 const struct reg_device *device);

@@ -155,19 +155,13 @@ static void vdev_gone(struct bind_op *op, struct link_reply *reply)
 		host_answer(call, HOST_DONE, NULL, "%s", "");
 }
 
-static void ignore(struct bind_op *op, struct link_reply *reply)
-{
-	(void)op;
-	(void)reply;
-}
-
 /* Nobody can come in any more: take what is behind the door. */
 static void remove_rest(struct reg_vdev *vdev)
 {
 	struct bind_op op = {
 		.endpoint = reg_vdev_endpoint(vdev),
 		.vdev = vdev,
-		.then = ignore,
+		.then = bind_ignore,
 	};
 	struct reg_process *process;
 

@@ -1,0 +1,207 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * bind-vdev.c - vdevs on their way into their endpoint, and the ways in to
+ * them
+ *
+ * A vdev is added when it has its place and its device is ready; then its
+ * common socket, and those of its processes once these are added, are handed
+ * over.  A socket that cannot be is tried again every second.
+ */
+#include "host/host-data.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+
+#include "ctl/ctl.h"
+#include "host/endpoint.h"
+#include "host/listen.h"
+
+/* --- Vdevs --------------------------------------------------------------- */
+
+void bind_vdev_failed(struct reg_vdev *vdev, const char *text)
+{
+	struct reg_endpoint *endpoint = reg_vdev_endpoint(vdev);
+	struct event_subject subject = {
+		.vdev = vdev->name,
+		.endpoint = endpoint->name,
+	};
+
+	vdev->state = REG_VDEV_FAILED;
+	if (strcmp(vdev->error.text, text) == 0)
+		return;
+	error_set(&vdev->error, -EIO, "%s", text);
+	events_add(endpoint->host->events, "error", &subject, "vdev %s: %s",
+		   vdev->name, text);
+}
+
+static void vdev_added(struct bind_op *op, struct link_reply *reply)
+{
+	struct reg_vdev *vdev = op->vdev;
+
+	if (reply->result == -ECONNRESET)
+		return;
+	if (reply->result < 0) {
+		vdev->is_added = false;
+		bind_vdev_failed(vdev, reply->text);
+		return;
+	}
+	if (vdev->state == REG_VDEV_PENDING)
+		vdev->state = REG_VDEV_SERVING;
+}
+
+void bind_vdev_add(struct reg_vdev *vdev)
+{
+	struct reg_endpoint *endpoint = reg_vdev_endpoint(vdev);
+	struct stats_segment *stats = endpoint_stats(endpoint->process);
+	struct bind_op op = {
+		.endpoint = endpoint,
+		.vdev = vdev,
+		.then = vdev_added,
+	};
+
+	if (vdev->slot < 0) {
+		vdev->slot = reg_slot_take(endpoint);
+		if (vdev->slot < 0) {
+			bind_vdev_failed(
+				vdev,
+				"the endpoint has too many vdevs and processes");
+			return;
+		}
+		memset(&stats->processes[vdev->slot], 0,
+		       sizeof(stats->processes[0]));
+	}
+	vdev->is_added = true;
+	bind_ask(&op,
+		 json_pack("{s:s, s:s, s:s, s:I, s:I, s:i, s:b, s:i, s:o}",
+			   "op", "vdev-add", "name", vdev->name, "device",
+			   vdev->pool->device->config->name, "offset_bytes",
+			   (json_int_t)vdev->offset_bytes, "size_bytes",
+			   (json_int_t)vdev->size_bytes, "queues",
+			   (int)vdev->queues, "read_only", vdev->read_only,
+			   "slot", vdev->slot, "limits",
+			   ctl_from_sched_limits(&vdev->limits)),
+		 -1);
+}
+
+void bind_vdev_resize(struct reg_vdev *vdev)
+{
+	struct bind_op op = {
+		.endpoint = reg_vdev_endpoint(vdev),
+		.vdev = vdev,
+		.then = bind_ignore,
+	};
+
+	if (!vdev->is_resizing || vdev->is_writing ||
+	    vdev->pool->device->extents.is_closed)
+		return;
+	vdev->is_resizing = false;
+	bind_ask(&op,
+		 json_pack("{s:s, s:s, s:I}", "op", "vdev-resize", "name",
+			   vdev->name, "size_bytes",
+			   (json_int_t)vdev->size_bytes),
+		 -1);
+}
+
+/* --- Ways in ------------------------------------------------------------- */
+
+/* Once for each reason: it is tried again every second. */
+static void say_no_way_in(struct reg_vdev *vdev, struct reg_process *process,
+			  const struct error *why)
+{
+	struct events *events = reg_vdev_endpoint(vdev)->host->events;
+	struct error *said = process ? &process->error : &vdev->error;
+	struct event_subject subject = {
+		.vdev = vdev->name,
+		.pasid = process ? process->pasid : 0,
+	};
+
+	if (strcmp(said->text, why->text) == 0)
+		return;
+	*said = *why;
+	if (process)
+		events_add(events, "error", &subject,
+			   "process %u of vdev %s: %s", process->pasid,
+			   vdev->name, why->text);
+	else
+		events_add(events, "error", &subject, "vdev %s: %s", vdev->name,
+			   why->text);
+}
+
+static void listening(struct bind_op *op, struct link_reply *reply)
+{
+	struct reg_process *process = op->process;
+	struct reg_vdev *vdev = op->vdev;
+	struct error why;
+
+	if (reply->result == -ECONNRESET)
+		return;
+	if (reply->result >= 0) {
+		if (process)
+			process->error.text[0] = '\0';
+		else if (vdev->state != REG_VDEV_FAILED)
+			vdev->error.text[0] = '\0';
+		return;
+	}
+	if (process)
+		process->is_listening = false;
+	else
+		vdev->is_listening = false;
+	/* The one before it is still drained: bind_retry_listeners. */
+	if (reply->result == -EBUSY || vdev->state == REG_VDEV_FAILED)
+		return;
+	if (!process) {
+		bind_vdev_failed(vdev, reply->text);
+	} else if (process->is_added) {
+		error_set(&why, reply->result, "%s", reply->text);
+		say_no_way_in(vdev, process, &why);
+	}
+}
+
+void bind_way_in(struct reg_vdev *vdev, struct reg_process *process)
+{
+	const char *path = process ? process->vhost_user : vdev->vhost_user;
+	int *listen_fd = process ? &process->listen_fd : &vdev->listen_fd;
+	bool *is_listening =
+		process ? &process->is_listening : &vdev->is_listening;
+	struct bind_op op = {
+		.endpoint = reg_vdev_endpoint(vdev),
+		.vdev = vdev,
+		.process = process,
+		.then = listening,
+	};
+	struct error why;
+	int fd;
+
+	if (!path || *is_listening)
+		return;
+	if (*listen_fd < 0 && listen_open(path, listen_fd, &why) < 0) {
+		say_no_way_in(vdev, process, &why);
+		return;
+	}
+	fd = fcntl(*listen_fd, F_DUPFD_CLOEXEC, 0);
+	if (fd < 0)
+		return;		/* tried again by bind_retry_listeners */
+	*is_listening = true;
+	bind_ask(&op,
+		 json_pack("{s:s, s:s, s:i}", "op", "listen", "vdev",
+			   vdev->name, "pasid",
+			   process ? (int)process->pasid : 0),
+		 fd);
+}
+
+void bind_retry_listeners(struct host *host)
+{
+	struct reg_process *process;
+	struct reg_vdev *vdev;
+
+	for (vdev = host->registry->vdevs; vdev; vdev = vdev->next)
+		if (vdev->is_added && vdev->state == REG_VDEV_SERVING &&
+		    reg_vdev_endpoint(vdev)->is_connected)
+			bind_way_in(vdev, NULL);
+	for (process = host->registry->processes; process;
+	     process = process->next)
+		if (process->is_added && process->state == REG_PROCESS_BOUND &&
+		    reg_vdev_endpoint(process->vdev)->is_connected)
+			bind_way_in(process->vdev, process);
+}

@@ -1,0 +1,498 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * records-load.c - the registry as the file says it, changed by what the store
+ * remembers of run time
+ *
+ * Vdevs first, then where each lies and what is being emptied, then processes:
+ * each needs those before it.  What no longer fits the file is said and left.
+ */
+#include "host/records.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "ctl/ctl.h"
+#include "host/events.h"
+#include "store/store.h"
+
+static const char *text_of(const json_t *record, const char *key)
+{
+	const char *text = json_string_value(json_object_get(record, key));
+
+	return text ? text : "";
+}
+
+static uint64_t number_of(const json_t *record, const char *key)
+{
+	json_int_t value = json_integer_value(json_object_get(record, key));
+
+	return value > 0 ? (uint64_t)value : 0;
+}
+
+/* Is 'record' a change of what the file still says? */
+static bool still_holds(const json_t *record, const char *entry)
+{
+	return record && strcmp(text_of(record, "entry"), entry) == 0;
+}
+
+static int copy_path(const json_t *record, char **ret_path)
+{
+	const char *path = text_of(record, "vhost_user");
+
+	if (*path == '\0')
+		return 0;
+	*ret_path = strdup(path);
+	return *ret_path ? 0 : -ENOMEM;
+}
+
+static bool is_op(const json_t *record, const char *op)
+{
+	return record && strcmp(text_of(record, "op"), op) == 0;
+}
+
+/* One that was made at run time, 'entry' being what the file says of it. */
+static int load_made_vdev(struct registry *registry, struct events *events,
+			  const char *name, const json_t *record,
+			  const char *entry)
+{
+	struct reg_pool *pool =
+		registry_pool(registry, text_of(record, "pool"));
+	struct event_subject subject = {.vdev = name};
+	struct reg_vdev *vdev;
+
+	if (!pool) {
+		events_add(
+			events, "error", &subject,
+			"vdev '%s', created at run time: there is no pool '%s' any more",
+			name, text_of(record, "pool"));
+		return 0;
+	}
+	vdev = registry_vdev_new(registry, name, pool);
+	if (!vdev)
+		return -ENOMEM;
+	vdev->is_runtime = true;
+	strcpy(vdev->entry, entry);
+	vdev->size_bytes = number_of(record, "size_bytes");
+	vdev->queues = (unsigned int)number_of(record, "queues");
+	vdev->read_only = json_is_true(json_object_get(record, "read_only"));
+	if (ctl_to_sched_limits(json_object_get(record, "limits"),
+				&vdev->limits) < 0)
+		return -EUCLEAN;
+	return copy_path(record, &vdev->vhost_user);
+}
+
+static int load_file_vdev(struct registry *registry, struct events *events,
+			  const json_t *records,
+			  const struct config_vdev *entry)
+{
+	const json_t *record = json_object_get(records, entry->name);
+	char hash[RECORDS_HASH_MAX];
+	struct reg_vdev *vdev;
+
+	if (!entry->served)
+		return 0;
+	records_hash_vdev(entry, hash);
+	if (!still_holds(record, hash))
+		record = NULL;
+	if (is_op(record, "deleted"))
+		return 0;
+	if (is_op(record, "created"))
+		return load_made_vdev(registry, events, entry->name, record,
+				      hash);
+	vdev = registry_vdev_new(registry, entry->name,
+				 registry_pool(registry, entry->pool));
+	if (!vdev)
+		return -ENOMEM;
+	strcpy(vdev->entry, hash);
+	vdev->size_bytes = entry->size_bytes;
+	if (record && number_of(record, "size_bytes"))
+		vdev->size_bytes = number_of(record, "size_bytes");
+	vdev->queues = entry->queues;
+	vdev->read_only = entry->read_only;
+	vdev->limits = entry->limits;
+	if (record &&
+	    ctl_to_sched_limits(json_object_get(record, "limits"),
+				&vdev->limits) < 0)
+		return -EUCLEAN;
+	if (entry->vhost_user) {
+		vdev->vhost_user = strdup(entry->vhost_user);
+		if (!vdev->vhost_user)
+			return -ENOMEM;
+	}
+	return 0;
+}
+
+/* One that the file does not name. */
+static int load_runtime_vdev(struct registry *registry, struct events *events,
+			     const char *name, const json_t *record)
+{
+	if (!is_op(record, "created") || registry_vdev(registry, name) ||
+	    *text_of(record, "entry"))
+		return 0;
+	return load_made_vdev(registry, events, name, record, "");
+}
+
+/* It is served from where the file says, but no word would be wrong. */
+static void tell_moved(const struct reg_vdev *vdev, struct events *events)
+{
+	const struct reg_device *device = vdev->pool->device;
+	struct event_subject subject = {
+		.vdev = vdev->name,
+		.device = device->name,
+	};
+
+	if (strcmp(vdev->file.path, device->file.path) == 0)
+		return;
+	events_add(
+		events, "error", &subject,
+		"vdev '%s' was placed in %s, but device %s is %s now: it has what lies there",
+		vdev->name, *vdev->file.path ? vdev->file.path : "no file",
+		device->name,
+		*device->file.path ? device->file.path : "no file");
+}
+
+/* Where it lay when last seen. */
+static int load_placement(struct registry *registry, struct events *events,
+			  const char *name, const json_t *record)
+{
+	struct reg_device *device =
+		registry_device(registry, text_of(record, "device"));
+	struct reg_vdev *vdev = registry_vdev(registry, name);
+	uint64_t size_bytes = number_of(record, "size_bytes");
+	uint64_t offset_bytes = number_of(record, "offset_bytes");
+	struct event_subject subject = {.vdev = name};
+	int ret;
+
+	if (vdev && vdev->pool->device != device) {
+		vdev->state = REG_VDEV_FAILED;
+		error_set(
+			&vdev->error, -ENODEV,
+			"its data lie on device %s, which is not in pool '%s' (delete the vdev to give them up)",
+			text_of(record, "device"), vdev->pool->name);
+		events_add(events, "error", &subject, "vdev '%s': %s", name,
+			   vdev->error.text);
+		vdev = NULL;
+	}
+	if (!device)
+		return json_object_set(registry->orphans, name,
+				       (json_t *)(uintptr_t)record) < 0 ?
+			-ENOMEM :
+			0;
+	ret = extents_take_at(&device->extents, offset_bytes, size_bytes);
+	if (ret == -ENOMEM)
+		return ret;
+	if (ret < 0)
+		return -EUCLEAN;
+	if (!vdev) {
+		events_add(
+			events, "space", &subject,
+			"vdev '%s' is not configured any more; its space on %s stays taken until it is deleted",
+			name, device->name);
+		return json_object_set(registry->orphans, name,
+				       (json_t *)(uintptr_t)record) < 0 ?
+			-ENOMEM :
+			0;
+	}
+	vdev->offset_bytes = offset_bytes;
+	identity_from_json(&vdev->file, json_object_get(record, "file"));
+	tell_moved(vdev, events);
+	vdev->is_placed = true;
+	vdev->is_journaled = true;
+	/* What it is to have is looked at when all the others have theirs. */
+	vdev->wanted_bytes = vdev->size_bytes;
+	vdev->size_bytes = size_bytes;
+	return 0;
+}
+
+/* Given back before, and not emptied yet: nobody gets it.  That of a device
+ * which is not configured now is met when it is. */
+static int load_space(struct registry *registry, const json_t *record)
+{
+	struct reg_device *device =
+		registry_device(registry, text_of(record, "device"));
+	const struct extent range = {
+		.offset_bytes = number_of(record, "offset_bytes"),
+		.size_bytes = number_of(record, "size_bytes"),
+	};
+	struct reg_space *space;
+	struct identity file;
+	int ret;
+
+	if (!device)
+		return 0;
+	identity_from_json(&file, json_object_get(record, "file"));
+	ret = extents_take_at(&device->extents, range.offset_bytes,
+			      range.size_bytes);
+	if (ret < 0)
+		return ret == -ENOMEM ? ret : -EUCLEAN;
+	space = registry_space_new(device, &range, &file,
+				   text_of(record, "vdev"));
+	if (!space)
+		return -ENOMEM;
+	registry_space_add(registry, space);
+	return 0;
+}
+
+/* The file, or a change at run time, says another size than it had. */
+static void adjust_size(struct reg_vdev *vdev, struct events *events)
+{
+	struct reg_device *device = vdev->pool->device;
+	struct event_subject subject = {.vdev = vdev->name};
+
+	if (!vdev->is_placed || vdev->wanted_bytes == CONFIG_SIZE_EQUAL ||
+	    vdev->wanted_bytes == vdev->size_bytes)
+		return;
+	if (vdev->wanted_bytes < vdev->size_bytes) {
+		events_add(
+			events, "error", &subject,
+			"vdev '%s' keeps its size: the file asks for less, which would cut off data (use 'penstock vdev resize')",
+			vdev->name);
+		return;
+	}
+	if (extents_resize(&device->extents,
+			   device->size_bytes ? device->size_bytes : UINT64_MAX,
+			   vdev->offset_bytes, vdev->wanted_bytes) < 0) {
+		events_add(
+			events, "error", &subject,
+			"vdev '%s' keeps its size: there is no free space behind it on %s",
+			vdev->name, device->name);
+		return;
+	}
+	vdev->size_bytes = vdev->wanted_bytes;
+	vdev->is_journaled = false;
+}
+
+static int apply_process(struct reg_process *process, const json_t *record)
+{
+	json_int_t ioprio =
+		json_integer_value(json_object_get(record, "ioprio"));
+
+	process->name = strdup(text_of(record, "name"));
+	process->weight = (uint32_t)number_of(record, "weight");
+	process->is_session = json_is_true(json_object_get(record, "session"));
+	process->is_best_effort =
+		json_is_true(json_object_get(record, "best_effort"));
+	process->has_match = ioprio >= 0;
+	process->match_ioprio = ioprio >= 0 ? (uint16_t)ioprio : 0;
+	if (!process->name)
+		return -ENOMEM;
+	if (ctl_to_sched_limits(json_object_get(record, "limits"),
+				&process->limits) < 0 ||
+	    ctl_to_sla(json_object_get(record, "sla"), &process->sla) < 0)
+		return -EUCLEAN;
+	return copy_path(record, &process->vhost_user);
+}
+
+static int apply_entry(struct reg_process *process,
+		       const struct config_process *entry)
+{
+	process->name = strdup(entry->name);
+	process->weight = entry->weight;
+	process->is_best_effort = entry->best_effort;
+	process->has_match = entry->has_match;
+	process->match_ioprio = entry->match_ioprio;
+	process->limits = entry->limits;
+	process->sla = entry->sla;
+	if (!process->name)
+		return -ENOMEM;
+	if (entry->vhost_user) {
+		process->vhost_user = strdup(entry->vhost_user);
+		if (!process->vhost_user)
+			return -ENOMEM;
+	}
+	return 0;
+}
+
+/* One that was added at run time, 'entry' being what the file says of it. */
+static int load_added_process(struct registry *registry, struct events *events,
+			      uint32_t pasid, const json_t *record,
+			      const char *entry)
+{
+	struct event_subject subject = {.pasid = pasid};
+	struct reg_vdev *vdev =
+		registry_vdev(registry, text_of(record, "vdev"));
+	struct reg_process *process;
+
+	if (!vdev) {
+		events_add(
+			events, "error", &subject,
+			"process %u, added at run time: there is no vdev '%s' any more",
+			pasid, text_of(record, "vdev"));
+		return 0;
+	}
+	process = registry_process_new(registry, pasid, vdev);
+	if (!process)
+		return -ENOMEM;
+	process->is_runtime = true;
+	strcpy(process->entry, entry);
+	return apply_process(process, record);
+}
+
+static int load_file_process(struct registry *registry, struct events *events,
+			     const json_t *records,
+			     const struct config_process *entry)
+{
+	struct reg_process *process;
+	struct reg_vdev *vdev;
+	const json_t *record;
+	char key[16], hash[RECORDS_HASH_MAX];
+
+	if (!entry->served)
+		return 0;
+	snprintf(key, sizeof(key), "%u", entry->pasid);
+	record = json_object_get(records, key);
+	records_hash_process(entry, hash);
+	if (!still_holds(record, hash))
+		record = NULL;
+	if (is_op(record, "released"))
+		return 0;
+	if (is_op(record, "added"))
+		return load_added_process(registry, events, entry->pasid,
+					  record, hash);
+	vdev = registry_vdev(registry, entry->vdev);
+	/* Deleted at run time, and its processes; perhaps made again, without
+	 * them. */
+	if (!vdev || (vdev->is_runtime && vdev->entry[0]))
+		return 0;
+	process = registry_process_new(registry, entry->pasid, vdev);
+	if (!process)
+		return -ENOMEM;
+	strcpy(process->entry, hash);
+	process->is_changed = record != NULL;
+	return record ? apply_process(process, record) :
+			apply_entry(process, entry);
+}
+
+static int load_runtime_process(struct registry *registry,
+				struct events *events, const char *key,
+				const json_t *record)
+{
+	uint32_t pasid = (uint32_t)strtoul(key, NULL, 10);
+
+	if (*text_of(record, "entry") || is_op(record, "released") ||
+	    registry_process(registry, pasid))
+		return 0;
+	if (pasid == 0 || pasid > CONFIG_PASID_MAX)
+		return -EUCLEAN;
+	return load_added_process(registry, events, pasid, record, "");
+}
+
+/* A table measured on this very device, or none. */
+static int load_capacity(struct reg_device *device, const json_t *records)
+{
+	const json_t *record = json_object_get(records, device->name);
+	json_t *identity;
+	int ret = 0;
+
+	if (!record)
+		return 0;
+	/* A size taken from the file itself is not known yet. */
+	if (device->size_bytes == 0)
+		device->size_bytes = number_of(
+			json_object_get(record, "device"), "size_bytes");
+	identity = records_device_identity(device);
+	device->size_bytes = device->config->size_bytes;
+	if (!identity)
+		return -ENOMEM;
+	if (json_equal(identity, json_object_get(record, "device"))) {
+		ret = ctl_to_capacity(json_object_get(record, "capacity"),
+				      &device->capacity);
+		device->has_capacity = ret == 0;
+		device->calibrated_at = (int64_t)number_of(record, "at");
+	}
+	json_decref(identity);
+	return ret < 0 ? -EUCLEAN : 0;
+}
+
+struct loaded {
+	json_t *records[STORE_KINDS];
+};
+
+static int load_vdevs(struct registry *registry, const struct loaded *loaded,
+		      struct events *events)
+{
+	const struct config *config = registry->config;
+	struct reg_vdev *vdev;
+	const char *key;
+	json_t *record;
+	unsigned int i;
+	int ret = 0;
+
+	for (i = 0; ret == 0 && i < config->vdev_count; i++)
+		ret = load_file_vdev(registry, events,
+				     loaded->records[STORE_VDEV],
+				     &config->vdevs[i]);
+	json_object_foreach(loaded->records[STORE_VDEV], key, record)
+	{
+		if (ret == 0)
+			ret = load_runtime_vdev(registry, events, key, record);
+	}
+	json_object_foreach(loaded->records[STORE_PLACEMENT], key, record)
+	{
+		if (ret == 0)
+			ret = load_placement(registry, events, key, record);
+	}
+	json_object_foreach(loaded->records[STORE_SPACE], key, record)
+	{
+		if (ret == 0)
+			ret = load_space(registry, record);
+	}
+	for (vdev = registry->vdevs; ret == 0 && vdev; vdev = vdev->next)
+		adjust_size(vdev, events);
+	return ret;
+}
+
+static int load_processes(struct registry *registry,
+			  const struct loaded *loaded, struct events *events)
+{
+	const struct config *config = registry->config;
+	const char *key;
+	json_t *record;
+	unsigned int i, j;
+	int ret = 0;
+
+	for (i = 0; ret == 0 && i < config->process_count; i++)
+		ret = load_file_process(registry, events,
+					loaded->records[STORE_PROCESS],
+					&config->processes[i]);
+	json_object_foreach(loaded->records[STORE_PROCESS], key, record)
+	{
+		if (ret == 0)
+			ret = load_runtime_process(registry, events, key,
+						   record);
+	}
+	for (i = 0; ret == 0 && i < registry->endpoint_count; i++)
+		for (j = 0; ret == 0 && j < registry->endpoints[i].device_count;
+		     j++)
+			ret = load_capacity(&registry->endpoints[i].devices[j],
+					    loaded->records[STORE_CAPACITY]);
+	return ret;
+}
+
+int records_load(struct registry *registry, struct store *store,
+		 struct events *events, struct error *reterr)
+{
+	struct loaded loaded = {{NULL}};
+	unsigned int kind;
+	int ret = 0;
+
+	for (kind = 0; ret == 0 && kind < STORE_KINDS; kind++)
+		ret = store_load(store, kind, &loaded.records[kind], reterr);
+	if (ret == 0) {
+		ret = load_vdevs(registry, &loaded, events);
+		if (ret == 0)
+			ret = load_processes(registry, &loaded, events);
+		if (ret < 0)
+			error_set(
+				reterr, ret,
+				ret == -EUCLEAN ?
+					"the state in %s is damaged: restore it, or move it away to start afresh" :
+					"out of memory reading the state in %s",
+				registry->config->state);
+	}
+	for (kind = 0; kind < STORE_KINDS; kind++)
+		json_decref(loaded.records[kind]);
+	return ret;
+}
