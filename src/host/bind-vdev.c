@@ -5,7 +5,8 @@
  *
  * A vdev is added when it has its place and its device is ready; then its
  * common socket, and those of its processes once these are added, are handed
- * over.  A socket that cannot be is tried again every second.
+ * over.  A socket that cannot be opened is tried again every second; what the
+ * endpoint refuses, after a wait that doubles, or when it is back.
  */
 #include "host/host-data.h"
 
@@ -16,6 +17,9 @@
 #include "ctl/ctl.h"
 #include "host/endpoint.h"
 #include "host/listen.h"
+
+#define RETRY_MIN_NS	UINT64_C(1000000000)
+#define RETRY_MAX_NS	UINT64_C(60000000000)
 
 /* --- Vdevs --------------------------------------------------------------- */
 
@@ -28,11 +32,42 @@ void bind_vdev_failed(struct reg_vdev *vdev, const char *text)
 	};
 
 	vdev->state = REG_VDEV_FAILED;
+	vdev->retry_ns = vdev->retry_ns ? vdev->retry_ns * 2 : RETRY_MIN_NS;
+	if (vdev->retry_ns > RETRY_MAX_NS)
+		vdev->retry_ns = RETRY_MAX_NS;
+	vdev->retry_at_ns = loop_clock_ns() + vdev->retry_ns;
 	if (strcmp(vdev->error.text, text) == 0)
 		return;
 	error_set(&vdev->error, -EIO, "%s", text);
 	events_add(endpoint->host->events, "error", &subject, "vdev %s: %s",
 		   vdev->name, text);
+}
+
+bool bind_vdev_again(struct reg_vdev *vdev)
+{
+	if (vdev->state != REG_VDEV_FAILED || !vdev->retry_at_ns ||
+	    vdev->is_new || vdev->is_writing)
+		return false;
+	vdev->retry_at_ns = 0;
+	vdev->state = vdev->is_added ? REG_VDEV_SERVING : REG_VDEV_PENDING;
+	return true;
+}
+
+/* Nothing is wrong with it any more. */
+static void vdev_in_order(struct reg_vdev *vdev)
+{
+	struct reg_endpoint *endpoint = reg_vdev_endpoint(vdev);
+	struct event_subject subject = {
+		.vdev = vdev->name,
+		.endpoint = endpoint->name,
+	};
+
+	vdev->retry_ns = 0;
+	if (vdev->error.text[0] == '\0')
+		return;
+	vdev->error.text[0] = '\0';
+	events_add(endpoint->host->events, "vdev-ready", &subject,
+		   "vdev %s is served now", vdev->name);
 }
 
 static void vdev_added(struct bind_op *op, struct link_reply *reply)
@@ -48,6 +83,8 @@ static void vdev_added(struct bind_op *op, struct link_reply *reply)
 	}
 	if (vdev->state == REG_VDEV_PENDING)
 		vdev->state = REG_VDEV_SERVING;
+	if (vdev->state == REG_VDEV_SERVING && !vdev->vhost_user)
+		vdev_in_order(vdev);
 }
 
 void bind_vdev_add(struct reg_vdev *vdev)
@@ -140,7 +177,7 @@ static void listening(struct bind_op *op, struct link_reply *reply)
 		if (process)
 			process->error.text[0] = '\0';
 		else if (vdev->state != REG_VDEV_FAILED)
-			vdev->error.text[0] = '\0';
+			vdev_in_order(vdev);
 		return;
 	}
 	if (process)

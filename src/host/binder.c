@@ -332,6 +332,23 @@ static void place_vdevs(struct reg_device *device)
 	}
 }
 
+void bind_retry_vdevs(struct host *host)
+{
+	uint64_t now_ns = loop_clock_ns();
+	struct reg_vdev *vdev;
+
+	for (vdev = host->registry->vdevs; vdev; vdev = vdev->next) {
+		struct reg_device *device = vdev->pool->device;
+
+		if (now_ns < vdev->retry_at_ns ||
+		    !device->endpoint->is_connected ||
+		    device->state != REG_DEVICE_READY || !bind_vdev_again(vdev))
+			continue;
+		place_vdevs(device);
+		bind_sync(device->endpoint);
+	}
+}
+
 void bind_space_freed(struct reg_device *device)
 {
 	if (device->state != REG_DEVICE_READY)
@@ -418,5 +435,7 @@ void bind_reset(struct reg_endpoint *endpoint)
 		vdev->is_attached = false;
 		if (vdev->state == REG_VDEV_SERVING)
 			vdev->state = REG_VDEV_PENDING;
+		else
+			bind_vdev_again(vdev);
 	}
 }

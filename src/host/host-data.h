@@ -113,6 +113,8 @@ json_t *bind_process_message(const struct reg_process *process, const char *op);
 /* Tell the endpoint how op->process is now.  op->then is called with what it
  * says, at once if there is nobody to be told. */
 void bind_process_update(const struct bind_op *op);
+/* Vdevs that failed: try again those whose time has come (once a second). */
+void bind_retry_vdevs(struct host *host);
 /* Every endpoint has what it can have: hooks.ready, once. */
 void bind_check_ready(struct host *host);
 
@@ -149,8 +151,10 @@ void bind_vdev_add(struct reg_vdev *vdev);
 /* It was found with another size than it is to have, which is written down by
  * now; and nobody else writes to the space that it gets. */
 void bind_vdev_resize(struct reg_vdev *vdev);
-/* It cannot be served; says why, once. */
+/* It cannot be served now; says why, once. */
 void bind_vdev_failed(struct reg_vdev *vdev, const char *text);
+/* One that failed so is to be tried again: returns whether it is one. */
+bool bind_vdev_again(struct reg_vdev *vdev);
 /* The way in of the vdev ('process' NULL), or its own of a process: open the
  * socket if it is not, and hand a copy over. */
 void bind_way_in(struct reg_vdev *vdev, struct reg_process *process);

@@ -141,6 +141,8 @@ struct reg_vdev {
 	bool is_journaled;		/* its place survives */
 	bool is_writing;		/* a change is on its way to disk */
 	bool is_resizing;		/* the endpoint has another size */
+	uint64_t retry_ns;		/* how long it waited after failing */
+	uint64_t retry_at_ns;		/* FAILED: tried again; 0: never */
 	int listen_fd;			/* kept; -1: none */
 	unsigned int removing;		/* ways in that still drain */
 	bool is_going;			/* the endpoint is asked to remove it */

@@ -173,6 +173,7 @@ static void tick(struct loop_timer *timer, uint64_t now_ns)
 	watch_vdevs(host, now_ns);
 	bind_retry_refused(host);
 	bind_retry_listeners(host);
+	bind_retry_vdevs(host);
 	unbind_retry(host);
 	space_retry(host);
 	loop_timer_set(host->loop, timer, now_ns + TICK_NS);

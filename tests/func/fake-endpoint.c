@@ -13,7 +13,8 @@
  * measurement goes on; its end is a line 'measured' in 'ops'.  With files that
  * hold the name of an op, each once: 'hold': it is neither carried out nor
  * answered, 'hold-done': carried out and not answered, 'refuse': answered with
- * an error (EBUSY, or the number behind the op).
+ * an error (EBUSY, or the number behind the op).  So is a way in to a vdev that is
+ * not there.
  */
 #include <errno.h>
 #include <poll.h>
@@ -390,6 +391,11 @@ static void handle(const json_t *request, int fd)
 	int back = -1;
 
 	note(request);
+	if (!is_held && strcmp(op, "listen") == 0 &&
+	    !json_object_get(fake.vdevs, text_of(request, "vdev"))) {
+		is_refused = true;
+		error = ENOENT;
+	}
 	if (is_refused) {
 		json_object_set_new(reply, "ok", json_false());
 		json_object_set_new(reply, "errno", json_integer(error));

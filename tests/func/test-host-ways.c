@@ -11,7 +11,9 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -261,6 +263,86 @@ static void test_ways_own_is_not_the_vdevs(void **state)
 	rig_wait(rig, is_asked_twice, request);
 }
 
+/* --- The common one cannot be, for now (E15) ------------------------------ */
+
+static bool is_fine(struct rig *rig, void *arg)
+{
+	(void)arg;
+	return rig_is_absent(host_vdev(rig->host, "v0"), "error");
+}
+
+/* It is served again as soon as it can be, and says so. */
+static void comes_back(struct rig *rig)
+{
+	int fd;
+
+	rig_wait(rig, is_fine, NULL);
+	rig_text_is(host_vdev(rig->host, "v0"), "state", "serving");
+	assert_true(rig_has_event(rig, "vdev-ready", "vdev v0 is served now"));
+	fd = rig_dial(rig, "v0");
+	assert_true(fd >= 0);
+	rig_wait_event(rig, "session", "v0: 1 session");
+	close(fd);
+}
+
+static void test_ways_refused_by_the_endpoint(void **state)
+{
+	static const char *const ops[] = {"listen", "vdev-add"};
+	struct rig *rig = *state;
+
+	for (unsigned int i = 0; i < 2; i++) {
+		char refusal[32];
+
+		snprintf(refusal, sizeof(refusal), "%s 24", ops[i]);
+		rig_tell("refuse", refusal);
+		rig_start(rig, RIG_HEAD, false);
+		rig_wait_event(rig, "error", "not now");
+		rig_text_is(host_vdev(rig->host, "v0"), "state", "failed");
+		rig_text_is(host_vdev(rig->host, "v0"), "error", "not now");
+		comes_back(rig);
+		rig_stop(rig);
+	}
+}
+
+/* Somebody else has the address, and goes. */
+static void test_ways_address_in_use(void **state)
+{
+	struct sockaddr_un address = {.sun_family = AF_UNIX, .sun_path = "v0"};
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	struct rig *rig = *state;
+
+	assert_int_equal(bind(fd, (struct sockaddr *)&address, sizeof(address)),
+			 0);
+	assert_int_equal(listen(fd, 1), 0);
+	rig_start(rig, RIG_HEAD, true);
+	rig_wait_event(rig, "error", "vdev v0: somebody listens at");
+	assert_false(rig_is_absent(host_vdev(rig->host, "v0"), "error"));
+	close(fd);
+	comes_back(rig);
+}
+
+static void test_ways_directory_is_missing(void **state)
+{
+	struct rig *rig = *state;
+
+	rig_start(
+		rig,
+		"host: a\n"
+		"state: @/state\n"
+		"endpoints:\n"
+		"  - {name: ep0, devices: [{name: m0, kind: memory, size: 64MiB}]}\n"
+		"pools:\n"
+		"  - {name: p0, devices: [ep0/m0]}\n"
+		"vdevs:\n"
+		"  - {name: v0, pool: p0, size: 16MiB, vhost-user: @/a/b/v0}\n",
+		true);
+	rig_wait_event(rig, "error", "/a/b/v0: No such file or directory");
+	assert_int_equal(mkdir("a", 0700), 0);
+	rig_wait(rig, is_fine, NULL);
+	assert_int_equal(symlink("a/b/v0", "v0"), 0);
+	comes_back(rig);
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
@@ -284,6 +366,13 @@ int main(int argc, char **argv)
 			test_ways_moved_waits_for_the_old, rig_setup,
 			rig_teardown),
 		cmocka_unit_test_setup_teardown(test_ways_own_is_not_the_vdevs,
+						rig_setup, rig_teardown),
+		cmocka_unit_test_setup_teardown(
+			test_ways_refused_by_the_endpoint, rig_setup,
+			rig_teardown),
+		cmocka_unit_test_setup_teardown(test_ways_address_in_use,
+						rig_setup, rig_teardown),
+		cmocka_unit_test_setup_teardown(test_ways_directory_is_missing,
 						rig_setup, rig_teardown),
 	};
 
