@@ -1,35 +1,47 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # A promise beside a neighbour at full depth, on a device with a service model
-# (8 servers of 200 us): kept while enforced, broken without (E8); admission
-# knows the device and refuses what it cannot hold (E8); released, it is free.
-# Strictly at real-time priority.  An ordinary endpoint waits for its CPU behind
-# the loads, for milliseconds each time, and no scheduler of requests can undo
-# that: it is judged by the windows in which neither it nor the load waited.
+# (8 servers of 8 ms: 1,000 requests/s): kept while enforced, broken without
+# (E8); admission knows the device and refuses what it cannot hold (E8);
+# released, it is free.  At real-time priority and, beside it, on an ordinary
+# endpoint, which waits for its CPU behind the loads.
+#
+# The figures are coarse, so that the answer does not depend on the machine.  Not
+# enforced, the 2,048 of the neighbours are one queue of two seconds on any
+# machine.  Enforced, at most 128 requests are let into the device (fewer, unless
+# it was measured while the CPU was taken away): 128 ms, so that absences of
+# 200 ms break no bound of 800 ms, nor a rate: what came within half of the bound
+# may still wait.  How finely promises are kept is for the benchmark to say
+# (bench/block), which can tell when the machine was away.
 . "$(dirname "$0")/../lib.sh"
+
+MODEL="model: {latency: {read: 8ms, write: 8ms, sigma: 0.2, servers: 8}, seed: 3}"
+SLA='iops >= 150, latency <= 800 ms'
+NEIGHBOURS="a b c d"
+
+# vdevs ENDPOINT: one with a promise, and the neighbours.
+vdevs()
+{
+	for name in vd $NEIGHBOURS; do
+		echo "  - {name: $name$1, endpoint: ep$1, pool: p$1, size: 64MiB, vhost-user: $TEST_DIR/$name$1.sock}"
+	done
+}
 
 penstock_config "
 endpoints:
-  - name: ep0
-    realtime: true      # the loads share its cores
-    devices:
-      - {name: n0, kind: nullio, size: 1GiB, model: {latency: {read: 200us, write: 200us, sigma: 0.2, servers: 8}, seed: 3}}
-  - name: ep1
-    devices:
-      - {name: n1, kind: nullio, size: 1GiB, model: {latency: {read: 200us, write: 200us, sigma: 0.2, servers: 8}, seed: 3}}
-pools: [{name: main, devices: [ep0/n0]}, {name: other, devices: [ep1/n1]}]
+  - {name: ep0, realtime: true, devices: [{name: n0, kind: nullio, size: 1GiB, $MODEL}]}
+  - {name: ep1, devices: [{name: n1, kind: nullio, size: 1GiB, $MODEL}]}
+pools: [{name: p0, devices: [ep0/n0]}, {name: p1, devices: [ep1/n1]}]
 vdevs:
-  - {name: vd0, endpoint: ep0, pool: main, size: 128MiB, vhost-user: $TEST_DIR/vd0.sock}
-  - {name: vd1, endpoint: ep0, pool: main, size: 128MiB, vhost-user: $TEST_DIR/vd1.sock}
-  - {name: vd2, endpoint: ep1, pool: other, size: 128MiB, vhost-user: $TEST_DIR/vd2.sock}
-  - {name: vd3, endpoint: ep1, pool: other, size: 128MiB, vhost-user: $TEST_DIR/vd3.sock}
+$(vdevs 0)
+$(vdevs 1)
 "
 LOADS=()
-# run_load SOCKET JOB [OPTION...]: until loads_end, or the test ends.
+# run_load VDEV JOB: until loads_end, or the test ends.
 run_load()
 {
-	"$ROOT/build/bench/bench-load" --sleep --json --duration 900 "${@:3}" \
-		"socket=$TEST_DIR/$1,$2" >"$1.json" 2>"$1.err" &
+	"$ROOT/build/bench/bench-load" --sleep --json --duration 900 \
+		"socket=$TEST_DIR/$1.sock,$2" >"$1.json" 2>"$1.err" &
 	LOADS+=($!)
 }
 
@@ -40,6 +52,38 @@ loads_end()
 	LOADS=()
 }
 
+# all_are true|false: what is said of both promises, after at least 8 s.
+all_are()
+{
+	holds "length == 2 and all(.kept == $1 and .windows >= 80)" process list
+}
+
+# both_are true|false OR-ELSE: it is said within the time that it may take.
+both_are()
+{
+	wait_for 40 all_are "$1" || {
+		p process list --json
+		p device list
+		fail "$2"
+	}
+	p process list
+}
+
+# told KIND: how many events of it there are for each of the processes, of the
+# one with the fewest; it never becomes less.
+told()
+{
+	jq -s "[.[] | select(.kind == \"$1\") | .pasid] |
+		[(map(select(. == 1)), map(select(. == 2))) | length] | min" \
+		events.json
+}
+
+# told_more KIND THAN
+told_more()
+{
+	[ "$(told "$1")" -gt "$2" ]
+}
+
 penstockd_start
 expect 3 p process add 9 --vdev vd0 --sla 'iops >= 200k' 2>refusal
 cat refusal
@@ -48,47 +92,39 @@ expect 3 p process add 9 --vdev vd0 --sla 'latency <= 10 us'
 expect 2 p process add 9 --vdev vd0 --sla 'iops >= many'
 equal 0 "$(ask length process list)" "processes after refusals"
 
-p process add 1 --name victim --vdev vd0 --sla 'iops >= 2000, latency <= 3 ms'
-run_load vd1.sock depth=256,read=70
-run_load vd0.sock rate=1900,depth=32,read=70
-wait_for 40 holds '.[0].kept == true' process list || {
-	p process list
-	fail "not kept beside a neighbour at full depth"
-}
-p process list
-neighbour=$(ask '.delivered.iops | floor' vdev show vd1)
-note "neighbour: $neighbour IOPS"
-[ "$neighbour" -gt 5000 ] || fail "the neighbour starves: $neighbour IOPS"
+p events --json --after 0 >events.json &
+p process add 1 --name realtime --vdev vd0 --sla "$SLA"
+p process add 2 --name ordinary --vdev vd1 --sla "$SLA"
+for endpoint in 0 1; do
+	for name in $NEIGHBOURS; do
+		run_load $name$endpoint depth=512,indirect,read=70
+	done
+	run_load vd$endpoint rate=135,depth=64,read=70
+done
+both_are true "not kept beside a neighbour at full depth"
+for endpoint in 0 1; do
+	p vdev list --json >vdevs.json
+	rest=$(jq "[.[] | select(.endpoint == \"ep$endpoint\" and
+		.name != \"vd$endpoint\") | .delivered.iops] | add | floor" vdevs.json)
+	note "neighbours on ep$endpoint: $rest IOPS"
+	[ "$rest" -gt 250 ] || fail "the neighbours starve: $rest IOPS"
+done
 
 note "without enforcement"
+broken=$(told sla-broken)
 p enforce off
-wait_event 40 '.kind == "sla-broken"' || fail "not broken without enforcement"
-wait_for 40 holds '.[0].kept == false' process list ||
-	fail "said to be kept without enforcement"
-p process list
+both_are false "said to be kept without enforcement"
+wait_for 10 told_more sla-broken "$broken" ||
+	fail "no event tells that it is broken"
+
+note "with enforcement again"
+restored=$(told sla-restored)
 p enforce on
-wait_event 90 '.kind == "sla-restored"' || fail "not restored"
+both_are true "not kept again with enforcement"
+wait_for 10 told_more sla-restored "$restored" ||
+	fail "no event tells that it is restored"
 p process release 1
+p process release 2
 equal 0 "$(ask length process list)" "processes after release"
 loads_end
-
-note "an ordinary endpoint"
-p process add 2 --name victim --vdev vd2 --sla 'iops >= 2000, latency <= 3 ms'
-run_load vd3.sock depth=256,read=70 --server "$(endpoint_pid ep1)"
-run_load vd2.sock rate=1900,depth=32,read=70,promise=2000,promise-latency=3000000 \
-	--server "$(endpoint_pid ep1)"
-wait_for 40 holds '.[0].windows >= 50' process list ||
-	{ p process list --json; fail "50 windows are not over"; }
-loads_end
-jq -c '.jobs[0] | {iops, clean_latency_ns, iops_kept, latency_kept}' vd2.sock.json
-for what in iops_kept latency_kept; do
-	judged=$(jq ".jobs[0].$what.judged" vd2.sock.json)
-	if [ "$judged" -lt 20 ]; then
-		echo "skipped: $what of an ordinary endpoint: the machine was away in all but $judged windows, 20 are judged at least"
-		continue
-	fi
-	[ "$(jq ".jobs[0].$what | .judged_kept >= 0.99 * .judged" \
-		vd2.sock.json)" = true ] ||
-		fail "not kept in 99 % of $judged windows while the machine was there: $what"
-done
 penstockd_stop
