@@ -30,11 +30,16 @@ struct plan {
 	bool write, json;
 };
 
-static uint64_t clock_ns(void)
+/* What all rounds took together. */
+struct total {
+	uint64_t copies, cpu_ns;
+};
+
+static uint64_t clock_ns(clockid_t clock)
 {
 	struct timespec now;
 
-	clock_gettime(CLOCK_MONOTONIC, &now);
+	clock_gettime(clock, &now);
 	return (uint64_t)now.tv_sec * SECOND_NS + (uint64_t)now.tv_nsec;
 }
 
@@ -56,9 +61,10 @@ static char *map(const char *name, size_t bytes)
 
 /* Copies a second, over one round. */
 static double run_round(const struct plan *plan, char *set, char *buffers,
-			uint64_t *random)
+			uint64_t *random, struct total *total)
 {
-	const uint64_t begin_ns = clock_ns();
+	const uint64_t cpu_ns = clock_ns(CLOCK_THREAD_CPUTIME_ID);
+	const uint64_t begin_ns = clock_ns(CLOCK_MONOTONIC);
 	const size_t blocks = plan->span / plan->block;
 	uint64_t now_ns, copies = 0;
 
@@ -85,8 +91,10 @@ static double run_round(const struct plan *plan, char *set, char *buffers,
 			/* It must be in memory, as for a device. */
 			__asm__ volatile("" : : : "memory");
 		}
-		now_ns = clock_ns();
+		now_ns = clock_ns(CLOCK_MONOTONIC);
 	} while (now_ns - begin_ns < plan->round_ns);
+	total->copies += copies;
+	total->cpu_ns += clock_ns(CLOCK_THREAD_CPUTIME_ID) - cpu_ns;
 	return (double)copies * (double)SECOND_NS / (double)(now_ns - begin_ns);
 }
 
@@ -154,6 +162,7 @@ int main(int argc, char **argv)
 		.rounds = 5,
 	};
 	double rates[ROUNDS_MAX], middle;
+	struct total total = {.copies = 0};
 	uint64_t random = UINT64_C(0x9e3779b97f4a7c15);
 	char *set, *buffers;
 	unsigned int i;
@@ -172,13 +181,14 @@ int main(int argc, char **argv)
 		return 1;
 	}
 	for (i = 0; i < plan.rounds; i++)
-		rates[i] = run_round(&plan, set, buffers, &random);
+		rates[i] = run_round(&plan, set, buffers, &random, &total);
 	qsort(rates, plan.rounds, sizeof(rates[0]), by_value);
 	middle = rates[plan.rounds / 2];
 	printf(plan.json ?
-		       "{\"copies_per_s\":%.0f,\"min\":%.0f,\"max\":%.0f,\"bytes_per_s\":%.0f}\n" :
-		       "%.0f copies a second (%.0f to %.0f), %.0f bytes a second\n",
+		       "{\"copies_per_s\":%.0f,\"min\":%.0f,\"max\":%.0f,\"bytes_per_s\":%.0f,\"cpu_us_per_copy\":%.3f}\n" :
+		       "%.0f copies a second (%.0f to %.0f), %.0f bytes a second, %.3f us of CPU each\n",
 	       middle, rates[0], rates[plan.rounds - 1],
-	       middle * (double)plan.block);
+	       middle * (double)plan.block,
+	       (double)total.cpu_ns / 1e3 / (double)total.copies);
 	return 0;
 }

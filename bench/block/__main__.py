@@ -71,7 +71,9 @@ def main():
     context = rows.Context(options.quick, options.trace, options.patience * 60)
     found, skipped, started = {}, {}, time.monotonic()
     left = [ROWS[name][1 if options.quick else 2] for name in names]
-    print(f"-- {len(names)} rows, about {minutes(sum(left))}", flush=True)
+    print(f"-- {len(names)} rows, about {minutes(sum(left))}; at most "
+          f"{minutes(options.patience * 60)} more if others take the machine "
+          "away (~)", flush=True)
     for i, name in enumerate(names):
         print(f"-- {name} ({i + 1} of {len(names)}; "
               f"{minutes(time.monotonic() - started)} so far, "

@@ -70,7 +70,7 @@ def alone(path, *options):
             PRIORITY + ["taskset", "-c", SERVER_CORE, program(path), "--json",
                         *options],
             capture_output=True, text=True, check=True, timeout=120)
-    piece.say("it did not run", piece.seconds - (ran() - before),
+    piece.say("the bare program did not run", piece.seconds - (ran() - before),
               piece.seconds)
     return {"found": json.loads(done.stdout), "gone": piece.gone}
 
@@ -137,6 +137,7 @@ class Patience:
             began = time.monotonic()
             quiet = probe() <= AWAY_MOST
             if not quiet:
+                print("~", end="", flush=True)
                 # Nothing tells when such a wave is over.
                 time.sleep(1)
             if not self.spend(began) or quiet:
