@@ -48,7 +48,7 @@ class Slice:
         return self
 
     def say(self, witness, seconds, of):
-        self.gone[witness] = 100 * max(seconds, 0) / of
+        self.gone[witness] = 100 * min(max(seconds / of, 0), 1)
 
     def __exit__(self, *_):
         self.seconds = time.monotonic() - self.began

@@ -69,6 +69,12 @@ def latency(result, name=None):
     return clean if clean["count"] >= 100 else job["latency_ns"]
 
 
+def p50(result):
+    """Of all requests: without those under way while the machine was away the
+    slow ones would be too few."""
+    return job_of(result)["latency_ns"]["p50"]
+
+
 def seconds_per_million(result):
     """CPU seconds of the server for a million requests."""
     requests = sum(job["requests"] for job in result["jobs"])

@@ -5,7 +5,7 @@ import math
 import os
 from dataclasses import dataclass
 
-from measure import (Series, count, iops, job_of, latency, load, micro,
+from measure import (Series, count, iops, job_of, latency, load, micro, p50,
                      percent, seconds_per_million)
 from rows import NULLIO, ONE_VDEV, Row, fill
 from servers import Missing, Penstock, Qsd
@@ -58,18 +58,18 @@ def limit_row(limit, worst_bar, results, theirs):
               "wake-ups for few requests each")
     ideal = 32 / limit * 1e9
 
-    def p50(some):
-        return Series([latency(r)["p50"] for r in some])
+    def median(some):
+        return Series(map(p50, some)).median
 
     def cpu(some):
         return Series(map(seconds_per_million, some)).median or 0
 
     def text(some):
-        off = (p50(some).median / ideal - 1) * 100
+        middle = median(some)
         return (f"{count(Series(map(iops, some)).median)}; "
                 f"{windows_text(some, 'judged')} (without any excuse: "
                 f"{windows_text(some, 'windows')}); p50 "
-                f"{micro(p50(some).median)} ({off:+.2f} %); "
+                f"{micro(middle)} ({(middle / ideal - 1) * 100:+.2f} %); "
                 f"{cpu(some):.2f} s/M")
     row.ours = text(results)
     row.peer = "qemu-storage-daemon " + text(theirs)
@@ -78,7 +78,7 @@ def limit_row(limit, worst_bar, results, theirs):
     if judged >= CLEAN_MIN:
         row.met = (abs(worst(results, "windows_100ms")) <= worst_bar and
                    within(results) >= 99 and
-                   abs(p50(results).median / ideal - 1) <= 0.01 and
+                   abs(median(results) / ideal - 1) <= 0.01 and
                    cpu(results) <= 5)
     row.note = (f"{judged} of {total} windows of 100 ms judged; in the others "
                 "the machine was away for more than a fifth")

@@ -13,7 +13,7 @@ import time
 from dataclasses import dataclass, field
 
 from machine import Patience, alone, disturbed
-from measure import (Series, count, iops, latency, load, micro, percent,
+from measure import (Series, count, iops, latency, load, micro, p50, percent,
                      seconds_per_million, times)
 from servers import Echo, Missing, Penstock, Qsd, cpu_ns, program, wait_until
 
@@ -139,8 +139,6 @@ def single(context):
                 zip((cpu_ns(ours.pid), cpu_ns(ours.daemon_pid)), before)]
         client.wait()
 
-    def p50(result):
-        return latency(result)["p50"]
     over = Series([p50(a) - p50(b) for a, b in zip(mine, echos)])
     row.ours = (Series(map(p50, mine)).text(micro) +
                 f"; over echo {over.median / 1000:+.2f} µs")
