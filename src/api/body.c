@@ -13,6 +13,7 @@
 
 #include "base/units.h"
 #include "host/config.h"
+#include "host/host.h"
 #include "sched/sched.h"
 
 static_assert(API_FIELDS <= 32, "a set of fields is a uint32_t");
@@ -111,10 +112,16 @@ static int read_duration(const struct field *field, const json_t *value,
 			 void *to, struct error *reterr)
 {
 	char text[API_WORD_MAX];
+	uint64_t ns;
 
 	if (copy_text(field, value, text, reterr) < 0)
 		return -EINVAL;
-	return units_parse_duration(text, to, reterr);
+	if (units_parse_duration(text, &ns, reterr) < 0)
+		return -EINVAL;
+	if (ns < HOST_CALIBRATION_MIN_NS || ns > HOST_CALIBRATION_MAX_NS)
+		return wrong(field, "must be from 100 ms to 10 min", reterr);
+	*(uint64_t *)to = ns;
+	return 0;
 }
 
 static int read_burst(const struct field *field, const json_t *value, void *to,

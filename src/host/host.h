@@ -195,7 +195,10 @@ void host_vdev_limit(struct host *host, const char *name, const char *limit,
 void host_vdev_delete(struct host *host, const char *name,
 		      struct host_call *call);
 
-/* Measure and from then on use the result.  'duration_ns' 0: the default. */
+/* Measure and from then on use the result.  'duration_ns' 0: the default; else
+ * what the caller checked to be in this range. */
+#define HOST_CALIBRATION_MIN_NS	UINT64_C(100000000)
+#define HOST_CALIBRATION_MAX_NS	UINT64_C(600000000000)
 void host_device_calibrate(struct host *host, const char *name,
 			   uint64_t duration_ns, struct host_call *call);
 /* Scheduling on all endpoints, on or off (off: for comparisons). */

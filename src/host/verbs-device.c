@@ -10,7 +10,6 @@
 #include "host/endpoint.h"
 
 #define CALIBRATION_NS		UINT64_C(10000000000)
-#define CALIBRATION_MAX_NS	UINT64_C(600000000000)
 
 void host_device_calibrate(struct host *host, const char *name,
 			   uint64_t duration_ns, struct host_call *call)
@@ -22,11 +21,6 @@ void host_device_calibrate(struct host *host, const char *name,
 			call, HOST_NOT_FOUND, NULL,
 			"there is no device '%s' (or several: say ENDPOINT/DEVICE)",
 			name);
-		return;
-	}
-	if (duration_ns > CALIBRATION_MAX_NS) {
-		host_answer(call, HOST_USAGE, NULL,
-			    "a calibration takes at most 10 min");
 		return;
 	}
 	if (device->state != REG_DEVICE_READY || device->calibrate_ns) {

@@ -244,6 +244,7 @@ run 0 device calibrate d0
 prints 'DEPTH'
 json '.asked_ns == 2000000000' device calibrate d0 --duration '2 s'
 run 2 device calibrate d0 --duration 2
+run 2 device calibrate d0 --duration 0s
 run 1 device calibrate none
 run 0 enforce off
 prints 'NOT enforced'

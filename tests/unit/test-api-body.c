@@ -61,6 +61,26 @@ static void test_body_says_which_field(void **state)
 	assert_non_null(strstr(error.text, "'on'"));
 }
 
+/* No duration at all is the default; zero is not none. */
+static void test_body_duration_has_a_range(void **state)
+{
+	static const char *const refused[] = {"{\"duration\": \"0s\"}",
+					      "{\"duration\": \"99 ms\"}",
+					      "{\"duration\": \"601 s\"}"};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(refused) / sizeof(refused[0]); i++) {
+		assert_int_equal(parse(refused[i], API_FIELD(API_DURATION), 0),
+				 -EINVAL);
+		assert_string_equal(error.text,
+				    "duration: must be from 100 ms to 10 min");
+	}
+	assert_int_equal(
+		parse("{\"duration\": \"100 ms\"}", API_FIELD(API_DURATION), 0),
+		0);
+	assert_int_equal(body.duration_ns, 100000000);
+}
+
 static void test_body_nothing_is_an_empty_object(void **state)
 {
 	(void)state;
@@ -179,6 +199,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_body_objects_and_texts),
 		cmocka_unit_test(test_body_says_which_field),
+		cmocka_unit_test(test_body_duration_has_a_range),
 		cmocka_unit_test(test_body_nothing_is_an_empty_object),
 		cmocka_unit_test(test_body_too_long_texts),
 		cmocka_unit_test(test_route_devices_have_one_segment_or_two),
