@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "api/call.h"
+#include "api/door.h"
 #include "api/listen.h"
 #include "api/role.h"
 #include "base/container.h"
@@ -25,6 +26,8 @@ struct api_server {
 	struct host *host;
 	struct MHD_Daemon *daemon;
 	struct api_listener listener;
+	struct api_door door;
+	struct api_door_place *arriving; /* until MHD has it */
 	struct loop_watch watch;	/* MHD's epoll descriptor */
 	struct loop_timer run_timer;	/* MHD's next time-out, or "soon" */
 	struct loop_timer beat_timer;	/* followers: a sign of life */

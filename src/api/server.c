@@ -2,8 +2,8 @@
 /*
  * server.c - libmicrohttpd inside the control thread's loop
  *
- * Theory of operation.  MHD runs without threads: its epoll descriptor is
- * watched by the loop, MHD_run does what is ready, and its next time-out is a
+ * Theory of operation.  Connections are accepted by door.c and handed to MHD.
+ * MHD runs without threads: its epoll descriptor is watched by the loop, MHD_run does what is ready, and its next time-out is a
  * timer of the loop.  A call begins when MHD has a request's headers; its body
  * is gathered up to API_BODY_MAX; then role, route and body are checked and
  * the handler runs.  A handler that cannot answer at once leaves the
@@ -29,24 +29,12 @@
 /* Of a body that is too large and did not say so; then it is cut off. */
 #define DISCARD_MAX	(16U * API_BODY_MAX)
 
-static bool is_full(const struct api_server *server)
-{
-	const union MHD_DaemonInfo *info = MHD_get_daemon_info(
-		server->daemon, MHD_DAEMON_INFO_CURRENT_CONNECTIONS);
-
-	return info && info->num_connections >= API_CONNECTIONS_MAX;
-}
-
 static void run(struct api_server *server)
 {
-	const bool was_full = is_full(server);
 	MHD_UNSIGNED_LONG_LONG timeout_ms;
 
 	server->run_again = false;
 	MHD_run(server->daemon);
-	/* MHD looks at its listening socket again only in the next run. */
-	if (was_full && !is_full(server))
-		server->run_again = true;
 	if (server->run_again)
 		loop_timer_set(server->loop, &server->run_timer,
 			       loop_clock_ns());
@@ -68,20 +56,62 @@ static void on_timer(struct loop_timer *timer, uint64_t now_ns)
 	run(container_of(timer, struct api_server, run_timer));
 }
 
+/* --- Connections -------------------------------------------------------- */
+
+static enum api_role peer_role(struct api_door *door,
+			       const struct api_peer *peer)
+{
+	const struct api_server *server =
+		container_of(door, struct api_server, door);
+
+	return api_role_of(peer, (uint32_t)geteuid(), server->grants,
+			   server->grant_count, server->everyone);
+}
+
+static void enter(struct api_door *door, int fd, struct api_door_place *place)
+{
+	struct api_server *server = container_of(door, struct api_server, door);
+	const struct sockaddr address = {.sa_family = AF_UNIX};
+
+	server->arriving = place;
+	/* MHD closes it, come what may. */
+	(void)MHD_add_connection(server->daemon, fd, &address, sizeof(address));
+	api_door_leave(door, server->arriving);
+	server->arriving = NULL;
+	loop_timer_set(server->loop, &server->run_timer, loop_clock_ns());
+}
+
+static void on_connection(void *arg, struct MHD_Connection *connection,
+			  void **socket_context,
+			  enum MHD_ConnectionNotificationCode what)
+{
+	struct api_server *server = arg;
+
+	(void)connection;
+	switch (what) {
+	case MHD_CONNECTION_NOTIFY_STARTED:
+		*socket_context = server->arriving;
+		server->arriving = NULL;
+		return;
+	case MHD_CONNECTION_NOTIFY_CLOSED:
+		api_door_leave(&server->door, *socket_context);
+		*socket_context = NULL;
+		return;
+	}
+}
+
 /* --- Requests ----------------------------------------------------------- */
 
 /* Who asks?  No credentials: no role. */
 static enum api_role role_of(const struct api_call *call)
 {
-	const struct api_server *server = call->server;
 	const union MHD_ConnectionInfo *info = MHD_get_connection_info(
 		call->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
 	struct api_peer peer;
 
 	if (!info || api_peer_of(info->connect_fd, &peer) < 0)
 		return API_ROLE_NONE;
-	return api_role_of(&peer, (uint32_t)geteuid(), server->grants,
-			   server->grant_count, server->everyone);
+	return peer_role(&call->server->door, &peer);
 }
 
 /* Everything that can be said before the body is there. */
@@ -294,26 +324,34 @@ static int copy_config(struct api_server *server,
 static int start_daemon(struct api_server *server)
 {
 	const union MHD_DaemonInfo *info;
-	/* MHD closes the one it is given. */
-	const int fd = fcntl(server->listener.fd, F_DUPFD_CLOEXEC, 3);
+	int ret;
 
-	if (fd < 0)
-		return -errno;
 	errno = 0;
 	server->daemon = MHD_start_daemon(
-		MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL,
-		on_request, server, MHD_OPTION_LISTEN_SOCKET, fd,
-		MHD_OPTION_CONNECTION_LIMIT, API_CONNECTIONS_MAX,
-		MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)API_HEADERS_MAX,
-		MHD_OPTION_CONNECTION_TIMEOUT, API_IDLE_S,
-		MHD_OPTION_NOTIFY_COMPLETED, on_completed, NULL,
+		MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME |
+			MHD_USE_NO_LISTEN_SOCKET,
+		0, NULL, NULL, on_request, server, MHD_OPTION_CONNECTION_LIMIT,
+		API_CONNECTIONS_MAX, MHD_OPTION_NOTIFY_CONNECTION,
+		on_connection, server, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+		(size_t)API_HEADERS_MAX, MHD_OPTION_CONNECTION_TIMEOUT,
+		API_IDLE_S, MHD_OPTION_NOTIFY_COMPLETED, on_completed, NULL,
 		MHD_OPTION_END);
 	if (!server->daemon)
 		return errno ? -errno : -ENOMEM;
 	info = MHD_get_daemon_info(server->daemon, MHD_DAEMON_INFO_EPOLL_FD);
 	if (!info)
 		return -ENOTSUP;
-	return loop_watch_add(server->loop, &server->watch, info->epoll_fd);
+	ret = loop_watch_add(server->loop, &server->watch, info->epoll_fd);
+	if (ret < 0)
+		return ret;
+	server->door.loop = server->loop;
+	server->door.role = peer_role;
+	server->door.everyone = server->everyone;
+	server->door.enter = enter;
+	ret = api_door_open(&server->door, server->listener.fd);
+	if (ret < 0)
+		loop_watch_remove(server->loop, &server->watch);
+	return ret;
 }
 
 int api_server_create(const struct api_server_config *config, struct loop *loop,
@@ -378,6 +416,7 @@ void api_server_destroy(struct api_server *server)
 	for (struct api_call *call = server->calls; call; call = call->next)
 		api_call_resume(call);
 	MHD_stop_daemon(server->daemon);
+	api_door_close(&server->door);
 	api_unlisten(&server->listener);
 	loop_timer_finish(server->loop, &server->run_timer);
 	free(server->grants);

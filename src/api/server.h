@@ -17,10 +17,10 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "api/door.h"
 #include "api/role.h"
 #include "base/error.h"
 
-#define API_CONNECTIONS_MAX	64U
 #define API_STREAMS_MAX		32U	/* of them: followers of events */
 #define API_HEADERS_MAX		16384U	/* one request's, with its line */
 #define API_IDLE_S		30U	/* a silent connection is closed */
