@@ -2,13 +2,14 @@
 /*
  * server.c - libmicrohttpd inside the control thread's loop
  *
- * Theory of operation.  Connections are accepted by door.c and handed to MHD.
- * MHD runs without threads: its epoll descriptor is watched by the loop, MHD_run does what is ready, and its next time-out is a
- * timer of the loop.  A call begins when MHD has a request's headers; its body
- * is gathered up to API_BODY_MAX; then role, route and body are checked and
- * the handler runs.  A handler that cannot answer at once leaves the
- * connection suspended; its answer resumes it, and MHD asks again.  Followers
- * of events are suspended whenever they have been told everything.
+ * Theory of operation.  Connections are accepted by door.c and handed to MHD,
+ * which runs without threads: its epoll descriptor is watched by the loop,
+ * MHD_run does what is ready, and its next time-out is a timer of the loop.  A
+ * call begins when MHD has a request's headers; its body is gathered up to
+ * API_BODY_MAX; then role, route and body are checked and the handler runs.  A
+ * handler that cannot answer at once leaves the connection suspended; its
+ * answer resumes it, and MHD asks again.  Followers of events are suspended
+ * whenever they have been told everything.
  *
  * MHD_run is never entered from inside itself: whatever resumes a connection
  * only sets the timer to now.
@@ -17,7 +18,6 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <microhttpd.h>
 #include <stdlib.h>
 #include <string.h>

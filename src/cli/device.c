@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * device.c - penstock device list | calibrate
+ * device.c - penstock device list | calibrate | accept
  */
 #include "cli/ask.h"
 #include "cli/list.h"
@@ -71,10 +71,28 @@ static int device_calibrate(struct cli *cli, const struct cli_args *args)
 	return CLI_DONE;
 }
 
+static int device_accept(struct cli *cli, const struct cli_args *args)
+{
+	char path[CLI_PATH_MAX];
+	json_t *device;
+	int status;
+
+	cli_path(path, "devices", args->operands[0], "/accept");
+	status = cli_ask(cli, "POST", path, NULL, &device);
+	if (status != CLI_DONE)
+		return status;
+	if (cli->json)
+		return list_json(device);
+	json_decref(device);
+	return CLI_DONE;
+}
+
 const struct cli_verb cli_device_verbs[] = {
 	{"device", "list", NULL, 0, 0, NULL, device_list,
 	 "devices, what they sustain and what is promised of it"},
 	{"device", "calibrate", "NAME", 1, 1, calibrate_options,
 	 device_calibrate, "measure what a device sustains"},
+	{"device", "accept", "NAME", 1, 1, NULL, device_accept,
+	 "its file was exchanged for a copy: use that from now on"},
 	{NULL, NULL, NULL, 0, 0, NULL, NULL, NULL},
 };

@@ -302,7 +302,7 @@ static void place_vdev(struct host *host, struct reg_vdev *vdev)
 		op->vdev = vdev;
 		store_write_init(&op->write, placement_written);
 	}
-	if (!op || records_put_placement(&op->write, vdev) < 0) {
+	if (!op || records_put_placement(&op->write, vdev, &vdev->file) < 0) {
 		free(op);
 		bind_vdev_failed(vdev, "out of memory");
 		return;
@@ -382,6 +382,14 @@ void bind_device_ready(struct reg_device *device)
 	device->told.text[0] = '\0';
 	events_add(host->events, "device-ready", &subject, "device %s is ready",
 		   device->name);
+	if (registry_file_differs(host->registry, device))
+		events_add(
+			host->events, "error", &subject,
+			"device %s: %s is another file than the one in which its vdevs were placed: they have what lies there now, and space that they give back stays taken; put that file back, or, if this is a copy of it, say 'penstock device accept %s'",
+			device->name,
+			device->file.path[0] ? device->file.path :
+					       "what it has",
+			device->name);
 	place_vdevs(device);
 	for (process = host->registry->processes; process;
 	     process = process->next)

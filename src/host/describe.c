@@ -60,6 +60,9 @@ static json_t *describe_device(const struct reg_device *device)
 
 	describe_set_text(object, "path", device->config->path);
 	describe_set_text(object, "error", device->error.text);
+	if (device->state == REG_DEVICE_READY &&
+	    registry_file_differs(device->endpoint->host->registry, device))
+		describe_set(object, "file_differs", json_true());
 	describe_set(object, "calibration",
 		     json_string(!device->has_capacity		   ? "none" :
 					 device->capacity.is_short ? "short" :

@@ -66,6 +66,7 @@ json_t *host_status(struct host *host);
 /* [{"name" (unique, "ep0/d0"), "endpoint", "device", "kind", "path",
  *   "size_bytes", "allocated_bytes", "read_only",
  *   "state": "waiting|calibrating|ready|failed|stopped", "error",
+ *   "file_differs" (true: see host_device_accept; else absent),
  *   "calibration": "none|short|full", "calibrated_at" (seconds, UTC),
  *   "capacity": as in docs/control.md,
  *   "capacity_milli" (as corrected while running), "shortage_milli",
@@ -201,6 +202,11 @@ void host_vdev_delete(struct host *host, const char *name,
 #define HOST_CALIBRATION_MAX_NS	UINT64_C(600000000000)
 void host_device_calibrate(struct host *host, const char *name,
 			   uint64_t duration_ns, struct host_call *call);
+/* The file that it has now is the one in which its vdevs' data lie, though
+ * another was written down: a copy that was restored, say.  Space that waits to
+ * be emptied is emptied in it. */
+void host_device_accept(struct host *host, const char *name,
+			struct host_call *call);
 /* Scheduling on all endpoints, on or off (off: for comparisons). */
 void host_enforce(struct host *host, bool on, struct host_call *call);
 
@@ -212,7 +218,8 @@ void host_enforce(struct host *host, bool on, struct host_call *call);
  *  endpoint-started endpoint-died endpoint-restarted endpoint-adopted
  *  endpoint-hung
  *  shortage device-error stall session device-ready device-failed calibrated
- *  vdev-created vdev-resized vdev-deleted enforce space not-served error. */
+ *  device-changed file-accepted vdev-ready vdev-created vdev-resized
+ *  vdev-deleted enforce space not-served error. */
 struct host_listener {
 	/* 'event' is borrowed. */
 	void (*event)(struct host_listener *listener, json_t *event);

@@ -46,14 +46,15 @@ int records_put_capacity(struct store_write *write,
 }
 
 int records_put_placement(struct store_write *write,
-			  const struct reg_vdev *vdev)
+			  const struct reg_vdev *vdev,
+			  const struct identity *file)
 {
 	return put(write, STORE_PLACEMENT, vdev->name,
 		   json_pack("{s:s, s:I, s:I, s:o*}", "device",
 			     vdev->pool->device->name, "offset_bytes",
 			     (json_int_t)vdev->offset_bytes, "size_bytes",
 			     (json_int_t)vdev->size_bytes, "file",
-			     identity_json(&vdev->file)));
+			     identity_json(file)));
 }
 
 static void space_key(const char *device, const struct extent *range,

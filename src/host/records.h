@@ -45,8 +45,10 @@ json_t *records_device_identity(const struct reg_device *device);
 /* Add a change to a group.  Each returns what store_write_put does. */
 int records_put_capacity(struct store_write *write,
 			 const struct reg_device *device);
+/* 'file': in which it lies. */
 int records_put_placement(struct store_write *write,
-			  const struct reg_vdev *vdev);
+			  const struct reg_vdev *vdev,
+			  const struct identity *file);
 /* Space that is given back, until it is forgotten: emptied and free.
  * 'device' is a name, because it may not be configured. */
 int records_put_space(struct store_write *write, const char *device,

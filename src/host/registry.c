@@ -346,6 +346,44 @@ uint64_t registry_equal_size(const struct registry *registry,
 		EXTENT_BYTES;
 }
 
+static bool lies_elsewhere(const struct identity *file,
+			   const struct reg_device *device)
+{
+	return device->file.path[0] == '\0' ?
+		file->path[0] != '\0' :
+		!identity_is_recorded(file, &device->file);
+}
+
+bool registry_file_differs(const struct registry *registry,
+			   const struct reg_device *device)
+{
+	struct identity file;
+	const char *name;
+	json_t *record;
+
+	for (const struct reg_vdev *vdev = registry->vdevs; vdev;
+	     vdev = vdev->next)
+		if (vdev->pool->device == device && vdev->is_placed &&
+		    lies_elsewhere(&vdev->file, device))
+			return true;
+	for (const struct reg_space *space = registry->spaces; space;
+	     space = space->next)
+		if (space->device == device &&
+		    lies_elsewhere(&space->file, device))
+			return true;
+	json_object_foreach(registry->orphans, name, record)
+	{
+		const char *on =
+			json_string_value(json_object_get(record, "device"));
+
+		identity_from_json(&file, json_object_get(record, "file"));
+		if (on && strcmp(on, device->name) == 0 &&
+		    lies_elsewhere(&file, device))
+			return true;
+	}
+	return false;
+}
+
 int registry_place(struct registry *registry, struct reg_vdev *vdev,
 		   struct error *reterr)
 {

@@ -188,7 +188,7 @@ struct reg_process {
 	bool is_going;			/* the endpoint is asked to remove it */
 	int listen_fd;
 	uint64_t hold_until_ns;		/* session: then released; 0: not */
-	bool is_awaited;		/* ... in a while from when it can come */
+	bool is_awaited;		/* it is set when its front can come */
 	/* the watch's */
 	struct watch_slot *watch;
 };
@@ -240,6 +240,10 @@ void registry_space_free(struct registry *registry, struct reg_space *space);
 /* The size that "equal" means for this vdev now (E3). */
 uint64_t registry_equal_size(const struct registry *registry,
 			     const struct reg_vdev *vdev);
+/* Does anything on the device lie in another file than it has now, as far as
+ * is written down?  The device must be ready. */
+bool registry_file_differs(const struct registry *registry,
+			   const struct reg_device *device);
 /* Find a place for a vdev on its device, whose size is known.  Returns 0;
  * -ENOSPC or -ENOMEM with a reason. */
 int registry_place(struct registry *registry, struct reg_vdev *vdev,

@@ -183,18 +183,18 @@ static int open_own(struct wiping *wiping)
 	if (ret < 0)
 		return error_set(&wiping->why, ret, "%s: %s", path,
 				 strerror(-ret));
-	if (!identity_is_recorded(&wiping->recorded, &now))
-		return error_set(
-			&wiping->why, -ESTALE,
-			"it lies in another file than %s is now (it was %s): put that back",
-			path,
-			*wiping->recorded.path ? wiping->recorded.path :
-						 "no file");
 	if (!identity_is_same(&wiping->served, &now))
 		return error_set(
 			&wiping->why, -ESTALE,
-			"%s is another file now than the one that is served: put that back",
+			"%s is another file now than the one that is served: put that back, or, if this is a copy of it, end penstockd (and its endpoints), start it again and accept this one ('penstock device accept')",
 			path);
+	if (!identity_is_recorded(&wiping->recorded, &now))
+		return error_set(
+			&wiping->why, -ESTALE,
+			"it lies in another file than %s is now (it was %s): put that back, or accept this one ('penstock device accept')",
+			path,
+			*wiping->recorded.path ? wiping->recorded.path :
+						 "no file");
 	return 0;
 }
 
@@ -323,9 +323,10 @@ static void empty(struct emptying *emptying)
 		return;
 	}
 	if (is_elsewhere && (!path || device->config->read_only)) {
-		error_set(&why, -ESTALE,
-			  "it lies in %s, which the device is not any more",
-			  file->path[0] ? file->path : "no file");
+		error_set(
+			&why, -ESTALE,
+			"it lies in %s, which the device is not any more: put that back, or accept what it is now ('penstock device accept')",
+			file->path[0] ? file->path : "no file");
 		failed(emptying, why.text);
 		return;
 	}

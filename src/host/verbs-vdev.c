@@ -354,7 +354,8 @@ void host_vdev_create(struct host *host,
 		ret = listen_open(vdev->vhost_user, &vdev->listen_fd, &why);
 	if (ret == 0) {
 		op = write_new(host, vdev, call, vdev_create_written);
-		if (!op || records_put_placement(&op->write, vdev) < 0 ||
+		if (!op ||
+		    records_put_placement(&op->write, vdev, &vdev->file) < 0 ||
 		    records_put_vdev(&op->write, vdev, "created") < 0)
 			ret = error_set(&why, -ENOMEM, "out of memory");
 	}
@@ -380,7 +381,7 @@ static int put_resize(struct vdev_write *op, bool is_back)
 {
 	const struct reg_vdev *vdev = op->vdev;
 	const struct reg_space *space = op->space;
-	int ret = records_put_placement(&op->write, vdev);
+	int ret = records_put_placement(&op->write, vdev, &vdev->file);
 
 	if (ret == 0)
 		ret = records_put_vdev(&op->write, vdev,

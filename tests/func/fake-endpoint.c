@@ -13,8 +13,8 @@
  * measurement goes on; its end is a line 'measured' in 'ops'.  With files that
  * hold the name of an op, each once: 'hold': it is neither carried out nor
  * answered, 'hold-done': carried out and not answered, 'refuse': answered with
- * an error (EBUSY, or the number behind the op).  So is a way in to a vdev that is
- * not there.
+ * an error (EBUSY, or the number behind the op).  So is a way in to a vdev
+ * that is not there.
  */
 #include <errno.h>
 #include <poll.h>
