@@ -19,7 +19,7 @@ from servers import PRIORITY, Missing
 # What measures them, and how many seconds that takes: --quick, and without.
 ROWS = {
     "nullio": (rows.nullio, 8, 36),
-    "single": (rows.single, 13, 46),
+    "single": (rows.single, 14, 60),
     "memory": (rows.memory, 15, 78),
     "tmpfs": (rows.tmpfs, 11, 42),
     "enforcement": (rows.enforcement, 16, 77),
@@ -50,9 +50,10 @@ def main():
                         help="servers and client at real-time priority, for "
                         "a machine that others use too")
     parser.add_argument("--patience", metavar="MINUTES", type=float,
-                        help="for how long in all to wait for a machine that "
-                        "others take away, and to measure again (15, with "
-                        "--quick 2; 0: not at all)")
+                        help="for how long in all to wait while others take "
+                        "the machine away, and to measure again (15, with "
+                        "--quick 2; 0: not at all); as --patience=MINUTES "
+                        "after ./run")
     parser.add_argument("--dry", action="store_true",
                         help="don't write docs/benchmarks.md")
     options = parser.parse_args()
@@ -66,8 +67,12 @@ def main():
 
     if options.realtime:
         PRIORITY.extend(["chrt", "-f", "1"])
+    command = ("./run bench block" + " --quick" * options.quick +
+                                     " --realtime" * options.realtime)
     if options.patience is None:
         options.patience = 2 if options.quick else 15
+    else:
+        command += f" --patience={options.patience:g}"
     context = rows.Context(options.quick, options.trace, options.patience * 60)
     found, skipped, started = {}, {}, time.monotonic()
     left = [ROWS[name][1 if options.quick else 2] for name in names]
@@ -96,8 +101,6 @@ def main():
                    for name, some in found.items()}, file)
     # A table is written whole or not at all.
     if not options.dry and not options.only:
-        command = ("./run bench block" + " --quick" * options.quick +
-                                        " --realtime" * options.realtime)
         report.write(found, skipped, command, list(ROWS), context)
         print(f"-- {report.DOCUMENT} is up to date")
     return 0

@@ -15,17 +15,23 @@ HEADING = ["figure", "penstock", "other, same run", "bar", "met"]
 
 
 def met_text(row):
-    if row.met or row.bar == "-":
-        return "yes" if row.met else "-"
-    text = ("not judged: too little is left without the machine's absence"
-            if row.met is None else "no")
-    if row.met is False and row.holds:
-        text += f"; what holds it: {row.holds}"
-    if row.away:
+    """The verdict; with the machine's absence if the bar is not met, or if
+    that absence is more than a round may have."""
+    short = sum(away > AWAY_MOST for away in row.away)
+    if row.bar == "-":
+        text = "-"
+    elif row.met is None:
+        text = "not judged: too little is left without the machine's absence"
+    else:
+        text = "yes" if row.met else "no"
+        if not row.met and row.holds:
+            text += f"; what holds it: {row.holds}"
+    if row.away and (short or not row.met) and row.bar != "-":
         text += ("; the machine was away "
                  f"{Series(row.away).text(percent)} of the time")
-        if max(row.away) > AWAY_MOST:
-            text += ": the patience did not last for more"
+        if short:
+            text += (f", in {short} of {len(row.away)} rounds more than "
+                     f"{AWAY_MOST:g} % even so")
     return text
 
 
