@@ -14,6 +14,7 @@
 
 #include <cap-ng.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/fs.h>
 #include <linux/landlock.h>
 #include <seccomp.h>
@@ -41,14 +42,14 @@ const char *__asan_default_options(void)
 #endif
 
 /* Landlock access rights newer than this machine's header. */
-#define FS_ALL_ABI1	((UINT64_C(1) << 13) - 1)
-#define FS_REFER	(UINT64_C(1) << 13)
-#define FS_TRUNCATE	(UINT64_C(1) << 14)
-#define FS_IOCTL_DEV	(UINT64_C(1) << 15)
-#define NET_ALL		UINT64_C(3)
-#define SCOPE_ALL	UINT64_C(3)
+#define FS_ALL_ABI1 ((UINT64_C(1) << 13) - 1)
+#define FS_REFER (UINT64_C(1) << 13)
+#define FS_TRUNCATE (UINT64_C(1) << 14)
+#define FS_IOCTL_DEV (UINT64_C(1) << 15)
+#define NET_ALL UINT64_C(3)
+#define SCOPE_ALL UINT64_C(3)
 
-struct ruleset {		/* struct landlock_ruleset_attr, ABI 6 */
+struct ruleset { /* struct landlock_ruleset_attr, ABI 6 */
 	uint64_t fs, net, scope;
 };
 
@@ -62,7 +63,7 @@ static int restrict_names(bool *ret_done)
 
 	*ret_done = false;
 	if (abi < 1)
-		return 0;	/* this kernel has none: seccomp still holds */
+		return 0; /* this kernel has none: seccomp still holds */
 	if (abi >= 2)
 		rules.fs |= FS_REFER;
 	if (abi >= 3)
@@ -126,7 +127,6 @@ static const int allowed[] = {
 	SCMP_SYS(eventfd2),
 	SCMP_SYS(memfd_create),
 	SCMP_SYS(dup),
-	SCMP_SYS(fcntl),
 	SCMP_SYS(mmap),
 	SCMP_SYS(munmap),
 	SCMP_SYS(mremap),
@@ -151,10 +151,37 @@ static const int allowed[] = {
 	SCMP_SYS(rt_sigaction),
 	SCMP_SYS(sigaltstack),
 	SCMP_SYS(restart_syscall),
-	SCMP_SYS(tgkill),
 	SCMP_SYS(exit),
 	SCMP_SYS(exit_group),
 };
+
+/* Nothing that has signals sent to others: F_SETOWN, F_SETSIG, F_NOTIFY. */
+static const unsigned int allowed_fcntl[] = {
+	F_DUPFD, F_DUPFD_CLOEXEC, F_GETFD,     F_SETFD,
+	F_GETFL, F_SETFL,	  F_ADD_SEALS, F_GET_SEALS,
+};
+
+/* Calls of which only some arguments are harmless. */
+static int allow_some(scmp_filter_ctx filter)
+{
+	int result;
+
+	/* The discard of a block device; nothing else. */
+	result = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(ioctl), 1,
+				  SCMP_CMP(1, SCMP_CMP_EQ, BLKDISCARD, 0));
+	/* Without CAP_KILL one may still signal what has the same user. */
+	if (result == 0)
+		result = seccomp_rule_add(
+			filter, SCMP_ACT_ALLOW, SCMP_SYS(tgkill), 1,
+			SCMP_CMP(0, SCMP_CMP_EQ, (scmp_datum_t)getpid(), 0));
+	for (size_t i = 0;
+	     result == 0 && i < sizeof(allowed_fcntl) / sizeof(*allowed_fcntl);
+	     i++)
+		result = seccomp_rule_add(
+			filter, SCMP_ACT_ALLOW, SCMP_SYS(fcntl), 1,
+			SCMP_CMP(1, SCMP_CMP_EQ, allowed_fcntl[i], 0));
+	return result;
+}
 
 static int filter_calls(void)
 {
@@ -169,9 +196,7 @@ static int filter_calls(void)
 		if (result < 0)
 			goto out;
 	}
-	/* The discard of a block device; nothing else. */
-	result = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(ioctl), 1,
-				  SCMP_CMP(1, SCMP_CMP_EQ, BLKDISCARD, 0));
+	result = allow_some(filter);
 	if (result < 0)
 		goto out;
 	result = seccomp_load(filter);
