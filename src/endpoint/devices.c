@@ -238,7 +238,6 @@ int endpoint_device_add(struct endpoint *endpoint, json_t *request, int *fd,
 				 name);
 	device->endpoint = endpoint;
 	device->memory_fd = -1;
-	device->told_shortage = 1000;
 	device->said = field_said(request);
 	device->name = strdup(name);
 	result = device->name ? device_open(endpoint, device, &config,

@@ -34,6 +34,13 @@ struct endpoint_later {
 	uint64_t connection;		/* 0: nobody waits for the answer */
 };
 
+/* When a shortage is worth telling of: see watch.c. */
+struct shortage_news {
+	uint64_t since_ns, last_ns;	/* since_ns 0: there was none lately */
+	uint64_t least_milli;
+	bool told;
+};
+
 struct endpoint_device {
 	struct endpoint_device *next;
 	char *name;
@@ -48,7 +55,8 @@ struct endpoint_device {
 	 * result: kept until a penstockd says that it has it. */
 	json_t *measured, *measured_capacity;
 	struct endpoint_later calibration_answer;
-	uint64_t told_errors, told_shortage;
+	uint64_t told_errors;
+	struct shortage_news shortage;
 	uint64_t completions_seen, stalled_since_ns;
 	bool told_stall;
 	unsigned int vdevs;

@@ -9,8 +9,12 @@
 
 #include "base/container.h"
 
-#define TICK_NS		UINT64_C(100000000)
-#define STALL_NS	UINT64_C(1000000000)	/* no completion for so long */
+#define TICK_NS UINT64_C(100000000)
+#define STALL_NS UINT64_C(1000000000) /* no completion for so long */
+/* At its edge a shortage comes and goes many times a second: it is told of
+ * once, when it has lasted, and over when there was none for a while. */
+#define SHORTAGE_BEGIN_NS UINT64_C(500000000)
+#define SHORTAGE_END_NS UINT64_C(2000000000)
 
 static void tell_session(struct endpoint_front *f)
 {
@@ -58,9 +62,46 @@ static void watch_stall(struct endpoint_device *d, uint64_t now_ns)
 				(json_int_t)(d->told_stall ? stalled_ns : 0)));
 }
 
+static void tell_shortage(struct endpoint_device *d, uint64_t milli)
+{
+	endpoint_tell(d->endpoint,
+		      json_pack("{s:s, s:s, s:I}", "event", "shortage",
+				"device", d->name, "factor_milli",
+				(json_int_t)milli));
+}
+
+/* When it begins, with the least that was delivered so far, and when it is
+ * over; how deep it is in between, the shared statistics tell. */
+static void watch_shortage(struct endpoint_device *d, uint64_t now_ns)
+{
+	const uint64_t milli = stats_get(&d->stats->shortage_milli);
+	struct shortage_news *news = &d->shortage;
+
+	if (milli < 1000) {
+		if (news->since_ns == 0)
+			*news = (struct shortage_news){
+				.since_ns = now_ns,
+				.least_milli = milli,
+			};
+		news->last_ns = now_ns;
+		if (milli < news->least_milli)
+			news->least_milli = milli;
+		if (!news->told &&
+		    now_ns - news->since_ns >= SHORTAGE_BEGIN_NS) {
+			news->told = true;
+			tell_shortage(d, news->least_milli);
+		}
+	} else if (news->since_ns != 0 &&
+		   now_ns - news->last_ns >= SHORTAGE_END_NS) {
+		if (news->told)
+			tell_shortage(d, 1000);
+		*news = (struct shortage_news){0};
+	}
+}
+
 static void watch_device(struct endpoint_device *d, uint64_t now_ns)
 {
-	uint64_t errors, shortage;
+	uint64_t errors;
 
 	vdev_device_report(d->device);
 	errors = stats_get(&d->stats->errors);
@@ -74,16 +115,7 @@ static void watch_device(struct endpoint_device *d, uint64_t now_ns)
 				  (json_int_t)(errors - d->told_errors)));
 		d->told_errors = errors;
 	}
-	shortage = stats_get(&d->stats->shortage_milli);
-	/* When it begins and when it is over; how deep it is in between, the
-	 * shared statistics tell. */
-	if ((shortage < 1000) != (d->told_shortage < 1000)) {
-		endpoint_tell(d->endpoint,
-			      json_pack("{s:s, s:s, s:I}", "event", "shortage",
-					"device", d->name, "factor_milli",
-					(json_int_t)shortage));
-		d->told_shortage = shortage;
-	}
+	watch_shortage(d, now_ns);
 	watch_stall(d, now_ns);
 }
 
@@ -127,7 +159,7 @@ void endpoint_watch_finish(struct endpoint *endpoint)
 void endpoint_watch_forget(struct endpoint *endpoint)
 {
 	for (struct endpoint_device *d = endpoint->devices; d; d = d->next) {
-		d->told_shortage = 1000;
+		d->shortage = (struct shortage_news){0};
 		d->told_stall = false;
 	}
 	for (struct endpoint_front *f = endpoint->fronts; f; f = f->next)
