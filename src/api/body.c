@@ -103,7 +103,7 @@ static int read_size(const struct field *field, const json_t *value, void *to,
 	    units_parse_size(to, &bytes, reterr) < 0)
 		return -EINVAL;
 	if (bytes == 0 || bytes > CONFIG_SIZE_MAX)
-		return wrong(field, "must be more than 0 and at most 64 PiB",
+		return wrong(field, "must be more than 0 and at most 65536 TiB",
 			     reterr);
 	return 0;
 }

@@ -385,7 +385,7 @@ int reader_size(struct reader *reader, const struct reader_key *key,
 	if (bytes == 0 || bytes % 512 || bytes > CONFIG_SIZE_MAX)
 		return reader_fail(
 			reader, reader_line(node),
-			"%s: '%s' is not a size from 512 B to 64 PiB in whole blocks of 512 B",
+			"%s: '%s' is not a size from 512 B to 65536 TiB in whole blocks of 512 B",
 			key->name, text);
 	*ret_bytes = bytes;
 	return 0;

@@ -51,7 +51,7 @@ static int parse_size(const char *text, uint64_t *ret_bytes,
 	if (bytes == 0 || bytes % 512 || bytes > CONFIG_SIZE_MAX)
 		return error_set(
 			reterr, -EINVAL,
-			"'%s' is not a size from 512 B to 64 PiB in whole blocks of 512 B",
+			"'%s' is not a size from 512 B to 65536 TiB in whole blocks of 512 B",
 			text);
 	*ret_bytes = bytes;
 	return 0;

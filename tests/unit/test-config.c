@@ -208,10 +208,10 @@ static const struct wrong {
 	 "f:5: device 'd': kind memory has no path"},
 	{HEAD
 	 "endpoints:\n  - name: e\n    devices: [{name: d, kind: memory, size: 1000}]\n",
-	 "f:5: size: '1000' is not a size from 512 B to 64 PiB in whole blocks of 512 B"},
+	 "f:5: size: '1000' is not a size from 512 B to 65536 TiB in whole blocks of 512 B"},
 	{HEAD
 	 "endpoints:\n  - name: e\n    devices: [{name: d, kind: memory, size: 0}]\n",
-	 "f:5: size: '0' is not a size from 512 B to 64 PiB in whole blocks of 512 B"},
+	 "f:5: size: '0' is not a size from 512 B to 65536 TiB in whole blocks of 512 B"},
 	{HEAD
 	 "endpoints:\n  - name: e\n    devices: [{name: d, kind: memory, size: 1GiB, read-only: maybe}]\n",
 	 "f:5: read-only must be true or false, not 'maybe'"},
