@@ -160,13 +160,15 @@ static void record(struct vdev_device *device, struct vdev_request *request,
 	const unsigned int direction = request->sched.direction;
 	const uint64_t latency_ns = now_ns - request->sched.arrival_ns;
 	const bool transfer = request->block.op <= BLOCK_WRITE;
-	struct stats_counters *counters =
-		transfer ? &stats->direction[direction] : &stats->other;
+	struct stats_counters *counters = vdev_counters_of(request, direction);
 
 	if (request->block.result < 0) {
 		stats_add(&counters->errors, 1);
-		stats_add(&device->stats->errors, 1);
-		device->last_error = -request->block.result;
+		/* Memory that its front took away is not the device's. */
+		if (request->block.result != -EFAULT) {
+			stats_add(&device->stats->errors, 1);
+			device->last_error = -request->block.result;
+		}
 		/* It was answered: no longer offered, but not delivered. */
 		keep_failed(&stats->keep, direction == SCHED_WRITE,
 			    request->sched.bytes, request->conforming, now_ns);

@@ -10,6 +10,7 @@
 #include <stddef.h>
 
 #include "base/container.h"
+#include "ctl/stats.h"
 #include "vdev/vdev.h"
 
 struct vdev_device {
@@ -72,6 +73,16 @@ static inline struct vdev_request *vdev_request_of_sched(
 	struct sched_request *sched)
 {
 	return container_of(sched, struct vdev_request, sched);
+}
+
+/* Where a request of this direction is counted. */
+static inline struct stats_counters *vdev_counters_of(
+	const struct vdev_request *request, unsigned int direction)
+{
+	struct stats_process *stats = request->process->stats;
+
+	return request->block.op <= BLOCK_WRITE ? &stats->direction[direction] :
+						  &stats->other;
 }
 
 /* To the device, now. */

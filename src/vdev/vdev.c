@@ -221,6 +221,11 @@ void vdev_submit(struct vdev *vdev, struct vdev_request *request,
 
 	if (result < 0 ||
 	    (block->length_bytes == 0 && block->op != BLOCK_FLUSH)) {
+		if (result < 0)
+			stats_add(&vdev_counters_of(request,
+						    block->op != BLOCK_READ)
+					   ->errors,
+				  1);
 		block->result = result;
 		request->done(request);
 		return;

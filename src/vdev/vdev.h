@@ -96,7 +96,9 @@ struct vdev_process *vdev_process_by_pasid(const struct vdev *vdev,
 					   uint32_t pasid);
 
 /* Submit.  Requests out of range, unaligned or forbidden end at once with
- * -EINVAL, -ENOSPC (write beyond the end) or -EROFS in block.result. */
+ * -EINVAL, -ENOSPC (write beyond the end) or -EROFS in block.result.  They
+ * are errors of the process, as is -EFAULT (its memory is gone), and none of
+ * the device. */
 void vdev_submit(struct vdev *vdev, struct vdev_request *request,
 		 uint64_t now_ns);
 

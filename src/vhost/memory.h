@@ -84,7 +84,8 @@ static inline void memory_map_put(struct memory_map *map)
 		memory_map_destroy(map);
 }
 
-/* Some of it was truncated: nothing more can be done for this front-end. */
+/* Some of it was truncated, as a SIGBUS here or the kernel's EFAULT said:
+ * nothing more can be done for this front-end. */
 static inline bool memory_lost(const struct memory_map *map)
 {
 	return map->account->lost != 0;

@@ -7,6 +7,7 @@
  */
 #include "vhost/ring-used.h"
 
+#include <errno.h>
 #include <stddef.h>
 
 #include "vhost/access.h"
@@ -24,6 +25,17 @@ void ring_log_data(struct ring *ring, const struct ring_request *request)
 	}
 }
 
+/* The status of a request that failed. */
+static uint8_t failed(const struct ring_request *request)
+{
+	const int result = request->vdev.block.result;
+
+	/* The kernel found what a SIGBUS says where we copy ourselves. */
+	if (result == -EFAULT)
+		request->map->account->lost = 1;
+	return blk_status(result);
+}
+
 void ring_request_done(struct vdev_request *vdev)
 {
 	struct ring_request *request =
@@ -32,7 +44,8 @@ void ring_request_done(struct vdev_request *vdev)
 							 vdev));
 	struct ring *ring = request->ring;
 
-	request->code = blk_status(vdev->block.result);
+	request->code =
+		vdev->block.result == 0 ? VIRTIO_BLK_S_OK : failed(request);
 	if (request->left_bytes > 0 && vdev->block.result == 0 &&
 	    !ring->orphan) {
 		request->next = NULL;

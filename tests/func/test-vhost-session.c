@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <errno.h>
 #include <string.h>
 #include <sys/socket.h>
 
@@ -363,6 +364,24 @@ static void test_vhost_status_is_kept(void **state)
 	assert_int_equal(peer_get_u64(&peer, VHOST_USER_GET_STATUS), 15);
 }
 
+/* A device that the kernel serves is told by it (on one that copies it is a
+ * SIGBUS, see test-vhost-hostile.c). */
+static void test_vhost_memory_that_the_kernel_misses_ends_it(void **state)
+{
+	(void)state;
+	peer_start(&peer, 0, 1);
+	hold_reads(&peer, 0, 1);
+	world.vdev->hold = false;
+	world.vdev->fail = -EFAULT;
+	fake_complete(world.vdev, 0);
+	world.vdev->fail = 0;
+	world_until(&world, peer_is_closed(&peer));
+	assert_int_equal(peer_status(&peer, 0, 0), VIRTIO_BLK_S_IOERR);
+	assert_int_equal(world.reports, 1);
+	assert_non_null(
+		strstr(world.report.text, "guest memory was truncated"));
+}
+
 /* Memory comes and goes while requests are in flight. */
 static void test_vhost_memory_may_change_under_requests(void **state)
 {
@@ -438,6 +457,7 @@ int main(void)
 		TEST(test_vhost_front_may_be_destroyed_when_drained),
 		TEST(test_vhost_reset_device_drains),
 		TEST(test_vhost_status_is_kept),
+		TEST(test_vhost_memory_that_the_kernel_misses_ends_it),
 		TEST(test_vhost_memory_may_change_under_requests),
 		TEST(test_vhost_plugged_memory_is_used),
 	};

@@ -342,6 +342,27 @@ static void test_vdev_counts_by_process_and_direction(void **state)
 	assert_int_equal(vdev_device_last_error(bench->device), EIO);
 }
 
+/* What its front did wrong is not the device's: out of range, read-only, or
+ * memory that is gone. */
+static void test_vdev_fronts_faults_are_not_the_devices(void **state)
+{
+	struct bench *bench = *state;
+	struct vdev_process *process = add(bench, 1, -1, false);
+	const struct stats_process *stats = &bench->stats->processes[1];
+	struct request request;
+
+	submit(bench, &request, process, BLOCK_READ, 8 * MIB, 4096);
+	submit(bench, &request, process, BLOCK_WRITE, 8 * MIB, 4096);
+	bench->fake.result = -EFAULT;
+	submit(bench, &request, process, BLOCK_READ, 0, 4096);
+	assert_int_equal(bench->result, -EFAULT);
+	submit(bench, &request, process, BLOCK_WRITE, 0, 4096);
+	assert_int_equal(stats->direction[SCHED_READ].errors, 2);
+	assert_int_equal(stats->direction[SCHED_WRITE].errors, 2);
+	assert_int_equal(bench->stats->devices[0].errors, 0);
+	assert_int_equal(vdev_device_last_error(bench->device), 0);
+}
+
 /* E12: release while requests are queued and in flight; each still ends
  * exactly once, those that waited as the default process's. */
 static void test_vdev_release_loses_no_request(void **state)
@@ -433,6 +454,7 @@ int main(void)
 		TEST(test_vdev_binds_by_io_priority),
 		TEST(test_vdev_refuses_a_second_process_with_the_same_mark),
 		TEST(test_vdev_counts_by_process_and_direction),
+		TEST(test_vdev_fronts_faults_are_not_the_devices),
 		TEST(test_vdev_release_loses_no_request),
 		TEST(test_vdev_update_takes_effect_at_once),
 		TEST(test_vdev_resize_tells_its_fronts),
