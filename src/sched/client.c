@@ -22,6 +22,7 @@ static struct sched *client_sched(const struct sched_client *client)
 
 void client_apply_all(struct sched *sched)
 {
+	sched->least_bound_ns = UINT32_MAX;
 	for (uint32_t i = 0; i < sched->clients_made; i++) {
 		struct sched_client *client = client_at(sched, i);
 
@@ -172,7 +173,8 @@ int sched_client_create(struct sched *sched, struct sched_group *group,
 		}
 	}
 	rest->in_use = true;
-	sched->clients++;
+	if (sched->clients++ == 0)
+		sched->least_bound_ns = UINT32_MAX;
 	look_ahead(sched);
 	terms_apply(client, params, now_ns);
 	*ret_client = client;

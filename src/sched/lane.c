@@ -108,38 +108,11 @@ void lane_clean(struct sched *sched)
 	lane_replace_all(sched, sched->now_ns);
 }
 
-static uint64_t due_or_never_ns(const struct sched *sched, uint64_t key_ns)
-{
-	return key_ns == UINT64_MAX ? UINT64_MAX : key_ns + sched->behind_ns;
-}
-
-/* Take the first entry out of a queue of times.  Returns the client if its
- * lane is still in 'state', else NULL. */
-ALWAYS_INLINE struct sched_client *expire(struct sched *sched,
-					  struct wheel *wheel,
-					  unsigned int queue,
-					  enum lane_state state,
-					  unsigned int *ret_lane)
-{
-	const uint32_t id = wheel_pop(wheel);
-	struct sched_client *client = client_of(sched, id);
-	const unsigned int lane = id & 1;
-
-	lane_look_ahead(sched, wheel);
-	if (!id_is_valid(client, id)) {
-		sched->invalid--;
-		return NULL;
-	}
-	client->queues[lane] &= (uint16_t)~queue;
-	*ret_lane = lane;
-	return client->state[lane] == state ? client : NULL;
-}
-
 static void limits_expire(struct sched *sched, uint64_t now_ns)
 {
 	while (wheel_min(&sched->limits) <= now_ns) {
 		unsigned int lane;
-		struct sched_client *client = expire(
+		struct sched_client *client = place_expire(
 			sched, &sched->limits, IN_LIMITS, LANE_WAITING, &lane);
 		uint64_t limit_ns;
 
@@ -153,46 +126,48 @@ static void limits_expire(struct sched *sched, uint64_t now_ns)
 	}
 }
 
-static void dues_expire(struct sched *sched, uint64_t now_ns)
+void lane_becomes_due(struct sched *sched, struct sched_client *client,
+		      unsigned int lane, uint64_t saved_ns, uint64_t now_ns)
+{
+	struct group_lane *parent = group_lane_of(sched, client, lane);
+
+	if (parent)
+		member_remove(parent, client, lane);
+	else
+		sched->ready--;
+	lane_place(sched, client, lane, saved_ns, now_ns);
+}
+
+void lane_all_due(struct sched *sched, uint64_t now_ns)
 {
 	const uint64_t clock_ns = sched_clock_ns(sched, now_ns);
 
+	/* Nothing here inserts what has already expired, so this ends. */
 	while (wheel_min(&sched->dues) <= clock_ns) {
 		unsigned int lane;
-		struct sched_client *client =
-			expire(sched, &sched->dues, IN_DUES, LANE_SPARE, &lane);
-		struct group_lane *parent;
+		struct sched_client *client = place_expire(
+			sched, &sched->dues, IN_DUES, LANE_SPARE, &lane);
 		uint64_t due_ns;
 
 		if (!client)
 			continue;
 		due_ns = client_due_ns(client, lane);
-		if (due_ns > clock_ns) {
-			if (due_ns != UINT64_MAX)
-				place_await_due(sched, client, lane, due_ns);
-			continue;
-		}
-		parent = group_lane_of(sched, client, lane);
-		if (parent)
-			member_remove(parent, client, lane);
-		else
-			sched->ready--;
-		lane_place(sched, client, lane, CREDIT_NS, now_ns);
+		if (due_ns <= clock_ns)
+			lane_becomes_due(sched, client, lane, CREDIT_NS,
+					 now_ns);
+		else if (due_ns != UINT64_MAX)
+			place_await_due(sched, client, lane, due_ns);
 	}
 }
 
 void lane_timers(struct sched *sched, uint64_t now_ns)
 {
-	uint64_t next_ns, due_ns;
+	uint64_t next_ns;
 
-	/* Nothing here inserts what has already expired, so this ends. */
+	/* As above. */
 	limits_expire(sched, now_ns);
-	dues_expire(sched, now_ns);
 	group_timers(sched, now_ns);
 	next_ns = wheel_min(&sched->limits);
-	due_ns = due_or_never_ns(sched, wheel_min(&sched->dues));
-	if (due_ns < next_ns)
-		next_ns = due_ns;
 	if (heap_key(&sched->group_limits) < next_ns)
 		next_ns = heap_key(&sched->group_limits);
 	sched->timers_ns = next_ns;

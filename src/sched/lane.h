@@ -75,8 +75,13 @@ void lane_forget_vtimes(struct sched *sched);
  * in hours at most). */
 void lane_rebase(struct sched *sched, uint64_t now_ns);
 
-/* Let everything go on whose time has come. */
+/* Let everything go on that waited for a limit whose time has come. */
 void lane_timers(struct sched *sched, uint64_t now_ns);
+/* A spare lane, out of 'dues' and 'spare': it is owed something now. */
+void lane_becomes_due(struct sched *sched, struct sched_client *client,
+		      unsigned int lane, uint64_t saved_ns, uint64_t now_ns);
+/* The same for all whose time has come. */
+void lane_all_due(struct sched *sched, uint64_t now_ns);
 /* Have the memory fetched that the next of a queue will need. */
 void lane_fetch_next(const struct sched *sched, struct wheel *wheel);
 

@@ -226,6 +226,53 @@ static __attribute__((noinline)) struct sched_request *next_spare(
 	return serve_other(sched, client, lane, false, key, now_ns);
 }
 
+/* The earliest deadline that a lane may have that has become due and is still
+ * in 'dues'; UINT64_MAX: there is none. */
+static inline uint64_t owed_deadline_ns(struct sched *sched, uint64_t now_ns)
+{
+	const uint64_t due_ns = wheel_min(&sched->dues);
+
+	if (due_ns > sched_clock_ns(sched, now_ns))
+		return UINT64_MAX;
+	return due_ns + sched->behind_ns + sched->least_bound_ns;
+}
+
+/* The first of 'dues' is due.  It is served if it is the first of all that
+ * are, the others' earliest deadline being 'first_ns', else put among them. */
+static __attribute__((noinline)) struct sched_request *next_owed(
+	struct sched *sched, uint64_t first_ns, uint64_t now_ns)
+{
+	unsigned int lane;
+	struct sched_client *client =
+		place_expire(sched, &sched->dues, IN_DUES, LANE_SPARE, &lane);
+	uint64_t due_ns, deadline_ns;
+
+	if (!client)
+		return NULL;
+	due_ns = client_due_ns(client, lane);
+	if (due_ns > sched_clock_ns(sched, now_ns)) {
+		if (due_ns != UINT64_MAX)
+			place_await_due(sched, client, lane, due_ns);
+		return NULL;
+	}
+	if (group_lane_of(sched, client, lane)) {
+		lane_becomes_due(sched, client, lane, DEBT_NS, now_ns);
+		return NULL;
+	}
+	deadline_ns = lane_deadline_ns(sched, client, lane, due_ns);
+	if (deadline_ns > first_ns ||
+	    deadline_ns > owed_deadline_ns(sched, now_ns)) {
+		client->state[lane] = LANE_DUE;
+		wheel_insert(&sched->due, lane_id(client, lane), deadline_ns);
+		return NULL;
+	}
+	sched->ready--;
+	if (client_is_plain(client))
+		return serve_one_way(sched, client, lane, true, true,
+				     deadline_ns, now_ns);
+	return serve_other(sched, client, lane, true, deadline_ns, now_ns);
+}
+
 static struct sched_request *next_of_group(struct sched *sched, bool due,
 					   uint64_t now_ns)
 {
@@ -251,17 +298,23 @@ struct sched_request *pick_next(struct sched *sched, uint64_t now_ns)
 	struct sched_request *request = NULL;
 
 	while (!request && sched_has_ready(sched)) {
+		const uint64_t owed_ns = owed_deadline_ns(sched, now_ns);
 		uint64_t key = wheel_min(&sched->due);
 		uint64_t group_key = heap_key(&sched->group_due);
-		const bool due = (key & group_key) != UINT64_MAX;
+		const uint64_t first = key < group_key ? key : group_key;
 
-		if (!due) {
+		if (owed_ns < first) {
+			request = next_owed(sched, first, now_ns);
+			continue;
+		}
+		if (first == UINT64_MAX) {
 			key = wheel_min(&sched->spare);
 			group_key = heap_key(&sched->group_spare);
 		}
 		if (group_key < key)
-			request = next_of_group(sched, due, now_ns);
-		else if (due)
+			request = next_of_group(sched, first != UINT64_MAX,
+						now_ns);
+		else if (first != UINT64_MAX)
 			request = next_due(sched, key, now_ns);
 		else
 			request = next_spare(sched, key, now_ns);

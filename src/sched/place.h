@@ -79,9 +79,29 @@ ALWAYS_INLINE void place_await_due(struct sched *sched,
 	if (client->queues[lane] & IN_DUES)
 		return;
 	client->queues[lane] |= IN_DUES;
-	if (due_ns + sched->behind_ns < sched->timers_ns)
-		sched->timers_ns = due_ns + sched->behind_ns;
 	wheel_insert(&sched->dues, lane_id(client, lane), due_ns);
+}
+
+/* Take the first entry out of a queue of times.  Returns the client if its
+ * lane is still in 'state', else NULL. */
+ALWAYS_INLINE struct sched_client *place_expire(struct sched *sched,
+						struct wheel *wheel,
+						unsigned int queue,
+						enum lane_state state,
+						unsigned int *ret_lane)
+{
+	const uint32_t id = wheel_pop(wheel);
+	struct sched_client *client = client_of(sched, id);
+	const unsigned int lane = id & 1;
+
+	lane_look_ahead(sched, wheel);
+	if (!id_is_valid(client, id)) {
+		sched->invalid--;
+		return NULL;
+	}
+	client->queues[lane] &= (uint16_t)~queue;
+	*ret_lane = lane;
+	return client->state[lane] == state ? client : NULL;
 }
 
 /* Clip and return what is reserved for this lane. */

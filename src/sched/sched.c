@@ -35,6 +35,10 @@
  * out of date is left where it is (state.h).  And what a wheel will give out
  * next is fetched while others are being served (lane_look_ahead).
  *
+ * That a spare lane is due shows when the next is picked, at its entry in
+ * 'dues'.  What comes out there has mostly the earliest deadline of all, and
+ * is served at once; it goes to DUE only if others may be before it.
+ *
  * Lanes of a group with a limit hang below that group's lane of the same
  * direction, which stands in DUE and SPARE for its best member, or waits as a
  * whole, so that a group's limit costs the same for one member and for many.
@@ -70,8 +74,8 @@
  *   its limit allows overtakes nobody.  All who change these call
  *   sched_set_gate.
  * - A lane with requests is in exactly one state, one without is LANE_IDLE.
- * - timers_ns is never after the first timer (an entry in 'limits' or 'dues',
- *   or a group's time).
+ * - timers_ns is never after the first time at which something becomes ready
+ *   by itself (an entry in 'limits', or a group's).
  * - in_flight counts what was given out and not completed, of any client,
  *   also of those that are gone.
  */
@@ -222,6 +226,18 @@ ALWAYS_INLINE void enqueue(struct sched *sched, struct sched_client *client,
 	fifo->tail = request;
 }
 
+/* Which lanes are owed something is seen when the next is picked.  But by
+ * weight all of them have to stand in order, and who becomes owed while nobody
+ * calls has not more saved than who is idle. */
+ALWAYS_INLINE void run_timers(struct sched *sched, uint64_t now_ns)
+{
+	if (now_ns >= sched->timers_ns)
+		lane_timers(sched, now_ns);
+	if (sched->shortage.by_weight || now_ns > sched->now_ns + CREDIT_NS)
+		lane_all_due(sched, now_ns);
+	sched->now_ns = now_ns;
+}
+
 /* Nobody is before it in its lane, but something is not as usual: timers have
  * run out, others wait, the client is not plain, or the request itself has to
  * wait. */
@@ -233,9 +249,7 @@ static __attribute__((noinline)) enum sched_verdict submit_first(
 	const unsigned int lane = client_lane(client, direction);
 	const bool grouped = client->flags & CLIENT_GROUPED;
 
-	sched->now_ns = now_ns;
-	if (now_ns >= sched->timers_ns)
-		lane_timers(sched, now_ns);
+	run_timers(sched, now_ns);
 	if (!sched_has_ready(sched) && sched->in_flight < sched->window &&
 	    client_limit_ns(client, lane) <= now_ns &&
 	    (!grouped ||
@@ -297,9 +311,7 @@ struct sched_request *sched_next(struct sched *sched, uint64_t now_ns)
 
 	if (sched->queued == 0)
 		return NULL;
-	sched->now_ns = now_ns;
-	if (now_ns >= sched->timers_ns)
-		lane_timers(sched, now_ns);
+	run_timers(sched, now_ns);
 	if (sched->in_flight < sched->window)
 		request = pick_next(sched, now_ns);
 	if (request)

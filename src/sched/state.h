@@ -11,7 +11,8 @@
  *   LANE_WAITING  over a limit         in 'limits', until it allows
  *   LANE_DUE      reservation is owed  in a 'due' queue, by deadline
  *   LANE_SPARE    may have spare time  in a 'spare' queue, by virtual time,
- *                                      and in 'dues' until it is due
+ *                                      and in 'dues' until it is seen that
+ *                                      it is due
  *
  * The root's queues are wheels, which hold at most one valid entry of a lane
  * each, as told by its 'queues' (and for 'due' by its state), and nothing is
@@ -204,6 +205,8 @@ struct sched {
 	uint64_t vtime;
 	uint64_t request_ns[2];
 	uint64_t byte_slope[2];	/* device-ns per byte in 2^-32 */
+
+	uint64_t least_bound_ns;	/* no client's is less */
 
 	uint32_t ready;		/* lanes at the root that are due or spare */
 	uint32_t invalid;	/* entries in the four that follow */

@@ -260,6 +260,8 @@ void terms_apply(struct sched_client *client, const struct sched_params *given,
 			rest->queued_bytes += r->bytes;
 		client->bound_ns[d] =
 			bound_ns(&builder, d, params.latency_ns[d]);
+		if (client->bound_ns[d] < sched->least_bound_ns)
+			sched->least_bound_ns = client->bound_ns[d];
 		window_promise(sched, client_index(client), d,
 			       params.latency_ns[d]);
 	}

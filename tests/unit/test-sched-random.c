@@ -128,9 +128,12 @@ static uint64_t lane_deadline(const struct fuzz *fuzz,
 	const uint64_t clock_ns = sched_clock_ns(fuzz->sched, fuzz->now_ns);
 	const uint64_t arrival_ns = client->fifos[d].head->arrival_ns;
 	uint64_t due_ns = client_due_ns(client, d);
+	const uint16_t state = client->state[client_lane(client, d)];
+	/* It may be due without having been looked at. */
+	const bool was_due = state == LANE_DUE ||
+		(state == LANE_SPARE && due_ns <= fuzz->sched->now_ns);
 
-	if (client->state[client_lane(client, d)] != LANE_DUE &&
-	    clock_ns > CREDIT_NS && due_ns < clock_ns - CREDIT_NS)
+	if (!was_due && clock_ns > CREDIT_NS && due_ns < clock_ns - CREDIT_NS)
 		due_ns = clock_ns - CREDIT_NS;
 	return (due_ns > arrival_ns ? due_ns : arrival_ns) +
 		client->bound_ns[d];
