@@ -74,7 +74,7 @@ void wheel_clear(struct wheel *wheel)
 {
 	wheel->least = wheel->refill_base = 0;
 	wheel->last = wheel->base = wheel->reach = 0;
-	wheel->next = wheel->end = 0;
+	wheel->next = wheel->end = wheel->sure = 0;
 	wheel->seen[0] = wheel->seen[1] = 0;
 	wheel->levels = 0;
 	wheel->far_count = 0;
@@ -93,7 +93,6 @@ static void put(struct wheel *wheel, struct wheel_slot *slot, uint32_t id,
 	entry->key = key;
 	entry->id = id;
 	slot->count++;
-	wheel->far_count++;
 }
 
 /* A slot needs a pack, all that it has being full. */
@@ -115,12 +114,12 @@ static __attribute__((noinline)) void put_in_new_pack(struct wheel *wheel,
 	put(wheel, slot, id, key);
 }
 
-/* There is room; 'key' is not before 'last'. */
-static inline __attribute__((always_inline)) void insert_far(
-	struct wheel *wheel, uint32_t id, uint64_t key)
+/* Where it belongs, seen from 'last', which it is not before. */
+static inline __attribute__((always_inline)) void put_by_key(
+	struct wheel *wheel, uint64_t last, uint32_t id, uint64_t key)
 {
 	const uint32_t level =
-		(63U - (uint32_t)__builtin_clzll((key ^ wheel->last) | 1)) /
+		(63U - (uint32_t)__builtin_clzll((key ^ last) | 1)) /
 		WHEEL_BITS;
 	const uint64_t index = key >> level * WHEEL_BITS & (WHEEL_SLOTS - 1);
 	struct wheel_slot *slot = &wheel->slots[level][index];
@@ -131,10 +130,18 @@ static inline __attribute__((always_inline)) void insert_far(
 		put(wheel, slot, id, key);
 }
 
+/* There is room; 'key' is not before 'last'. */
+static inline void insert_far(struct wheel *wheel, uint32_t id, uint64_t key)
+{
+	wheel->far_count++;
+	put_by_key(wheel, wheel->last, id, key);
+}
+
 static void insert_late(struct wheel *wheel, uint32_t id, uint64_t key)
 {
 	if (key < wheel->least)
 		wheel->least = key;
+	wheel->sure = 0;
 	heap_insert(&wheel->late, id, key);
 }
 
@@ -208,9 +215,10 @@ static void insertion_sort(struct heap_entry *entries, uint32_t count)
 static void sort(const struct heap_entry *from, uint32_t count,
 		 struct heap_entry *to)
 {
+	const uint32_t bits = 32U - (uint32_t)__builtin_clz(count - 1);
 	uint64_t least = UINT64_MAX, most = 0;
-	uint8_t starts[WHEEL_RUN + 1] = {0};
-	uint32_t shift = 0;
+	uint16_t starts[WHEEL_RUN + 1];
+	uint32_t shift, sum = 0;
 
 	for (uint32_t i = 0; i < count; i++) {
 		const uint64_t key = from[i].key;
@@ -218,13 +226,17 @@ static void sort(const struct heap_entry *from, uint32_t count,
 		least = key < least ? key : least;
 		most = key > most ? key : most;
 	}
-	if ((most - least) / WHEEL_RUN)
-		shift = 64U -
-			(uint32_t)__builtin_clzll((most - least) / WHEEL_RUN);
+	shift = 64U - (uint32_t)__builtin_clzll((most - least) | 1);
+	shift = shift > bits ? shift - bits : 0;
+	memset(starts, 0, (size_t)2 << bits);
 	for (uint32_t i = 0; i < count; i++)
-		starts[((from[i].key - least) >> shift) + 1]++;
-	for (uint32_t i = 1; i < WHEEL_RUN; i++)
-		starts[i] = (uint8_t)(starts[i] + starts[i - 1]);
+		starts[(from[i].key - least) >> shift]++;
+	for (uint32_t i = 0; i < 1U << bits; i++) {
+		const uint16_t here = starts[i];
+
+		starts[i] = (uint16_t)sum;
+		sum += here;
+	}
 	for (uint32_t i = 0; i < count; i++)
 		to[starts[(from[i].key - least) >> shift]++] = from[i];
 	insertion_sort(to, count);
@@ -292,33 +304,62 @@ static void append_some(struct wheel *wheel, uint32_t index)
 	wheel->end += each;
 }
 
-/* Over the lower levels, as seen from the least. */
-static void spread(struct wheel *wheel, struct wheel_slot slot)
+/* Find the least key of a slot; return true if all are the same. */
+static bool find_least(const struct wheel *wheel, struct wheel_slot slot,
+		       uint64_t *ret_least)
 {
-	struct heap_entry entries[WHEEL_PACK];
-	uint64_t least = UINT64_MAX;
-	uint32_t left, each = 0, p = slot.pack;
+	uint64_t least = UINT64_MAX, most = 0;
+	uint32_t left, each, p = slot.pack;
 
 	for (left = slot.count; left > 0; left -= each) {
 		const struct wheel_pack *pack = &wheel->packs[p];
 
 		each = (left - 1) % WHEEL_PACK + 1;
-		for (uint32_t i = 0; i < each; i++)
-			if (pack->entries[i].key < least)
-				least = pack->entries[i].key;
+		for (uint32_t i = 0; i < each; i++) {
+			const uint64_t key = pack->entries[i].key;
+
+			least = key < least ? key : least;
+			most = key > most ? key : most;
+		}
 		p = pack->entries[0].unused;
 	}
+	*ret_least = least;
+	return least == most;
+}
+
+/* Over the lower levels, as seen from the least.  Where all have one key, as
+ * with clients that were promised the same, the slot moves as it is. */
+static void spread(struct wheel *wheel, struct wheel_slot slot)
+{
+	uint64_t least;
+	uint32_t left, each, p = slot.pack;
+
+	if (find_least(wheel, slot, &least)) {
+		wheel->last = least;
+		wheel->slots[0][least % WHEEL_SLOTS] = slot;
+		wheel->used[0] |= UINT64_C(1) << least % WHEEL_SLOTS;
+		wheel->levels |= 1;
+		wheel->far_count += slot.count;
+		return;
+	}
 	wheel->last = least;
-	p = slot.pack;
+	wheel->far_count += slot.count;
 	for (left = slot.count; left > 0; left -= each) {
-		p = empty_pack(wheel, p, left, entries, &each);
+		struct wheel_pack *pack = &wheel->packs[p];
+		const uint32_t next = pack->entries[0].unused;
+
+		each = (left - 1) % WHEEL_PACK + 1;
 		for (uint32_t i = 0; i < each; i++)
-			insert_far(wheel, entries[i].id, entries[i].key);
+			put_by_key(wheel, least, pack->entries[i].id,
+				   pack->entries[i].key);
+		pack->entries[0].unused = wheel->free_pack;
+		wheel->free_pack = p;
+		p = next;
 	}
 }
 
 /* Sort what is next, if anything is and it is near or needed. */
-static void refill(struct wheel *wheel)
+static __attribute__((noinline)) void refill(struct wheel *wheel)
 {
 	const uint64_t near = wheel->base + wheel->reach / 4;
 
@@ -350,29 +391,40 @@ static void refill(struct wheel *wheel)
 	}
 }
 
-static uint64_t find(struct wheel *wheel)
-{
-	uint64_t least = heap_key(&wheel->late);
-
-	if (wheel->next != wheel->end && wheel->run[wheel->next].key < least)
-		least = wheel->run[wheel->next].key;
-	wheel->least = least;
-	return least;
-}
-
-static __attribute__((noinline)) uint64_t refill_and_find(struct wheel *wheel)
-{
-	refill(wheel);
-	return find(wheel);
-}
-
 uint64_t wheel_find(struct wheel *wheel)
 {
-	const uint32_t count = wheel->end - wheel->next;
+	uint32_t count = wheel->end - wheel->next;
+	const struct heap_entry *first;
+	uint64_t least;
 
 	if (count < wheel->ahead && wheel->far_count > 0 &&
 	    (wheel->base >= wheel->refill_base ||
-	     count + wheel->late.count == 0))
-		return refill_and_find(wheel);
-	return find(wheel);
+	     count + wheel->late.count == 0)) {
+		refill(wheel);
+		count = wheel->end;
+	}
+	first = &wheel->run[wheel->next];
+	least = heap_key(&wheel->late);
+	if (count > 0 && first->key < least)
+		least = first->key;
+	wheel->least = least;
+	wheel->sure = 0;
+	if (wheel->late.count == 0)
+		wheel->sure =
+			wheel->next + (count < WHEEL_SURE ? count : WHEEL_SURE);
+	return least;
+}
+
+uint32_t wheel_pop_any(struct wheel *wheel)
+{
+	const struct heap_entry *first = &wheel->run[wheel->next];
+	const uint64_t key = wheel->least;
+
+	wheel->least = 0;
+	wheel->base = key;
+	if (wheel->next != wheel->end && first->key == key) {
+		wheel->next++;
+		return first->id;
+	}
+	return heap_pop(&wheel->late);
 }

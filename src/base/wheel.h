@@ -39,6 +39,7 @@ struct wheel_slot {
 #define WHEEL_RUN	64U	/* sorted at once, at most */
 #define WHEEL_AHEAD	32U	/* kept in sight, at most */
 #define WHEEL_SAMPLE	16U	/* of so many one is enough to learn from */
+#define WHEEL_SURE	8U	/* taken out before looking around again */
 #define WHEEL_FEW	8U	/* up to here only a heap */
 
 struct wheel {
@@ -49,6 +50,7 @@ struct wheel {
 	uint64_t reach;		/* most entries come this far beyond it */
 	uint32_t ahead;		/* of these as many as there are are sorted */
 	uint32_t next, end;	/* of 'run' */
+	uint32_t sure;		/* before it in 'run': nothing else is less */
 	uint32_t seen[2];	/* the user's: how far it has looked */
 	uint32_t levels;	/* bits: those that have entries */
 	uint32_t far_count;	/* in slots */
@@ -84,19 +86,20 @@ static inline uint64_t wheel_min(struct wheel *wheel)
 	return wheel->least ? wheel->least : wheel_find(wheel);
 }
 
+/* What wheel_pop does, if that is not the next of 'run' for sure. */
+uint32_t wheel_pop_any(struct wheel *wheel);
+
 /* Take out what wheel_min found, right after it. */
 static inline uint32_t wheel_pop(struct wheel *wheel)
 {
 	const struct heap_entry *first = &wheel->run[wheel->next];
-	const uint64_t key = wheel->least;
 
-	wheel->least = 0;
-	wheel->base = key;
-	if (wheel->next != wheel->end && first->key == key) {
-		wheel->next++;
-		return first->id;
-	}
-	return heap_pop(&wheel->late);
+	if (wheel->next >= wheel->sure)
+		return wheel_pop_any(wheel);
+	wheel->next++;
+	wheel->base = wheel->least;
+	wheel->least = wheel->next < wheel->sure ? first[1].key : 0;
+	return first->id;
 }
 
 /* The entries that will come soon and that this looker (0, 1), who looks
