@@ -92,7 +92,7 @@ void lane_fetch_next(const struct sched *sched, struct wheel *wheel);
 static inline void lane_look_ahead(const struct sched *sched,
 				   struct wheel *wheel)
 {
-	if (wheel->next % 2 == 0 && sched->clients >= LANE_LOOK_CLIENTS)
+	if (wheel->next % 8 == 0 && sched->clients >= LANE_LOOK_CLIENTS)
 		lane_fetch_next(sched, wheel);
 }
 

@@ -258,7 +258,13 @@ static inline struct client_rest *client_rest(const struct sched_client *client)
 static inline struct sched_client *client_of(const struct sched *sched,
 					     uint32_t id)
 {
-	return client_at(sched, (id & (LANES_MAX - 1)) >> 1);
+	struct sched_client *client =
+		client_at(sched, (id & (LANES_MAX - 1)) >> 1);
+
+	/* Else the compiler keeps chunk and index instead, and computes the
+	 * address again for each member. */
+	__asm__("" : "+r"(client));
+	return client;
 }
 
 static inline bool id_is_valid(const struct sched_client *client, uint32_t id)

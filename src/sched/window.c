@@ -316,15 +316,14 @@ static bool round_is_over(const struct window *window, uint64_t now_ns)
 }
 
 /* The device was busy for some time: enough to learn from? */
-static inline void sum_busy(struct window *window, bool busy, uint64_t cost_ns,
+static inline void sum_busy(struct sched *sched,
+			    const struct sched_request *request,
 			    uint64_t now_ns)
 {
-	if (!busy || window->busy_count == 0) {
-		begin_busy(window, now_ns);
-		window->busy_count = busy;
-		return;
-	}
-	window->busy_cost_ns += cost_ns;
+	struct window *window = &sched->measured;
+
+	window->busy_cost_ns +=
+		sched_cost_ns(sched, request->direction, request->bytes);
 	if (++window->busy_count >= BUSY_COUNT &&
 	    now_ns - window->busy_ns >= BUSY_NS)
 		learn_capacity(window, now_ns);
@@ -332,7 +331,7 @@ static inline void sum_busy(struct window *window, bool busy, uint64_t cost_ns,
 
 static __attribute__((noinline)) void measure_round(
 	struct sched *sched, const struct sched_request *request, bool busy,
-	uint64_t cost_ns, uint64_t now_ns)
+	uint64_t now_ns)
 {
 	struct window *window = &sched->measured;
 	const uint64_t target_ns = window->target_ns[request->direction];
@@ -345,7 +344,8 @@ static __attribute__((noinline)) void measure_round(
 	if (window->samples == 0)
 		window->began_ns = now_ns;
 	else
-		window->round_cost_ns += cost_ns;
+		window->round_cost_ns += sched_cost_ns(
+			sched, request->direction, request->bytes);
 	window->samples++;
 	window->round_inside_ns += now_ns - request->start_ns;
 	if (busy)
@@ -381,18 +381,21 @@ static inline void measure(struct sched *sched,
 			   uint64_t now_ns)
 {
 	struct window *window = &sched->measured;
-	uint64_t cost_ns;
+	const bool saturated =
+		busy && (sched->in_flight > 0 || window->depth < DRY_DEPTH);
 
 	if (request->start_ns < window->back_ns) {
 		was_away(sched, now_ns);
 		return;
 	}
-	cost_ns = sched_cost_ns(sched, request->direction, request->bytes);
-	sum_busy(window,
-		 busy && (sched->in_flight > 0 || window->depth < DRY_DEPTH),
-		 cost_ns, now_ns);
+	if (saturated && window->busy_count > 0) {
+		sum_busy(sched, request, now_ns);
+	} else {
+		begin_busy(window, now_ns);
+		window->busy_count = saturated;
+	}
 	if (sched->watching)
-		measure_round(sched, request, busy, cost_ns, now_ns);
+		measure_round(sched, request, busy, now_ns);
 }
 
 /* Others may have to be placed anew. */
