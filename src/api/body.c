@@ -15,6 +15,7 @@
 #include "host/config.h"
 #include "host/host.h"
 #include "sched/sched.h"
+#include "sla/limit.h"
 
 static_assert(API_FIELDS <= 32, "a set of fields is a uint32_t");
 static_assert(API_WEIGHT_MAX == CONFIG_WEIGHT_MAX, "the configuration's");
@@ -180,7 +181,7 @@ static int read_limit(const struct field *field, const json_t *value, void *to,
 	if (!json_is_object(value)) {
 		if (copy_text(field, value, text, reterr) < 0)
 			return -EINVAL;
-		return config_parse_limit(text, &limits, reterr);
+		return sla_parse_limit(text, &limits, reterr);
 	}
 	json_object_foreach((json_t *)(uintptr_t)value, key, entry)
 	{
@@ -194,7 +195,7 @@ static int read_limit(const struct field *field, const json_t *value, void *to,
 	}
 	if (length == 0)
 		strcpy(text, "none");
-	return config_parse_limit(text, &limits, reterr);
+	return sla_parse_limit(text, &limits, reterr);
 }
 
 /* {"ioprio": "be/4"}, or "none" */

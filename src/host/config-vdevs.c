@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "base/units.h"
+#include "sla/limit.h"
 
 /* --- Pools --------------------------------------------------------------- */
 
@@ -207,7 +208,7 @@ static int read_limit(struct reader *reader, const struct reader_key *key,
 				   read_limit_pair, &limit);
 	if (ret < 0)
 		return ret;
-	if (config_parse_limit(text, field, &why) < 0)
+	if (sla_parse_limit(text, field, &why) < 0)
 		return reader_fail(reader, reader_line(node), "%s: %s",
 				   key->name, why.text);
 	return 0;

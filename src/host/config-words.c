@@ -15,8 +15,6 @@
 #include "base/units.h"
 #include "sla/limit.h"
 
-#define LIMITS_TEXT_MAX	1024U
-
 int config_check_name(const char *text, struct error *reterr)
 {
 	size_t length = strlen(text);
@@ -70,88 +68,6 @@ bool config_is_address(const char *text)
 		return false;
 	number = strtoul(port + 1, &end, 10);
 	return *end == '\0' && number >= 1 && number <= 65535;
-}
-
-/* Cut the next word off '*rest', or NULL. */
-static char *next_word(char **rest)
-{
-	char *word = *rest + strspn(*rest, " \t");
-	size_t length = strcspn(word, " \t");
-
-	if (length == 0)
-		return NULL;
-	*rest = word + length;
-	if (**rest)
-		*(*rest)++ = '\0';
-	return word;
-}
-
-/* One limit: "[read|write] iops|bandwidth [<=] VALUE". */
-static int parse_one_limit(char *text, struct sched_limits *limits,
-			   struct error *reterr)
-{
-	unsigned int axis = SCHED_TOTAL_IOPS;
-	bool bytes = false;
-	uint64_t value;
-	char *word;
-	int ret;
-
-	word = next_word(&text);
-	if (word && (strcmp(word, "read") == 0 || strcmp(word, "write") == 0)) {
-		axis = word[0] == 'r' ? SCHED_READ_IOPS : SCHED_WRITE_IOPS;
-		word = next_word(&text);
-	}
-	if (word && strcmp(word, "bandwidth") == 0)
-		bytes = true;
-	else if (!word || strcmp(word, "iops") != 0)
-		return error_set(
-			reterr, -EINVAL,
-			"a limit is '[read|write] iops|bandwidth VALUE', not '%s'",
-			word ? word : "");
-	text += strspn(text, " \t");
-	if (strncmp(text, "<=", 2) == 0)
-		text += 2;
-	text += strspn(text, " \t");
-	ret = bytes ? units_parse_rate(text, &value, reterr) :
-		      units_parse_count(text, &value, reterr);
-	if (ret < 0)
-		return ret;
-	if (value == 0 || value > SCHED_RATE_MAX)
-		return error_set(
-			reterr, -EINVAL,
-			"a limit of '%s' cannot be kept; leave it out for none",
-			text);
-	if (bytes)
-		axis += SCHED_READ_BYTES - SCHED_READ_IOPS;
-	if (limits->limit_per_s[axis])
-		return error_set(reterr, -EINVAL, "the same limit twice");
-	limits->limit_per_s[axis] = value;
-	return 0;
-}
-
-int config_parse_limit(const char *text, struct sched_limits *limits,
-		       struct error *reterr)
-{
-	struct sched_limits parsed = {.burst_ns = limits->burst_ns};
-	char copy[LIMITS_TEXT_MAX];
-	char *rest = copy;
-	char *one;
-	int ret;
-
-	if (strlen(text) >= sizeof(copy))
-		return error_set(reterr, -EINVAL, "the limit is too long");
-	strcpy(copy, text);
-	if (strcmp(text, "none") == 0) {
-		*limits = parsed;
-		return 0;
-	}
-	while ((one = strsep(&rest, ",")) != NULL) {
-		ret = parse_one_limit(one, &parsed, reterr);
-		if (ret < 0)
-			return ret;
-	}
-	*limits = parsed;
-	return 0;
 }
 
 int config_parse_burst(const char *text, uint64_t *ret_burst_ns,

@@ -182,12 +182,9 @@ int config_parse(const char *file, const char *text, size_t length,
 		 struct config **ret_config, struct error *reterr);
 void config_free(struct config *config);	/* NULL is allowed */
 
-/* What the words of the file and of the API mean, in one place. */
+/* What the words of the file and of the API mean, in one place; limits:
+ * sla/limit.h. */
 
-/* "iops 2000, write bandwidth 10 MB/s" ("<=" may stand between); "none" is no
- * limit.  Leaves burst_ns alone. */
-int config_parse_limit(const char *text, struct sched_limits *limits,
-		       struct error *reterr);
 /* "50 ms"; at most LIMIT_BURST_MAX_NS. */
 int config_parse_burst(const char *text, uint64_t *ret_burst_ns,
 		       struct error *reterr);

@@ -14,6 +14,7 @@
 #include "base/container.h"
 #include "ctl/ctl.h"
 #include "host/records.h"
+#include "sla/limit.h"
 
 struct limit_write {
 	struct store_write write;
@@ -109,7 +110,7 @@ static int parse_limits(const char *limit, const char *burst,
 	int ret = 0;
 
 	if (limit)
-		ret = config_parse_limit(limit, limits, reterr);
+		ret = sla_parse_limit(limit, limits, reterr);
 	if (ret == 0 && burst)
 		ret = config_parse_burst(burst, &limits->burst_ns, reterr);
 	return ret;

@@ -12,6 +12,7 @@
 #include "base/units.h"
 #include "host/listen.h"
 #include "host/records.h"
+#include "sla/limit.h"
 
 /* --- Writing down -------------------------------------------------------- */
 
@@ -236,7 +237,7 @@ static int check_create(struct host *host,
 				CONFIG_QUEUES_MAX);
 	made->limits.burst_ns = CONFIG_BURST_DEFAULT_NS;
 	if (ret == 0 && request->limit)
-		ret = config_parse_limit(request->limit, &made->limits, reterr);
+		ret = sla_parse_limit(request->limit, &made->limits, reterr);
 	if (ret == 0 && request->burst)
 		ret = config_parse_burst(request->burst, &made->limits.burst_ns,
 					 reterr);

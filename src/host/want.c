@@ -15,8 +15,7 @@ static int want_limits(const struct host_process_request *request,
 
 	if (request->limit) {
 		wanted->has_limit = true;
-		ret = config_parse_limit(request->limit, &wanted->limits,
-					 reterr);
+		ret = sla_parse_limit(request->limit, &wanted->limits, reterr);
 	}
 	if (ret == 0 && request->burst) {
 		wanted->has_burst = true;

@@ -9,8 +9,7 @@
 
 #include "base/units.h"
 
-#define ENTRY_MAX	80U
-#define BLANKS		" \t"
+#define TEXT_MAX	1024U
 
 static const char *const names[] = {
 	[SCHED_READ_IOPS] = "read iops",
@@ -25,148 +24,86 @@ static_assert(sizeof(names) / sizeof(names[0]) == SCHED_AXES,
 static_assert(SLA_RATE_MAX - 1 < SCHED_RATE_MAX,
 	      "what can be promised can be scheduled");
 
-static bool is_bytes(unsigned int axis)
+/* Cut the next word off '*rest', or NULL. */
+static char *next_word(char **rest)
 {
-	return axis == SCHED_READ_BYTES || axis == SCHED_WRITE_BYTES ||
-		axis == SCHED_TOTAL_BYTES;
+	char *word = *rest + strspn(*rest, " \t");
+	size_t length = strcspn(word, " \t");
+
+	if (length == 0)
+		return NULL;
+	*rest = word + length;
+	if (**rest)
+		*(*rest)++ = '\0';
+	return word;
 }
 
-/* Whether 'key' is the words of 'name', whatever blanks are around them. */
-static bool is_key(const char *key, const char *name)
+/* One limit: "[read|write] iops|bandwidth [<=] VALUE". */
+static int parse_one_limit(char *text, struct sched_limits *limits,
+			   struct error *reterr)
 {
-	key += strspn(key, BLANKS);
-	for (; *name != '\0'; name++) {
-		const size_t blanks = strspn(key, BLANKS);
-
-		if (*name == ' ' && blanks > 0)
-			key += blanks;
-		else if (*key++ != *name)
-			return false;
-	}
-	return key[strspn(key, BLANKS)] == '\0';
-}
-
-static int parse_burst(const char *text, struct sched_limits *limits,
-		       struct error *reterr)
-{
-	struct error reason;
-	uint64_t burst_ns;
-
-	if (units_parse_duration(text, &burst_ns, &reason) < 0)
-		return error_set(reterr, -EINVAL, "burst: %s", reason.text);
-	if (burst_ns > LIMIT_BURST_MAX_NS)
-		return error_set(reterr, -EINVAL, "burst: at most 10 s, not %s",
-				 text);
-	limits->burst_ns = burst_ns;
-	return 0;
-}
-
-int sla_parse_limit_entry(const char *key, const char *text,
-			  struct sched_limits *limits, struct error *reterr)
-{
-	unsigned int axis = 0;
-	struct error reason;
+	unsigned int axis = SCHED_TOTAL_IOPS;
+	bool bytes = false;
 	uint64_t value;
-	int r;
+	char *word;
+	int ret;
 
-	text += strspn(text, BLANKS);
+	word = next_word(&text);
+	if (word && (strcmp(word, "read") == 0 || strcmp(word, "write") == 0)) {
+		axis = word[0] == 'r' ? SCHED_READ_IOPS : SCHED_WRITE_IOPS;
+		word = next_word(&text);
+	}
+	if (word && strcmp(word, "bandwidth") == 0)
+		bytes = true;
+	else if (!word || strcmp(word, "iops") != 0)
+		return error_set(
+			reterr, -EINVAL,
+			"a limit is '[read|write] iops|bandwidth VALUE', not '%s'",
+			word ? word : "");
+	text += strspn(text, " \t");
 	if (strncmp(text, "<=", 2) == 0)
 		text += 2;
-	if (is_key(key, "burst"))
-		return parse_burst(text, limits, reterr);
-	while (axis < SCHED_AXES && !is_key(key, names[axis]))
-		axis++;
-	if (axis == SCHED_AXES)
-		return error_set(reterr, -EINVAL,
-				 "'%.40s' can't be limited: "
-				 "use [read|write] iops or bandwidth, or burst",
-				 key);
-	r = is_bytes(axis) ? units_parse_rate(text, &value, &reason) :
-			     units_parse_count(text, &value, &reason);
-	if (r < 0)
-		return error_set(reterr, r, "%s: %s", names[axis], reason.text);
+	text += strspn(text, " \t");
+	ret = bytes ? units_parse_rate(text, &value, reterr) :
+		      units_parse_count(text, &value, reterr);
+	if (ret < 0)
+		return ret;
 	if (value == 0 || value > SCHED_RATE_MAX)
-		return error_set(reterr, -EINVAL,
-				 "%s: a limit of %.40s can't "
-				 "be kept; leave it out for none",
-				 names[axis], text);
-	if (limits->limit_per_s[axis] > 0)
-		return error_set(reterr, -EINVAL, "%s is limited twice",
-				 names[axis]);
+		return error_set(
+			reterr, -EINVAL,
+			"a limit of '%s' cannot be kept; leave it out for none",
+			text);
+	if (bytes)
+		axis += SCHED_READ_BYTES - SCHED_READ_IOPS;
+	if (limits->limit_per_s[axis])
+		return error_set(reterr, -EINVAL, "the same limit twice");
 	limits->limit_per_s[axis] = value;
 	return 0;
-}
-
-/* One entry of the text: words, then a relation or the value's first digit. */
-static int parse_entry(const char *text, size_t length,
-		       struct sched_limits *limits, struct error *reterr)
-{
-	char entry[ENTRY_MAX], key[ENTRY_MAX];
-	size_t key_length;
-
-	if (length >= sizeof(entry))
-		return error_set(reterr, -EINVAL,
-				 "'%.40s...' is too long for one limit", text);
-	memcpy(entry, text, length);
-	entry[length] = '\0';
-	key_length = strcspn(entry, "<:=.0123456789");
-	memcpy(key, entry, key_length);
-	key[key_length] = '\0';
-	text = entry + key_length;
-	if (*text == ':' || *text == '=')
-		text++;
-	return sla_parse_limit_entry(key, text, limits, reterr);
 }
 
 int sla_parse_limit(const char *text, struct sched_limits *limits,
 		    struct error *reterr)
 {
 	struct sched_limits parsed = {.burst_ns = limits->burst_ns};
+	char copy[TEXT_MAX];
+	char *rest = copy;
+	char *one;
+	int ret;
 
-	if (text[strspn(text, BLANKS)] == '\0') {
+	if (strlen(text) >= sizeof(copy))
+		return error_set(reterr, -EINVAL, "the limit is too long");
+	strcpy(copy, text);
+	if (strcmp(text, "none") == 0) {
 		*limits = parsed;
 		return 0;
 	}
-	for (;;) {
-		const size_t length = strcspn(text, ",");
-		int r = parse_entry(text, length, &parsed, reterr);
-
-		if (r < 0)
-			return r;
-		if (text[length] == '\0')
-			break;
-		text += length + 1;
+	while ((one = strsep(&rest, ",")) != NULL) {
+		ret = parse_one_limit(one, &parsed, reterr);
+		if (ret < 0)
+			return ret;
 	}
 	*limits = parsed;
 	return 0;
-}
-
-char *sla_format_limit(const struct sched_limits *limits, char *buffer,
-		       size_t size)
-{
-	char value[UNITS_TEXT_MAX];
-	size_t used = 0;
-
-	assert(size > 0);
-	buffer[0] = '\0';
-	for (unsigned int axis = 0; axis < SCHED_AXES && used < size; axis++) {
-		const uint64_t limit = limits->limit_per_s[axis];
-
-		if (limit == 0)
-			continue;
-		if (is_bytes(axis))
-			units_format_rate(value, sizeof(value), limit);
-		else
-			units_format_count(value, sizeof(value), limit);
-		used += (size_t)snprintf(buffer + used, size - used,
-					 "%s%s <= %s", used > 0 ? ", " : "",
-					 names[axis], value);
-	}
-	if (used > 0 && used < size && limits->burst_ns > 0)
-		snprintf(buffer + used, size - used, ", burst %s",
-			 units_format_duration(value, sizeof(value),
-					       limits->burst_ns));
-	return buffer;
 }
 
 /* Every promise must be possible under every limit over it. */

@@ -37,19 +37,14 @@ static void try_sla(const char *text)
 
 static void try_limit(const char *text)
 {
-	struct sched_limits limits = {.burst_ns = 0};
-	struct sched_limits back = {.burst_ns = 0};
-	char buffer[LIMIT_TEXT_MAX];
+	struct sched_limits limits = {.burst_ns = 5};
 	struct error error = {""};
 
-	if (sla_parse_limit(text, &limits, &error) < 0) {
+	if (sla_parse_limit(text, &limits, &error) < 0)
 		assert(error.text[0] != '\0');
-		return;
-	}
-	sla_format_limit(&limits, buffer, sizeof(buffer));
-	assert(sla_parse_limit(buffer, &back, NULL) == 0);
-	assert(memcmp(limits.limit_per_s, back.limit_per_s,
-		      sizeof(back.limit_per_s)) == 0);
+	assert(limits.burst_ns == 5);
+	for (unsigned int axis = 0; axis < SCHED_AXES; axis++)
+		assert(limits.limit_per_s[axis] <= SCHED_RATE_MAX);
 }
 
 static void try_units(const char *text)

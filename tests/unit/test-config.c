@@ -540,29 +540,6 @@ static void test_config_ioprio_words(void **state)
 	assert_int_equal(config_parse_ioprio("be/10", &ioprio, NULL), -EINVAL);
 }
 
-static void test_config_limit_words(void **state)
-{
-	struct sched_limits limits = {.burst_ns = 5};
-
-	(void)state;
-	assert_int_equal(
-		config_parse_limit("read iops 1k, iops <= 2k, bandwidth 1 MB/s",
-				   &limits, NULL),
-		0);
-	assert_int_equal(limits.limit_per_s[SCHED_READ_IOPS], 1000);
-	assert_int_equal(limits.limit_per_s[SCHED_TOTAL_IOPS], 2000);
-	assert_int_equal(limits.limit_per_s[SCHED_TOTAL_BYTES], 1000000);
-	assert_int_equal(limits.burst_ns, 5);
-	assert_int_equal(config_parse_limit("none", &limits, NULL), 0);
-	assert_int_equal(limits.limit_per_s[SCHED_TOTAL_IOPS], 0);
-	assert_int_equal(config_parse_limit("", &limits, NULL), -EINVAL);
-	assert_int_equal(config_parse_limit("iops 1,", &limits, NULL), -EINVAL);
-	assert_int_equal(config_parse_limit("iops 1, iops 2", &limits, NULL),
-			 -EINVAL);
-	assert_int_equal(config_parse_limit("bandwidth 1", &limits, NULL),
-			 -EINVAL);
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -577,7 +554,6 @@ int main(void)
 		cmocka_unit_test(test_config_bounds_size),
 		cmocka_unit_test(test_config_no_such_file),
 		cmocka_unit_test(test_config_ioprio_words),
-		cmocka_unit_test(test_config_limit_words),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
