@@ -6,28 +6,15 @@
 # penstockd-options.sh PENSTOCKD
 set -eu
 PENSTOCKD=$(realpath "$1")
+. "$(dirname "$(realpath "$0")")/command.sh"
 DIR=$(mktemp -d /tmp/penstock-options-XXXXXX)
 trap 'rm -rf "$DIR"' EXIT
 cd "$DIR"
 
-fail()
-{
-	printf 'FAILED: %s\n' "$*"
-	printf -- '-- out:\n'; cat out
-	printf -- '-- err:\n'; cat err
-	exit 1
-}
-
-# run STATUS ARGUMENT...: exit status; an error is one line.
+# run STATUS ARGUMENT...
 run()
 {
-	local wanted=$1 status=0
-
-	shift
-	timeout 20 "$PENSTOCKD" "$@" >out 2>err </dev/null || status=$?
-	[ $status = "$wanted" ] || fail "penstockd $*: $status instead of $wanted"
-	[ "$wanted" = 0 ] || [ "$(wc -l <err)" = 1 ] ||
-		fail "penstockd $*: not one line of error"
+	command_run "$1" "$PENSTOCKD" "${@:2}"
 }
 
 # is FILE TEXT: one of its lines.

@@ -11,7 +11,8 @@ command -v qemu-storage-daemon >/dev/null ||
 
 dir=$(mktemp -d)
 qsd=""
-# Not TERM: version 7.2 may stay when a client has just left.
+# Not TERM: version 7.2 may stay when a client has just left.  If it has ended
+# by itself the load's failure says so, and the directory goes all the same.
 trap '[ -z "$qsd" ] || kill -KILL "$qsd" || true; rm -r "$dir"' EXIT
 truncate -s 64M "$dir/disk"
 qemu-storage-daemon --daemonize --pidfile "$dir/pid" \
