@@ -17,6 +17,26 @@ penstock_config()
 	EOF
 }
 
+# A process for penstock_disk.
+DB_PROCESS="{pasid: 1, name: db, vdev: vd0, sla: {iops: '>= 200', latency: '<= 50 ms'}}"
+
+# penstock_disk FILE-MIB VDEV-MIB [FIELDS [PROCESS]]: the configuration of one
+# vdev, vd0, on a file; with these fields more ("queues: 4, "), and this process.
+penstock_disk()
+{
+	local file_mib=$1 vdev_mib=$2 fields=${3:-} process=${4:-}
+
+	truncate -s "${file_mib}M" "$TEST_DIR/disk.img"
+	penstock_config "
+endpoints:
+  - {name: ep0, devices: [{name: d0, kind: file, path: $TEST_DIR/disk.img, size: ${file_mib}MiB}]}
+pools: [{name: main, devices: [ep0/d0]}]
+vdevs:
+  - {name: vd0, endpoint: ep0, pool: main, size: ${vdev_mib}MiB, ${fields}vhost-user: $TEST_DIR/vd0.sock}
+${process:+processes: [$process]}
+"
+}
+
 p()
 {
 	"$BIN/penstock" "$@"
@@ -48,7 +68,7 @@ penstockd_start()
 		>>"$TEST_DIR/penstockd.log" 2>&1 &
 	PENSTOCKD_PID=$!
 	if ! wait_for 30 penstockd_serves; then
-		p status || true
+		p status || echo "penstock status: $?"
 		tail -n 20 "$TEST_DIR/penstockd.log"
 		fail "penstockd does not serve after $((30 * PATIENCE)) s"
 	fi

@@ -18,6 +18,7 @@ wait_for()
 	shift
 	until "$@"; do
 		[ $SECONDS -le $end ] || return 1
+		# Nothing is ever there: it fails when its time has passed.
 		read -r -t 0.02 -u "$BEAT_FD" nothing || true
 	done
 }

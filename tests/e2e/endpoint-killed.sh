@@ -5,24 +5,14 @@
 # hangs (kill -STOP), with the same end.
 . "$(dirname "$0")/../lib.sh"
 
-truncate -s 256M disk.img
-penstock_config "
-endpoints:
-  - {name: ep0, devices: [{name: d0, kind: file, path: $TEST_DIR/disk.img, size: 256MiB}]}
-pools: [{name: main, devices: [ep0/d0]}]
-vdevs:
-  - {name: vd0, endpoint: ep0, pool: main, size: 128MiB, vhost-user: $TEST_DIR/vd0.sock}
-processes:
-  - {pasid: 1, name: db, vdev: vd0, sla: {iops: '>= 200', latency: '<= 50 ms'}}
-"
+penstock_disk 256 128 "" "$DB_PROCESS"
 penstockd_start
 p process add 2 --vdev vd0 --sla 'iops >= 100' --limit 'iops 5000'
 before=$(ask '[.[] | {pasid, sla, limit, weight}]' process list)
 guest_start a -c 2 -q 2 "$TEST_DIR/vd0.sock"
 guest_ready a
-guest_spawn a guest-io /dev/vda depth=16 read=30 report-ms=250
+guest_load a /dev/vda depth=16 read=30 report-ms=250
 load=$GUEST_ID
-guest_wait a "$load" 20 report >/dev/null
 
 for round in 1 2 3; do
 	victim=$(endpoint_pid)

@@ -4,16 +4,7 @@
 # four queues, discard, and the same data after a reboot and after a restart.
 . "$(dirname "$0")/../lib.sh"
 
-truncate -s 512M disk.img
-penstock_config "
-endpoints:
-  - {name: ep0, devices: [{name: d0, kind: file, path: $TEST_DIR/disk.img, size: 512MiB}]}
-pools: [{name: main, devices: [ep0/d0]}]
-vdevs:
-  - {name: vd0, endpoint: ep0, pool: main, size: 256MiB, queues: 4, vhost-user: $TEST_DIR/vd0.sock}
-processes:
-  - {pasid: 1, name: db, vdev: vd0, sla: {iops: '>= 200', latency: '<= 50 ms'}}
-"
+penstock_disk 512 256 "queues: 4, " "$DB_PROCESS"
 penstockd_start
 guest_start a -c 2 -q 4 "$TEST_DIR/vd0.sock"
 guest_ready a

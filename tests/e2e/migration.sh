@@ -40,18 +40,17 @@ guest_fail()
 	fi
 	fail "$1"
 }
-trap 'kill $(jobs -p) 2>/dev/null || true; wait || true' EXIT
+trap leave EXIT
 
-truncate -s 256M disk.img
-penstock_config "
-endpoints:
-  - {name: ep0, devices: [{name: d0, kind: file, path: $TEST_DIR/disk.img, size: 256MiB}]}
-pools: [{name: main, devices: [ep0/d0]}]
-vdevs:
-  - {name: vd0, endpoint: ep0, pool: main, size: 128MiB, vhost-user: $TEST_DIR/vd0.sock}
-processes:
-  - {pasid: 1, name: db, vdev: vd0, sla: {iops: '>= 200', latency: '<= 50 ms'}}
-"
+penstock_disk 256 128 "" "$DB_PROCESS"
+# The next attempt begins with nothing of this one running.  Some have ended, or
+# end by the signal: neither is a failure.
+leave()
+{
+	kill $(jobs -p) 2>/dev/null || true
+	wait || true
+}
+
 CAPABILITIES='{"capabilities": [{"capability": "events", "state": true},
 	{"capability": "pause-before-switchover", "state": true}]}'
 CAPABILITIES=$(printf '%s' "$CAPABILITIES" | tr -d '\n\t')

@@ -23,19 +23,17 @@ before=$(ask "$everything" vdev list)
 endpoint=$(endpoint_pid)
 guest_start a "$TEST_DIR/vd0.sock" "$TEST_DIR/vd1.sock"
 guest_ready a
-guest_spawn a guest-io /dev/vda depth=8 report-ms=250 name=file
+guest_load a /dev/vda depth=8 report-ms=250 name=file
 file_load=$GUEST_ID
-guest_spawn a guest-io /dev/vdb depth=4 report-ms=250 name=memory
+guest_load a /dev/vdb depth=4 report-ms=250 name=memory
 memory_load=$GUEST_ID
-guest_wait a "$file_load" 20 report >/dev/null
-guest_wait a "$memory_load" 20 report >/dev/null
 
 # Each is killed while something is going on: nothing, a resize that the
 # endpoint has not answered (it is stopped meanwhile), a measurement.
 kill_in_between()
 {
 	kill -KILL "$PENSTOCKD_PID"
-	wait "$PENSTOCKD_PID" 2>/dev/null || true
+	expect 137 wait "$PENSTOCKD_PID" 2>/dev/null
 }
 
 kill_in_resize()
@@ -121,11 +119,10 @@ note "the endpoint dies while there is no penstockd"
 guest_run a 10 killall guest-io
 guest_wait a "$file_load" 60 || fail "guest's data (file)"
 guest_wait a "$memory_load" 60 || fail "guest's data (memory)"
-guest_spawn a guest-io /dev/vda depth=8 report-ms=250 name=file
+guest_load a /dev/vda depth=8 report-ms=250 name=file
 file_load=$GUEST_ID
-guest_wait a "$file_load" 20 report >/dev/null
 kill -KILL "$PENSTOCKD_PID" "$endpoint"
-wait "$PENSTOCKD_PID" 2>/dev/null || true
+expect 137 wait "$PENSTOCKD_PID" 2>/dev/null
 penstockd_start
 [ "$(endpoint_pid)" != "$endpoint" ] || fail "a dead endpoint was adopted"
 # What a memory device held is gone, as when a host loses power; files stay.

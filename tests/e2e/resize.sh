@@ -3,21 +3,13 @@
 # Live resize: the guest sees the new size and can use it; the data stay.
 . "$(dirname "$0")/../lib.sh"
 
-truncate -s 256M disk.img
-penstock_config "
-endpoints:
-  - {name: ep0, devices: [{name: d0, kind: file, path: $TEST_DIR/disk.img, size: 256MiB}]}
-pools: [{name: main, devices: [ep0/d0]}]
-vdevs:
-  - {name: vd0, endpoint: ep0, pool: main, size: 64MiB, vhost-user: $TEST_DIR/vd0.sock}
-"
+penstock_disk 256 64
 penstockd_start
 guest_start a "$TEST_DIR/vd0.sock"
 guest_ready a
 equal 131072 "$(guest_run a 10 cat /sys/block/vda/size)" "size before"
-guest_spawn a guest-io /dev/vda depth=8 size=32M report-ms=250
+guest_load a /dev/vda depth=8 size=32M report-ms=250
 load=$GUEST_ID
-guest_wait a "$load" 20 report >/dev/null
 
 p vdev resize vd0 --size 128MiB
 # The kernel says so in its log; the guest waits for the change by itself.

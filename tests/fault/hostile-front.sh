@@ -26,9 +26,8 @@ penstockd_start
 endpoint=$(endpoint_pid)
 guest_start a -c 2 "$TEST_DIR/good.sock"
 guest_ready a
-guest_spawn a guest-io /dev/vda depth=8 rate=500 report-ms=500
+guest_load a /dev/vda depth=8 rate=500 report-ms=500
 load=$GUEST_ID
-guest_wait a "$load" 20 report >/dev/null
 descriptors=$(ls "/proc/$endpoint/fd" | wc -l)
 
 for seed in 1 2 3 4; do

@@ -25,13 +25,11 @@ penstockd_start
 endpoint=$(endpoint_pid)
 guest_start a -c 2 "$TEST_DIR/vd0.sock" "$TEST_DIR/vd1.sock"
 guest_ready a
-guest_spawn a guest-io /dev/vdb name=good depth=4 report-ms=250
+guest_load a /dev/vdb name=good depth=4 report-ms=250
 good=$GUEST_ID
-guest_spawn a guest-io /dev/vda name=bad depth=4 read=100 offset=32M size=32M \
+guest_load a /dev/vda name=bad depth=4 read=100 offset=32M size=32M \
 	report-ms=250 verify=no
 bad=$GUEST_ID
-guest_wait a "$good" 20 report >/dev/null
-guest_wait a "$bad" 20 report >/dev/null
 
 truncate -s 4M bad.img
 guest_wait a "$bad" 20 error || fail "the guest was told of no error"
@@ -45,7 +43,7 @@ truncate -s 128M bad.img
 guest_run a 10 killall guest-io
 guest_wait a "$good" 60 || fail "the other guest's data"
 # It was told of errors, so it ends with one.
-guest_wait a "$bad" 60 >/dev/null || true
+expect 1 guest_wait a "$bad" 60 >/dev/null
 guest_run a 30 guest-io /dev/vda offset=32M size=16M seconds=1 ||
 	fail "the disk did not come back"
 guest_stop a

@@ -28,6 +28,7 @@ fetch_kernel()
 	package=$(apt-cache depends linux-image-cloud-amd64 2>/dev/null |
 		sed -n 's/.*Depends: \(linux-image-[0-9].*\)$/\1/p' | head -1)
 	if [ -z "$package" ]; then
+		# One list of several that cannot be had need not be this one.
 		apt-get -q update >/dev/null 2>&1 || true
 		package=$(apt-cache depends linux-image-cloud-amd64 |
 			sed -n 's/.*Depends: \(linux-image-[0-9].*\)$/\1/p' |

@@ -69,11 +69,14 @@ guest_ready()
 # guest_describe NAME: why does it not answer?
 guest_describe()
 {
+	# As much of it as there is: the failure that is explained counts, none
+	# of these.
 	tail -n 20 "$TEST_DIR/guest-$1/qemu.log" "$TEST_DIR/guest-$1/console" \
 		"$TEST_DIR"/*.log || true
 	! declare -F p >/dev/null || { p vdev list && p device list; } || true
 	cat /proc/loadavg
 	kill -0 "${GUEST_PID[$1]}" 2>/dev/null || return 0
+	# In a subshell: what it says may be that QEMU does not answer either.
 	(qmp "$1" qmp_capabilities && qmp "$1" query-status &&
 		qmp "$1" query-chardev) || true
 }
@@ -155,11 +158,23 @@ guest_run()
 	guest_wait "$name" "$GUEST_ID" "$limit_s"
 }
 
+# guest_load NAME ARGUMENT...: guest-io, which must report; until it does the
+# first time.  Its number is in $GUEST_ID.
+guest_load()
+{
+	local name=$1
+
+	shift
+	guest_spawn "$name" guest-io "$@"
+	guest_wait "$name" "$GUEST_ID" 20 report >/dev/null ||
+		fail "guest-io does not report: $?"
+}
+
 # guest_stop NAME: power off, and wait for QEMU to end.
 guest_stop()
 {
 	guest_spawn "$1" 'sync; poweroff -f'
-	wait "${GUEST_PID[$1]}" || true
+	wait "${GUEST_PID[$1]}" || echo "QEMU of guest $1 ended: $?" >&2
 }
 
 # qmp NAME COMMAND [ARGUMENTS JSON]: prints the reply; fails on an error.
@@ -214,5 +229,6 @@ guest_moved()
 guest_kill()
 {
 	kill -KILL "${GUEST_PID[$1]}"
+	# 137, or its own status if it had ended by itself.
 	wait "${GUEST_PID[$1]}" 2>/dev/null || true
 }
