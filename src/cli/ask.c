@@ -10,6 +10,8 @@
 
 #include "api/client.h"
 
+#define PATH_MAX_BYTES	512U
+
 int cli_error(int status, const char *format, ...)
 {
 	struct error error;
@@ -125,17 +127,29 @@ void cli_set_text(json_t *body, const char *key, const char *text)
 		json_object_set_new(body, key, json_string(text));
 }
 
-void cli_path(char buffer[CLI_PATH_MAX], const char *kind, const char *name,
-	      const char *more)
+/* "/v1/KIND/NAME" and 'more', with NAME percent-encoded. */
+static void make_path(char buffer[PATH_MAX_BYTES], const char *kind,
+		      const char *name, const char *more)
 {
 	static const char plain[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 				    "abcdefghijklmnopqrstuvwxyz0123456789._-/";
-	size_t length = (size_t)snprintf(buffer, CLI_PATH_MAX, "/v1/%s/", kind);
+	size_t length =
+		(size_t)snprintf(buffer, PATH_MAX_BYTES, "/v1/%s/", kind);
 
-	for (; *name && length + 4 < CLI_PATH_MAX; name++)
-		length +=
-			(size_t)snprintf(buffer + length, CLI_PATH_MAX - length,
-					 strchr(plain, *name) ? "%c" : "%%%02X",
-					 (unsigned char)*name);
-	snprintf(buffer + length, CLI_PATH_MAX - length, "%s", more);
+	for (; *name && length + 4 < PATH_MAX_BYTES; name++)
+		length += (size_t)snprintf(
+			buffer + length, PATH_MAX_BYTES - length,
+			strchr(plain, *name) ? "%c" : "%%%02X",
+			(unsigned char)*name);
+	snprintf(buffer + length, PATH_MAX_BYTES - length, "%s", more);
+}
+
+int cli_ask_one(struct cli *cli, const char *method, const char *kind,
+		const char *name, const char *more, json_t *body,
+		json_t **ret_value)
+{
+	char path[PATH_MAX_BYTES];
+
+	make_path(path, kind, name, more);
+	return cli_ask(cli, method, path, body, ret_value);
 }

@@ -40,7 +40,6 @@ static const struct cli_option calibrate_options[] = {
 static int device_calibrate(struct cli *cli, const struct cli_args *args)
 {
 	const char *duration = args->options[CALIBRATE_DURATION];
-	char path[CLI_PATH_MAX];
 	json_t *body = json_object(), *device;
 	struct error error;
 	uint64_t ns;
@@ -54,8 +53,8 @@ static int device_calibrate(struct cli *cli, const struct cli_args *args)
 		}
 		json_object_set_new(body, "duration", json_string(duration));
 	}
-	cli_path(path, "devices", args->operands[0], "/calibrate");
-	status = cli_ask(cli, "POST", path, body, &device);
+	status = cli_ask_one(cli, "POST", "devices", args->operands[0],
+			     "/calibrate", body, &device);
 	if (status != CLI_DONE)
 		return status;
 	if (cli->json)
@@ -73,12 +72,11 @@ static int device_calibrate(struct cli *cli, const struct cli_args *args)
 
 static int device_accept(struct cli *cli, const struct cli_args *args)
 {
-	char path[CLI_PATH_MAX];
 	json_t *device;
 	int status;
 
-	cli_path(path, "devices", args->operands[0], "/accept");
-	status = cli_ask(cli, "POST", path, NULL, &device);
+	status = cli_ask_one(cli, "POST", "devices", args->operands[0],
+			     "/accept", NULL, &device);
 	if (status != CLI_DONE)
 		return status;
 	if (cli->json)

@@ -152,3 +152,35 @@ void list_fields(const struct list_field *fields, const json_t *thing)
 			printf("%-14s%s\n", fields->title, cell);
 	}
 }
+
+int list_one(struct cli *cli, const char *kind, const char *name,
+	     const struct list_field *fields)
+{
+	json_t *thing;
+	const int status =
+		cli_ask_one(cli, "GET", kind, name, "", NULL, &thing);
+
+	if (status != CLI_DONE)
+		return status;
+	if (cli->json)
+		return list_json(thing);
+	list_fields(fields, thing);
+	json_decref(thing);
+	return CLI_DONE;
+}
+
+int list_delete(struct cli *cli, const char *kind, const char *name,
+		const char *thing, const char *became)
+{
+	json_t *answer;
+	const int status =
+		cli_ask_one(cli, "DELETE", kind, name, "", NULL, &answer);
+
+	if (status != CLI_DONE)
+		return status;
+	if (cli->json)
+		return list_json(answer);
+	json_decref(answer);
+	printf("%s %s %s\n", thing, name, became);
+	return CLI_DONE;
+}

@@ -27,5 +27,11 @@ struct list_field {
 	const char *key;
 };
 void list_fields(const struct list_field *fields, const json_t *thing);
+/* Ask for one thing and print it. */
+int list_one(struct cli *cli, const char *kind, const char *name,
+	     const struct list_field *fields);
+/* Have it deleted, and print what it became: "vdev v0 BECAME". */
+int list_delete(struct cli *cli, const char *kind, const char *name,
+		const char *thing, const char *became);
 
 #endif

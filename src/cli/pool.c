@@ -2,7 +2,6 @@
 /*
  * pool.c - penstock pool list | show
  */
-#include "cli/ask.h"
 #include "cli/list.h"
 
 static int pool_list(struct cli *cli, const struct cli_args *args)
@@ -26,19 +25,7 @@ static const struct list_field fields[] = {
 
 static int pool_show(struct cli *cli, const struct cli_args *args)
 {
-	char path[CLI_PATH_MAX];
-	json_t *pool;
-	int status;
-
-	cli_path(path, "pools", args->operands[0], "");
-	status = cli_ask(cli, "GET", path, NULL, &pool);
-	if (status != CLI_DONE)
-		return status;
-	if (cli->json)
-		return list_json(pool);
-	list_fields(fields, pool);
-	json_decref(pool);
-	return CLI_DONE;
+	return list_one(cli, "pools", args->operands[0], fields);
 }
 
 const struct cli_verb cli_pool_verbs[] = {

@@ -221,7 +221,6 @@ static int process_add(struct cli *cli, const struct cli_args *args)
 static int process_update(struct cli *cli, const struct cli_args *args)
 {
 	json_t *body, *process;
-	char path[CLI_PATH_MAX];
 	int status = check_pasid(args->operands[0]);
 
 	if (status != CLI_DONE)
@@ -236,29 +235,20 @@ static int process_update(struct cli *cli, const struct cli_args *args)
 		json_decref(body);
 		return status;
 	}
-	cli_path(path, "processes", args->operands[0], "");
-	status = cli_ask(cli, "PATCH", path, body, &process);
+	status = cli_ask_one(cli, "PATCH", "processes", args->operands[0], "",
+			     body, &process);
 	return status == CLI_DONE ? print_result(cli, "changed", process) :
 				    status;
 }
 
 static int process_release(struct cli *cli, const struct cli_args *args)
 {
-	json_t *answer;
-	char path[CLI_PATH_MAX];
-	int status = check_pasid(args->operands[0]);
+	const int status = check_pasid(args->operands[0]);
 
-	if (status != CLI_DONE)
-		return status;
-	cli_path(path, "processes", args->operands[0], "");
-	status = cli_ask(cli, "DELETE", path, NULL, &answer);
-	if (status != CLI_DONE)
-		return status;
-	if (cli->json)
-		return list_json(answer);
-	json_decref(answer);
-	printf("process %s released\n", args->operands[0]);
-	return CLI_DONE;
+	return status == CLI_DONE ?
+		list_delete(cli, "processes", args->operands[0], "process",
+			    "released") :
+		status;
 }
 
 static int process_list(struct cli *cli, const struct cli_args *args)
@@ -316,14 +306,13 @@ static void print_latency(const json_t *process)
 
 static int process_stats(struct cli *cli, const struct cli_args *args)
 {
-	char path[CLI_PATH_MAX];
 	json_t *process;
 	int status = check_pasid(args->operands[0]);
 
 	if (status != CLI_DONE)
 		return status;
-	cli_path(path, "processes", args->operands[0], "/stats");
-	status = cli_ask(cli, "GET", path, NULL, &process);
+	status = cli_ask_one(cli, "GET", "processes", args->operands[0],
+			     "/stats", NULL, &process);
 	if (status != CLI_DONE)
 		return status;
 	if (cli->json)

@@ -55,12 +55,10 @@ static int print_vdev(const struct cli *cli, json_t *vdev)
 
 static int vdev_show(struct cli *cli, const struct cli_args *args)
 {
-	char path[CLI_PATH_MAX];
 	json_t *vdev;
-	int status;
+	const int status = cli_ask_one(cli, "GET", "vdevs", args->operands[0],
+				       "", NULL, &vdev);
 
-	cli_path(path, "vdevs", args->operands[0], "");
-	status = cli_ask(cli, "GET", path, NULL, &vdev);
 	return status == CLI_DONE ? print_vdev(cli, vdev) : status;
 }
 
@@ -145,33 +143,20 @@ static int vdev_create(struct cli *cli, const struct cli_args *args)
 
 static int vdev_resize(struct cli *cli, const struct cli_args *args)
 {
-	char path[CLI_PATH_MAX];
 	json_t *vdev;
 	int status = check_size("resize", args);
 
 	if (status != CLI_DONE)
 		return status;
-	cli_path(path, "vdevs", args->operands[0], "");
-	status = cli_ask(cli, "PATCH", path,
-			 json_pack("{s:s}", "size", get_size(args)), &vdev);
+	status = cli_ask_one(cli, "PATCH", "vdevs", args->operands[0], "",
+			     json_pack("{s:s}", "size", get_size(args)), &vdev);
 	return status == CLI_DONE ? print_vdev(cli, vdev) : status;
 }
 
 static int vdev_delete(struct cli *cli, const struct cli_args *args)
 {
-	char path[CLI_PATH_MAX];
-	json_t *answer;
-	int status;
-
-	cli_path(path, "vdevs", args->operands[0], "");
-	status = cli_ask(cli, "DELETE", path, NULL, &answer);
-	if (status != CLI_DONE)
-		return status;
-	if (cli->json)
-		return list_json(answer);
-	json_decref(answer);
-	printf("vdev %s is deleted, and its data\n", args->operands[0]);
-	return CLI_DONE;
+	return list_delete(cli, "vdevs", args->operands[0], "vdev",
+			   "is deleted, and its data");
 }
 
 const struct cli_verb cli_vdev_verbs[] = {
