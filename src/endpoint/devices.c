@@ -17,10 +17,6 @@
 #define WINDOW_RATE_MILLI	950U
 #define WINDOW_DEFAULT		32U
 #define WINDOW_MIN		1U
-/* Ring, scheduler and accounting for one 4 KiB request, while the ring is
- * full: 370 ns where it was measured on nullio (docs/benchmarks.md).  The
- * device is measured without them, what is promised passes through them. */
-#define PATH_NS			UINT64_C(400)
 #define WINDOW_LEAST		8U	/* a knee below may be noise */
 #define WINDOW_MAX		1024U
 #define SECOND_NS		UINT64_C(1000000000)
@@ -320,9 +316,11 @@ static void calibrated(void *arg, int result, const struct capacity *capacity)
 			  device->name, strerror(-result));
 		forget_measured(device);
 	} else {
+		/* It was measured without the way to it, through which what
+		 * is promised passes. */
 		behind = *capacity;
 		for (unsigned int d = 0; d < 2; d++)
-			capacity_behind(&behind.direction[d], PATH_NS,
+			capacity_behind(&behind.direction[d], CAPACITY_PATH_NS,
 					device->immediate);
 		device->measured_capacity = ctl_from_capacity(&behind);
 		reply = json_pack("{s:O}", "capacity",

@@ -266,6 +266,8 @@ static json_t *describe_endpoint(const struct reg_endpoint *endpoint)
 		(int)endpoint_restarts(endpoint->process), "busy_share",
 		(double)endpoint->busy_milli / 1000.0);
 
+	describe_set(object, "admission",
+		     promise_share_json(&endpoint->promise));
 	describe_set(object, "combined", promise_json(&endpoint->promise));
 	describe_set(object, "combined_text",
 		     promise_text_json(&endpoint->promise));

@@ -16,16 +16,29 @@
 #include "host/registry.h"
 #include "sla/limit.h"
 
-int promise_init(struct promise *promise, bool is_device,
-		 uint32_t headroom_milli)
+int promise_init(struct promise *promise)
 {
-	int ret;
-
 	memset(promise, 0, sizeof(*promise));
-	ret = combine_create(&promise->combine);
-	if (ret == 0 && is_device)
+	return combine_create(&promise->combine);
+}
+
+int promise_init_endpoint(struct promise *promise)
+{
+	int ret = promise_init(promise);
+
+	return ret < 0 ? ret : core_create(&promise->core);
+}
+
+int promise_init_device(struct promise *promise, struct promise *endpoint,
+			uint32_t headroom_milli, uint64_t path_ns)
+{
+	int ret = promise_init(promise);
+
+	if (ret == 0)
 		ret = admission_create(1000U - headroom_milli,
 				       &promise->admission);
+	if (ret == 0)
+		admission_set_core(promise->admission, endpoint->core, path_ns);
 	return ret;
 }
 
@@ -33,6 +46,7 @@ void promise_finish(struct promise *promise)
 {
 	combine_destroy(promise->combine);
 	admission_destroy(promise->admission);
+	core_destroy(promise->core);
 	memset(promise, 0, sizeof(*promise));
 }
 
@@ -77,7 +91,7 @@ static void explain(const struct registry *registry,
 			.device = vdev->pool->device->promise.admission,
 		};
 	}
-	admission_explain(why, device->name,
+	admission_explain(why, device->name, device->endpoint->name,
 			  places ? admission_find(places, count, request) :
 				   NULL,
 			  refusal->text.text, sizeof(refusal->text.text));
@@ -337,14 +351,29 @@ json_t *promise_refusal_json(const struct promise_refusal *refusal)
 			 "shortfall", (json_int_t)refusal->shortfall);
 }
 
+static json_t *share_json(uint32_t promised_ppm, uint32_t allowed_ppm,
+			  bool is_over)
+{
+	return json_pack("{s:f, s:f, s:b}", "promised_share",
+			 promised_ppm / 1e6, "allowed_share", allowed_ppm / 1e6,
+			 "is_over", is_over);
+}
+
 json_t *promise_share_json(const struct promise *promise)
 {
-	struct admission_report report;
+	if (promise->core) {
+		struct core_report report;
 
-	if (!promise->admission)
-		return NULL;
-	admission_report(promise->admission, &report);
-	return json_pack("{s:f, s:f, s:b}", "promised_share",
-			 report.promised_ppm / 1e6, "allowed_share",
-			 report.allowed_ppm / 1e6, "is_over", report.is_over);
+		core_report(promise->core, &report);
+		return share_json(report.promised_ppm, report.allowed_ppm,
+				  report.is_over);
+	}
+	if (promise->admission) {
+		struct admission_report report;
+
+		admission_report(promise->admission, &report);
+		return share_json(report.promised_ppm, report.allowed_ppm,
+				  report.is_over);
+	}
+	return NULL;
 }

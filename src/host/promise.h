@@ -19,6 +19,7 @@
 #include "sla/admission.h"
 #include "sla/capacity.h"
 #include "sla/combine.h"
+#include "sla/core.h"
 #include "sla/sla.h"
 
 struct reg_process;
@@ -27,6 +28,7 @@ struct registry;
 struct promise {
 	struct combine *combine;
 	struct admission *admission;	/* a device's; else NULL */
+	struct core *core;		/* an endpoint's; else NULL */
 };
 
 struct promise_member {
@@ -43,10 +45,15 @@ struct promise_refusal {
 	struct error text;
 };
 
-/* 'is_device': it admits, and keeps 'headroom_milli' of the capacity free.
+/* A vdev's.  Returns 0 or -ENOMEM. */
+int promise_init(struct promise *promise);
+/* An endpoint's: its core's time is counted, too. */
+int promise_init_endpoint(struct promise *promise);
+/* A device's: it admits, and keeps 'headroom_milli' of the capacity free.  Its
+ * requests take 'path_ns' of the time of 'endpoint', see admission_set_core.
  * Returns 0, -EINVAL or -ENOMEM. */
-int promise_init(struct promise *promise, bool is_device,
-		 uint32_t headroom_milli);
+int promise_init_device(struct promise *promise, struct promise *endpoint,
+			uint32_t headroom_milli, uint64_t path_ns);
 void promise_finish(struct promise *promise);
 /* The device's: measured (anew).  Members stay, even if there are now too
  * many.  Returns 0, or -EINVAL for a table that makes no sense. */
@@ -76,7 +83,8 @@ json_t *promise_sla_json(const struct sla *sla);
 json_t *promise_json(const struct promise *promise);
 json_t *promise_text_json(const struct promise *promise);
 json_t *promise_refusal_json(const struct promise_refusal *refusal);
-/* {"promised_share", "allowed_share"} of a device's time, or NULL. */
+/* {"promised_share", "allowed_share", "is_over"} of a device's time, or of the
+ * time of an endpoint's core with what is kept free of it; or NULL. */
 json_t *promise_share_json(const struct promise *promise);
 
 #endif

@@ -11,6 +11,14 @@
 
 /* --- Made from the configuration, freed ---------------------------------- */
 
+/* Of the endpoint's core, by each request; 0: all that the device does. */
+static uint64_t path_ns(const struct config_device *config)
+{
+	if (!strcmp(config->kind, "file"))
+		return CAPACITY_FILE_PATH_NS;
+	return config->model.servers > 0 ? CAPACITY_PATH_NS : 0;
+}
+
 static int make_device(struct registry *registry, struct reg_endpoint *endpoint,
 		       const struct config_device *config)
 {
@@ -25,8 +33,9 @@ static int make_device(struct registry *registry, struct reg_endpoint *endpoint,
 	snprintf(device->name, sizeof(device->name), "%s/%s", endpoint->name,
 		 config->name);
 	endpoint->device_count++;
-	return promise_init(&device->promise, true,
-			    registry->config->headroom_milli);
+	return promise_init_device(&device->promise, &endpoint->promise,
+				   registry->config->headroom_milli,
+				   path_ns(config));
 }
 
 static int make_endpoint(struct registry *registry,
@@ -44,7 +53,7 @@ static int make_endpoint(struct registry *registry,
 	if (!endpoint->devices)
 		return -ENOMEM;
 	registry->endpoint_count++;
-	ret = promise_init(&endpoint->promise, false, 0);
+	ret = promise_init_endpoint(&endpoint->promise);
 	for (i = 0; ret == 0 && i < config->device_count; i++)
 		if (config->devices[i].served)
 			ret = make_device(registry, endpoint,
@@ -200,7 +209,7 @@ struct reg_vdev *registry_vdev_new(struct registry *registry, const char *name,
 	if (!vdev)
 		return NULL;
 	vdev->name = strdup(name);
-	if (!vdev->name || promise_init(&vdev->promise, false, 0) < 0) {
+	if (!vdev->name || promise_init(&vdev->promise) < 0) {
 		free(vdev->name);
 		free(vdev);
 		return NULL;

@@ -26,8 +26,9 @@ static void format_key(const struct admission_refusal *refusal, char *buffer,
 }
 
 char *admission_explain(const struct admission_refusal *refusal,
-			const char *device, const struct admission_place *place,
-			char *buffer, size_t size)
+			const char *device, const char *endpoint,
+			const struct admission_place *place, char *buffer,
+			size_t size)
 {
 	char key[32], asked[UNITS_TEXT_MAX], available[UNITS_TEXT_MAX];
 	char shortfall[UNITS_TEXT_MAX];
@@ -44,6 +45,12 @@ char *admission_explain(const struct admission_refusal *refusal,
 		snprintf(buffer, size,
 			 "%s: %s asked, %s left on device %s (short by %s)",
 			 key, asked, available, device, shortfall);
+		break;
+	case ADMISSION_CORE:
+		snprintf(
+			buffer, size,
+			"%s: %s asked, %s left on the core of endpoint %s, which serves its other devices, too (short by %s)",
+			key, asked, available, endpoint, shortfall);
 		break;
 	case ADMISSION_LATENCY:
 		if (refusal->available == UINT64_MAX)

@@ -16,8 +16,9 @@
 #include <string.h>
 
 #include "sla/combine.h"
+#include "sla/demand.h"
 
-#define SECOND		UINT64_C(1000000000000000000)
+#define SECOND		CORE_SECOND
 
 typedef unsigned __int128 u128;
 
@@ -27,6 +28,7 @@ struct admitted {
 	struct sla sla;
 	struct sla latencies;	/* only those, as counted in the set */
 	u128 time;		/* of each second */
+	u128 core_time;		/* of the core's */
 	bool is_reserved;
 };
 
@@ -34,7 +36,9 @@ struct admission {
 	struct capacity capacity;
 	bool is_measured;
 	unsigned int usable_milli, correction_milli;
-	uint64_t request_time[2], byte_time[2];
+	struct demand_costs costs, core_costs;
+	uint64_t path_ns;	/* of the core by a request; 0: see costs */
+	struct core_share core;
 	struct combine *latencies;
 	u128 promised;		/* time of all that is reserved */
 	struct admitted *first;
@@ -73,67 +77,17 @@ void admission_destroy(struct admission *admission)
 		next = one->next;
 		admission_release(one);
 	}
+	core_leave(&admission->core);
 	combine_destroy(admission->latencies);
 	free(admission);
 }
 
-/* What rates of one unit take, and the one to name if that is too much. */
-struct demand {
-	u128 time;
-	const struct sla_spec *named;	/* NULL: there are none */
-	u128 named_time;
-	uint64_t named_cost;		/* of one request or byte */
-};
-
-/* Requests or bytes of 'sla'.  A total takes as much as if all of it were of
- * the worse direction, or what its directions take, if that is more. */
-static void find_demand(const struct sla *sla, enum sla_metric metric,
-			const uint64_t cost[2], struct demand *ret_demand)
+void admission_set_core(struct admission *admission, struct core *core,
+			uint64_t path_ns)
 {
-	const uint64_t costs[SLA_DIRECTIONS] = {
-		[SLA_TOTAL] = cost[0] > cost[1] ? cost[0] : cost[1],
-		[SLA_READ] = cost[0],
-		[SLA_WRITE] = cost[1],
-	};
-	const struct sla_spec *specs[SLA_DIRECTIONS] = {NULL};
-	u128 times[SLA_DIRECTIONS] = {0};
-	enum sla_direction named = SLA_TOTAL;
-
-	for (unsigned int i = 0; i < sla->count; i++) {
-		const struct sla_spec *spec = &sla->specs[i];
-
-		if (spec->metric != metric)
-			continue;
-		specs[spec->direction] = spec;
-		times[spec->direction] =
-			(u128)spec->value * costs[spec->direction];
-	}
-	if (times[SLA_READ] + times[SLA_WRITE] > times[SLA_TOTAL])
-		named = times[SLA_READ] < times[SLA_WRITE] ? SLA_WRITE :
-							     SLA_READ;
-	*ret_demand = (struct demand){
-		.time = named == SLA_TOTAL ? times[SLA_TOTAL] :
-					     times[SLA_READ] + times[SLA_WRITE],
-		.named = specs[named],
-		.named_time = times[named],
-		.named_cost = costs[named],
-	};
-}
-
-static void find_demands(const struct admission *admission,
-			 const struct sla *sla, struct demand *ret_requests,
-			 struct demand *ret_bytes)
-{
-	find_demand(sla, SLA_IOPS, admission->request_time, ret_requests);
-	find_demand(sla, SLA_BANDWIDTH, admission->byte_time, ret_bytes);
-}
-
-static u128 time_of(const struct admission *admission, const struct sla *sla)
-{
-	struct demand requests, bytes;
-
-	find_demands(admission, sla, &requests, &bytes);
-	return requests.time > bytes.time ? requests.time : bytes.time;
+	assert(!admission->first);
+	admission->path_ns = path_ns;
+	core_join(core, &admission->core, admission->usable_milli);
 }
 
 static bool concerns(const struct sla_spec *spec, unsigned int d)
@@ -251,18 +205,19 @@ static int check_alone(const struct admission *admission,
 }
 
 /* More time is needed than 'left'. */
-static int refuse_rate(const struct admission *admission, const struct sla *sla,
+static int refuse_rate(enum admission_reason reason,
+		       const struct demand_costs *costs, const struct sla *sla,
 		       u128 left, struct admission_refusal *reterr)
 {
 	struct demand requests, bytes;
 	const struct demand *worse;
 	u128 others;
 
-	find_demands(admission, sla, &requests, &bytes);
+	demand_find(costs, sla, &requests, &bytes);
 	worse = bytes.time > requests.time ? &bytes : &requests;
 	/* What the other direction takes. */
 	others = worse->time - worse->named_time;
-	return refuse(ADMISSION_RATE, worse->named,
+	return refuse(reason, worse->named,
 		      left > others ?
 			      (uint64_t)((left - others) / worse->named_cost) :
 			      0,
@@ -324,6 +279,20 @@ static int refuse_latency(const struct admission *admission,
 	return refuse(ADMISSION_LATENCY, worst, worst_ns, reterr);
 }
 
+/* Whether the core has the time for 'sla', with 'old_time' given back. */
+static int check_core(const struct admission *admission, u128 old_time,
+		      const struct sla *sla, struct admission_refusal *reterr)
+{
+	const u128 promised = admission->core.promised - old_time;
+	const u128 allowed = core_allows(&admission->core);
+	const u128 time = demand_time(&admission->core_costs, sla);
+
+	if (time == 0 || promised + time <= allowed)
+		return 0;
+	return refuse_rate(ADMISSION_CORE, &admission->core_costs, sla,
+			   allowed > promised ? allowed - promised : 0, reterr);
+}
+
 /* Whether 'request' fits beside all others, not counting 'old'. */
 static int check(const struct admission *admission, const struct admitted *old,
 		 const struct admission_request *request,
@@ -341,7 +310,7 @@ static int check(const struct admission *admission, const struct admitted *old,
 	combine_get_without(admission->latencies,
 			    replaces ? &old->latencies : NULL, &others);
 	promised = admission->promised - (replaces ? old->time : 0);
-	time = time_of(admission, request->sla);
+	time = demand_time(&admission->costs, request->sla);
 	by_others = usable(admission,
 			   allow_all(admission, others.specs, others.count));
 	by_own = allow_all(admission, request->sla->specs, request->sla->count);
@@ -349,14 +318,15 @@ static int check(const struct admission *admission, const struct admitted *old,
 		return refuse_latency(admission, request->sla, 0, reterr);
 	by_own = usable(admission, by_own);
 	if (promised + time > by_others && time > 0)
-		return refuse_rate(admission, request->sla,
-				   by_others > promised ? by_others - promised :
-							  0,
-				   reterr);
+		return refuse_rate(
+			ADMISSION_RATE, &admission->costs, request->sla,
+			by_others > promised ? by_others - promised : 0,
+			reterr);
 	if (promised + time > by_own && by_own < usable(admission, SECOND))
 		return refuse_latency(admission, request->sla, promised + time,
 				      reterr);
-	return 0;
+	return check_core(admission, replaces ? old->core_time : 0,
+			  request->sla, reterr);
 }
 
 static void select_latencies(const struct sla *sla, struct sla *ret_latencies)
@@ -378,8 +348,20 @@ static void unreserve(struct admitted *admitted)
 		return;
 	}
 	admission->promised -= admitted->time;
+	admission->core.promised -= admitted->core_time;
 	admission->reserved--;
 	combine_remove(admission->latencies, &admitted->latencies);
+}
+
+static void count_time(struct admitted *admitted)
+{
+	struct admission *admission = admitted->admission;
+
+	admitted->time = demand_time(&admission->costs, &admitted->sla);
+	admitted->core_time =
+		demand_time(&admission->core_costs, &admitted->sla);
+	admission->promised += admitted->time;
+	admission->core.promised += admitted->core_time;
 }
 
 /* 'admitted' is new (nothing of it is counted) or has 'old' latencies in the
@@ -403,11 +385,10 @@ static int reserve(struct admitted *admitted, bool is_new,
 	admitted->sla = *request->sla;
 	admitted->latencies = latencies;
 	admitted->is_reserved = is_reserved;
-	admitted->time = 0;
+	admitted->time = admitted->core_time = 0;
 	if (is_reserved) {
 		if (admission->is_measured)
-			admitted->time = time_of(admission, request->sla);
-		admission->promised += admitted->time;
+			count_time(admitted);
 		admission->reserved++;
 	} else {
 		admission->best_effort++;
@@ -487,17 +468,17 @@ int admission_set_capacity(struct admission *admission,
 	for (unsigned int d = 0; d < 2; d++) {
 		const struct capacity_curve *curve = &capacity->direction[d];
 
-		admission->request_time[d] =
+		admission->costs.request[d] =
 			SECOND / capacity_iops(curve, 0, 0);
-		admission->byte_time[d] = SECOND / curve->bytes_per_s;
+		admission->costs.byte[d] = SECOND / curve->bytes_per_s;
 	}
-	admission->promised = 0;
-	for (struct admitted *one = admission->first; one; one = one->next) {
-		if (!one->is_reserved)
-			continue;
-		one->time = time_of(admission, &one->sla);
-		admission->promised += one->time;
-	}
+	admission->core_costs = admission->costs;
+	if (admission->path_ns > 0)
+		demand_bound(&admission->core_costs, admission->path_ns);
+	admission->promised = admission->core.promised = 0;
+	for (struct admitted *one = admission->first; one; one = one->next)
+		if (one->is_reserved)
+			count_time(one);
 	return 0;
 }
 

@@ -8,7 +8,8 @@
  * shares together must stay within what the strictest latency of all allows
  * (rate within that latency over rate without bound, from the calibration
  * table), times the usable part, times the capacity as corrected while the
- * device runs.
+ * device runs.  And the core that serves the device must have the time, too,
+ * beside what all its other devices have promised (core.h).
  *
  * Exact: shares are integers, added and taken away as they are; a change costs
  * O(log n).  Nothing is undone by a refusal.
@@ -23,6 +24,7 @@
 
 #include "base/error.h"
 #include "sla/capacity.h"
+#include "sla/core.h"
 #include "sla/sla.h"
 
 #define ADMISSION_USABLE_MILLI	900U	/* default head-room: 10 % is kept */
@@ -38,6 +40,7 @@ struct admission_request {
 
 enum admission_reason {
 	ADMISSION_RATE,		/* iops or bandwidth: not enough left */
+	ADMISSION_CORE,		/* the same, of the core's time */
 	ADMISSION_LATENCY,	/* not reachable at the load promised */
 	ADMISSION_SPACE,	/* capacity: the vdev is smaller */
 	ADMISSION_NOT_SERVED,	/* ops, jitter, loss: not by a storage device */
@@ -60,6 +63,11 @@ int admission_create(unsigned int usable_milli,
 		     struct admission **ret_admission);
 /* With all that was admitted.  NULL is allowed. */
 void admission_destroy(struct admission *admission);
+/* Whose time its requests take, before anything is admitted: each 'path_ns',
+ * or, if that is 0, as much as of the device, which is then nothing but the
+ * core's work (memory). */
+void admission_set_core(struct admission *admission, struct core *core,
+			uint64_t path_ns);
 
 /* The device was measured (anew): copied.  What is admitted stays, even if it
  * is now too much.  O(n).  Returns 0 or -EINVAL (capacity_check). */
@@ -116,9 +124,11 @@ const struct admission_place *admission_find(
 
 /* "iops: 12000 asked, 8000 left on device d0 (short by 4000); vdev vd7 on
  * endpoint ep1 could hold it".  'place' may be NULL.  Writes at most 'size'
- * bytes with a NUL; returns 'buffer'. */
+ * bytes with a NUL; returns 'buffer'.  'endpoint' is the one whose core it is
+ * (ADMISSION_CORE). */
 char *admission_explain(const struct admission_refusal *refusal,
-			const char *device, const struct admission_place *place,
-			char *buffer, size_t size);
+			const char *device, const char *endpoint,
+			const struct admission_place *place, char *buffer,
+			size_t size);
 
 #endif

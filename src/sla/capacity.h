@@ -16,6 +16,12 @@
 #define CAPACITY_POINTS		12U
 #define CAPACITY_RATE_MAX	(UINT64_C(1) << 48)
 #define CAPACITY_TIME_MAX_NS	(UINT64_C(1) << 48)
+/* What the way to a device takes of the core for one 4 KiB request.  Ring,
+ * scheduler and accounting, while the ring is full: 370 ns where it was
+ * measured on nullio (docs/benchmarks.md); and with the kernel's part for a
+ * file: 1.83 us on tmpfs. */
+#define CAPACITY_PATH_NS	UINT64_C(400)
+#define CAPACITY_FILE_PATH_NS	UINT64_C(2000)
 
 struct capacity_point {		/* 4 KiB random at this depth */
 	uint32_t depth;

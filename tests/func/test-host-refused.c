@@ -27,7 +27,7 @@
 	"  - name: ep0\n" \
 	"    devices:\n" \
 	"      - {name: m0, kind: memory, size: 64MiB}\n" \
-	"      - {name: n0, kind: nullio, size: 6GiB}\n" \
+	"      - {name: n0, kind: nullio, size: 6GiB, model: {latency: 100us}}\n" \
 	"pools:\n" \
 	"  - {name: p0, devices: [ep0/m0]}\n" \
 	"  - {name: p1, devices: [ep0/n0]}\n" \

@@ -66,7 +66,7 @@ static struct admitted *admit(struct admission *admission, const char *text)
 
 	if (admission_admit(admission, &request, &admitted, &refusal) != 0)
 		fail_msg("%s: %s", text,
-			 admission_explain(&refusal, "d0", NULL, reason,
+			 admission_explain(&refusal, "d0", "ep0", NULL, reason,
 					   sizeof(reason)));
 	return admitted;
 }
@@ -84,9 +84,9 @@ static void expect_refused(struct admission *admission, const char *text,
 		admission_admit(admission, &request, &admitted, &refusal),
 		-ENOSPC);
 	assert_null(admitted);
-	assert_string_equal(
-		admission_explain(&refusal, "d0", NULL, reason, sizeof(reason)),
-		expected);
+	assert_string_equal(admission_explain(&refusal, "d0", "ep0", NULL,
+					      reason, sizeof(reason)),
+			    expected);
 	assert_int_equal(admission_what_if(admission, &request, &same),
 			 -ENOSPC);
 	assert_int_equal(same.reason, refusal.reason);
@@ -398,7 +398,7 @@ static void test_admission_says_where_it_could_be_met(void **state)
 	place = admission_find(places, 4, &request);
 	assert_ptr_equal(place, &places[2]);
 	assert_string_equal(
-		admission_explain(&refusal, "d0", place, reason,
+		admission_explain(&refusal, "d0", "ep0", place, reason,
 				  sizeof(reason)),
 		"read iops: 12000 asked, 8000 left on device d0 (short by "
 		"4000); vdev vd7 on endpoint ep1 could hold it");
