@@ -182,6 +182,26 @@ static __attribute__((noinline)) struct sched_request *serve_other(
 	return serve_one_way(sched, client, lane, false, due, key, now_ns);
 }
 
+static __attribute__((noinline)) struct sched_request *serve_split(
+	struct sched *sched, struct sched_client *client, unsigned int lane,
+	bool due, uint64_t key, uint64_t now_ns)
+{
+	return serve_one_way(sched, client, lane, true, due, key, now_ns);
+}
+
+/* In line for the usual client: plain, with one lane. */
+BOTH_WAYS struct sched_request *serve(struct sched *sched,
+				      struct sched_client *client,
+				      unsigned int lane, bool due, uint64_t key,
+				      uint64_t now_ns)
+{
+	if (!client_is_plain(client))
+		return serve_other(sched, client, lane, due, key, now_ns);
+	if (client->flags & CLIENT_SPLIT)
+		return serve_split(sched, client, lane, due, key, now_ns);
+	return serve_one_way(sched, client, 0, true, due, key, now_ns);
+}
+
 static __attribute__((noinline)) struct sched_request *next_due(
 	struct sched *sched, uint64_t key, uint64_t now_ns)
 {
@@ -194,10 +214,7 @@ static __attribute__((noinline)) struct sched_request *next_due(
 		return NULL;
 	}
 	sched->ready--;
-	if (client_is_plain(client))
-		return serve_one_way(sched, client, id & 1, true, true, key,
-				     now_ns);
-	return serve_other(sched, client, id & 1, true, key, now_ns);
+	return serve(sched, client, id & 1, true, key, now_ns);
 }
 
 static __attribute__((noinline)) struct sched_request *next_spare(
@@ -220,10 +237,7 @@ static __attribute__((noinline)) struct sched_request *next_spare(
 		return NULL;
 	}
 	sched->ready--;
-	if (client_is_plain(client))
-		return serve_one_way(sched, client, lane, true, false, key,
-				     now_ns);
-	return serve_other(sched, client, lane, false, key, now_ns);
+	return serve(sched, client, lane, false, key, now_ns);
 }
 
 /* The earliest deadline that a lane may have that has become due and is still
@@ -267,10 +281,7 @@ static __attribute__((noinline)) struct sched_request *next_owed(
 		return NULL;
 	}
 	sched->ready--;
-	if (client_is_plain(client))
-		return serve_one_way(sched, client, lane, true, true,
-				     deadline_ns, now_ns);
-	return serve_other(sched, client, lane, true, deadline_ns, now_ns);
+	return serve(sched, client, lane, true, deadline_ns, now_ns);
 }
 
 static struct sched_request *next_of_group(struct sched *sched, bool due,
