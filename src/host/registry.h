@@ -188,7 +188,7 @@ struct reg_process {
 	bool is_going;			/* the endpoint is asked to remove it */
 	int listen_fd;
 	uint64_t hold_until_ns;		/* session: then released; 0: not */
-	bool is_awaited;		/* it is set when its front can come */
+	bool is_awaited;	/* it is set when its front can come */
 	/* the watch's */
 	struct watch_slot *watch;
 };

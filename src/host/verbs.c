@@ -25,7 +25,7 @@ struct process_write {
 	struct host *host;
 	struct reg_process *process;
 	struct host_call *call;
-	struct error why;		/* it is taken back */
+	struct error why; /* it is taken back */
 };
 
 static struct process_write *write_new(struct host *host,
@@ -166,6 +166,9 @@ static struct reg_process *process_make(
 	process->has_match = wanted->has_match;
 	process->match_ioprio = wanted->ioprio;
 	process->is_session = request->session;
+	/* A guest that never came up keeps nothing for ever (E12). */
+	process->is_awaited = request->session &&
+		(request->vhost_user || vdev->sessions == 0);
 	process->is_best_effort = request->best_effort;
 	process->is_runtime = true;
 	records_entry_process(host->config, request->pasid, process->entry);
@@ -392,7 +395,7 @@ void host_process_release(struct host *host, uint32_t pasid,
 	if (process && process->state == REG_PROCESS_REMOVING &&
 	    process->vdev->state != REG_VDEV_REMOVING && process->is_added &&
 	    !process->is_going && !process->is_writing)
-		unbind_process(process, call);	/* it did not go before */
+		unbind_process(process, call); /* it did not go before */
 	else if (!process || process->state == REG_PROCESS_REMOVING)
 		host_answer(call, HOST_NOT_FOUND, NULL,
 			    "there is no process %u", pasid);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * test-host-hold.c - how long a process added with --session outlives its
- * front when the endpoint dies (E12, E15)
+ * test-host-hold.c - how long a process added with --session is there without
+ * its front: before it came, and when the endpoint died (E12, E15)
  */
 #include "host-rig.h"
 
@@ -16,7 +16,7 @@
 
 #include <cmocka.h>
 
-#define CONFIG	"session-hold: 500 ms\n" RIG_HEAD
+#define CONFIG "session-hold: 2 s\n" RIG_HEAD
 
 static void add(struct rig *rig, uint32_t pasid, const char *vhost_user)
 {
@@ -84,6 +84,26 @@ static void test_hold_runs_from_the_restart(void **state)
 	rig_wait(rig, is_gone, &(uint32_t){7});
 }
 
+/* Nobody ever came: the time runs from when somebody could. */
+static void test_hold_runs_from_the_add(void **state)
+{
+	struct rig *rig = *state;
+	char own[64];
+	int front;
+
+	rig_start(rig, CONFIG, true);
+	front = rig_dial(rig, "v0");
+	rig_wait_event(rig, "session", "v0: 1 session, attached");
+	add(rig, 7, NULL);
+	snprintf(own, sizeof(own), "%s/own", rig->directory);
+	add(rig, 8, own);
+	combined_iops_is(rig, 200);
+	rig_wait(rig, is_gone, &(uint32_t){8});
+	rig_text_is(host_process(rig->host, 7), "state", "bound");
+	close(front);
+	rig_wait(rig, is_gone, &(uint32_t){7});
+}
+
 /* The same after a death of penstockd and of the endpoint. */
 static void test_hold_runs_from_the_next_start(void **state)
 {
@@ -104,6 +124,7 @@ static void test_hold_runs_from_the_next_start(void **state)
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
+		TEST(test_hold_runs_from_the_add),
 		TEST(test_hold_runs_from_the_restart),
 		TEST(test_hold_runs_from_the_next_start),
 	};
