@@ -5,6 +5,7 @@
 #include "api/listen.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdbool.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -13,6 +14,9 @@
 #include <unistd.h>
 
 #define BACKLOG		64
+/* How long what a process that was killed had under way may outlive it. */
+#define GHOST_MS	1000
+#define GHOSTS_MAX	5U
 
 static int make_parent(const char *path, struct error *reterr)
 {
@@ -37,11 +41,38 @@ static int cannot_listen(const struct sockaddr_un *address, int error,
 			 address->sun_path, strerror(-error));
 }
 
+/* Returns 0 if somebody takes what is sent to the address, or -errno.  Who was
+ * killed is waited for: its io_uring holds its socket for some milliseconds
+ * more, which takes connections and then drops them. */
+static int try_connect(const struct sockaddr_un *address)
+{
+	int error = -ECONNREFUSED;
+
+	for (unsigned int i = 0; i < GHOSTS_MAX; i++) {
+		struct pollfd poll_fd = {.events = POLLRDHUP};
+		bool is_dropped;
+
+		poll_fd.fd = socket(
+			AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+		if (poll_fd.fd < 0)
+			return -errno;
+		error = connect(poll_fd.fd, (const struct sockaddr *)address,
+				sizeof(*address)) < 0 ?
+			-errno :
+			0;
+		is_dropped = error == 0 && poll(&poll_fd, 1, GHOST_MS) > 0;
+		close(poll_fd.fd);
+		if (!is_dropped)
+			break;
+	}
+	return error;
+}
+
 /* Returns 0 when nothing is at the address any more. */
 static int clear_stale(const struct sockaddr_un *address, struct error *reterr)
 {
 	struct stat status;
-	int fd, result, error;
+	int error;
 
 	if (lstat(address->sun_path, &status) < 0)
 		return errno == ENOENT ? 0 :
@@ -51,13 +82,7 @@ static int clear_stale(const struct sockaddr_un *address, struct error *reterr)
 			reterr, -EEXIST,
 			"%s is there and is not a socket: remove it, or change api: unix:",
 			address->sun_path);
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (fd < 0)
-		return cannot_listen(address, -errno, reterr);
-	result =
-		connect(fd, (const struct sockaddr *)address, sizeof(*address));
-	error = result < 0 ? -errno : 0;
-	close(fd);
+	error = try_connect(address);
 	if (error == 0 || error == -EAGAIN)
 		return error_set(
 			reterr, -EADDRINUSE,
