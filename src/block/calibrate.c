@@ -6,9 +6,10 @@
  * its share of the duration and until it has enough of them, or for its share
  * of all the time that there is; lets them end, and notes the rate and the
  * latencies (measure.c).  Where writes are measured they come first, and the
- * first of them writes the free region from its start: the reads that follow
- * then hit data and not holes, which no device has to fetch.  What was written
- * is discarded at the end.
+ * first of them writes the free region from its start, until there is enough
+ * of it for the reads that follow: they hit data and not holes.  Where there
+ * is not enough in time they go to what other data there is, or are derived.
+ * What was written is discarded at the end.
  *
  * A device may complete inside submit, so 'done' only notes and the poller
  * submits; it does little in each round, because others use the loop too.
@@ -25,20 +26,22 @@
 #include "os/absence.h"
 
 #define RANDOM_BYTES		UINT64_C(4096)
-#define SEQUENTIAL_BYTES	(UINT64_C(128) << 10)
+#define SEQUENTIAL_BYTES	RANGES_BYTES
 #define SEQUENTIAL_DEPTH	8U
 #define DEPTH_MAX		128U
 #define BUFFER_BYTES		(SEQUENTIAL_DEPTH * SEQUENTIAL_BYTES)
 #define DURATION_NS		UINT64_C(10000000000)	/* when none is given */
 #define WRITTEN_MAX_BYTES	(UINT64_C(1) << 30)
-/* Reads stay in what was written if it is at least so much, or half of all. */
-#define WRITTEN_ENOUGH_BYTES	(UINT64_C(16) << 20)
+/* Reads need so much data, or half of all: less may be in a cache. */
+#define ENOUGH_BYTES	(UINT64_C(16) << 20)
 #define SUBMITS_PER_ROUND	32U
 /* Asleep it looks up so often, and knows then whether it was away. */
 #define LOOK_NS			UINT64_C(200000)
 #define PHASES_MAX		(2 * (CAPACITY_POINTS + 1))
 /* A phase fails when more than one in so many requests did. */
 #define FAILURES_SHARE		10U
+/* What is left of a direction for the other, see calibrate.h. */
+#define DERIVED_SHARE		10U
 
 static const uint32_t depths[] = {1, 2, 4, 8, 16, 32, 64, 128};
 static const uint32_t depths_short[] = {1, 8, 32, 128};
@@ -68,6 +71,7 @@ struct calibration {
 	struct loop_poller poller;
 	struct capacity capacity;
 	uint64_t end_ns;		/* of all phases, whatever happens */
+	uint64_t write_until_ns;	/* for enough to be read */
 
 	struct phase phases[PHASES_MAX];
 	unsigned int phase_count, phase;
@@ -76,10 +80,11 @@ struct calibration {
 
 	struct absence absence;
 	struct measure measure;
-	uint64_t next_bytes;		/* sequential: where to go on */
 	uint64_t failures;		/* in this phase */
 	int failure;
 
+	struct ranges data;		/* that was there before */
+	struct ranges where;		/* this phase's requests may go */
 	uint64_t written_bytes;		/* from the free region's start */
 	uint64_t random;
 	uint32_t in_flight;
@@ -106,27 +111,55 @@ static uint64_t random_below(struct calibration *calibration, uint64_t limit)
 	return x % limit;
 }
 
-/* Where the phase's requests may go. */
-static void region_of(const struct calibration *calibration,
-		      uint64_t *ret_start_bytes, uint64_t *ret_size_bytes)
+static uint64_t enough_bytes(const struct calibration_config *config)
+{
+	const uint64_t half = config->device->size_bytes / 2;
+
+	return half < ENOUGH_BYTES ? half : ENOUGH_BYTES;
+}
+
+/* What the first phase may write. */
+static uint64_t writable_bytes(const struct calibration_config *config)
+{
+	const uint64_t most = config->free_size_bytes < WRITTEN_MAX_BYTES ?
+		config->free_size_bytes :
+		WRITTEN_MAX_BYTES;
+
+	return most - most % SEQUENTIAL_BYTES;
+}
+
+/* Where may the phase's requests go?  Returns false if there is too little to
+ * be read. */
+static bool find_where(struct calibration *calibration)
 {
 	const struct calibration_config *config = &calibration->config;
 	const struct phase *phase = phase_of(calibration);
-	const uint64_t written = calibration->written_bytes;
+	const struct range written = {
+		config->free_offset_bytes,
+		phase->op == BLOCK_WRITE && phase->sequential ?
+			writable_bytes(config) :
+			calibration->written_bytes,
+	};
 
-	*ret_start_bytes = config->free_offset_bytes;
-	*ret_size_bytes = written;
-	if (phase->op == BLOCK_WRITE && phase->sequential) {
-		*ret_size_bytes = config->free_size_bytes < WRITTEN_MAX_BYTES ?
-			config->free_size_bytes :
-			WRITTEN_MAX_BYTES;
-	} else if (phase->op == BLOCK_READ &&
-		   (written == 0 ||
-		    (written < WRITTEN_ENOUGH_BYTES &&
-		     written < config->device->size_bytes / 2))) {
-		*ret_start_bytes = 0;
-		*ret_size_bytes = config->device->size_bytes;
-	}
+	ranges_set(&calibration->where, &written, 1);
+	if (phase->op == BLOCK_WRITE ||
+	    calibration->written_bytes >= enough_bytes(config))
+		return true;
+	calibration->where = calibration->data;
+	return ranges_sum(&calibration->data) >= enough_bytes(config);
+}
+
+static uint64_t find_offset(struct calibration *calibration)
+{
+	struct ranges *where = &calibration->where;
+
+	if (phase_of(calibration)->sequential)
+		return ranges_next(where, SEQUENTIAL_BYTES);
+	return ranges_offset(
+		where,
+		RANDOM_BYTES *
+			random_below(calibration,
+				     ranges_sum(where) / RANDOM_BYTES));
 }
 
 /* Every reading of the clock may show that the thread was away. */
@@ -163,25 +196,16 @@ static void send_one(struct calibration *calibration, struct slot *slot)
 	const struct phase *phase = phase_of(calibration);
 	const uint64_t length =
 		phase->sequential ? SEQUENTIAL_BYTES : RANDOM_BYTES;
-	uint64_t start, size, at;
+	const uint64_t at = find_offset(calibration);
 
-	region_of(calibration, &start, &size);
-	if (phase->sequential) {
-		at = calibration->next_bytes;
-		if (at + length > size)
-			at = 0;
-		calibration->next_bytes = at + length;
-		if (phase->op == BLOCK_WRITE &&
-		    calibration->next_bytes > calibration->written_bytes)
-			calibration->written_bytes = calibration->next_bytes;
-	} else {
-		at = random_below(calibration, size / length) * length;
-	}
+	if (phase->op == BLOCK_WRITE && phase->sequential &&
+	    calibration->where.next_bytes > calibration->written_bytes)
+		calibration->written_bytes = calibration->where.next_bytes;
 	slot->iov.iov_base = calibration->buffer +
 		(size_t)(slot - calibration->slots) * length % BUFFER_BYTES;
 	slot->iov.iov_len = length;
 	slot->request.op = (uint8_t)phase->op;
-	slot->request.offset_bytes = start + at;
+	slot->request.offset_bytes = at;
 	slot->request.length_bytes = length;
 	slot->request.iov = &slot->iov;
 	slot->request.iov_count = 1;
@@ -214,7 +238,6 @@ static void phase_begin(struct calibration *calibration, uint64_t now_ns)
 		calibration->phase_count - calibration->phase;
 
 	calibration->state = CALIBRATION_RUNNING;
-	calibration->next_bytes = 0;
 	calibration->failures = 0;
 	measure_begin(&calibration->measure, now_ns,
 		      calibration->config.duration_ns /
@@ -251,6 +274,23 @@ static void phase_note(struct calibration *calibration)
 
 /* ---- the whole ---- */
 
+/* A tenth of the other direction, at the same depths. */
+static void derive(struct capacity_curve *curve,
+		   const struct capacity_curve *other)
+{
+	*curve = *other;
+	curve->bytes_per_s = other->bytes_per_s / DERIVED_SHARE;
+	curve->bytes_per_s += curve->bytes_per_s == 0;
+	for (unsigned int i = 0; i < curve->count; i++) {
+		struct capacity_point *point = &curve->points[i];
+
+		point->iops /= DERIVED_SHARE;
+		point->iops += point->iops == 0;
+		point->p95_ns *= DERIVED_SHARE;
+		point->p99_ns *= DERIVED_SHARE;
+	}
+}
+
 static void finish(struct calibration *calibration)
 {
 	struct capacity *capacity = &calibration->capacity;
@@ -259,7 +299,9 @@ static void finish(struct calibration *calibration)
 	capacity_straighten(&capacity->direction[0]);
 	capacity_straighten(&capacity->direction[1]);
 	if (!capacity->write_measured)
-		capacity->direction[1] = capacity->direction[0];
+		derive(&capacity->direction[1], &capacity->direction[0]);
+	if (!capacity->read_measured)
+		derive(&capacity->direction[0], &capacity->direction[1]);
 	/* It may destroy us. */
 	calibration->config.done(calibration->config.arg, calibration->result,
 				 calibration->result < 0 ? NULL : capacity);
@@ -274,7 +316,9 @@ static void give_back(struct calibration *calibration)
 	if (calibration->written_bytes == 0)
 		return;
 	calibration->free = slot->next_free;
-	slot->request.op = BLOCK_DISCARD;
+	slot->request.op = calibration->config.keep_allocated ?
+		BLOCK_WRITE_ZEROES :
+		BLOCK_DISCARD;
 	slot->request.offset_bytes = calibration->config.free_offset_bytes;
 	slot->request.length_bytes = calibration->written_bytes;
 	slot->request.iov_count = 0;
@@ -294,10 +338,28 @@ static void go_on(struct calibration *calibration)
 		phase_note(calibration);
 	calibration->phase++;
 	if (calibration->result < 0 ||
-	    calibration->phase == calibration->phase_count)
+	    calibration->phase == calibration->phase_count) {
 		give_back(calibration);
-	else
+	} else if (find_where(calibration)) {
 		phase_begin(calibration, loop_clock_ns());
+	} else {
+		/* Reads come last. */
+		calibration->capacity.read_measured = false;
+		give_back(calibration);
+	}
+}
+
+/* Does it write on, for there to be enough to be read? */
+static bool writes_on(const struct calibration *calibration, uint64_t now_ns)
+{
+	const struct calibration_config *config = &calibration->config;
+	const struct phase *phase = phase_of(calibration);
+	const uint64_t most = writable_bytes(config);
+	const uint64_t enough = enough_bytes(config);
+
+	return phase->op == BLOCK_WRITE && phase->sequential &&
+		now_ns < calibration->write_until_ns &&
+		calibration->written_bytes < (enough < most ? enough : most);
 }
 
 /* Has the phase sent all that it should?  At least one, however short. */
@@ -305,6 +367,8 @@ static bool phase_is_over(struct calibration *calibration, uint64_t now_ns)
 {
 	if (calibration->result < 0)
 		return true;
+	if (writes_on(calibration, now_ns))
+		return false;
 	return calibration->measure.done + calibration->failures +
 			calibration->in_flight >
 		0 &&
@@ -397,7 +461,36 @@ static int check(const struct calibration_config *config, struct error *reterr)
 		return error_set(
 			reterr, -EINVAL,
 			"calibration: the free region is not one of the device's");
-	return 0;
+	return ranges_check(config->data, config->data_count, size_bytes,
+			    reterr);
+}
+
+/* What was there before, to be read? */
+static void set_data(struct calibration *calibration)
+{
+	const struct calibration_config *config = &calibration->config;
+	const uint64_t size_bytes = config->device->size_bytes;
+	const struct range all = {0, size_bytes - size_bytes % RANDOM_BYTES};
+
+	if (config->data)
+		ranges_set(&calibration->data, config->data,
+			   config->data_count);
+	else
+		ranges_set(&calibration->data, &all, 1);
+	calibration->config.data = NULL;	/* the caller's */
+}
+
+static void fill_buffer(struct calibration *calibration)
+{
+	/* Not zeroes: some devices write those without writing. */
+	for (size_t i = 0; i < BUFFER_BYTES; i++)
+		calibration->buffer[i] =
+			(unsigned char)random_below(calibration, 256);
+	for (size_t i = 0; i < DEPTH_MAX; i++) {
+		calibration->slots[i].calibration = calibration;
+		calibration->slots[i].next_free = calibration->free;
+		calibration->free = &calibration->slots[i];
+	}
 }
 
 int calibration_start(const struct calibration_config *config,
@@ -427,19 +520,21 @@ int calibration_start(const struct calibration_config *config,
 		calibration->config.duration_ns <= CALIBRATION_SHORT_NS;
 	calibration->capacity.write_measured = !config->device->read_only &&
 		config->free_size_bytes >= SEQUENTIAL_BYTES;
+	calibration->capacity.read_measured = true;
 	calibration->random = now_ns | 1;
-	/* Not zeroes: some devices write those without writing. */
-	for (size_t i = 0; i < BUFFER_BYTES; i++)
-		calibration->buffer[i] =
-			(unsigned char)random_below(calibration, 256);
-	for (size_t i = 0; i < DEPTH_MAX; i++) {
-		calibration->slots[i].calibration = calibration;
-		calibration->slots[i].next_free = calibration->free;
-		calibration->free = &calibration->slots[i];
-	}
+	fill_buffer(calibration);
+	set_data(calibration);
 	add_phases(calibration);
+	if (!find_where(calibration)) {
+		calibration_destroy(calibration);
+		return error_set(
+			reterr, -ENODATA,
+			"too little data to read and no free space to write");
+	}
 	calibration->end_ns =
 		now_ns + CALIBRATION_MOST_NS(calibration->config.duration_ns);
+	calibration->write_until_ns =
+		now_ns + calibration->config.duration_ns / 3 * 2;
 	phase_begin(calibration, now_ns);
 	calibration->poller.poll = calibration_poll;
 	calibration->poller.arm = calibration_arm;

@@ -4,7 +4,13 @@
  *
  * Asynchronous, on the device's loop, beside whatever else uses the device:
  * 4 KiB random requests at rising depths, then 128 KiB sequential ones.
- * Reads go anywhere; writes only into the free region that the caller names.
+ * Writes go only into the free region that the caller names, and reads only to
+ * where something was written: what is read from a hole no device fetches.
+ *
+ * A direction that can't be measured so is derived from the other: a tenth of
+ * its rate, so ten times its latencies at the same depth, and marked.  Flash
+ * made for reading writes a tenth of what it reads for as long as one likes,
+ * RAID 6 a sixth, other devices more.
  *
  * It is the device that is measured, from submit to completion: neither the
  * ring nor the scheduler before it, nor the time for which the machine was
@@ -18,6 +24,7 @@
 
 #include "base/error.h"
 #include "block/block.h"
+#include "block/ranges.h"
 #include "os/loop.h"
 #include "sla/capacity.h"
 
@@ -39,16 +46,21 @@ struct calibration_config {
 	bool keep_awake;
 	/* Space that nobody's data is in, from a multiple of 4096; size 0:
 	 * writes are not measured.  It is written to and discarded at the
-	 * end. */
+	 * end, or zeroed if its space is to stay allocated. */
 	uint64_t free_offset_bytes, free_size_bytes;
+	bool keep_allocated;
+	/* Where there is data; copied.  NULL: everywhere. */
+	const struct range *data;
+	unsigned int data_count;
 	/* Called once, with 0 and the table, or with -errno (the device failed)
 	 * and NULL; it may destroy the calibration. */
 	void (*done)(void *arg, int result, const struct capacity *capacity);
 	void *arg;
 };
 
-/* Returns 0, -EINVAL (device too small, region outside) or -ENOMEM.  'done' is
- * not called before it returns. */
+/* Returns 0, -EINVAL (device too small, region outside), -ENODATA (nothing may
+ * be written, and too little is there to be read) or -ENOMEM.  'done' is not
+ * called before it returns. */
 int calibration_start(const struct calibration_config *config,
 		      struct calibration **ret_calibration,
 		      struct error *reterr);

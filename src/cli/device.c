@@ -31,6 +31,26 @@ static void print_curve(const json_t *device, const char *title,
 	table_print(point_columns, table_get(device, points));
 }
 
+static void print_direction(const json_t *device, unsigned int direction)
+{
+	static const struct {
+		const char *title, *points, *rate, *measured, *derived;
+	} ways[] = {
+		{"read", "capacity.read", "capacity.read_bytes_per_s",
+		 "capacity.read_measured",
+		 "read: not measured, a tenth of writes is assumed: too little data could be written to read it"},
+		{"write", "capacity.write", "capacity.write_bytes_per_s",
+		 "capacity.write_measured",
+		 "write: not measured, a tenth of reads is assumed: there is no free space to measure on"},
+	};
+
+	if (json_is_false(table_get(device, ways[direction].measured)))
+		printf("%s\n", ways[direction].derived);
+	else
+		print_curve(device, ways[direction].title,
+			    ways[direction].points, ways[direction].rate);
+}
+
 enum { CALIBRATE_DURATION };
 static const struct cli_option calibrate_options[] = {
 	{"duration", "TIME", "how long to measure, as \"10 s\""},
@@ -59,13 +79,8 @@ static int device_calibrate(struct cli *cli, const struct cli_args *args)
 		return status;
 	if (cli->json)
 		return list_json(device);
-	print_curve(device, "read", "capacity.read",
-		    "capacity.read_bytes_per_s");
-	if (json_is_false(table_get(device, "capacity.write_measured")))
-		printf("write: taken from reads, for want of free space to measure on\n");
-	else
-		print_curve(device, "write", "capacity.write",
-			    "capacity.write_bytes_per_s");
+	print_direction(device, 0);
+	print_direction(device, 1);
 	json_decref(device);
 	return CLI_DONE;
 }

@@ -9,11 +9,13 @@
 
 #include "cli/ask.h"
 
-/* The rate that the device was measured to sustain at its deepest. */
+/* The rate that the device was measured to sustain at its deepest; "~" before
+ * it: not measured, but derived from the other direction. */
 static void show_capacity(const json_t *thing, const char *key, char *cell,
 			  size_t size)
 {
 	const json_t *points = table_get(thing, key);
+	char measured[64];
 	double best = 0;
 	const json_t *point;
 	size_t i;
@@ -26,8 +28,11 @@ static void show_capacity(const json_t *thing, const char *key, char *cell,
 		if (iops > best)
 			best = iops;
 	}
+	snprintf(measured, sizeof(measured), "%s_measured", key);
 	if (json_array_size(points))
-		snprintf(cell, size, "%.0f", best);
+		snprintf(cell, size, "%s%.0f",
+			 json_is_false(table_get(thing, measured)) ? "~" : "",
+			 best);
 	else
 		snprintf(cell, size, "-");
 }

@@ -47,6 +47,32 @@ static void print_head(const json_t *status)
 		printf("Promises are NOT enforced: 'penstock enforce on' turns enforcement on.\n");
 }
 
+/* What its promises rest on, if that is little. */
+static void print_device_note(const json_t *device)
+{
+	const char *name = json_string_value(json_object_get(device, "name"));
+	const char *calibration =
+		json_string_value(json_object_get(device, "calibration"));
+	const char *state = json_string_value(json_object_get(device, "state"));
+	const char *derived = NULL;
+
+	if (!name || !calibration || !state)
+		return;
+	if (strcmp(calibration, "none") == 0 && strcmp(state, "ready") == 0)
+		printf("Device %s is not measured: nothing can be promised of it before 'penstock device calibrate %s'.\n",
+		       name, name);
+	if (strcmp(calibration, "short") == 0)
+		printf("Device %s was measured for a second only: 'penstock device calibrate %s' measures it well.\n",
+		       name, name);
+	if (json_is_false(table_get(device, "capacity.read_measured")))
+		derived = "reads are not measured: a tenth of its writes";
+	if (json_is_false(table_get(device, "capacity.write_measured")))
+		derived = "writes are not measured: a tenth of its reads";
+	if (derived)
+		printf("Device %s: its %s is assumed ('penstock device calibrate %s', with space that is free, measures them).\n",
+		       name, derived, name);
+}
+
 /* What is wrong or only half right, a line each. */
 static void print_notes(const json_t *status, const json_t *processes)
 {
@@ -69,16 +95,7 @@ static void print_notes(const json_t *status, const json_t *processes)
 		       reason ? ": " : "", reason ? reason : "");
 	}
 	json_array_foreach(json_object_get(status, "devices"), i, thing)
-	{
-		const char *name =
-			json_string_value(json_object_get(thing, "name"));
-		const char *calibration = json_string_value(
-			json_object_get(thing, "calibration"));
-
-		if (name && calibration && strcmp(calibration, "short") == 0)
-			printf("Device %s was measured for a second only: 'penstock device calibrate %s' measures it well.\n",
-			       name, name);
-	}
+		print_device_note(thing);
 	json_array_foreach(json_object_get(status, "not_served"), i, thing)
 	{
 		char where[256], what[512];

@@ -253,12 +253,13 @@ int ctl_to_sla(const json_t *json, struct sla *ret_sla)
 json_t *ctl_from_capacity(const struct capacity *capacity)
 {
 	static const char *const names[2] = {"read", "write"};
-	json_t *json = json_pack("{s:I, s:I, s:b, s:b}", "read_bytes_per_s",
-				 (json_int_t)capacity->direction[0].bytes_per_s,
-				 "write_bytes_per_s",
-				 (json_int_t)capacity->direction[1].bytes_per_s,
-				 "short", capacity->is_short, "write_measured",
-				 capacity->write_measured);
+	json_t *json = json_pack(
+		"{s:I, s:I, s:b, s:b, s:b}", "read_bytes_per_s",
+		(json_int_t)capacity->direction[0].bytes_per_s,
+		"write_bytes_per_s",
+		(json_int_t)capacity->direction[1].bytes_per_s, "short",
+		capacity->is_short, "read_measured", capacity->read_measured,
+		"write_measured", capacity->write_measured);
 
 	for (unsigned int d = 0; d < 2; d++) {
 		const struct capacity_curve *curve = &capacity->direction[d];
@@ -315,6 +316,8 @@ int ctl_to_capacity(const json_t *json, struct capacity *ret_capacity)
 		    &capacity.direction[1].bytes_per_s) < 0)
 		return -EBADMSG;
 	capacity.is_short = json_is_true(json_object_get(json, "short"));
+	capacity.read_measured =
+		json_is_true(json_object_get(json, "read_measured"));
 	capacity.write_measured =
 		json_is_true(json_object_get(json, "write_measured"));
 	*ret_capacity = capacity;

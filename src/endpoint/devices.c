@@ -352,7 +352,39 @@ static bool take_over_measuring(struct endpoint_device *device, json_t *request,
 	return true;
 }
 
+/* [[offset, size], ...]; absent: everywhere. */
+static int read_data(const json_t *request, struct range data[RANGES_MAX],
+		     struct calibration_config *config, struct error *reterr)
+{
+	const json_t *array = json_object_get(request, "data");
+	const size_t count = json_array_size(array);
+
+	if (!array)
+		return 0;
+	if (!json_is_array(array) || count > RANGES_MAX)
+		return error_set(reterr, -EINVAL,
+				 "'data' must be at most %u ranges",
+				 RANGES_MAX);
+	for (size_t i = 0; i < count; i++) {
+		const json_t *range = json_array_get(array, i);
+		const json_int_t offset =
+			json_integer_value(json_array_get(range, 0));
+		const json_int_t size =
+			json_integer_value(json_array_get(range, 1));
+
+		if (offset < 0 || size < 0)
+			return error_set(reterr, -EINVAL,
+					 "'data' has a negative range");
+		data[i] = (struct range){(uint64_t)offset, (uint64_t)size};
+	}
+	config->data = data;
+	config->data_count = (unsigned int)count;
+	return 0;
+}
+
+/* 'config->data' is then 'data', or NULL. */
 static int read_calibration(const json_t *request,
+			    struct range data[RANGES_MAX],
 			    struct calibration_config *config,
 			    struct error *reterr)
 {
@@ -365,6 +397,11 @@ static int read_calibration(const json_t *request,
 	if (result == 0)
 		result = field_u64(request, "free_size_bytes", INT64_MAX,
 				   &config->free_size_bytes, reterr);
+	if (result == 0)
+		result = field_bool(request, "keep_allocated",
+				    &config->keep_allocated, reterr);
+	if (result == 0)
+		result = read_data(request, data, config, reterr);
 	return result;
 }
 
@@ -372,12 +409,13 @@ int endpoint_device_calibrate(struct endpoint *endpoint, json_t *request,
 			      int *fd, json_t *reply, struct error *reterr)
 {
 	struct calibration_config config = {0};
+	struct range data[RANGES_MAX];
 	struct endpoint_device *device;
 	int result = find_device(endpoint, request, &device, reterr);
 
 	(void)fd;
 	if (result == 0)
-		result = read_calibration(request, &config, reterr);
+		result = read_calibration(request, data, &config, reterr);
 	if (result < 0)
 		return result;
 	if (take_over_measuring(device, request, reply, &result))

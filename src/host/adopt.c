@@ -163,14 +163,9 @@ static void tell_differs(const struct reg_device *device)
 static void adopt_measuring(struct reg_device *device, const json_t *item)
 {
 	const json_t *asked = json_object_get(item, "calibration");
-	struct extent range = {
-		.offset_bytes = number_of(asked, "free_offset_bytes"),
-		.size_bytes = number_of(asked, "free_size_bytes"),
-	};
 
 	if (asked)
-		bind_calibrate_found(device, number_of(asked, "duration_ns"),
-				     range);
+		bind_calibrate_found(device, asked);
 	else
 		bind_measured_release(device);
 }

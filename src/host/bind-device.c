@@ -181,6 +181,8 @@ static void file_opened(void *arg, const struct opening_result *result)
 		return;
 	}
 	device->size_bytes = result->size_bytes;
+	if (!identity_is_same(&device->file, &result->file))
+		device->is_blank = false;	/* that was another */
 	device->file = result->file;
 	device->is_blank |= result->is_blank;
 	device_add(device, result->fd);
@@ -300,12 +302,25 @@ static void device_added(struct bind_op *op, struct link_reply *reply)
 void bind_device_measured(struct reg_device *device, int result,
 			  const char *text)
 {
+	struct host *host = device->endpoint->host;
+	struct event_subject subject = {
+		.device = device->name,
+		.endpoint = device->endpoint->name,
+	};
+
 	if (device->state != REG_DEVICE_CALIBRATING)
 		return;
-	if (result < 0)
+	if (result < 0 && result != -ENODATA) {
 		device_failed(device, text);
-	else
-		device->endpoint->host->bind.device_ready(device);
+		return;
+	}
+	/* Nothing is promised of it, but it is served. */
+	if (result < 0)
+		events_add(
+			host->events, "error", &subject,
+			"device %s is not measured (%s): nothing can be promised of it before 'penstock device calibrate %s'",
+			device->name, text, device->name);
+	host->bind.device_ready(device);
 }
 
 /* --- Life ---------------------------------------------------------------- */
@@ -329,6 +344,7 @@ void bind_device_finish(struct reg_device *device)
 	bind_device_reset(device);
 	opening_abandon(device->opening);
 	device->opening = NULL;
+	bind_calibrate_finish(device);
 	loop_timer_finish(device->endpoint->host->loop, &device->retry);
 	if (device->memory_fd >= 0)
 		close(device->memory_fd);

@@ -367,8 +367,9 @@ void bind_device_ready(struct reg_device *device)
 	struct reg_process *process;
 	struct error why;
 
-	if (promise_set_capacity(&device->promise, &device->capacity, &why) <
-	    0) {
+	if (device->has_capacity &&
+	    promise_set_capacity(&device->promise, &device->capacity, &why) <
+		    0) {
 		/* What was stored makes no sense: it is measured again. */
 		events_add(host->events, "error", &subject,
 			   "device %s: its calibration is not used: %s",

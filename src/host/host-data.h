@@ -181,10 +181,11 @@ void bind_calibrate_first(struct reg_device *device);
 /* The next device of the endpoint that waits to be measured. */
 void bind_calibrate_next(struct reg_endpoint *endpoint);
 /* An endpoint was found that measures it, or has a result nobody took, as an
- * earlier penstockd asked it to in these words: the result is ours.  Until it
- * is there no space is given out: 'range' is written to. */
-void bind_calibrate_found(struct reg_device *device, uint64_t duration_ns,
-			  struct extent range);
+ * earlier penstockd 'asked' it to: asked in these words again, the result is
+ * ours.  Until it is there no space is given out: some is written to. */
+void bind_calibrate_found(struct reg_device *device, const json_t *asked);
+/* Nobody looks at its file any more. */
+void bind_calibrate_finish(struct reg_device *device);
 /* Nothing is measured with writes any more, for certain. */
 void bind_measured_release(struct reg_device *device);
 

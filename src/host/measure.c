@@ -13,6 +13,8 @@
 
 #include "base/container.h"
 #include "ctl/ctl.h"
+#include "host/errand.h"
+#include "host/holes.h"
 #include "host/records.h"
 
 #define FIRST_CALIBRATION_NS	UINT64_C(600000000)
@@ -189,7 +191,10 @@ static void calibrate_answered(struct bind_op *op, struct link_reply *reply)
 	bind_calibrate_next(op->endpoint);
 }
 
-static void ask_calibrate(struct reg_device *device, struct extent range)
+/* --- Asking -------------------------------------------------------------- */
+
+/* 'message' is taken over. */
+static void ask_calibrate(struct reg_device *device, json_t *message)
 {
 	struct bind_op op = {
 		.endpoint = device->endpoint,
@@ -198,20 +203,65 @@ static void ask_calibrate(struct reg_device *device, struct extent range)
 	};
 
 	device->is_measuring = true;
-	bind_ask(&op,
-		 json_pack("{s:s, s:s, s:I, s:I, s:I}", "op",
-			   "device-calibrate", "name", device->config->name,
-			   "duration_ns", (json_int_t)device->calibrate_ns,
-			   "free_offset_bytes", (json_int_t)range.offset_bytes,
-			   "free_size_bytes", (json_int_t)range.size_bytes),
-		 -1);
+	bind_ask(&op, message, -1);
+}
+
+/* Reads stay where there is data.  At a first start nobody was asked: only
+ * what is blank is written. */
+static void ask_anew(struct reg_device *device, const struct holes *holes)
+{
+	struct extent range = {0, 0};
+	json_t *message, *data;
+
+	if ((device->is_blank || holes->is_blank || device->calibrate_call) &&
+	    !device->config->read_only)
+		range = measured_take(device);
+	message = json_pack("{s:s, s:s, s:I, s:I, s:I, s:b}", "op",
+			    "device-calibrate", "name", device->config->name,
+			    "duration_ns", (json_int_t)device->calibrate_ns,
+			    "free_offset_bytes", (json_int_t)range.offset_bytes,
+			    "free_size_bytes", (json_int_t)range.size_bytes,
+			    "keep_allocated", holes->is_allocated);
+	if (holes->is_known) {
+		data = json_array();
+		for (unsigned int i = 0; i < holes->data_count; i++)
+			json_array_append_new(
+				data,
+				json_pack(
+					"[I, I]",
+					(json_int_t)holes->data[i].offset_bytes,
+					(json_int_t)holes->data[i].size_bytes));
+		json_object_set_new(message, "data", data);
+	}
+	ask_calibrate(device, message);
+}
+
+static void looked(void *arg, const struct holes *holes)
+{
+	struct reg_device *device = arg;
+	struct host_call *call = device->calibrate_call;
+
+	device->looking = NULL;
+	if (device->is_measuring)
+		return;		/* found at an endpoint meanwhile */
+	if (device->is_added) {
+		ask_anew(device, holes);
+		return;
+	}
+	device->calibrate_call = NULL;
+	device->calibrate_ns = 0;
+	device->endpoint->calibrating = NULL;
+	host_answer(call, HOST_FAILED, NULL,
+		    "device %s: its endpoint died before it was measured",
+		    device->name);
 }
 
 /* One at a time: two on one reactor would measure each other. */
 void bind_calibrate_next(struct reg_endpoint *endpoint)
 {
+	const struct holes unknown = {.is_known = false};
+	const struct holes nothing = {.is_known = true};
 	struct reg_device *device = NULL;
-	struct extent range = {0, 0};
 	unsigned int i;
 
 	if (endpoint->calibrating)
@@ -223,21 +273,27 @@ void bind_calibrate_next(struct reg_endpoint *endpoint)
 			device = &endpoint->devices[i];
 	if (!device)
 		return;
-	/* At a first start nobody was asked: only what was blank is written. */
-	if ((device->is_blank || device->calibrate_call) &&
-	    !device->config->read_only)
-		range = measured_take(device);
 	endpoint->calibrating = device;
-	ask_calibrate(device, range);
+	if (device->file.inode == 0)
+		ask_anew(device, &unknown);	/* not a regular file */
+	else if (!device->looking &&
+		 holes_start(endpoint->host->loop, &device->file,
+			     device->size_bytes, looked, device,
+			     &device->looking) < 0)
+		ask_anew(device, &nothing);
 }
 
-void bind_calibrate_found(struct reg_device *device, uint64_t duration_ns,
-			  struct extent range)
+void bind_calibrate_found(struct reg_device *device, const json_t *asked)
 {
+	json_t *message = json_deep_copy(asked);
+
+	json_object_set_new(message, "op", json_string("device-calibrate"));
+	json_object_set_new(message, "name", json_string(device->config->name));
 	device->extents.is_closed = true;
-	device->calibrate_ns = duration_ns;
+	device->calibrate_ns = (uint64_t)json_integer_value(
+		json_object_get(asked, "duration_ns"));
 	device->endpoint->calibrating = device;
-	ask_calibrate(device, range);
+	ask_calibrate(device, message);
 }
 
 void bind_calibrate_first(struct reg_device *device)
@@ -245,4 +301,10 @@ void bind_calibrate_first(struct reg_device *device)
 	device->state = REG_DEVICE_CALIBRATING;
 	device->calibrate_ns = FIRST_CALIBRATION_NS;
 	bind_calibrate_next(device->endpoint);
+}
+
+void bind_calibrate_finish(struct reg_device *device)
+{
+	errand_abandon(device->looking);
+	device->looking = NULL;
 }

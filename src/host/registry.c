@@ -193,6 +193,13 @@ struct reg_process *registry_process(struct registry *registry, uint32_t pasid)
 	return process;
 }
 
+bool reg_device_is_judged(const struct reg_device *device)
+{
+	return device->state == REG_DEVICE_READY ||
+		(device->has_capacity &&
+		 device->state != REG_DEVICE_CALIBRATING);
+}
+
 struct reg_endpoint *reg_vdev_endpoint(const struct reg_vdev *vdev)
 {
 	return vdev->pool->device->endpoint;

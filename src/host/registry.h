@@ -81,6 +81,7 @@ struct reg_device {
 	struct loop_timer retry;
 	struct host_call *calibrate_call;
 	uint64_t calibrate_ns;		/* asked for; 0: none waits */
+	struct errand *looking;		/* where to measure; NULL: nobody */
 	bool is_measuring;		/* asked for, not answered */
 	struct extent measured;		/* taken while it is; size 0: none */
 };
@@ -217,6 +218,9 @@ struct reg_pool *registry_pool(struct registry *registry, const char *name);
 struct reg_vdev *registry_vdev(struct registry *registry, const char *name);
 struct reg_process *registry_process(struct registry *registry, uint32_t pasid);
 struct reg_endpoint *reg_vdev_endpoint(const struct reg_vdev *vdev);
+/* It is measured, or it is known that it could not be: nothing has to be waited
+ * for to say what may be promised of it. */
+bool reg_device_is_judged(const struct reg_device *device);
 
 /* Zeroed and linked at the end, with its name or pasid.  NULL: no memory. */
 struct reg_vdev *registry_vdev_new(struct registry *registry, const char *name,

@@ -122,7 +122,7 @@ int want_check_ready(const struct reg_vdev *vdev, struct error *reterr)
 			reterr, -EBUSY,
 			"vdev '%s' is being made: ask again in a second",
 			vdev->name);
-	if (device->state == REG_DEVICE_CALIBRATING || !device->has_capacity)
+	if (!reg_device_is_judged(device))
 		return error_set(
 			reterr, -EBUSY,
 			"device %s is not measured yet: ask again in a second",

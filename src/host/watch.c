@@ -122,6 +122,19 @@ static void watch_vdevs(struct host *host, uint64_t now_ns)
 	}
 }
 
+/* What it does now, of what was measured.  A derived direction does more than
+ * its figures, which says nothing of the other. */
+static void correct(struct reg_device *device, uint64_t milli)
+{
+	const struct capacity *capacity = &device->capacity;
+	const uint64_t most =
+		capacity->read_measured && capacity->write_measured ? 10000 :
+								      1000;
+
+	promise_set_correction(&device->promise,
+			       (uint32_t)(milli < most ? milli : most));
+}
+
 static void watch_endpoint(struct reg_endpoint *endpoint, uint64_t now_ns)
 {
 	const struct stats_segment *segment = endpoint_stats(endpoint->process);
@@ -154,9 +167,7 @@ static void watch_endpoint(struct reg_endpoint *endpoint, uint64_t now_ns)
 		milli = stats_get(
 			&segment->devices[device->slot].capacity_milli);
 		if (milli)
-			promise_set_correction(&device->promise,
-					       milli < 10000 ? (uint32_t)milli :
-							       10000);
+			correct(device, milli);
 	}
 }
 

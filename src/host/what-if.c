@@ -30,7 +30,7 @@ void host_admission(struct host *host, const char *vdev_name,
 		host_answer(call, HOST_USAGE, NULL, "sla: %s", why.text);
 		return;
 	}
-	if (!vdev->pool->device->has_capacity) {
+	if (!reg_device_is_judged(vdev->pool->device)) {
 		host_answer(
 			call, HOST_CONFLICT, NULL,
 			"device %s is not measured yet: ask again in a second",

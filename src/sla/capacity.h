@@ -38,7 +38,8 @@ struct capacity_curve {		/* rising depth */
 struct capacity {
 	struct capacity_curve direction[2];	/* read, write */
 	bool is_short;		/* measured at first start, at most 1 s */
-	bool write_measured;	/* false: taken from reads */
+	/* false: derived from the other direction (block/calibrate.h) */
+	bool read_measured, write_measured;
 };
 
 /* Sustainable 4 KiB rate of a curve while the given percentile (tenths; 950

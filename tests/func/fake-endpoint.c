@@ -114,7 +114,7 @@ static json_t *capacity(void)
 		"{\"read\": [{\"depth\": 1, \"iops\": 10000, \"p95_ns\": 1000000, \"p99_ns\": 1000000}],"
 		" \"write\": [{\"depth\": 1, \"iops\": 10000, \"p95_ns\": 1000000, \"p99_ns\": 1000000}],"
 		" \"read_bytes_per_s\": 100000000, \"write_bytes_per_s\": 100000000,"
-		" \"short\": true, \"write_measured\": true}";
+		" \"short\": true, \"read_measured\": true, \"write_measured\": true}";
 
 	return json_loads(text, 0, NULL);
 }

@@ -100,7 +100,7 @@ json_t *host_devices(struct host *host)
 {
 	(void)host;
 	return json_pack("[{s:s, s:s, s:s, s:s, s:I, s:I, s:s, s:s, s:s,"
-			 " s:{s:[{s:i, s:i, s:i, s:i}], s:[], s:i, s:b},"
+			 " s:{s:[{s:i, s:i, s:i, s:i}], s:[], s:i, s:b, s:b},"
 			 " s:i, s:i, s:i, s:i, s:i, s:i, s:i}]",
 			 "name", "ep0/d0", "endpoint", "ep0", "device", "d0",
 			 "kind", "file", "size_bytes", (json_int_t)10737418240,
@@ -109,9 +109,10 @@ json_t *host_devices(struct host *host)
 			 "iops >= 1200, latency p99 <= 1 ms", "capacity",
 			 "read", "depth", 1, "iops", 9000, "p95_ns", 150000,
 			 "p99_ns", 200000, "write", "read_bytes_per_s",
-			 500000000, "write_measured", 0, "capacity_milli", 950,
-			 "shortage_milli", 1000, "in_flight", 3, "window", 64,
-			 "queued", 5, "errors", 7, "stalled_ns", 0);
+			 500000000, "read_measured", 1, "write_measured", 0,
+			 "capacity_milli", 950, "shortage_milli", 1000,
+			 "in_flight", 3, "window", 64, "queued", 5, "errors", 7,
+			 "stalled_ns", 0);
 }
 
 json_t *host_status(struct host *host)

@@ -49,6 +49,7 @@ static void test_files_measures_only_blank_by_writing(void **state)
 	int fd = open("d0", O_CREAT | O_RDWR | O_CLOEXEC, 0600);
 
 	assert_int_equal(ftruncate(fd, 8 << 20), 0);
+	assert_int_equal(pwrite(fd, "data", 4, 1 << 20), 4);
 	close(fd);
 	rig_start(rig, RIG_WHOLE, true);
 	assert_int_equal(rig_ops("\"free_size_bytes\":0,"), 1);

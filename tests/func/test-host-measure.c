@@ -277,6 +277,132 @@ static void test_measure_real_endpoint(void **state)
 	close(fd);
 }
 
+/* --- Holes --------------------------------------------------------------- */
+
+static bool is_blank(const char *path)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	bool is = lseek(fd, 0, SEEK_DATA) < 0;
+
+	close(fd);
+	return is;
+}
+
+static void write_data(const char *path, off_t at, size_t size)
+{
+	int fd = open(path, O_RDWR | O_CLOEXEC);
+	char *data = malloc(size);
+
+	memset(data, 'd', size);
+	assert_int_equal(pwrite(fd, data, size, at), size);
+	assert_int_equal(fsync(fd), 0);
+	free(data);
+	close(fd);
+}
+
+/* 'truncate -s' made it: nobody's data are in it, writes are measured too, and
+ * nothing of that is left (E8). */
+static void test_measure_first_of_a_sparse_file(void **state)
+{
+	struct rig *rig = *state;
+	struct stat status;
+	json_t *device;
+
+	rig_program = real_program;
+	make_file("d0", 64 << 20);
+	rig_start(rig, DEVICES "  []\n", true);
+	rig_text_is(host_device(rig->host, "d0"), "calibration", "short");
+	device = host_device(rig->host, "d0");
+	assert_true(json_is_true(rig_at(device, "capacity.write_measured")));
+	json_decref(device);
+	assert_true(is_blank("d0"));
+	assert_int_equal(stat("d0", &status), 0);
+	assert_int_equal(status.st_size, 64 << 20);
+}
+
+/* One that has all its space keeps it. */
+static void test_measure_first_keeps_what_is_allocated(void **state)
+{
+	struct rig *rig = *state;
+	struct stat status;
+	int fd;
+
+	rig_program = fake_program;
+	make_file("d0", 64 << 20);
+	fd = open("d0", O_RDWR | O_CLOEXEC);
+	if (fallocate(fd, 0, 0, 64 << 20) < 0)
+		skip();
+	close(fd);
+	assert_int_equal(stat("d0", &status), 0);
+	rig_start(rig, DEVICES "  []\n", true);
+	assert_int_equal(rig_ops("\"keep_allocated\":true"), 1);
+	assert_int_equal(rig_ops("\"free_size_bytes\":67108864"), 1);
+}
+
+/* Somebody's data: they are read, and nothing else; nothing is written. */
+static void test_measure_first_reads_only_data(void **state)
+{
+	struct rig *rig = *state;
+
+	rig_program = fake_program;
+	make_file("d0", 64 << 20);
+	write_data("d0", 1 << 20, 17 << 20);
+	write_data("d0", 40 << 20, 4096);	/* too small to be of use */
+	write_data("d0", 50 << 20, 1 << 20);
+	rig_start(rig, DEVICES "  []\n", true);
+	assert_int_equal(
+		rig_ops("\"data\":[[1048576,17825792],[52428800,1048576]]"), 1);
+	assert_int_equal(rig_ops("\"free_size_bytes\":0"), 1);
+}
+
+static void test_measure_first_derives_writes(void **state)
+{
+	struct rig *rig = *state;
+	json_t *device;
+	json_int_t reads, writes;
+
+	rig_program = real_program;
+	make_file("d0", 64 << 20);
+	write_data("d0", 0, 17 << 20);
+	rig_start(rig, DEVICES "  []\n", true);
+	device = host_device(rig->host, "d0");
+	assert_true(json_is_true(rig_at(device, "capacity.read_measured")));
+	assert_true(json_is_false(rig_at(device, "capacity.write_measured")));
+	reads = json_integer_value(rig_at(device, "capacity.read.3.iops"));
+	writes = json_integer_value(rig_at(device, "capacity.write.3.iops"));
+	assert_true(writes <= reads / 9);
+	json_decref(device);
+}
+
+/* Nothing to be read, nothing that may be written: it is served, and nothing is
+ * promised of it before somebody has it measured. */
+static void test_measure_first_cannot(void **state)
+{
+	struct host_process_request add = {
+		.pasid = 1,
+		.vdev = "v0",
+		.sla = "iops >= 10",
+	};
+	struct rig *rig = *state;
+
+	rig_program = real_program;
+	make_file("d0", 64 << 20);
+	write_data("d0", 0, 1 << 20);
+	rig_start(rig, BEFORE, true);
+	assert_true(rig_has_event(rig, "error", "ep0/d0 is not measured"));
+	rig_text_is(host_device(rig->host, "d0"), "calibration", "none");
+	rig_text_is(host_vdev(rig->host, "v0"), "state", "serving");
+	host_process_add(rig->host, &add, &rig->call);
+	rig_answer(rig, HOST_REFUSED);
+	assert_non_null(strstr(rig->text, "penstock device calibrate ep0/d0"));
+	host_device_calibrate(rig->host, "d0", 500000000, &rig->call);
+	rig_answer(rig, HOST_DONE);
+	assert_true(
+		json_is_true(rig_at(rig->value, "capacity.write_measured")));
+	host_process_add(rig->host, &add, &rig->call);
+	rig_answer(rig, HOST_DONE);
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
@@ -292,6 +418,20 @@ int main(int argc, char **argv)
 		cmocka_unit_test_setup_teardown(test_measure_first_then_promise,
 						rig_setup, rig_teardown),
 		cmocka_unit_test_setup_teardown(test_measure_first_goes_on,
+						rig_setup, rig_teardown),
+		cmocka_unit_test_setup_teardown(
+			test_measure_first_of_a_sparse_file, rig_setup,
+			rig_teardown),
+		cmocka_unit_test_setup_teardown(
+			test_measure_first_keeps_what_is_allocated, rig_setup,
+			rig_teardown),
+		cmocka_unit_test_setup_teardown(
+			test_measure_first_reads_only_data, rig_setup,
+			rig_teardown),
+		cmocka_unit_test_setup_teardown(
+			test_measure_first_derives_writes, rig_setup,
+			rig_teardown),
+		cmocka_unit_test_setup_teardown(test_measure_first_cannot,
 						rig_setup, rig_teardown),
 		cmocka_unit_test_setup_teardown(test_measure_real_endpoint,
 						rig_setup, rig_teardown),

@@ -91,7 +91,8 @@ static void test_ctl_parameters_come_back_as_they_were(void **state)
 		.burst_ns = 5, .weight = 200, .latency_ns = {1000, 2000}};
 	struct sched_params params_back;
 	struct sla sla = {.count = 2}, sla_back;
-	struct capacity capacity = {.is_short = true}, capacity_back;
+	struct capacity capacity = {.is_short = true, .read_measured = true};
+	struct capacity capacity_back;
 	json_t *json;
 
 	(void)state;
@@ -128,6 +129,7 @@ static void test_ctl_parameters_come_back_as_they_were(void **state)
 	assert_int_equal(capacity_back.direction[1].points[1].p99_ns, 120000);
 	assert_int_equal(capacity_back.direction[0].bytes_per_s, 5000000000);
 	assert_true(capacity_back.is_short);
+	assert_true(capacity_back.read_measured);
 	assert_false(capacity_back.write_measured);
 	json_decref(json);
 }
