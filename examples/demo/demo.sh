@@ -88,7 +88,7 @@ choose()
 	LOG_SLA="iops >= 300, latency <= 3 ms, bandwidth >= 500 Mbps"
 	BATCH_SLA="iops >= 100, latency <= 5 ms"
 	MODEL="model: {latency: {read: 180us, write: 180us, sigma: 0.2, per-kib: 1us, servers: 4}, seed: 1}"
-	NEIGHBOUR_DEPTH=32 LOG_RATE=500
+	NEIGHBOUR_DEPTH=32 GUEST_DEPTH=4 LOG_DEPTH=16 LOG_RATE=500
 	[ -n "$COARSE" ] || return 0
 	WEB_SLA="iops >= 500, latency <= 200 ms"
 	DB_SLA="iops >= 400, latency <= 100 ms"
@@ -96,7 +96,7 @@ choose()
 	BATCH_SLA="iops >= 100, latency <= 500 ms"
 	MODEL="model: {latency: {read: 1500us, write: 1500us, sigma: 0.2, per-kib: 5us, servers: 8}, seed: 1}"
 	# Less than its promise: so it can catch up after an absence.
-	NEIGHBOUR_DEPTH=512 LOG_RATE=400
+	NEIGHBOUR_DEPTH=512 GUEST_DEPTH=8 LOG_DEPTH=32 LOG_RATE=400
 	say "coarse figures: the CPU of a shared machine is away for milliseconds"
 }
 
@@ -213,7 +213,7 @@ client()
 {
 	"$ROOT/build/bench/bench-load" --sleep --json --seed 7 --warmup 0 \
 		--duration 600 \
-		"socket=$TEST_DIR/log.sock,name=log,depth=32,indirect,bs=131072,rate=$LOG_RATE,read=50,span=67108864,verify" \
+		"socket=$TEST_DIR/log.sock,name=log,depth=$LOG_DEPTH,indirect,bs=131072,rate=$LOG_RATE,read=50,span=67108864,verify" \
 		>"client-$PHASE.json" 2>>client.log &
 	CLIENT_PID=$!
 }
@@ -221,7 +221,7 @@ client()
 # load GUEST RATE: until it is told to stop; checks what it reads.
 load()
 {
-	guest_spawn "$1" guest-io /dev/vda name="$1" depth=8 rate="$2" \
+	guest_spawn "$1" guest-io /dev/vda name="$1" depth=$GUEST_DEPTH rate="$2" \
 		size=64M read=90 report-ms=10000
 	LOAD[$1]=$GUEST_ID
 }
