@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "sched/charge.h"
 #include "sched/lane.h"
 #include "sched/sched.h"
 #include "sched/state.h"
@@ -198,33 +199,172 @@ int sched_client_update(struct sched_client *client,
 	return 0;
 }
 
-struct sched_request *sched_client_drain(struct sched_client *client)
+/* ---- what waits is taken off, or let go ---- */
+
+static bool is_any(struct sched_request *request, const void *arg)
 {
-	struct sched_request *first = NULL, **end = &first;
-	struct sched_request *heads[2];
-	struct sched *sched = client_sched(client);
+	(void)request;
+	(void)arg;
+	return true;
+}
+
+static void fifo_add(struct fifo *fifo, struct sched_request *request)
+{
+	request->next = NULL;
+	if (fifo->head)
+		fifo->tail->next = request;
+	else
+		fifo->head = request;
+	fifo->tail = request;
+}
+
+static struct sched_request *fifo_take(struct fifo *fifo)
+{
+	struct sched_request *request = fifo->head;
+
+	if (request)
+		fifo->head = request->next;
+	return request;
+}
+
+/* Move what is wanted out of a client's queues; its lanes are idle then. */
+static void sift(struct sched *sched, struct sched_client *client,
+		 bool (*is_wanted)(struct sched_request *request,
+				   const void *arg),
+		 const void *arg, struct fifo taken[2])
+{
+	struct client_rest *rest = client_rest(client);
 
 	lane_remove(sched, client);
 	for (unsigned int d = 0; d < 2; d++) {
-		heads[d] = client->fifos[d].head;
-		client->fifos[d] = (struct fifo){0};
-	}
-	while (heads[0] || heads[1]) {
-		const unsigned int d = !heads[0] ||
-			(heads[1] &&
-			 heads[1]->arrival_ns < heads[0]->arrival_ns);
+		struct fifo queued = client->fifos[d];
+		struct sched_request *request;
 
-		*end = heads[d];
-		end = &heads[d]->next;
-		heads[d] = heads[d]->next;
+		client->fifos[d] = (struct fifo){0};
+		taken[d] = (struct fifo){0};
+		while ((request = fifo_take(&queued)) != NULL) {
+			if (!is_wanted(request, arg)) {
+				fifo_add(&client->fifos[d], request);
+				continue;
+			}
+			fifo_add(&taken[d], request);
+			client->queued--;
+			sched->queued--;
+			if (!client_is_plain(client))
+				rest->queued_bytes -= request->bytes;
+		}
 	}
-	*end = NULL;
-	sched->queued -= client->queued;
-	client->queued = 0;
-	client_rest(client)->queued_bytes = 0;
+}
+
+/* What was left waits where it belongs now. */
+static void settle(struct sched *sched, struct sched_client *client,
+		   uint64_t now_ns)
+{
+	lane_place_both(sched, client, now_ns);
 	lane_clean(sched);
 	sched_set_gate(sched);
-	return first;
+}
+
+struct sched_request *sched_client_take(
+	struct sched_client *client,
+	bool (*is_wanted)(struct sched_request *request, const void *arg),
+	const void *arg, uint64_t now_ns)
+{
+	struct sched *sched = client_sched(client);
+	struct fifo taken[2], all = {0};
+
+	if (client->queued == 0)
+		return NULL;
+	sift(sched, client, is_wanted, arg, taken);
+	while (taken[0].head || taken[1].head) {
+		const unsigned int d = !taken[0].head ||
+			(taken[1].head &&
+			 taken[1].head->arrival_ns < taken[0].head->arrival_ns);
+
+		fifo_add(&all, fifo_take(&taken[d]));
+	}
+	settle(sched, client, now_ns);
+	return all.head;
+}
+
+struct sched_request *sched_client_drain(struct sched_client *client)
+{
+	return sched_client_take(client, is_any, NULL,
+				 client_sched(client)->now_ns);
+}
+
+static bool is_limited(const struct sched_client *client)
+{
+	const struct client_rest *rest = client_rest(client);
+
+	if (client_is_plain(client))
+		return client->limit.slope > 0;
+	return rest->limits[0] || rest->limits[1] ||
+		client->flags & CLIENT_GROUPED;
+}
+
+static void cap_debts(struct meter *meters, uint32_t mask, uint64_t now_ns)
+{
+	for (; mask; mask &= mask - 1) {
+		struct meter *meter = &meters[__builtin_ctz(mask)];
+
+		if (meter->tag_ns > now_ns + BURST_MAX_NS)
+			meter->tag_ns = now_ns + BURST_MAX_NS;
+	}
+}
+
+/* Charge a request to limits that did not hold it. */
+static void owe(struct sched_client *client,
+		const struct sched_request *request, uint64_t now_ns)
+{
+	struct client_rest *rest = client_rest(client);
+	const unsigned int d = request->direction;
+
+	if (client_is_plain(client)) {
+		charge_plain_limit(client, now_ns, true);
+		cap_debts(&client->limit, 1, now_ns);
+		return;
+	}
+	charge_limits(client, d, request->bytes, now_ns, true);
+	cap_debts(rest->meters, rest->limits[d], now_ns);
+	if (client->flags & CLIENT_GROUPED) {
+		struct sched_group *group = rest->group;
+
+		charge_group(group, d, request->bytes, now_ns, true);
+		cap_debts(group->meters, group->limits[d], now_ns);
+	}
+}
+
+void sched_client_let_go(struct sched_client *client,
+			 struct sched_client *unlimited,
+			 bool (*is_wanted)(struct sched_request *request,
+					   const void *arg),
+			 const void *arg, uint64_t now_ns)
+{
+	struct sched *sched = client_sched(client);
+	struct fifo taken[2];
+
+	if (client->queued == 0 || !sched->enforcing || !is_limited(client))
+		return;
+	sched->now_ns = now_ns;
+	sift(sched, client, is_wanted, arg, taken);
+	lane_remove(sched, unlimited);
+	for (unsigned int d = 0; d < 2; d++) {
+		struct sched_request *request;
+
+		while ((request = fifo_take(&taken[d])) != NULL) {
+			owe(client, request, now_ns);
+			request->client = unlimited;
+			fifo_add(&unlimited->fifos[d], request);
+			unlimited->queued++;
+			sched->queued++;
+			if (!client_is_plain(unlimited))
+				client_rest(unlimited)->queued_bytes +=
+					request->bytes;
+		}
+	}
+	lane_place_both(sched, unlimited, now_ns);
+	settle(sched, client, now_ns);
 }
 
 void sched_client_destroy(struct sched_client *client)

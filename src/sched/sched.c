@@ -47,6 +47,7 @@
  * - Limits.  GCRA on every axis that applies, the latest decides, and tags
  *   advance from when a request was due and not from when somebody came to
  *   fetch it; so the long-run rate is the limit, exactly.  See SCHED_LATE_NS.
+ *   What a limit must not hold (sched_client_let_go) is owed to it afterwards.
  * - Reservations are measured by a clock that a shortage holds (shortage.c)
  *   and charged only by what was served because it was owed, so that spare
  *   time never counts against a promise.  An axis that was not owed gains no

@@ -134,6 +134,20 @@ int sched_client_update(struct sched_client *client,
 /* Takes every queued request off, in order, linked by 'next' (NULL: none);
  * the caller ends them or submits them for another client. */
 struct sched_request *sched_client_drain(struct sched_client *client);
+/* The same, of those that are wanted. */
+struct sched_request *sched_client_take(
+	struct sched_client *client,
+	bool (*is_wanted)(struct sched_request *request, const void *arg),
+	const void *arg, uint64_t now_ns);
+/* Queued requests that are wanted wait for no limit any more: they are charged
+ * to all that apply, which is owed afterwards, and go on among the requests of
+ * 'unlimited', a client without limits and group.  A client that has no limit
+ * keeps what it has queued. */
+void sched_client_let_go(struct sched_client *client,
+			 struct sched_client *unlimited,
+			 bool (*is_wanted)(struct sched_request *request,
+					   const void *arg),
+			 const void *arg, uint64_t now_ns);
 /* Nothing queued; requests in flight may still complete (they are counted
  * off the device, their client is no longer looked at). */
 void sched_client_destroy(struct sched_client *client);

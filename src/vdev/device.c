@@ -285,16 +285,20 @@ int vdev_device_create(struct block_device *block,
 		       struct stats_device *stats, struct loop *loop,
 		       struct vdev_device **ret_device, struct error *reterr)
 {
+	static const struct sched_params no_limits;
 	struct vdev_device *device = calloc(1, sizeof(*device));
 	int result;
 
 	if (!device)
 		return error_set(reterr, -ENOMEM, "no memory for a device");
 	result = sched_create(config, &device->sched, reterr);
-	if (result < 0) {
-		free(device);
-		return result;
-	}
+	if (result < 0)
+		goto err_after_alloc;
+	result = sched_client_create(device->sched, NULL, &no_limits,
+				     loop_now_ns(loop), &device->unlimited,
+				     reterr);
+	if (result < 0)
+		goto err_after_sched;
 	device->block = block;
 	device->stats = stats;
 	device->loop = loop;
@@ -305,6 +309,12 @@ int vdev_device_create(struct block_device *block,
 	vdev_device_report(device);
 	*ret_device = device;
 	return 0;
+
+err_after_sched:
+	sched_destroy(device->sched);
+err_after_alloc:
+	free(device);
+	return result;
 }
 
 void vdev_device_destroy(struct vdev_device *device)
@@ -313,6 +323,7 @@ void vdev_device_destroy(struct vdev_device *device)
 		return;
 	loop_poller_remove(device->loop, &device->poller);
 	vdev_device_settle(device);
+	sched_client_destroy(device->unlimited);
 	sched_destroy(device->sched);
 	free(device);
 }

@@ -17,6 +17,7 @@ struct vdev_device {
 	struct loop_poller poller;
 	struct block_device *block;
 	struct sched *sched;
+	struct sched_client *unlimited;	/* of what is let go */
 	struct stats_device *stats;
 	struct loop *loop;
 	struct vdev_process *tallied;	/* with completions not yet timed */

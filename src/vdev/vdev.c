@@ -153,6 +153,15 @@ static void issue_or_wait(struct vdev *vdev, struct vdev_request *request,
 	stats_add(&request->process->stats->throttled, 1);
 }
 
+/* It came, and is neither waiting any more nor was it delivered. */
+static void uncount(struct vdev_request *request, uint64_t now_ns)
+{
+	keep_failed(&request->process->stats->keep,
+		    request->sched.direction == SCHED_WRITE,
+		    request->sched.bytes, request->conforming, now_ns);
+	request->process->outstanding--;
+}
+
 /* Where removed processes count on: nobody reads it. */
 static struct stats_process forgotten;
 
@@ -173,10 +182,7 @@ void vdev_process_remove(struct vdev_process *process)
 		struct vdev_request *request = vdev_request_of_sched(queued);
 
 		next = queued->next;
-		keep_failed(&process->stats->keep,
-			    request->sched.direction == SCHED_WRITE,
-			    request->sched.bytes, request->conforming, now_ns);
-		process->outstanding--;
+		uncount(request, now_ns);
 		request->process = unmarked_process(vdev);
 		request->process->outstanding++;
 		vdev_device_arrive(request, now_ns);
@@ -236,6 +242,49 @@ void vdev_submit(struct vdev *vdev, struct vdev_request *request,
 	request->told = false;
 	request->process->outstanding++;
 	issue_or_wait(vdev, request, now_ns);
+}
+
+/* ---- what waits for its turn ---- */
+
+static bool is_owned(struct sched_request *request, const void *owner)
+{
+	return vdev_request_of_sched(request)->owner == owner;
+}
+
+static void take_back(struct vdev_process *process, const void *owner,
+		      void (*taken)(struct vdev_request *request),
+		      uint64_t now_ns)
+{
+	struct sched_request *queued =
+		sched_client_take(process->client, is_owned, owner, now_ns);
+
+	while (queued) {
+		struct vdev_request *request = vdev_request_of_sched(queued);
+
+		queued = queued->next;
+		uncount(request, now_ns);
+		taken(request);
+	}
+}
+
+void vdev_take_back(struct vdev *vdev, const void *owner,
+		    void (*taken)(struct vdev_request *request),
+		    uint64_t now_ns)
+{
+	take_back(vdev->unpromised, owner, taken, now_ns);
+	for (struct vdev_process *p = vdev->processes; p; p = p->next)
+		take_back(p, owner, taken, now_ns);
+}
+
+void vdev_let_go(struct vdev *vdev, const void *owner, uint64_t now_ns)
+{
+	struct sched_client *unlimited = vdev->device->unlimited;
+
+	sched_client_let_go(vdev->unpromised->client, unlimited, is_owned,
+			    owner, now_ns);
+	for (struct vdev_process *p = vdev->processes; p; p = p->next)
+		sched_client_let_go(p->client, unlimited, is_owned, owner,
+				    now_ns);
 }
 
 bool vdev_prefetches(const struct vdev *vdev)

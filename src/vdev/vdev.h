@@ -36,6 +36,7 @@ struct vdev_request {
 	struct vdev_process *process;
 	uint32_t ioprio;		/* the front's, to find it by */
 	bool told, conforming;		/* the vdev's: see sla/keep.h */
+	const void *owner; /* the front's, for what follows vdev_submit */
 };
 
 /* A device with its scheduler: what vdevs stand on. */
@@ -101,6 +102,15 @@ struct vdev_process *vdev_process_by_pasid(const struct vdev *vdev,
  * the device. */
 void vdev_submit(struct vdev *vdev, struct vdev_request *request,
 		 uint64_t now_ns);
+
+/* An owner that ends takes back what waits for its turn, of all processes:
+ * 'taken' is called for each instead of 'done', in their order by process. */
+void vdev_take_back(struct vdev *vdev, const void *owner,
+		    void (*taken)(struct vdev_request *request),
+		    uint64_t now_ns);
+/* Somebody waits for all that this owner has submitted: limits hold none of it
+ * up any more, but are charged, so that they hold on the average. */
+void vdev_let_go(struct vdev *vdev, const void *owner, uint64_t now_ns);
 
 /* The next request but one, filled and not submitted: a device that has to
  * fetch what it serves may begin with that.  No more than a hint, whatever is

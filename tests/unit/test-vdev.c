@@ -80,7 +80,7 @@ struct bench {
 	struct stats_segment *stats;
 	struct vdev_device *device;
 	struct vdev *vdev;
-	unsigned int done;
+	unsigned int done, taken;
 	int result;
 };
 
@@ -392,6 +392,49 @@ static void test_vdev_release_loses_no_request(void **state)
 	assert_in_range(bench->stats->processes[0].direction[0].requests, 6, 7);
 }
 
+static void request_taken(struct vdev_request *vdev)
+{
+	struct request *request = (struct request *)vdev;
+
+	request->bench->taken++;
+}
+
+/* Of two owners behind a limit, one takes back what waits, the other lets it
+ * go; each request ends once, and nothing counts as waiting. */
+static void test_vdev_owners_take_back_and_let_go(void **state)
+{
+	struct bench *bench = *state;
+	struct vdev_process_config config = {
+		.pasid = 1,
+		.sched.limit_per_s[SCHED_READ_BYTES] = 1,
+		.stats = &bench->stats->processes[1],
+	};
+	const struct stats_process *stats = &bench->stats->processes[1];
+	struct request requests[8];
+	struct vdev_process *process;
+
+	assert_int_equal(vdev_process_add(bench->vdev, &config, &process, NULL),
+			 0);
+	for (unsigned int i = 0; i < 8; i++) {
+		submit(bench, &requests[i], process, BLOCK_READ, 0, 512);
+		requests[i].vdev.owner = &requests[i % 2];
+	}
+	assert_int_equal(bench->done, 1);
+	vdev_take_back(bench->vdev, &requests[0], request_taken,
+		       loop_clock_ns());
+	assert_int_equal(bench->taken, 3);
+	vdev_let_go(bench->vdev, &requests[1], loop_clock_ns());
+	while (bench->done < 5)
+		loop_run_once(bench->loop, 0);
+	loop_run_once(bench->loop, 0);
+	assert_int_equal(bench->fake.submitted, 5);
+	vdev_report(bench->vdev);
+	assert_int_equal(stats->queued, 0);
+	assert_int_equal(stats->in_flight, 0);
+	assert_int_equal(stats->direction[SCHED_READ].requests, 5);
+	assert_int_equal(stats->direction[SCHED_READ].errors, 0);
+}
+
 /* E13: a limit that is lifted lets go at once what waited for it. */
 static void test_vdev_update_takes_effect_at_once(void **state)
 {
@@ -456,6 +499,7 @@ int main(void)
 		TEST(test_vdev_counts_by_process_and_direction),
 		TEST(test_vdev_fronts_faults_are_not_the_devices),
 		TEST(test_vdev_release_loses_no_request),
+		TEST(test_vdev_owners_take_back_and_let_go),
 		TEST(test_vdev_update_takes_effect_at_once),
 		TEST(test_vdev_resize_tells_its_fronts),
 	};
