@@ -106,6 +106,9 @@ int client_negotiate(struct vhost_client *client, struct error *reterr)
 	if (!client->queues)
 		client->features = offered & wanted;
 	client->protocol = protocol & protocol_wanted;
+	if (config->no_inflight)
+		client->protocol &=
+			~VHOST_FEATURE(VHOST_USER_PROTOCOL_F_INFLIGHT_SHMFD);
 	if (!has(client->protocol, VHOST_USER_PROTOCOL_F_CONFIG))
 		return error_set(
 			reterr, -EPROTO,

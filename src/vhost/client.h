@@ -79,6 +79,7 @@ struct vhost_client_config {
 	unsigned int queue_size;	/* a power of two, 4 .. _SIZE_MAX */
 	bool event_index;		/* use it if the server can */
 	bool indirect;			/* same */
+	bool no_inflight;		/* not even if the server can */
 	uint64_t timeout_ns;		/* for connecting, for each reply */
 	const struct vhost_client_region *regions;
 	unsigned int region_count;	/* 1 .. VHOST_CLIENT_REGIONS_MAX */

@@ -50,8 +50,10 @@ int front_create(const struct front_config *config, struct front **ret_front,
  * requests end silently.  For an orderly end use front_drain before. */
 void front_destroy(struct front *front);
 /* Stop taking requests; 'drained' is called (perhaps at once) when nothing is
- * in flight and written data is flushed.  Sessions are then closed, and
- * front-ends reconnect to whoever listens next. */
+ * in flight and written data is flushed.  No limit is waited for: what waits
+ * stays in the inflight region, or without one is let go (vdev/vdev.h).
+ * Sessions are then closed, and front-ends reconnect to whoever listens
+ * next. */
 void front_drain(struct front *front, void (*drained)(void *arg), void *arg);
 void front_status(const struct front *front, struct front_status *ret_status);
 /* The listening socket, to be given to a next owner. */

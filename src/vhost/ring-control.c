@@ -9,6 +9,7 @@
 #include "vhost/access.h"
 #include "vhost/ring-poll.h"
 #include "vhost/ring-state.h"
+#include "vhost/ring-take.h"
 #include "vhost/ring-used.h"
 
 int ring_create(const struct ring_config *config, struct ring **ret_ring)
@@ -94,10 +95,13 @@ void ring_enable(struct ring *ring, bool enabled)
 void ring_quiesce(struct ring *ring, bool leave)
 {
 	ring->quiescing = true;
+	ring->leaving = leave;
 	ring->told_idle = false;
 	if (leave)
 		ring->resubmit_count = ring->resubmit_next;
 	ring_refresh(ring);
+	if (ring->in_flight > 0)
+		ring_hurry(ring, loop_now_ns(ring->config.loop));
 }
 
 void ring_forsake(struct ring *ring)

@@ -106,6 +106,18 @@ static void check_troubles(struct ring *ring)
 
 /* ---- the poller ---- */
 
+/* A ring that is to end: what was submitted in this visit (again, or the next
+ * piece) waits for no limit either. */
+static void wind_up(struct ring *ring, unsigned int found, uint64_t now_ns)
+{
+	if (found > 0 && ring->in_flight > 0)
+		ring_hurry(ring, now_ns);
+	if (!ring->told_idle && ring_quiesced(ring)) {
+		ring->told_idle = true;
+		ring->config.idle(ring->config.arg);
+	}
+}
+
 unsigned int ring_poll(struct loop_poller *poller, uint64_t now_ns)
 {
 	struct ring *ring =
@@ -129,10 +141,8 @@ unsigned int ring_poll(struct loop_poller *poller, uint64_t now_ns)
 		notify_ring(ring->call);
 	if (!ring->broken)
 		check_troubles(ring);
-	if (!ring->told_idle && ring_quiesced(ring)) {
-		ring->told_idle = true;
-		ring->config.idle(ring->config.arg);
-	}
+	if (ring->quiescing)
+		wind_up(ring, found, now_ns);
 	return found;
 }
 

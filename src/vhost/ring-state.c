@@ -119,6 +119,7 @@ int ring_storage_create(struct ring *ring, uint16_t size,
 			.iov = request->own,
 			.next = ring->free,
 			.vdev.done = done,
+			.vdev.owner = ring,
 		};
 		ring->free = request;
 	}

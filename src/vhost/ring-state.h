@@ -86,6 +86,7 @@ struct ring {
 	bool ahead;			/* the guest shows more while we work */
 
 	bool running, enabled, quiescing, broken, silent, orphan;
+	bool leaving;			/* quiescing, for the connection ends */
 	bool told_idle;
 	bool log_used;
 	uint64_t used_guest_addr;

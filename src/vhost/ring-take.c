@@ -334,3 +334,13 @@ unsigned int ring_take(struct ring *ring, uint64_t now_ns)
 	submit_all(ring, &batch, now_ns);
 	return batch.count;
 }
+
+void ring_hurry(struct ring *ring, uint64_t now_ns)
+{
+	struct vdev *vdev = ring->config.target->vdev;
+
+	if (ring->leaving && (ring->inflight.queue || ring->silent))
+		vdev_take_back(vdev, ring, ring_request_left, now_ns);
+	else
+		vdev_let_go(vdev, ring, now_ns);
+}

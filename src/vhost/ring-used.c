@@ -112,10 +112,26 @@ static void publish(struct ring *ring)
 	ring->shown = true;
 }
 
-static void request_free(struct ring *ring, struct ring_request *request)
+static void forget(struct ring *ring, struct ring_request *request)
 {
+	ring->busy[request->head] = 0;
+	ring_give_iov(ring, request);
+	memory_map_put(request->map);
 	request->next = ring->free;
 	ring->free = request;
+}
+
+void ring_request_left(struct vdev_request *vdev)
+{
+	struct ring_request *request =
+		(struct ring_request *)(void *)((char *)vdev -
+						offsetof(struct ring_request,
+							 vdev));
+	struct ring *ring = request->ring;
+
+	forget(ring, request);
+	ring->in_flight--;
+	ring->starved = false;
 }
 
 void ring_show(struct ring *ring)
@@ -124,14 +140,8 @@ void ring_show(struct ring *ring)
 
 	if (!ring->silent)
 		publish(ring);
-	for (unsigned int i = 0; i < count; i++) {
-		struct ring_request *request = ring->completed[i];
-
-		ring->busy[request->head] = 0;
-		ring_give_iov(ring, request);
-		memory_map_put(request->map);
-		request_free(ring, request);
-	}
+	for (unsigned int i = 0; i < count; i++)
+		forget(ring, ring->completed[i]);
 	ring->completed_count = 0;
 	ring->in_flight -= count;
 	ring->starved = false;

@@ -14,6 +14,9 @@ static inline void ring_complete(struct ring *ring,
 
 /* The vdev is done with a request, or with a piece of it. */
 void ring_request_done(struct vdev_request *vdev);
+/* The vdev gives a request back that it has not begun: nothing is said of it,
+ * and in the inflight region it stays as taken. */
+void ring_request_left(struct vdev_request *vdev);
 /* Write what is completed to the used ring, and forget it. */
 void ring_show(struct ring *ring);
 /* The guest's memory was written: tell the dirty log. */

@@ -3,9 +3,9 @@
  * ring.h - one split virtqueue that is served
  *
  * A session configures a ring while it is stopped, starts it, and later
- * quiesces it: then nothing more is taken, what is in flight ends, and 'idle'
- * is called.  Only then may it be stopped.  Destroying needs no waiting: what
- * is in flight then ends silently.
+ * quiesces it: then nothing more is taken, what is in flight ends without
+ * waiting for limits, and 'idle' is called.  Only then may it be stopped.
+ * Destroying needs no waiting: what is in flight then ends silently.
  *
  * Threads: the loop's.
  */
@@ -75,8 +75,9 @@ void ring_enable(struct ring *ring, bool enabled);
 int ring_update(struct ring *ring, const struct ring_layout *layout,
 		const struct ring_environment *environment,
 		struct error *reterr);
-/* 'leave': what waits to be done again may stay in the inflight region, for
- * the next session. */
+/* 'leave': the connection ends.  What the device was not given stays in the
+ * inflight region for the next session; without one it is dropped if the
+ * front-end is gone, and let go if it is there. */
 void ring_quiesce(struct ring *ring, bool leave);
 /* Quiesced and nothing in flight, or not running at all. */
 bool ring_idle(const struct ring *ring);

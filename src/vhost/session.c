@@ -48,12 +48,20 @@ static void ring_idle_now(void *arg)
 	session_go_on(arg);
 }
 
+/* Nobody is there to be answered, or nothing to be answered in. */
+static void forsake(struct session *session)
+{
+	for (unsigned int i = 0; i < session_queue_count(session); i++)
+		ring_forsake(session->queues[i].ring);
+}
+
 static void ring_trouble(void *arg, const struct error *error)
 {
 	struct session *session = arg;
 
 	session_report(session, error);
 	if (memory_lost(session->map)) {
+		forsake(session);
 		session_close(session);
 		return;
 	}
@@ -119,6 +127,7 @@ static void flush_done(struct vdev_request *vdev)
 static bool flushed(struct session *session)
 {
 	const struct blk_target *target = session->config.target;
+	const uint64_t now_ns = loop_now_ns(session->config.loop);
 	struct session_flush *flush = session->flush;
 
 	if (!session->holding || vdev_read_only(target->vdev) || flush->done)
@@ -129,11 +138,13 @@ static bool flushed(struct session *session)
 	flush->vdev = (struct vdev_request){
 		.block.op = BLOCK_FLUSH,
 		.done = flush_done,
+		.owner = flush,
 		.process = target->process ? target->process :
 					     vdev_find_process(target->vdev, 0),
 	};
-	vdev_submit(target->vdev, &flush->vdev,
-		    loop_now_ns(session->config.loop));
+	vdev_submit(target->vdev, &flush->vdev, now_ns);
+	if (flush->busy)
+		vdev_let_go(target->vdev, flush, now_ns);
 	return flush->done;
 }
 
@@ -258,8 +269,7 @@ static void cut(struct session *session, int code, const struct error *error)
 	if (code != -ECONNRESET)
 		session_report(session, error);
 	close_socket(session);
-	for (unsigned int i = 0; i < session_queue_count(session); i++)
-		ring_forsake(session->queues[i].ring);
+	forsake(session);
 	session_close(session);
 }
 

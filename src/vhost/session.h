@@ -47,8 +47,9 @@ int session_create(const struct session_config *config,
 		   struct session **ret_session);
 /* At once; what is in flight ends silently.  NULL is allowed. */
 void session_destroy(struct session *session);
-/* Orderly: take no more, let what is in flight end, flush, release, 'ended'.
- * The front-end then connects again. */
+/* Orderly: take no more, let what is in flight at the device end, flush,
+ * release, 'ended'.  The front-end then connects again; what waited is left to
+ * the next session in the inflight region, or if there is none let go. */
 void session_close(struct session *session);
 /* Nobody holds the epoch: start what waits for it. */
 void session_offer(struct session *session);

@@ -97,8 +97,10 @@ int bench_setup(void **state)
 
 void bench_restart(struct bench *bench)
 {
-	kill(bench->pid, SIGKILL);
-	waitpid(bench->pid, NULL, 0);
+	if (bench->pid > 0) {
+		kill(bench->pid, SIGKILL);
+		waitpid(bench->pid, NULL, 0);
+	}
 	close(bench->connection);
 	start(bench);
 	bench->connection = bench_connect(bench);

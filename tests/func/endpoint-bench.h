@@ -27,7 +27,8 @@ extern const char *bench_program;	/* the endpoint's; main sets it */
 
 int bench_setup(void **state);
 int bench_teardown(void **state);
-/* kill -9, and another one with the same descriptors, which has nothing. */
+/* kill -9 (if it has not ended), and another one with the same descriptors,
+ * which has nothing. */
 void bench_restart(struct bench *bench);
 
 int bench_listener(const struct sockaddr_un *address, int type);

@@ -107,6 +107,29 @@ void vdev_submit(struct vdev *vdev, struct vdev_request *request,
 	vdev->held[vdev->held_count++] = request;
 }
 
+void vdev_take_back(struct vdev *vdev, const void *owner,
+		    void (*taken)(struct vdev_request *request),
+		    uint64_t now_ns)
+{
+	unsigned int kept = 0;
+
+	(void)now_ns;
+	for (unsigned int i = 0; vdev->waiting && i < vdev->held_count; i++)
+		if (vdev->held[i]->owner == owner)
+			taken(vdev->held[i]);
+		else
+			vdev->held[kept++] = vdev->held[i];
+	if (vdev->waiting)
+		vdev->held_count = kept;
+}
+
+void vdev_let_go(struct vdev *vdev, const void *owner, uint64_t now_ns)
+{
+	(void)owner;
+	(void)now_ns;
+	vdev->let_go++;
+}
+
 uint64_t vdev_quiet_until_ns(const struct vdev *vdev)
 {
 	return vdev->quiet_until_ns;

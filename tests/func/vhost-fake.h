@@ -23,6 +23,8 @@ struct vdev {
 	uint32_t block_size;
 	bool read_only;
 	bool hold;		/* keep requests until fake_complete */
+	bool waiting;	/* what is held waits for its turn: can be taken back */
+	unsigned int let_go;		/* calls of vdev_let_go */
 	int fail;		/* -errno for every request, 0: none */
 	uint64_t quiet_until_ns;
 	struct vdev_process processes[8];	/* by I/O priority level */
