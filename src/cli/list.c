@@ -51,6 +51,19 @@ static void show_state(const json_t *thing, const char *key, char *cell,
 	}
 }
 
+/* The same; and "promised more than it can hold". */
+static void show_device_state(const json_t *thing, const char *key, char *cell,
+			      size_t size)
+{
+	size_t length;
+
+	show_state(thing, key, cell, size);
+	length = strlen(cell);
+	if (json_is_true(table_get(thing, "admission.is_over")))
+		snprintf(cell + length, size - length,
+			 ": promised more than it can hold");
+}
+
 /* The promise, or why there is none. */
 static void show_promise(const json_t *thing, const char *key, char *cell,
 			 size_t size)
@@ -70,7 +83,7 @@ const struct table_column list_devices[] = {
 	{"WRITE-IOPS", true, show_capacity, "capacity.write"},
 	{"NOW", true, show_milli, "capacity_milli"},
 	{"PROMISED", false, show_promise, "combined_text"},
-	{"STATE", false, show_state, "error"},
+	{"STATE", false, show_device_state, "error"},
 	{NULL, false, NULL, NULL},
 };
 

@@ -47,6 +47,11 @@ static void print_head(const json_t *status)
 		printf("Promises are NOT enforced: 'penstock enforce on' turns enforcement on.\n");
 }
 
+static double share_percent(const json_t *device, const char *key)
+{
+	return 100 * json_number_value(table_get(device, key));
+}
+
 /* What its promises rest on, if that is little. */
 static void print_device_note(const json_t *device)
 {
@@ -58,6 +63,10 @@ static void print_device_note(const json_t *device)
 
 	if (!name || !calibration || !state)
 		return;
+	if (json_is_true(table_get(device, "admission.is_over")))
+		printf("Device %s: %.0f %% of it is promised, it can hold %.0f %% now: not all of it will be kept.\n",
+		       name, share_percent(device, "admission.promised_share"),
+		       share_percent(device, "admission.allowed_share"));
 	if (strcmp(calibration, "none") == 0 && strcmp(state, "ready") == 0)
 		printf("Device %s is not measured: nothing can be promised of it before 'penstock device calibrate %s'.\n",
 		       name, name);

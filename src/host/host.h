@@ -214,7 +214,8 @@ void host_enforce(struct host *host, bool on, struct host_call *call);
 
 /* {"seq", "time" (seconds, UTC, with a fraction), "kind", "text", and of
  *  "pasid", "vdev", "device", "endpoint" those that apply}.  Kinds:
- *  sla-broken sla-restored refused admitted released updated
+ *  sla-broken sla-restored over-promised promises-fit
+ *  refused admitted released updated
  *  endpoint-started endpoint-died endpoint-restarted endpoint-adopted
  *  endpoint-hung
  *  shortage device-error stall session device-ready device-failed calibrated

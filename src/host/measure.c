@@ -15,6 +15,7 @@
 #include "ctl/ctl.h"
 #include "host/errand.h"
 #include "host/holes.h"
+#include "host/over.h"
 #include "host/records.h"
 
 #define FIRST_CALIBRATION_NS	UINT64_C(600000000)
@@ -122,6 +123,7 @@ static void use_capacity(struct reg_device *device,
 		is_short ?
 			"measured shortly, at its first start ('penstock device calibrate' measures it fully)" :
 			"measured");
+	over_measured(device);
 }
 
 /* What is measured with writes is nobody's, so that nobody gets it now. */

@@ -71,6 +71,8 @@ struct reg_device {
 	struct capacity capacity;
 	int64_t calibrated_at;		/* seconds, UTC */
 	struct promise promise;
+	bool is_over;			/* over.c's: told so; since when not */
+	unsigned int over_seconds;
 	/* the binder's */
 	bool is_added, is_busy, is_blank;
 	struct opening *opening;	/* under way; else NULL */

@@ -12,6 +12,7 @@
 #include "base/container.h"
 #include "host/endpoint.h"
 #include "host/host-data.h"
+#include "host/over.h"
 
 #define TICK_NS		UINT64_C(1000000000)
 
@@ -168,6 +169,7 @@ static void watch_endpoint(struct reg_endpoint *endpoint, uint64_t now_ns)
 			&segment->devices[device->slot].capacity_milli);
 		if (milli)
 			correct(device, milli);
+		over_look(device);
 	}
 }
 

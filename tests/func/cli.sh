@@ -136,6 +136,7 @@ prints "penstock device calibrate ep0/d0"
 json '.host == "alpha" and (.processes | type) == "array"' status
 run 0 device list
 prints 'ep0/d0'
+prints 'promised more than it can hold'
 json '.[0].name == "ep0/d0"' device list
 run 0 pool list
 json '.[0].size_bytes == 10737418240' pool list
@@ -241,6 +242,7 @@ run 0 enforce off
 prints 'NOT enforced'
 run 0 status
 prints 'NOT enforced'
+prints '987 % of it is promised, it can hold 90 % now'
 run 0 enforce on
 run 0 events --after 0 --count 2
 prints 'endpoint-started'

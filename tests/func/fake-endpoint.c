@@ -3,7 +3,8 @@
  * fake-endpoint.c - an endpoint that serves nothing, for tests of penstockd
  *
  * Says what docs/control.md asks for and remembers it; every device measures
- * the same (10,000 IOPS, 100 MB/s, p95 and p99 of 1 ms).  Each request goes
+ * the same (10,000 IOPS or, for reads and writes, the numbers in a file 'iops';
+ * 100 MB/s, p95 and p99 of 1 ms).  Each request goes
  * into the file 'ops' of the working directory, a line each.  A front that
  * connects to a way in makes it tell of a session; of those that are there it
  * tells again right after 'hello', and in its list.  If there is a file 'old',
@@ -108,6 +109,7 @@ static json_t *values_of(const json_t *table)
 	return array;
 }
 
+/* What a file 'iops' says it measures; 10,000. */
 static json_t *capacity(void)
 {
 	static const char text[] =
@@ -116,7 +118,21 @@ static json_t *capacity(void)
 		" \"read_bytes_per_s\": 100000000, \"write_bytes_per_s\": 100000000,"
 		" \"short\": true, \"read_measured\": true, \"write_measured\": true}";
 
-	return json_loads(text, 0, NULL);
+	json_t *table = json_loads(text, 0, NULL);
+	FILE *file = fopen("iops", "r");
+	int iops;
+
+	if (!file)
+		return table;
+	for (int d = 0; fscanf(file, "%d", &iops) == 1 && d < 2; d++) {
+		json_t *points =
+			json_object_get(table, d == 0 ? "read" : "write");
+
+		json_object_set_new(json_array_get(points, 0), "iops",
+				    json_integer(iops));
+	}
+	fclose(file);
+	return table;
 }
 
 /* --- Measuring ----------------------------------------------------------- */

@@ -101,7 +101,8 @@ json_t *host_devices(struct host *host)
 	(void)host;
 	return json_pack("[{s:s, s:s, s:s, s:s, s:I, s:I, s:s, s:s, s:s,"
 			 " s:{s:[{s:i, s:i, s:i, s:i}], s:[], s:i, s:b, s:b},"
-			 " s:i, s:i, s:i, s:i, s:i, s:i, s:i}]",
+			 " s:i, s:i, s:i, s:i, s:i, s:i, s:i,"
+			 " s:{s:f, s:f, s:b}}]",
 			 "name", "ep0/d0", "endpoint", "ep0", "device", "d0",
 			 "kind", "file", "size_bytes", (json_int_t)10737418240,
 			 "allocated_bytes", (json_int_t)4294967296, "state",
@@ -112,7 +113,8 @@ json_t *host_devices(struct host *host)
 			 500000000, "read_measured", 1, "write_measured", 0,
 			 "capacity_milli", 950, "shortage_milli", 1000,
 			 "in_flight", 3, "window", 64, "queued", 5, "errors", 7,
-			 "stalled_ns", 0);
+			 "stalled_ns", 0, "admission", "promised_share", 9.87,
+			 "allowed_share", 0.9, "is_over", 1);
 }
 
 json_t *host_status(struct host *host)

@@ -277,6 +277,33 @@ static void test_measure_real_endpoint(void **state)
 	close(fd);
 }
 
+/* What was promised before a new table stays; that it is too much is told at
+ * once, and shown (E8). */
+static void test_measure_tells_what_is_too_much(void **state)
+{
+	struct rig *rig = *state;
+	json_t *device;
+
+	rig_program = fake_program;
+	rig_start(rig,
+		  BEFORE
+		  "processes: [{pasid: 1, vdev: v0, sla: {iops: '>= 5000'}}]\n",
+		  true);
+	assert_false(rig_has_event(rig, "over-promised", ""));
+	rig_tell("iops", "1000 1000");
+	host_device_calibrate(rig->host, "d0", 2000000000, &rig->call);
+	rig_answer(rig, HOST_DONE);
+	assert_true(rig_has_event(rig, "over-promised", "500 % of it"));
+	device = host_device(rig->host, "d0");
+	assert_true(json_is_true(rig_at(device, "admission.is_over")));
+	json_decref(device);
+	rig_text_is(host_process(rig->host, 1), "state", "bound");
+	unlink("iops");
+	host_device_calibrate(rig->host, "d0", 2000000000, &rig->call);
+	rig_answer(rig, HOST_DONE);
+	assert_true(rig_has_event(rig, "promises-fit", "ep0/d0"));
+}
+
 /* --- Holes --------------------------------------------------------------- */
 
 static bool is_blank(const char *path)
@@ -419,6 +446,9 @@ int main(int argc, char **argv)
 						rig_setup, rig_teardown),
 		cmocka_unit_test_setup_teardown(test_measure_first_goes_on,
 						rig_setup, rig_teardown),
+		cmocka_unit_test_setup_teardown(
+			test_measure_tells_what_is_too_much, rig_setup,
+			rig_teardown),
 		cmocka_unit_test_setup_teardown(
 			test_measure_first_of_a_sparse_file, rig_setup,
 			rig_teardown),
