@@ -201,6 +201,8 @@ static int device_open(struct endpoint *endpoint,
 	sched = sched_config_from(capacity, device->immediate);
 	result = vdev_device_create(device->block, &sched, device->stats,
 				    endpoint->loop, &device->device, reterr);
+	if (result == 0 && device->immediate)
+		vdev_device_share(device->device, &endpoint->turns);
 	if (result == 0)
 		sched_enforce(vdev_device_sched(device->device),
 			      endpoint->enforce, loop_clock_ns());

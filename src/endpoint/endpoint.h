@@ -21,6 +21,7 @@
 #include "ctl/ctl.h"
 #include "ctl/stats.h"
 #include "os/loop.h"
+#include "sched/turns.h"
 #include "vdev/vdev.h"
 #include "vhost/front.h"
 
@@ -106,6 +107,7 @@ struct endpoint {
 	struct endpoint_vdev *vdevs;
 	struct endpoint_process *processes;
 	struct endpoint_front *fronts;
+	struct turns turns;	/* of devices that complete inside submit */
 	bool enforce;
 	bool listing;	/* a part of 'list' is still to be asked for */
 	bool realtime;	/* as the kernel granted it */

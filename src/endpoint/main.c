@@ -203,6 +203,7 @@ static int serve(struct endpoint *endpoint, const struct arguments *args,
 
 	if (result < 0)
 		return result;
+	turns_init(&endpoint->turns);
 	result = guard_install();
 	if (result < 0) {
 		error_set(reterr, result, "can't install the SIGBUS guard");

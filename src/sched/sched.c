@@ -65,9 +65,9 @@
  *
  * Immediate devices (memory, nullio) finish inside submit: there is no depth
  * to control and nobody to be before, the reactor itself is what is shared.
- * There limits hold as always, a reservation means nothing and is not
- * followed, and the window is open.  How long a client waits for the reactor
- * is decided by how many requests are taken from a front at a time.
+ * There limits hold as always, and the window is open.  Reservations, weights
+ * and latencies are followed before a request comes here: turns.c decides how
+ * many are taken from a front at a time.
  *
  * Invariants
  * - gate_ns is 0 if something is ready or nothing is enforced, else timers_ns:

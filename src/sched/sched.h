@@ -88,8 +88,8 @@ struct sched_config {
 	 * latency makes the window shrink from there. */
 	uint32_t window_min, window_max;
 	/* True: the device completes inside submit (memory, nullio), so there
-	 * is nothing to order inside it: limits hold, reservations, weights
-	 * and latencies have no meaning there. */
+	 * is nothing to order inside it: limits hold here, and reservations,
+	 * weights and latencies where its requests come from (turns.h). */
 	bool immediate;
 	enum sched_shortage_policy shortage;
 };

@@ -49,6 +49,7 @@ static void tally_settle(struct vdev_process *process, unsigned int direction,
 	stats_add(&counters->requests, tally->count);
 	stats_add(&counters->bytes, tally->bytes);
 	histogram_add(&stats->latency[direction], latency_ns, tally->count);
+	turns_served(&process->turns, direction, tally->count, tally->bytes);
 	keep_done_many(&stats->keep, direction == SCHED_WRITE, tally->count,
 		       tally->bytes, tally->conforming, latency_ns, now_ns);
 	tally->count = 0;
@@ -125,6 +126,8 @@ void vdev_device_bury(struct vdev_device *device, struct vdev_process *process)
 void vdev_process_free(struct vdev_process *process)
 {
 	assert(process->outstanding == 0 && !process->tallied);
+	turns_client_finish(&process->turns);
+	turns_way_finish(&process->way);
 	sched_client_destroy(process->client);
 	free(process);
 }
@@ -315,6 +318,11 @@ err_after_sched:
 err_after_alloc:
 	free(device);
 	return result;
+}
+
+void vdev_device_share(struct vdev_device *device, struct turns *turns)
+{
+	device->turns = turns;
 }
 
 void vdev_device_destroy(struct vdev_device *device)

@@ -10,6 +10,7 @@
 #include <stddef.h>
 
 #include "base/container.h"
+#include "sched/turns.h"
 #include "ctl/stats.h"
 #include "vdev/vdev.h"
 
@@ -27,6 +28,7 @@ struct vdev_device {
 	/* Inside block_submit; NULL as soon as it is done. */
 	struct vdev_request *submitting;
 	uint64_t back_ns;		/* the loop's last absence, as told */
+	struct turns *turns;		/* NULL: not shared with others */
 };
 
 /* Completions of one round that are timed together. */
@@ -48,6 +50,8 @@ struct vdev_process {
 	struct vdev_process *next_tallied;
 	struct vdev_tally tally[2];
 	struct vdev_process *next; /* of the vdev as added, or buried */
+	struct turns_client turns;
+	struct turns_way way;		/* of its own, if it has one */
 	struct vdev_process_config config;
 };
 
@@ -59,6 +63,7 @@ struct vdev {
 	struct vdev_process *by_ioprio[4][8];
 	struct vdev_process *processes;
 	struct vdev_process *unpromised;	/* the default; never NULL */
+	struct turns_way way;		/* the common one */
 	struct sched_group *group;
 	struct vdev_listener *listeners;
 	unsigned int buried;		/* removed processes not yet freed */

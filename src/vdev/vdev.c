@@ -83,6 +83,10 @@ static int process_create(struct vdev *vdev,
 		return result;
 	}
 	keep_reset(&process->stats->keep, &config->sla, now_ns);
+	turns_way_init(&process->way, vdev->device->turns);
+	turns_client_init(&process->turns,
+			  config->own_socket ? &process->way : &vdev->way,
+			  &config->sched, now_ns);
 	*ret_process = process;
 	return 0;
 }
@@ -132,6 +136,7 @@ int vdev_process_update(struct vdev_process *process,
 		return result;
 	vdev_device_settle(process->vdev->device);
 	keep_update(&process->stats->keep, &config->sla, now_ns);
+	turns_client_update(&process->turns, &config->sched, now_ns);
 	process->config.sched = config->sched;
 	process->config.sla = config->sla;
 	process->config.has_match = config->has_match;
@@ -191,6 +196,8 @@ void vdev_process_remove(struct vdev_process *process)
 	/* Its slot may be another's before its last request is done. */
 	vdev_device_settle(vdev->device);
 	process->stats = &forgotten;
+	turns_client_finish(&process->turns);
+	turns_way_finish(&process->way);
 	vdev_device_bury(vdev->device, process);
 }
 
@@ -287,6 +294,14 @@ void vdev_let_go(struct vdev *vdev, const void *owner, uint64_t now_ns)
 				    now_ns);
 }
 
+unsigned int vdev_turn(struct vdev *vdev, struct vdev_process *process,
+		       struct turns_seat *seat, unsigned int found,
+		       uint64_t now_ns)
+{
+	return turns_take(process ? &process->way : &vdev->way, seat, found,
+			  now_ns);
+}
+
 bool vdev_prefetches(const struct vdev *vdev)
 {
 	return vdev->device->block->ops->prefetch != NULL;
@@ -361,6 +376,7 @@ int vdev_create(const struct vdev_config *config, struct vdev **ret_vdev,
 				    &vdev->group, reterr);
 	if (result < 0)
 		goto err_after_alloc;
+	turns_way_init(&vdev->way, vdev->device->turns);
 	result = process_create(vdev, &unpromised, &vdev->unpromised, reterr);
 	if (result < 0)
 		goto err_after_group;
@@ -398,6 +414,7 @@ int vdev_destroy(struct vdev *vdev)
 		vdev_process_free(process);
 	}
 	vdev_process_free(vdev->unpromised);
+	turns_way_finish(&vdev->way);
 	sched_group_destroy(vdev->group);
 	free(vdev->name);
 	free(vdev);

@@ -26,6 +26,8 @@ struct vdev_process;
 struct vdev_device;
 struct stats_process;
 struct stats_device;
+struct turns;
+struct turns_seat;
 
 struct vdev_request {
 	struct block_request block; /* op, flags, range, iov: the front's */
@@ -44,6 +46,9 @@ int vdev_device_create(struct block_device *block,
 		       const struct sched_config *config,
 		       struct stats_device *stats, struct loop *loop,
 		       struct vdev_device **ret_device, struct error *reterr);
+/* The device completes inside submit, in turn with others of its reactor; to
+ * be said before there are vdevs. */
+void vdev_device_share(struct vdev_device *device, struct turns *turns);
 void vdev_device_destroy(struct vdev_device *device);	/* no vdevs left */
 struct block_device *vdev_device_block(struct vdev_device *device);
 struct sched *vdev_device_sched(struct vdev_device *device);
@@ -111,6 +116,13 @@ void vdev_take_back(struct vdev *vdev, const void *owner,
 /* Somebody waits for all that this owner has submitted: limits hold none of it
  * up any more, but are charged, so that they hold on the average. */
 void vdev_let_go(struct vdev *vdev, const void *owner, uint64_t now_ns);
+
+/* A ring has 'found' (> 0) requests, of the vdev's common way in or that of
+ * 'process' (else NULL): how many it may submit now; 0: none in this round.
+ * 'seat' is the ring's own. */
+unsigned int vdev_turn(struct vdev *vdev, struct vdev_process *process,
+		       struct turns_seat *seat, unsigned int found,
+		       uint64_t now_ns);
 
 /* The next request but one, filled and not submitted: a device that has to
  * fetch what it serves may begin with that.  No more than a hint, whatever is

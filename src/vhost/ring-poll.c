@@ -12,7 +12,8 @@
  *	                          next_avail      avail->idx  (the guest's)
  *
  * A visit of the poller takes a bounded batch, so that a deep queue does not
- * delay its neighbours on the reactor, and goes over the batch in stages.
+ * delay its neighbours on the reactor (the vdev may say that it is to be less
+ * or none: sched/turns.h), and goes over the batch in stages.
  * Each stage asks for the cache lines that the next one reads, because most
  * of a small request's cost is waiting for lines that the guest's core wrote:
  *

@@ -15,11 +15,12 @@
 #ifndef VHOST_RING_STATE_H
 #define VHOST_RING_STATE_H
 
+#include "sched/turns.h"
 #include "vhost/chain.h"
 #include "vhost/notify.h"
 #include "vhost/ring.h"
 
-#define RING_BATCH		32U	/* requests in one visit */
+#define RING_BATCH		TURNS_MAX	/* requests in one visit */
 #define RING_BATCH_BYTES	131072U	/* of data, before the last of them */
 #define RING_PIECE_BYTES	(UINT64_C(4) << 20)	/* one go at the vdev */
 
@@ -84,6 +85,7 @@ struct ring {
 	bool signalled;			/* signalled_idx is valid */
 	bool shown;			/* since it was last asked for a call */
 	bool ahead;			/* the guest shows more while we work */
+	struct turns_seat seat;
 
 	bool running, enabled, quiescing, broken, silent, orphan;
 	bool leaving;			/* quiescing, for the connection ends */

@@ -24,16 +24,19 @@ struct batch_entry {
 struct batch {
 	unsigned int count;
 	bool again;			/* from the inflight region */
+	bool sits_out;			/* it is the others' turn */
 	uint16_t heads[RING_BATCH];
 	struct vring_desc first[RING_BATCH];
 	struct batch_entry entries[RING_BATCH];
 };
 
 /* Stage 1: which heads.  Returns how many. */
-static unsigned int take_heads(struct ring *ring, struct batch *batch)
+static unsigned int take_heads(struct ring *ring, struct batch *batch,
+			       uint64_t now_ns)
 {
 	uint16_t count;
 
+	batch->sits_out = false;
 	batch->again = ring->resubmit_next < ring->resubmit_count;
 	if (batch->again) {
 		unsigned int left = ring->resubmit_count - ring->resubmit_next;
@@ -55,6 +58,10 @@ static unsigned int take_heads(struct ring *ring, struct batch *batch)
 	}
 	if (count > RING_BATCH)
 		count = RING_BATCH;
+	count = (uint16_t)vdev_turn(ring->config.target->vdev,
+				    ring->config.target->process, &ring->seat,
+				    count, now_ns);
+	batch->sits_out = count == 0;
 	for (uint16_t i = 0; i < count; i++) {
 		const uint16_t at =
 			(uint16_t)(ring->next_avail + i) & ring->mask;
@@ -324,9 +331,9 @@ unsigned int ring_take(struct ring *ring, uint64_t now_ns)
 {
 	struct batch batch;
 
-	batch.count = take_heads(ring, &batch);
+	batch.count = take_heads(ring, &batch, now_ns);
 	if (batch.count == 0)
-		return 0;
+		return batch.sits_out;
 	if (ring->armed)
 		stop_kicks(ring);
 	describe(ring, &batch);

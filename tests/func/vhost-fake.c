@@ -191,3 +191,14 @@ void vdev_prefetch(const struct vdev *vdev, const struct vdev_request *request)
 	(void)vdev;
 	(void)request;
 }
+
+unsigned int vdev_turn(struct vdev *vdev, struct vdev_process *process,
+		       struct turns_seat *seat, unsigned int found,
+		       uint64_t now_ns)
+{
+	(void)vdev;
+	(void)process;
+	(void)seat;
+	(void)now_ns;
+	return found;
+}

@@ -66,9 +66,9 @@ static struct admission *device(struct core *core, unsigned int kind)
 	assert_int_equal(admission_create(ADMISSION_USABLE_MILLI, &admission),
 			 0);
 	admission_set_core(admission, core, kinds[kind].path_ns);
-	assert_int_equal(admission_set_capacity(admission, kinds[kind].capacity,
-						NULL),
-			 0);
+	assert_int_equal(
+		admission_set_capacity(admission, kinds[kind].capacity, NULL),
+		0);
 	return admission;
 }
 
@@ -238,9 +238,8 @@ static void compare(const struct core *core, struct admission *const *devices,
 		struct admission_refusal a = {0}, b = {0};
 
 		sla.specs[0].value = UINT64_C(10000000);
-		assert_int_equal(
-			admission_what_if(devices[d], &request, &a),
-			admission_what_if(fresh[d], &request, &b));
+		assert_int_equal(admission_what_if(devices[d], &request, &a),
+				 admission_what_if(fresh[d], &request, &b));
 		assert_int_equal(a.reason, b.reason);
 		assert_int_equal(a.available, b.available);
 		admission_destroy(fresh[d]);
@@ -292,8 +291,8 @@ static void test_core_random_changes(void **state)
 			result = admission_admit(devices[one->device], &request,
 						 &one->admitted, &why);
 		} else if (random() % 2) {
-			result = admission_update(one->admitted, &request,
-						  &why);
+			result =
+				admission_update(one->admitted, &request, &why);
 		} else {
 			admission_release(one->admitted);
 			one->admitted = NULL;

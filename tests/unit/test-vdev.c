@@ -13,6 +13,7 @@
 #include <cmocka.h>
 
 #include "ctl/stats.h"
+#include "sched/turns.h"
 
 #define MIB		UINT64_C(1048576)
 #define BE(level)	(2U << 13 | (level))
@@ -465,6 +466,62 @@ struct resized {
 	unsigned int times;
 };
 
+/* Rounds of 50 us in which two ways in show many requests and nothing is
+ * served; how many the second may bring in the end. */
+static unsigned int rounds(struct vdev *vdev, struct vdev_process *first,
+			   struct turns_seat seats[2], uint64_t *now_ns)
+{
+	unsigned int taken = 0;
+
+	for (unsigned int i = 0; i < 400; i++) {
+		*now_ns += 50000;
+		assert_in_range(vdev_turn(vdev, first, &seats[0], 32, *now_ns),
+				0, 32);
+		taken = vdev_turn(vdev, NULL, &seats[1], 32, *now_ns);
+	}
+	return taken;
+}
+
+/* E8, E12: on a device that completes inside submit. */
+static void test_vdev_shares_the_reactor_by_promise(void **state)
+{
+	struct bench *bench = *state;
+	const struct sched_config immediate = {.immediate = true};
+	const struct vdev_process_config promised = {
+		.pasid = 1,
+		.own_socket = true,
+		.sched.reservation_per_s = {[SCHED_TOTAL_IOPS] = 100000},
+		.stats = &bench->stats->processes[1],
+	};
+	struct turns_seat seats[2] = {0};
+	uint64_t now_ns = loop_clock_ns();
+	struct vdev_device *device;
+	struct vdev_process *process;
+	struct turns turns;
+	struct vdev *vdev;
+
+	turns_init(&turns);
+	assert_int_equal(vdev_device_create(&bench->fake.block, &immediate,
+					    &bench->stats->devices[1],
+					    bench->loop, &device, NULL),
+			 0);
+	vdev_device_share(device, &turns);
+	const struct vdev_config config = {
+		.name = "vd1",
+		.device = device,
+		.size_bytes = 8 * MIB,
+		.default_stats = &bench->stats->processes[2],
+	};
+	assert_int_equal(vdev_create(&config, &vdev, NULL), 0);
+	assert_int_equal(vdev_process_add(vdev, &promised, &process, NULL), 0);
+	assert_in_range(rounds(vdev, process, seats, &now_ns), 0, 1);
+	assert_int_equal(vdev_turn(vdev, process, &seats[0], 32, now_ns), 32);
+	vdev_process_remove(process);
+	assert_int_equal(rounds(vdev, NULL, seats, &now_ns), 32);
+	assert_int_equal(vdev_destroy(vdev), 0);
+	vdev_device_destroy(device);
+}
+
 static void on_resized(struct vdev_listener *listener)
 {
 	((struct resized *)listener)->times++;
@@ -501,6 +558,7 @@ int main(void)
 		TEST(test_vdev_release_loses_no_request),
 		TEST(test_vdev_owners_take_back_and_let_go),
 		TEST(test_vdev_update_takes_effect_at_once),
+		TEST(test_vdev_shares_the_reactor_by_promise),
 		TEST(test_vdev_resize_tells_its_fronts),
 	};
 
