@@ -194,9 +194,12 @@ static void adopt_device(struct reg_device *device, const json_t *item)
 				   "kind", "device", "name",
 				   device->config->name),
 			 -1);
+	bind_capacity_check(device);
 	if (!device->has_capacity && capacity &&
-	    ctl_to_capacity(capacity, &device->capacity) == 0)
+	    ctl_to_capacity(capacity, &device->capacity) == 0) {
 		device->has_capacity = true;
+		device->measured_file = device->file;
+	}
 	adopt_measuring(device, item);
 }
 

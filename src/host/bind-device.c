@@ -185,6 +185,7 @@ static void file_opened(void *arg, const struct opening_result *result)
 		device->is_blank = false;	/* that was another */
 	device->file = result->file;
 	device->is_blank |= result->is_blank;
+	bind_capacity_check(device);
 	device_add(device, result->fd);
 }
 

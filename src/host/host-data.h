@@ -176,6 +176,8 @@ void bind_device_measured(struct reg_device *device, int result,
 
 /* --- measure.c ----------------------------------------------------------- */
 
+/* It is known which file or disk it is: forget a table of another. */
+void bind_capacity_check(struct reg_device *device);
 /* It was never measured: shortly, before anything is promised of it. */
 void bind_calibrate_first(struct reg_device *device);
 /* The next device of the endpoint that waits to be measured. */

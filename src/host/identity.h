@@ -15,6 +15,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#define IDENTITY_DISK_MAX	256U
+
 struct identity {
 	char path[PATH_MAX];		/* "": there is no file */
 	/* st_dev; of a block device its own number. */
@@ -23,6 +25,9 @@ struct identity {
 	 * was not opened yet: its path is all that is known. */
 	uint64_t inode;
 	uint64_t born_ns;		/* 0: the file system does not say */
+	/* A block device's own name (WWID, serial number, UUID of a mapping),
+	 * the same after a boot; "": it has none. */
+	char disk[IDENTITY_DISK_MAX];
 };
 
 /* Not opened yet; 'path' NULL: there is no file. */
@@ -39,5 +44,11 @@ bool identity_is_same(const struct identity *a, const struct identity *b);
  * (devices are numbered anew then), or a move to another path? */
 bool identity_is_recorded(const struct identity *before,
 			  const struct identity *now);
+/* Is what was measured of 'before' true of 'now'?  As above, but of another
+ * disk behind the same path it is not. */
+bool identity_is_measured(const struct identity *before,
+			  const struct identity *now);
+/* The name of the disk, or partition, with this directory in sysfs. */
+void identity_find_disk(const char *directory, char disk[IDENTITY_DISK_MAX]);
 
 #endif

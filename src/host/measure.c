@@ -116,6 +116,7 @@ static void use_capacity(struct reg_device *device,
 	device->capacity.is_short = is_short;
 	device->has_capacity = true;
 	device->calibrated_at = (int64_t)time(NULL);
+	device->measured_file = device->file;
 	store_capacity(device, call);
 	events_add(
 		host->events, "calibrated", &subject, "device %s: %s",
@@ -124,6 +125,23 @@ static void use_capacity(struct reg_device *device,
 			"measured shortly, at its first start ('penstock device calibrate' measures it fully)" :
 			"measured");
 	over_measured(device);
+}
+
+void bind_capacity_check(struct reg_device *device)
+{
+	struct event_subject subject = {
+		.device = device->name,
+		.endpoint = device->endpoint->name,
+	};
+
+	if (!device->has_capacity || !device->config->path ||
+	    identity_is_measured(&device->measured_file, &device->file))
+		return;
+	device->has_capacity = false;
+	events_add(
+		device->endpoint->host->events, "device-changed", &subject,
+		"device %s: another file or disk is %s now than the one that was measured: it is measured anew",
+		device->name, device->config->path);
 }
 
 /* What is measured with writes is nobody's, so that nobody gets it now. */

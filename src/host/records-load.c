@@ -379,7 +379,8 @@ static int load_runtime_process(struct registry *registry,
 	return load_added_process(registry, events, pasid, record, "");
 }
 
-/* A table measured on this very device, or none. */
+/* A table measured on a device configured like this, or none.  Whether it is
+ * the same file or disk is seen when that is open (measure.c). */
 static int load_capacity(struct reg_device *device, const json_t *records)
 {
 	const json_t *record = json_object_get(records, device->name);
@@ -401,6 +402,8 @@ static int load_capacity(struct reg_device *device, const json_t *records)
 				      &device->capacity);
 		device->has_capacity = ret == 0;
 		device->calibrated_at = (int64_t)number_of(record, "at");
+		identity_from_json(&device->measured_file,
+				   json_object_get(record, "file"));
 	}
 	json_decref(identity);
 	return ret < 0 ? -EUCLEAN : 0;

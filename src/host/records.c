@@ -39,10 +39,11 @@ int records_put_capacity(struct store_write *write,
 			 const struct reg_device *device)
 {
 	return put(write, STORE_CAPACITY, device->name,
-		   json_pack("{s:o, s:o, s:I}", "device",
+		   json_pack("{s:o, s:o, s:I, s:o*}", "device",
 			     records_device_identity(device), "capacity",
 			     ctl_from_capacity(&device->capacity), "at",
-			     (json_int_t)device->calibrated_at));
+			     (json_int_t)device->calibrated_at, "file",
+			     identity_json(&device->measured_file)));
 }
 
 int records_put_placement(struct store_write *write,

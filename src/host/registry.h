@@ -70,6 +70,7 @@ struct reg_device {
 	bool has_capacity;
 	struct capacity capacity;
 	int64_t calibrated_at;		/* seconds, UTC */
+	struct identity measured_file;	/* of which 'capacity' is */
 	struct promise promise;
 	bool is_over;			/* over.c's: told so; since when not */
 	unsigned int over_seconds;

@@ -149,8 +149,7 @@ static void reconnect(struct guest *guest)
 
 static uint64_t taken(struct guest *guest)
 {
-	const struct stats_process *stats =
-		&guest->bench->stats->processes[1];
+	const struct stats_process *stats = &guest->bench->stats->processes[1];
 
 	return stats_get(&stats->throttled) +
 		stats_get(&stats->direction[SCHED_WRITE].requests);
@@ -417,11 +416,10 @@ static void test_drain_unlisten_waits_for_no_limit(void **state)
 		-1));
 	wait_until_closed(&guest);
 	assert_int_equal(guest.done, 1);
-	bench_ok(bench_ask(
-		bench,
-		json_pack("{s:s, s:s, s:{}}", "op", "vdev-limits", "name",
-			  "vd0", "limits"),
-		-1));
+	bench_ok(bench_ask(bench,
+			   json_pack("{s:s, s:s, s:{}}", "op", "vdev-limits",
+				     "name", "vd0", "limits"),
+			   -1));
 	bench_ok(bench_ask(
 		bench, json_pack("{s:s, s:s}", "op", "listen", "vdev", "vd0"),
 		guest.listen_fd));

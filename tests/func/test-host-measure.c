@@ -58,6 +58,18 @@ static void make_file(const char *path, off_t size)
 	close(fd);
 }
 
+static void write_data(const char *path, off_t at, size_t size)
+{
+	int fd = open(path, O_RDWR | O_CLOEXEC);
+	char *data = malloc(size);
+
+	memset(data, 'd', size);
+	assert_int_equal(pwrite(fd, data, size, at), size);
+	assert_int_equal(fsync(fd), 0);
+	free(data);
+	close(fd);
+}
+
 static void ignore_reply(struct host_call *call, const struct host_reply *reply)
 {
 	(void)call;
@@ -304,6 +316,35 @@ static void test_measure_tells_what_is_too_much(void **state)
 	assert_true(rig_has_event(rig, "promises-fit", "ep0/d0"));
 }
 
+/* A table is of the file that was measured, for as long as it is there. */
+static void test_measure_is_of_one_file(void **state)
+{
+	struct rig *rig = *state;
+
+	rig_program = fake_program;
+	rig_start(rig, BEFORE, true);
+	rig_stop(rig);
+	rig_forget_ops();
+	write_data("d0", 0, 4096);
+	rig_start(rig, BEFORE, true);
+	rig_text_is(host_device(rig->host, "d0"), "calibration", "short");
+	assert_int_equal(rig_ops("device-calibrate"), 0);
+	rig_stop(rig);
+	assert_int_equal(rename("d0", "d0.away"), 0);
+	make_file("d0", 64 << 20);
+	write_data("d0", 0, 17 << 20);
+	rig_start(rig, BEFORE, true);
+	assert_true(rig_has_event(rig, "device-changed", "measured anew"));
+	assert_int_equal(rig_ops("device-calibrate"), 1);
+	/* It is not the one that was blank. */
+	assert_int_equal(rig_ops("\"free_size_bytes\":0"), 1);
+	rig_stop(rig);
+	rig_forget_ops();
+	rig_start(rig, BEFORE, true);
+	assert_int_equal(rig_ops("device-calibrate"), 0);
+	assert_false(rig_has_event(rig, "device-changed", ""));
+}
+
 /* --- Holes --------------------------------------------------------------- */
 
 static bool is_blank(const char *path)
@@ -313,18 +354,6 @@ static bool is_blank(const char *path)
 
 	close(fd);
 	return is;
-}
-
-static void write_data(const char *path, off_t at, size_t size)
-{
-	int fd = open(path, O_RDWR | O_CLOEXEC);
-	char *data = malloc(size);
-
-	memset(data, 'd', size);
-	assert_int_equal(pwrite(fd, data, size, at), size);
-	assert_int_equal(fsync(fd), 0);
-	free(data);
-	close(fd);
 }
 
 /* 'truncate -s' made it: nobody's data are in it, writes are measured too, and
@@ -449,6 +478,8 @@ int main(int argc, char **argv)
 		cmocka_unit_test_setup_teardown(
 			test_measure_tells_what_is_too_much, rig_setup,
 			rig_teardown),
+		cmocka_unit_test_setup_teardown(test_measure_is_of_one_file,
+						rig_setup, rig_teardown),
 		cmocka_unit_test_setup_teardown(
 			test_measure_first_of_a_sparse_file, rig_setup,
 			rig_teardown),

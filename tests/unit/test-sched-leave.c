@@ -143,9 +143,9 @@ static void test_leave_groups_are_owed_too(void **state)
 
 	(void)state;
 	sim_init(&leaving.sim, &wide);
-	assert_int_equal(sched_group_create(leaving.sim.sched, &limits, &group,
-					    NULL),
-			 0);
+	assert_int_equal(
+		sched_group_create(leaving.sim.sched, &limits, &group, NULL),
+		0);
 	leaving_init(&leaving, group, &params, 512);
 	sched_client_let_go(leaving.client, leaving.unlimited, is_any, NULL,
 			    leaving.sim.now_ns);
@@ -209,8 +209,8 @@ static void test_leave_takes_only_what_is_wanted(void **state)
 	assert_int_equal(sched_client_queued(leaving.client), COUNT / 2);
 	for (unsigned int i = 0; i < COUNT; i += 2) {
 		leaving.sim.now_ns += SIM_S / 4;
-		assert_null(sched_next(leaving.sim.sched,
-				       leaving.sim.now_ns - 1));
+		assert_null(
+			sched_next(leaving.sim.sched, leaving.sim.now_ns - 1));
 		taken = sched_next(leaving.sim.sched, leaving.sim.now_ns);
 		assert_ptr_equal(taken, &leaving.requests[i]);
 		sched_complete(leaving.sim.sched, taken, leaving.sim.now_ns);
