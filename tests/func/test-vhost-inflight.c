@@ -161,6 +161,49 @@ static void test_vhost_inflight_reconnect_to_the_same_server(void **state)
 	close(fd);
 }
 
+/* The connection is cut while requests wait at the vdev for their turn: what
+ * the device was not given is the next session's at once, in its order. */
+static void test_vhost_inflight_what_waits_is_the_next_sessions(void **state)
+{
+	struct vhost_user_inflight region;
+	struct peer next;
+	int fd;
+
+	(void)state;
+	peer_negotiate(&peer, 0);
+	fd = get_region(&region);
+	start_with(&peer, &region, fd, 0);
+	world.vdev->hold = true;
+	for (unsigned int s = 0; s < 4; s++)
+		peer_request(&peer, 0, s, VIRTIO_BLK_T_IN, s, PEER_DATA_ADDR,
+			     512);
+	peer_kick(&peer, 0);
+	world_until(&world, world.vdev->held_count == 4);
+	fake_complete(world.vdev, 2);
+	world_until(&world, peer_answers(&peer, 0) == 1);
+	world.vdev->waiting = true;
+	peer_connect(&world, &next);
+	assert_int_equal(dup2(peer.memory_fd, next.memory_fd), next.memory_fd);
+	peer_close(&peer);
+	world_until(&world, world.vdev->held_count == 1);
+	assert_int_equal(world.vdev->held[0]->block.op, BLOCK_FLUSH);
+	assert_int_equal(world.vdev->let_go, 1);
+	world.vdev->waiting = false;
+	fake_complete(world.vdev, 0);
+	start_with(&next, &region, fd, 1);
+	world_until(&world, world.vdev->held_count == 3);
+	assert_int_equal(world.vdev->held[0]->block.offset_bytes, 0);
+	assert_int_equal(world.vdev->held[1]->block.offset_bytes, 512);
+	assert_int_equal(world.vdev->held[2]->block.offset_bytes, 3 * 512);
+	world.vdev->hold = false;
+	fake_complete_all(world.vdev);
+	world_until(&world, peer_answers(&peer, 0) == 4);
+	world_settle(&world);
+	assert_int_equal(peer_answers(&peer, 0), 4);
+	peer_destroy(&next);
+	close(fd);
+}
+
 /* ---- dying at every store ---- */
 
 struct copy {
@@ -364,6 +407,7 @@ int main(void)
 		TEST(test_vhost_inflight_region_is_given_and_taken),
 		TEST(test_vhost_inflight_description_of_20_bytes),
 		TEST(test_vhost_inflight_reconnect_to_the_same_server),
+		TEST(test_vhost_inflight_what_waits_is_the_next_sessions),
 		cmocka_unit_test(test_vhost_inflight_dying_at_every_store),
 	};
 

@@ -85,6 +85,7 @@ static void test_vhost_stop_waits_for_requests_in_flight(void **state)
 	hold_reads(&peer, 0, 3);
 	peer_set_state(&peer, VHOST_USER_GET_VRING_BASE, 0, 0);
 	assert_false(has_message(&peer));
+	assert_int_equal(world.vdev->let_go, 1);
 	fake_complete(world.vdev, 2);
 	fake_complete(world.vdev, 0);
 	assert_false(has_message(&peer));
@@ -299,6 +300,7 @@ static void test_vhost_drain(void **state)
 	fake_complete(world.vdev, 0);
 	world_until(&world, world.vdev->held_count == 1);
 	assert_int_equal(world.vdev->held[0]->block.op, BLOCK_FLUSH);
+	assert_true(world.vdev->let_go >= 2);
 	/* The front-end sees its answers before it is disconnected. */
 	assert_int_equal(peer_answers(&peer, 0), 2);
 	assert_false(peer_is_closed(&peer));
@@ -382,6 +384,27 @@ static void test_vhost_memory_that_the_kernel_misses_ends_it(void **state)
 		strstr(world.report.text, "guest memory was truncated"));
 }
 
+/* Without an inflight region what waits for a front-end that is gone is
+ * forgotten, and the next one is served. */
+static void test_vhost_disconnect_forgets_what_waits(void **state)
+{
+	(void)state;
+	peer_start(&peer, 0, 1);
+	hold_reads(&peer, 0, 3);
+	world.vdev->waiting = true;
+	connect_other();
+	peer_start(&other, 0, 1);
+	peer_request(&other, 0, 0, VIRTIO_BLK_T_OUT, 0, PEER_DATA_ADDR, 512);
+	peer_kick(&other, 0);
+	peer_close(&peer);
+	world_until(&world, world.vdev->held_count == 1);
+	assert_int_equal(world.vdev->held[0]->block.op, BLOCK_FLUSH);
+	world.vdev->hold = false;
+	fake_complete_all(world.vdev);
+	world_until(&world, peer_answers(&other, 0) == 1);
+	assert_int_equal(peer_answers(&peer, 0), 0);
+}
+
 /* Memory comes and goes while requests are in flight. */
 static void test_vhost_memory_may_change_under_requests(void **state)
 {
@@ -457,6 +480,7 @@ int main(void)
 		TEST(test_vhost_front_may_be_destroyed_when_drained),
 		TEST(test_vhost_reset_device_drains),
 		TEST(test_vhost_status_is_kept),
+		TEST(test_vhost_disconnect_forgets_what_waits),
 		TEST(test_vhost_memory_that_the_kernel_misses_ends_it),
 		TEST(test_vhost_memory_may_change_under_requests),
 		TEST(test_vhost_plugged_memory_is_used),

@@ -18,7 +18,8 @@
 #include "device-sim.h"
 #include "sched/state.h"
 
-#define CLIENTS		12U
+#define CLIENTS		13U
+#define UNLIMITED	(CLIENTS - 1)	/* what is let go goes on there */
 #define GROUPS		3U
 #define REQUESTS	400U
 
@@ -78,8 +79,10 @@ static struct sched_limits random_limits(struct fuzz *fuzz)
 
 static void client_new(struct fuzz *fuzz, uint32_t i)
 {
-	const struct sched_params params = random_params(fuzz);
-	const uint64_t g = random_below(fuzz, 2 * GROUPS);
+	const struct sched_params random = random_params(fuzz), none = {0};
+	const struct sched_params params = i == UNLIMITED ? none : random;
+	const uint64_t g =
+		i == UNLIMITED ? GROUPS : random_below(fuzz, 2 * GROUPS);
 
 	memset(fuzz->last_arrival_ns[i], 0, sizeof(fuzz->last_arrival_ns[i]));
 	assert_int_equal(sched_client_create(
@@ -101,6 +104,35 @@ static void client_drain(struct fuzz *fuzz, uint32_t i)
 	}
 	assert_int_equal(count, queued);
 	assert_int_equal(sched_client_queued(fuzz->clients[i]), 0);
+}
+
+static bool is_of_a_kind(struct sched_request *request, const void *arg)
+{
+	return request->bytes / 4096 % 2 == *(const uint32_t *)arg;
+}
+
+static void client_take(struct fuzz *fuzz, uint32_t i)
+{
+	const uint32_t kind = (uint32_t)random_below(fuzz, 2);
+	const uint32_t queued = sched_client_queued(fuzz->clients[i]);
+	struct sched_request *request = sched_client_take(
+		fuzz->clients[i], is_of_a_kind, &kind, fuzz->now_ns);
+	uint32_t count = 0;
+
+	for (; request; request = request->next) {
+		assert_true(is_of_a_kind(request, &kind));
+		fuzz->idle[fuzz->idle_count++] = request;
+		count++;
+	}
+	assert_int_equal(sched_client_queued(fuzz->clients[i]), queued - count);
+}
+
+static void client_let_go(struct fuzz *fuzz, uint32_t i)
+{
+	const uint32_t kind = (uint32_t)random_below(fuzz, 2);
+
+	sched_client_let_go(fuzz->clients[i], fuzz->clients[UNLIMITED],
+			    is_of_a_kind, &kind, fuzz->now_ns);
 }
 
 /* What a plain search finds. */
@@ -218,7 +250,8 @@ static void next_and_compare(struct fuzz *fuzz)
 		;
 	d = request->direction;
 	assert_ptr_equal(before[i].fifos[d].head, request);
-	assert_true(request->arrival_ns >= fuzz->last_arrival_ns[i][d]);
+	if (i != UNLIMITED)
+		assert_true(request->arrival_ns >= fuzz->last_arrival_ns[i][d]);
 	fuzz->last_arrival_ns[i][d] = request->arrival_ns;
 	if (fuzz->sched->enforcing)
 		assert_int_equal(dues_ns[i][d] <= sched_clock_ns(fuzz->sched,
@@ -269,12 +302,12 @@ static void complete_one(struct fuzz *fuzz)
 
 static void change_something(struct fuzz *fuzz)
 {
-	const uint32_t i = (uint32_t)random_below(fuzz, CLIENTS);
+	const uint32_t i = (uint32_t)random_below(fuzz, UNLIMITED);
 	const struct sched_params params = random_params(fuzz);
 	const struct sched_limits limits = random_limits(fuzz);
 	struct sched_config config = fuzz->sched->config;
 
-	switch (random_below(fuzz, 8)) {
+	switch (random_below(fuzz, 11)) {
 	case 0:
 		client_drain(fuzz, i);
 		sched_client_destroy(fuzz->clients[i]);
@@ -298,6 +331,13 @@ static void change_something(struct fuzz *fuzz)
 				fuzz->groups[random_below(fuzz, GROUPS)],
 				&limits, NULL),
 			0);
+		break;
+	case 5:
+		client_take(fuzz, i);
+		break;
+	case 6:
+	case 7:
+		client_let_go(fuzz, i);
 		break;
 	default:
 		assert_int_equal(sched_client_update(fuzz->clients[i], &params,
