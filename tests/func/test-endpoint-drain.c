@@ -321,8 +321,7 @@ static void test_drain_next_guest_waits_for_no_dead_one(void **state)
 	check_death(*state, true);
 }
 
-static void test_drain_next_guest_waits_for_no_dead_one_without_inflight(
-	void **state)
+static void test_drain_no_dead_one_without_inflight_either(void **state)
 {
 	check_death(*state, false);
 }
@@ -438,7 +437,7 @@ int main(int argc, char **argv)
 		TEST(test_drain_stop_without_inflight_waits_for_no_limit),
 		TEST(test_drain_stop_waits_for_no_limit_of_the_vdev),
 		TEST(test_drain_next_guest_waits_for_no_dead_one),
-		TEST(test_drain_next_guest_waits_for_no_dead_one_without_inflight),
+		TEST(test_drain_no_dead_one_without_inflight_either),
 		TEST(test_drain_reconnect_loses_nothing),
 		TEST(test_drain_reconnect_without_inflight_loses_nothing),
 		TEST(test_drain_end_leaves_what_waits_to_the_next),
