@@ -138,6 +138,7 @@ void bind_capacity_check(struct reg_device *device)
 	    identity_is_measured(&device->measured_file, &device->file))
 		return;
 	device->has_capacity = false;
+	promise_forget_capacity(&device->promise);
 	events_add(
 		device->endpoint->host->events, "device-changed", &subject,
 		"device %s: another file or disk is %s now than the one that was measured: it is measured anew",

@@ -56,6 +56,11 @@ int promise_set_capacity(struct promise *promise,
 	return admission_set_capacity(promise->admission, capacity, reterr);
 }
 
+void promise_forget_capacity(struct promise *promise)
+{
+	admission_forget_capacity(promise->admission);
+}
+
 void promise_set_correction(struct promise *promise, uint32_t milli)
 {
 	admission_set_correction(promise->admission, milli);

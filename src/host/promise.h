@@ -59,6 +59,8 @@ void promise_finish(struct promise *promise);
  * many.  Returns 0, or -EINVAL for a table that makes no sense. */
 int promise_set_capacity(struct promise *promise,
 			 const struct capacity *capacity, struct error *reterr);
+/* It is of another device than this one is now: nothing more is promised. */
+void promise_forget_capacity(struct promise *promise);
 /* The device's, as corrected while it runs: thousandths of the measured. */
 void promise_set_correction(struct promise *promise, uint32_t milli);
 

@@ -482,6 +482,11 @@ int admission_set_capacity(struct admission *admission,
 	return 0;
 }
 
+void admission_forget_capacity(struct admission *admission)
+{
+	admission->is_measured = false;
+}
+
 void admission_set_correction(struct admission *admission, unsigned int milli)
 {
 	/* Beyond twice the measured, the measuring is what is wrong. */

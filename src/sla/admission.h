@@ -74,6 +74,8 @@ void admission_set_core(struct admission *admission, struct core *core,
 int admission_set_capacity(struct admission *admission,
 			   const struct capacity *capacity,
 			   struct error *reterr);
+/* It is another device now, not measured yet: nothing more is admitted. */
+void admission_forget_capacity(struct admission *admission);
 /* Capacity as it is, in thousandths of what was measured. */
 void admission_set_correction(struct admission *admission, unsigned int milli);
 

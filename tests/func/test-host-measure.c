@@ -8,6 +8,7 @@
 
 #include <fcntl.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -345,6 +346,31 @@ static void test_measure_is_of_one_file(void **state)
 	assert_false(rig_has_event(rig, "device-changed", ""));
 }
 
+/* Exchanged while penstockd runs, and the new one can't be measured: nothing is
+ * promised by the old one's table. */
+static void test_measure_of_another_is_forgotten(void **state)
+{
+	const struct host_process_request add = {
+		.pasid = 1,
+		.vdev = "v0",
+		.sla = "iops >= 10",
+	};
+	struct rig *rig = *state;
+
+	rig_program = fake_program;
+	rig_start(rig, BEFORE, true);
+	assert_int_equal(rename("d0", "d0.away"), 0);
+	make_file("d0", 64 << 20);
+	write_data("d0", 0, 4096);
+	rig_tell("refuse", "device-calibrate 61");
+	kill(rig_endpoint(rig), SIGKILL);
+	rig_wait_event(rig, "error", "ep0/d0 is not measured");
+	rig_wait_serving(rig, "v0");
+	host_process_add(rig->host, &add, &rig->call);
+	rig_answer(rig, HOST_REFUSED);
+	assert_non_null(strstr(rig->text, "was never calibrated"));
+}
+
 /* --- Holes --------------------------------------------------------------- */
 
 static bool is_blank(const char *path)
@@ -480,6 +506,9 @@ int main(int argc, char **argv)
 			rig_teardown),
 		cmocka_unit_test_setup_teardown(test_measure_is_of_one_file,
 						rig_setup, rig_teardown),
+		cmocka_unit_test_setup_teardown(
+			test_measure_of_another_is_forgotten, rig_setup,
+			rig_teardown),
 		cmocka_unit_test_setup_teardown(
 			test_measure_first_of_a_sparse_file, rig_setup,
 			rig_teardown),
