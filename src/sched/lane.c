@@ -24,7 +24,7 @@ static __attribute__((noinline)) void place_other(struct sched *sched,
 						  uint64_t saved_ns,
 						  uint64_t now_ns)
 {
-	place_lane(sched, client, lane, false, saved_ns, now_ns);
+	place_any(sched, client, lane, false, saved_ns, now_ns);
 	if (group_lane_of(sched, client, lane))
 		group_refresh(sched, client_rest(client)->group, lane, now_ns);
 }
@@ -33,7 +33,7 @@ void lane_place(struct sched *sched, struct sched_client *client,
 		unsigned int lane, uint64_t saved_ns, uint64_t now_ns)
 {
 	if (client_is_plain(client))
-		place_lane(sched, client, lane, true, saved_ns, now_ns);
+		place_any(sched, client, lane, true, saved_ns, now_ns);
 	else
 		place_other(sched, client, lane, saved_ns, now_ns);
 }

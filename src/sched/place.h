@@ -119,37 +119,48 @@ ALWAYS_INLINE uint64_t place_clip(struct sched_client *client,
 	return client_due_ns(client, lane);
 }
 
-/* A plain client has one place for all that is asked here, and no group. */
+/* A plain client has one place for all that is asked here, and no group.  The
+ * reservation clock is 'clock_ns'; what is reserved is moved up to
+ * 'floor_ns'. */
 ALWAYS_INLINE void place_lane(struct sched *sched, struct sched_client *client,
-			      unsigned int lane, bool plain, uint64_t saved_ns,
-			      uint64_t now_ns)
+			      unsigned int lane, bool plain, uint64_t floor_ns,
+			      uint64_t clock_ns, uint64_t now_ns)
 {
-	const uint64_t limit_ns =
-		plain ? plain_limit_ns(client) : client_limit_ns(client, lane);
-	const uint64_t clock_ns = sched_clock_ns(sched, now_ns);
+	const bool over = plain ? plain_is_over(client, now_ns) :
+				  client_limit_ns(client, lane) > now_ns;
 	uint64_t due_ns;
 
-	if (!sched->enforcing) {
-		place_spare(sched, client, lane, plain);
-		return;
-	}
 	/* With others before it, the limit is looked at when its turn comes. */
-	if (limit_ns > now_ns &&
+	if (over &&
 	    ((!plain && client->flags & CLIENT_GROUPED) ||
 	     !sched_has_ready(sched))) {
-		lane_wait(sched, client, lane, limit_ns);
+		lane_wait(sched, client, lane, client_limit_ns(client, lane));
 		return;
 	}
-	due_ns = place_clip(client, lane, plain, before_ns(clock_ns, saved_ns));
+	due_ns = place_clip(client, lane, plain, floor_ns);
 	if (due_ns > clock_ns) {
 		place_spare(sched, client, lane, plain);
 		if (due_ns != UINT64_MAX)
 			place_await_due(sched, client, lane, due_ns);
-	} else if (limit_ns > now_ns) {
-		lane_wait(sched, client, lane, limit_ns);
+	} else if (over) {
+		lane_wait(sched, client, lane, client_limit_ns(client, lane));
 	} else {
 		place_due(sched, client, lane, plain, due_ns);
 	}
+}
+
+/* The same for lanes about which nothing is known. */
+ALWAYS_INLINE void place_any(struct sched *sched, struct sched_client *client,
+			     unsigned int lane, bool plain, uint64_t saved_ns,
+			     uint64_t now_ns)
+{
+	const uint64_t clock_ns = sched_clock_ns(sched, now_ns);
+
+	if (sched->enforcing)
+		place_lane(sched, client, lane, plain,
+			   before_ns(clock_ns, saved_ns), clock_ns, now_ns);
+	else
+		place_spare(sched, client, lane, plain);
 }
 
 #endif

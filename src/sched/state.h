@@ -300,6 +300,13 @@ static inline uint64_t plain_limit_ns(const struct sched_client *client)
 		0;
 }
 
+/* Is it later than now? */
+static inline bool plain_is_over(const struct sched_client *client,
+				 uint64_t now_ns)
+{
+	return client->limit.tag_ns > now_ns + client->burst_ns;
+}
+
 /* When the limits let the next request of this lane start. */
 static inline uint64_t client_limit_ns(const struct sched_client *client,
 				       unsigned int lane)
@@ -350,8 +357,8 @@ static inline uint64_t sched_clock_ns(const struct sched *sched,
 
 static inline bool sched_has_ready(const struct sched *sched)
 {
-	return (sched->ready | sched->group_due.count |
-		sched->group_spare.count) != 0;
+	return sched->ready != 0 ||
+		(sched->group_due.count | sched->group_spare.count) != 0;
 }
 
 /* To be called when lanes, timers or 'enforcing' have changed. */

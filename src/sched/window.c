@@ -42,15 +42,15 @@
 #include "sched/lane.h"
 #include "sched/shortage.h"
 
-#define ROUND_SAMPLES	512U
-#define ROUND_NS	UINT64_C(200000000)	/* a slow device: fewer do */
-#define ROUND_SLOW	128U
-#define ROUND_DEEP	64U	/* far too deep: no need to count on */
-#define FLOOR_NS	UINT64_C(4000000000)
-#define FLOOR_DOUBLINGS	2U
-#define BUSY_NS		UINT64_C(20000000)
-#define BUSY_COUNT	64U
-#define DRY_DEPTH	4U
+#define ROUND_SAMPLES 512U
+#define ROUND_NS UINT64_C(200000000) /* a slow device: fewer do */
+#define ROUND_SLOW 128U
+#define ROUND_DEEP 64U /* far too deep: no need to count on */
+#define FLOOR_NS UINT64_C(4000000000)
+#define FLOOR_DOUBLINGS 2U
+#define BUSY_NS UINT64_C(20000000)
+#define BUSY_COUNT 64U
+#define DRY_DEPTH 4U
 
 int window_init(struct sched *sched)
 {
@@ -376,38 +376,41 @@ static __attribute__((noinline)) void was_away(struct sched *sched,
 		sched->measured.skip--;
 }
 
-static inline void measure(struct sched *sched,
-			   const struct sched_request *request, bool busy,
-			   uint64_t now_ns)
+/* A completion of the device's, with something waiting or not. */
+ALWAYS_INLINE void measure_busy(struct sched *sched,
+				const struct sched_request *request, bool busy,
+				uint64_t now_ns)
 {
 	struct window *window = &sched->measured;
 	const bool saturated =
 		busy && (sched->in_flight > 0 || window->depth < DRY_DEPTH);
 
-	if (request->start_ns < window->back_ns) {
-		was_away(sched, now_ns);
-		return;
-	}
 	if (saturated && window->busy_count > 0) {
 		sum_busy(sched, request, now_ns);
 	} else {
 		begin_busy(window, now_ns);
 		window->busy_count = saturated;
 	}
-	if (sched->watching)
-		measure_round(sched, request, busy, now_ns);
 }
 
-/* Others may have to be placed anew. */
-static __attribute__((noinline)) void measure_shortage(
+/* Somebody was promised a latency or is served too late, or the caller was
+ * away. */
+static __attribute__((noinline)) void measure_all(
 	struct sched *sched, const struct sched_request *request,
 	uint64_t now_ns)
 {
 	const bool busy = sched_has_ready(sched);
 
-	if (shortage_round(sched, now_ns))
+	/* Others may have to be placed anew. */
+	if (sched->shortage.watching && shortage_round(sched, now_ns))
 		lane_replace_all(sched, now_ns);
-	measure(sched, request, busy, now_ns);
+	if (request->start_ns < sched->measured.back_ns) {
+		was_away(sched, now_ns);
+		return;
+	}
+	measure_busy(sched, request, busy, now_ns);
+	if (sched->watching)
+		measure_round(sched, request, busy, now_ns);
 }
 
 void window_measure(struct sched *sched, const struct sched_request *request,
@@ -415,8 +418,9 @@ void window_measure(struct sched *sched, const struct sched_request *request,
 {
 	if (sched->immediate)
 		return;
-	if (sched->shortage.watching)
-		measure_shortage(sched, request, now_ns);
+	if (sched->shortage.watching || sched->watching ||
+	    request->start_ns < sched->measured.back_ns)
+		measure_all(sched, request, now_ns);
 	else
-		measure(sched, request, sched_has_ready(sched), now_ns);
+		measure_busy(sched, request, sched_has_ready(sched), now_ns);
 }
