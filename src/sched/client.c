@@ -16,11 +16,6 @@
 #include "sched/terms.h"
 #include "sched/window.h"
 
-static struct sched *client_sched(const struct sched_client *client)
-{
-	return chunk_of(client)->sched;
-}
-
 void client_apply_all(struct sched *sched)
 {
 	sched->least_bound_ns = UINT32_MAX;
@@ -76,7 +71,7 @@ static struct sched_client *slot_take(struct sched *sched, struct error *reterr,
 				      int *reterr_code)
 {
 	const uint32_t index = sched->clients_made;
-	struct chunk **chunk;
+	struct client_rest **chunk;
 
 	if (sched->client_free) {
 		struct sched_client *client =
@@ -91,15 +86,14 @@ static struct sched_client *slot_take(struct sched *sched, struct error *reterr,
 					 SCHED_CLIENTS_MAX);
 		return NULL;
 	}
-	chunk = &sched->chunks[index >> CHUNK_BITS];
+	chunk = &sched->table->chunks[index >> CHUNK_BITS];
 	if (!*chunk) {
-		*chunk = aligned_alloc(CHUNK_BYTES, CHUNK_BYTES);
+		*chunk = calloc(CHUNK_CLIENTS, sizeof(**chunk));
 		if (!*chunk) {
 			*reterr_code = error_set(reterr, -ENOMEM,
 						 "no memory for a process");
 			return NULL;
 		}
-		(*chunk)->sched = sched;
 	}
 	if (make_room(sched, index + 1) < 0) {
 		*reterr_code =

@@ -417,7 +417,13 @@ struct sched_request *pick_next(struct sched *sched, uint64_t now_ns)
 		else
 			request = next_spare(sched, key, clock_ns, now_ns);
 	}
-	if (request && *group_vtime_of(sched, request->client) > VTIME_MAX)
-		lane_rebase(sched, now_ns);
+	if (request) {
+		sched->in_flight++;
+		if (*group_vtime_of(sched, request->client) > VTIME_MAX)
+			lane_rebase(sched, now_ns);
+	}
+	/* While something is ready nothing of it changes. */
+	if (!sched->measuring || sched->gate_ns != 0 || !sched_has_ready(sched))
+		sched_set_gate(sched);
 	return request;
 }

@@ -7,8 +7,9 @@
 
 #include "sched/state.h"
 
-/* Take the next request off its lane and charge it; NULL: none is ready.
- * Timers have been run. */
+/* Take the next request off its lane, charge it and count it as inside the
+ * device; NULL: none is ready.  The window is open, timers have been run; the
+ * gate is set. */
 struct sched_request *pick_next(struct sched *sched, uint64_t now_ns);
 
 #endif

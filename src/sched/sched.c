@@ -129,6 +129,21 @@ static void apply_config(struct sched *sched, const struct sched_config *config)
 	window_configure(sched);
 }
 
+/* Not cleared: what is not used shall take no memory. */
+static int table_create(struct sched *sched)
+{
+	void *memory;
+
+	if (posix_memalign(&memory, TABLE_ALIGN, sizeof(*sched->table)) != 0)
+		return -ENOMEM;
+	sched->table = memory;
+	sched->first = sched->table->clients;
+	sched->table->sched = sched;
+	for (uint32_t i = 0; i < CHUNKS; i++)
+		sched->table->chunks[i] = NULL;
+	return 0;
+}
+
 int sched_create(const struct sched_config *config, struct sched **ret_sched,
 		 struct error *reterr)
 {
@@ -145,7 +160,8 @@ int sched_create(const struct sched_config *config, struct sched **ret_sched,
 	wheel_init(&sched->dues, 1);
 	wheel_init(&sched->due, 1);
 	wheel_init(&sched->spare, 1);
-	if (group_init(sched) < 0 || window_init(sched) < 0) {
+	if (table_create(sched) < 0 || group_init(sched) < 0 ||
+	    window_init(sched) < 0) {
 		sched_destroy(sched);
 		return error_set(reterr, -ENOMEM, "no memory for a scheduler");
 	}
@@ -176,8 +192,10 @@ void sched_destroy(struct sched *sched)
 	if (!sched)
 		return;
 	assert(sched->clients == 0 && sched->groups == 0);
-	for (uint32_t i = 0; i < CHUNKS; i++)
-		free(sched->chunks[i]);
+	if (sched->table)
+		for (uint32_t i = 0; i < CHUNKS; i++)
+			free(sched->table->chunks[i]);
+	free(sched->table);
 	window_finish(sched);
 	group_finish(sched);
 	wheel_finish(&sched->limits);
@@ -225,6 +243,12 @@ ALWAYS_INLINE void enqueue(struct sched *sched, struct sched_client *client,
 	else
 		fifo->head = request;
 	fifo->tail = request;
+}
+
+ALWAYS_INLINE bool timers_may_run(const struct sched *sched, uint64_t now_ns)
+{
+	return now_ns >= sched->timers_ns || sched->shortage.by_weight ||
+		now_ns > sched->now_ns + CREDIT_NS;
 }
 
 /* Which lanes are owed something is seen when the next is picked.  But by
@@ -306,21 +330,25 @@ enum sched_verdict sched_submit(struct sched *sched,
 	return SCHED_GO;
 }
 
-struct sched_request *sched_next(struct sched *sched, uint64_t now_ns)
+/* The window is full, or a timer may have run out. */
+static __attribute__((noinline)) struct sched_request *next_slowly(
+	struct sched *sched, uint64_t now_ns)
 {
-	struct sched_request *request = NULL;
-
-	if (sched->queued == 0)
-		return NULL;
 	run_timers(sched, now_ns);
 	if (sched->in_flight < sched->window)
-		request = pick_next(sched, now_ns);
-	if (request)
-		sched->in_flight++;
-	/* While something is ready nothing of it changes. */
-	if (!sched->measuring || sched->gate_ns != 0 || !sched_has_ready(sched))
-		sched_set_gate(sched);
-	return request;
+		return pick_next(sched, now_ns);
+	sched_set_gate(sched);
+	return NULL;
+}
+
+struct sched_request *sched_next(struct sched *sched, uint64_t now_ns)
+{
+	if (sched->queued == 0)
+		return NULL;
+	if (timers_may_run(sched, now_ns) || sched->in_flight >= sched->window)
+		return next_slowly(sched, now_ns);
+	sched->now_ns = now_ns;
+	return pick_next(sched, now_ns);
 }
 
 uint64_t sched_wake_ns(const struct sched *sched)
@@ -367,7 +395,7 @@ uint64_t sched_client_ready_ns(const struct sched_client *client)
 		client->flags & CLIENT_GROUPED ? rest->group : NULL;
 	uint64_t ready_ns = UINT64_MAX;
 
-	if (!chunk_of(client)->sched->enforcing)
+	if (!client_sched(client)->enforcing)
 		return 0;
 	if (client_is_plain(client) && client->limit.slope == 0)
 		return 0;

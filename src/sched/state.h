@@ -39,13 +39,13 @@
 #include "sched/meter.h"
 #include "sched/sched.h"
 
-/* Clients are allocated by the chunk: what every request needs of them
- * together, and the rest behind.  A chunk is aligned to its size, so that one
- * finds the other; and of the size of a large page. */
+/* What every request needs of clients is in one table, of which only what is
+ * used takes memory; the rest is allocated by the chunk.  The table is aligned
+ * so that it is found from any client. */
 #define CHUNK_BITS	11U
 #define CHUNK_CLIENTS	(1U << CHUNK_BITS)
-#define CHUNK_BYTES	(UINT64_C(1) << 21)
 #define CHUNKS		(SCHED_CLIENTS_MAX / CHUNK_CLIENTS)
+#define TABLE_ALIGN	(UINT64_C(1) << 25)
 #define LANES_MAX	(2U * SCHED_CLIENTS_MAX)
 #define GENERATION	LANES_MAX	/* an id's bits from here on */
 #define GROUP_LANES_MAX (2U * SCHED_GROUPS_MAX)
@@ -107,7 +107,7 @@ struct sched_client {
 	uint16_t turn;		/* of one lane: the direction that is next */
 	uint16_t state[2];	/* of lanes: enum lane_state */
 	uint16_t queues[2];	/* of lanes */
-} __attribute__((aligned(64)));
+} __attribute__((aligned(128)));
 
 struct client_rest {
 	struct meter meters[METERS_MAX];
@@ -123,10 +123,10 @@ struct client_rest {
 	struct sched_params params;
 };
 
-struct chunk {
-	struct sched_client clients[CHUNK_CLIENTS];
+struct client_table {
 	struct sched *sched;
-	struct client_rest rest[CHUNK_CLIENTS];
+	struct client_rest *chunks[CHUNKS];	/* CHUNK_CLIENTS each */
+	struct sched_client clients[SCHED_CLIENTS_MAX];
 };
 
 struct group_lane {
@@ -222,25 +222,30 @@ struct sched {
 	struct shortage shortage;
 	struct sched_config config;
 
-	struct chunk *chunks[CHUNKS];
+	struct client_table *table;
+	struct sched_client *first;	/* of the table */
 	uint32_t clients, clients_made, client_free;	/* free: index + 1 */
 	uint32_t groups;
 	struct sched_group *group_table[SCHED_GROUPS_MAX];
 };
 
 static_assert(sizeof(struct sched_client) == 128, "two cache lines");
-static_assert(sizeof(struct chunk) <= CHUNK_BYTES, "fits");
+static_assert(sizeof(struct client_table) <= TABLE_ALIGN, "fits");
 
 static inline struct sched_client *client_at(const struct sched *sched,
 					     uint32_t index)
 {
-	return &sched->chunks[index >> CHUNK_BITS]
-			->clients[index & (CHUNK_CLIENTS - 1)];
+	return &sched->first[index];
 }
 
-static inline struct chunk *chunk_of(const struct sched_client *client)
+static inline struct client_table *table_of(const struct sched_client *client)
 {
-	return (struct chunk *)((uintptr_t)client & ~(CHUNK_BYTES - 1));
+	return (struct client_table *)((uintptr_t)client & ~(TABLE_ALIGN - 1));
+}
+
+static inline struct sched *client_sched(const struct sched_client *client)
+{
+	return table_of(client)->sched;
 }
 
 static inline uint32_t client_index(const struct sched_client *client)
@@ -250,19 +255,24 @@ static inline uint32_t client_index(const struct sched_client *client)
 
 static inline struct client_rest *client_rest(const struct sched_client *client)
 {
-	return &chunk_of(client)
-			->rest[client_index(client) & (CHUNK_CLIENTS - 1)];
+	const uint32_t index = client_index(client);
+
+	return &table_of(client)->chunks[index >> CHUNK_BITS]
+					[index & (CHUNK_CLIENTS - 1)];
 }
 
 /* Whose lane's id is it?  It may be an old one: see id_is_valid. */
 static inline struct sched_client *client_of(const struct sched *sched,
 					     uint32_t id)
 {
+	/* Bit 0 is the lane's number. */
+	const uint64_t offset = (uint64_t)(id & (LANES_MAX - 2)) *
+		(sizeof(struct sched_client) / 2);
 	struct sched_client *client =
-		client_at(sched, (id & (LANES_MAX - 1)) >> 1);
+		(struct sched_client *)((uintptr_t)sched->first + offset);
 
-	/* Else the compiler keeps chunk and index instead, and computes the
-	 * address again for each member. */
+	/* Else the compiler keeps the offset instead, and computes the address
+	 * again for each member. */
 	__asm__("" : "+r"(client));
 	return client;
 }

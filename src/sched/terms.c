@@ -192,7 +192,7 @@ static void meters_home(struct sched_client *client, bool plain)
 	for (uint32_t i = 0; i < rest->meter_count; i++) {
 		if (rest->meters[i].axis == SCHED_TOTAL_IOPS)
 			client->limit = rest->meters[i];
-		else if (!chunk_of(client)->sched->immediate)
+		else if (!client_sched(client)->immediate)
 			client->reservation = rest->meters[i];
 	}
 }
@@ -215,7 +215,7 @@ static void meters_away(const struct sched_client *client)
 void terms_apply(struct sched_client *client, const struct sched_params *given,
 		 uint64_t now_ns)
 {
-	struct sched *sched = chunk_of(client)->sched;
+	struct sched *sched = client_sched(client);
 	struct client_rest *rest = client_rest(client);
 	const struct sched_params params = *given;
 	const uint32_t weight =
