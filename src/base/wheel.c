@@ -84,15 +84,27 @@ void wheel_clear(struct wheel *wheel)
 	memset(wheel->slots, 0, sizeof(wheel->slots));
 }
 
+/* The pack that is being filled or is just full, of a slot that has any. */
+static uint32_t slot_pack(struct wheel_slot slot)
+{
+	return (slot.next - 1) / WHEEL_PACK;
+}
+
+static uint32_t slot_count(struct wheel_slot slot)
+{
+	if (slot.packs == 0)
+		return 0;
+	return (slot.packs - 1) * WHEEL_PACK + (slot.next - 1) % WHEEL_PACK + 1;
+}
+
 static void put(struct wheel *wheel, struct wheel_slot *slot, uint32_t id,
 		uint64_t key)
 {
 	struct heap_entry *entry =
-		&wheel->packs[slot->pack].entries[slot->count % WHEEL_PACK];
+		(struct heap_entry *)wheel->packs + slot->next++;
 
 	entry->key = key;
 	entry->id = id;
-	slot->count++;
 }
 
 /* A slot needs a pack, all that it has being full. */
@@ -107,8 +119,10 @@ static __attribute__((noinline)) void put_in_new_pack(struct wheel *wheel,
 		wheel->free_pack = wheel->packs[pack].entries[0].unused;
 	else
 		pack = ++wheel->packs_made;
-	wheel->packs[pack].entries[0].unused = slot->pack;
-	slot->pack = pack;
+	wheel->packs[pack].entries[0].unused =
+		slot->packs > 0 ? slot_pack(*slot) : 0;
+	slot->next = pack * WHEEL_PACK;
+	slot->packs++;
 	wheel->used[at / WHEEL_SLOTS] |= UINT64_C(1) << at % WHEEL_SLOTS;
 	wheel->levels |= 1U << at / WHEEL_SLOTS;
 	put(wheel, slot, id, key);
@@ -124,7 +138,7 @@ static inline __attribute__((always_inline)) void put_by_key(
 	const uint64_t index = key >> level * WHEEL_BITS & (WHEEL_SLOTS - 1);
 	struct wheel_slot *slot = &wheel->slots[level][index];
 
-	if (slot->count % WHEEL_PACK == 0)
+	if (slot->next % WHEEL_PACK == 0)
 		put_in_new_pack(wheel, slot, id, key);
 	else
 		put(wheel, slot, id, key);
@@ -252,7 +266,7 @@ static struct wheel_slot take_slot(struct wheel *wheel, uint32_t level,
 	wheel->used[level] &= ~(UINT64_C(1) << index);
 	if (wheel->used[level] == 0)
 		wheel->levels &= ~(1U << level);
-	wheel->far_count -= slot.count;
+	wheel->far_count -= slot_count(slot);
 	return slot;
 }
 
@@ -275,11 +289,11 @@ static void append(struct wheel *wheel, struct wheel_slot slot)
 {
 	struct heap_entry entries[WHEEL_RUN];
 	struct heap_entry *to = &wheel->run[wheel->end];
+	const uint32_t all = slot_count(slot);
 	uint32_t count = 0, each;
 
-	for (uint32_t p = slot.pack; count < slot.count; count += each)
-		p = empty_pack(wheel, p, slot.count - count, &entries[count],
-			       &each);
+	for (uint32_t p = slot_pack(slot); count < all; count += each)
+		p = empty_pack(wheel, p, all - count, &entries[count], &each);
 	if (count > WHEEL_FEW) {
 		sort(entries, count, to);
 	} else {
@@ -294,11 +308,12 @@ static void append(struct wheel *wheel, struct wheel_slot slot)
 static void append_some(struct wheel *wheel, uint32_t index)
 {
 	struct wheel_slot *slot = &wheel->slots[0][index];
-	uint32_t each;
+	uint32_t pack, each;
 
-	slot->pack = empty_pack(wheel, slot->pack, slot->count,
-				&wheel->run[wheel->end], &each);
-	slot->count -= each;
+	pack = empty_pack(wheel, slot_pack(*slot), slot_count(*slot),
+			  &wheel->run[wheel->end], &each);
+	slot->next = (pack + 1) * WHEEL_PACK;
+	slot->packs--;
 	wheel->far_count -= each;
 	wheel->last = wheel->run[wheel->end].key;
 	wheel->end += each;
@@ -309,9 +324,9 @@ static bool find_least(const struct wheel *wheel, struct wheel_slot slot,
 		       uint64_t *ret_least)
 {
 	uint64_t least = UINT64_MAX, most = 0;
-	uint32_t left, each, p = slot.pack;
+	uint32_t left, each, p = slot_pack(slot);
 
-	for (left = slot.count; left > 0; left -= each) {
+	for (left = slot_count(slot); left > 0; left -= each) {
 		const struct wheel_pack *pack = &wheel->packs[p];
 
 		each = (left - 1) % WHEEL_PACK + 1;
@@ -332,19 +347,19 @@ static bool find_least(const struct wheel *wheel, struct wheel_slot slot,
 static void spread(struct wheel *wheel, struct wheel_slot slot)
 {
 	uint64_t least;
-	uint32_t left, each, p = slot.pack;
+	uint32_t left, each, p = slot_pack(slot);
 
 	if (find_least(wheel, slot, &least)) {
 		wheel->last = least;
 		wheel->slots[0][least % WHEEL_SLOTS] = slot;
 		wheel->used[0] |= UINT64_C(1) << least % WHEEL_SLOTS;
 		wheel->levels |= 1;
-		wheel->far_count += slot.count;
+		wheel->far_count += slot_count(slot);
 		return;
 	}
 	wheel->last = least;
-	wheel->far_count += slot.count;
-	for (left = slot.count; left > 0; left -= each) {
+	wheel->far_count += slot_count(slot);
+	for (left = slot_count(slot); left > 0; left -= each) {
 		struct wheel_pack *pack = &wheel->packs[p];
 		const uint32_t next = pack->entries[0].unused;
 
@@ -370,7 +385,7 @@ static __attribute__((noinline)) void refill(struct wheel *wheel)
 		const uint32_t index =
 			(uint32_t)__builtin_ctzll(wheel->used[level]);
 		const uint32_t shift = level * WHEEL_BITS;
-		const uint32_t count = wheel->slots[level][index].count;
+		const uint32_t count = slot_count(wheel->slots[level][index]);
 		const uint64_t begin =
 			(wheel->last >> shift >> WHEEL_BITS << WHEEL_BITS |
 			 index)

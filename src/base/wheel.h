@@ -32,8 +32,9 @@ struct wheel_pack {
 } __attribute__((aligned(64)));
 
 struct wheel_slot {
-	uint32_t pack;		/* the one that is being filled */
-	uint32_t count;		/* of entries */
+	uint32_t next;	/* place to be filled, counted over all packs; on a
+			 * pack's border that before it is full */
+	uint32_t packs;
 };
 
 #define WHEEL_RUN	64U	/* sorted at once, at most */
