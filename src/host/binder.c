@@ -150,8 +150,7 @@ void bind_admit(struct host *host, struct reg_process *process)
 	if (process->state != REG_PROCESS_PENDING)
 		return;
 	memset(&process->refusal, 0, sizeof(process->refusal));
-	if (promise_admit(host->registry, process, &process->sla, &refusal) ==
-	    0) {
+	if (promise_admit(process, &process->sla, &refusal) == 0) {
 		process->state = REG_PROCESS_BOUND;
 		return;
 	}
@@ -171,11 +170,10 @@ void bind_admit(struct host *host, struct reg_process *process)
 }
 
 /* There may be room now.  Returns whether. */
-static bool readmit(struct host *host, struct reg_process *process)
+static bool readmit(struct reg_process *process)
 {
 	struct promise_refusal refusal;
-	int ret =
-		promise_admit(host->registry, process, &process->sla, &refusal);
+	int ret = promise_admit(process, &process->sla, &refusal);
 
 	if (ret == 0)
 		memset(&process->refusal, 0, sizeof(process->refusal));
@@ -205,7 +203,7 @@ void bind_retry_refused(struct host *host)
 		if ((!is_refused && !is_unpromised) || process->is_writing ||
 		    process->vdev->state == REG_VDEV_REMOVING ||
 		    process->vdev->pool->device->state != REG_DEVICE_READY ||
-		    !readmit(host, process))
+		    !readmit(process))
 			continue;
 		process->state = REG_PROCESS_BOUND;
 		events_add(

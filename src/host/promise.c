@@ -70,45 +70,11 @@ void promise_set_correction(struct promise *promise, uint32_t milli)
 
 static void spec_key(const struct sla_spec *spec, char *key, size_t size);
 
-/* Which of the other vdevs could hold it: the sentence names one. */
-static void explain(const struct registry *registry,
-		    const struct reg_process *process,
-		    const struct admission_request *request,
-		    const struct admission_refusal *why,
-		    struct promise_refusal *refusal)
-{
-	const struct reg_device *device = process->vdev->pool->device;
-	struct admission_place *places;
-	const struct reg_vdev *vdev;
-	size_t count = 0;
-
-	for (vdev = registry->vdevs; vdev; vdev = vdev->next)
-		count++;
-	places = calloc(count + 1, sizeof(*places));
-	count = 0;
-	for (vdev = registry->vdevs; places && vdev; vdev = vdev->next) {
-		if (vdev->pool->device == device || !vdev->is_placed)
-			continue;
-		places[count++] = (struct admission_place){
-			.vdev = vdev->name,
-			.endpoint = vdev->pool->device->endpoint->name,
-			.vdev_size_bytes = vdev->size_bytes,
-			.device = vdev->pool->device->promise.admission,
-		};
-	}
-	admission_explain(why, device->name, device->endpoint->name,
-			  places ? admission_find(places, count, request) :
-				   NULL,
-			  refusal->text.text, sizeof(refusal->text.text));
-	free(places);
-}
-
-static void fill_refusal(const struct registry *registry,
-			 const struct reg_process *process,
-			 const struct admission_request *request,
+static void fill_refusal(const struct reg_process *process,
 			 const struct admission_refusal *why,
 			 struct promise_refusal *refusal)
 {
+	const struct reg_device *device = process->vdev->pool->device;
 	const struct sla_spec spec = {
 		.metric = (uint8_t)why->metric,
 		.direction = (uint8_t)why->direction,
@@ -120,7 +86,8 @@ static void fill_refusal(const struct registry *registry,
 	refusal->requested = why->asked;
 	refusal->available = why->available;
 	refusal->shortfall = why->shortfall;
-	explain(registry, process, request, why, refusal);
+	admission_explain(why, device->name, device->endpoint->name,
+			  refusal->text.text, sizeof(refusal->text.text));
 }
 
 json_t *promise_where(const struct registry *registry,
@@ -214,8 +181,8 @@ static int count(struct reg_process *process, const struct sla *sla)
 	return 0;
 }
 
-int promise_admit(const struct registry *registry, struct reg_process *process,
-		  const struct sla *sla, struct promise_refusal *ret_refusal)
+int promise_admit(struct reg_process *process, const struct sla *sla,
+		  struct promise_refusal *ret_refusal)
 {
 	struct admission_request request = {
 		.sla = sla,
@@ -227,7 +194,7 @@ int promise_admit(const struct registry *registry, struct reg_process *process,
 	memset(ret_refusal, 0, sizeof(*ret_refusal));
 	ret = admit(process, &request, &why);
 	if (ret == -ENOSPC)
-		fill_refusal(registry, process, &request, &why, ret_refusal);
+		fill_refusal(process, &why, ret_refusal);
 	if (ret < 0 && ret != -ENOMEM && ret != -ENOSPC) {
 		ret_refusal->is_refused = true;
 		error_set(

@@ -68,8 +68,8 @@ void promise_set_correction(struct promise *promise, uint32_t milli);
  * device and endpoint, instead of what was counted before.  Returns 0;
  * -ENOSPC: refused, with '*ret_refusal' filled and nothing changed; or
  * -ENOMEM. */
-int promise_admit(const struct registry *registry, struct reg_process *process,
-		  const struct sla *sla, struct promise_refusal *ret_refusal);
+int promise_admit(struct reg_process *process, const struct sla *sla,
+		  struct promise_refusal *ret_refusal);
 /* Count it no more. */
 void promise_leave(struct reg_process *process);
 /* Names of other devices where 'sla' could be met: a new array. */

@@ -72,8 +72,7 @@ static void take_back(struct update_write *op)
 		promise_leave(process);
 		return;
 	}
-	if (promise_admit(op->host->registry, process, &process->sla,
-			  &refusal) == 0)
+	if (promise_admit(process, &process->sla, &refusal) == 0)
 		return;
 	/* Somebody was promised, in between, what it had given up. */
 	promise_leave(process);
@@ -202,8 +201,7 @@ static int admit(struct update_write *op)
 		.vdev = process->vdev->name,
 	};
 	struct promise_refusal refusal;
-	int ret = promise_admit(op->host->registry, process, &process->sla,
-				&refusal);
+	int ret = promise_admit(process, &process->sla, &refusal);
 
 	if (ret == -ENOSPC && !process->is_best_effort) {
 		events_add(op->host->events, "refused", &subject,

@@ -189,7 +189,7 @@ static void process_enter(struct host *host, struct reg_process *process,
 	struct error why;
 	int ret;
 
-	ret = promise_admit(host->registry, process, &process->sla, &refusal);
+	ret = promise_admit(process, &process->sla, &refusal);
 	if (ret == -ENOSPC && !process->is_best_effort) {
 		events_add(host->events, "refused", &subject,
 			   "process %u is refused: %s", process->pasid,
@@ -315,8 +315,7 @@ static void stay_bound(struct host *host, struct reg_process *process)
 	bool was_refused = process->refusal.is_refused;
 
 	process->state = REG_PROCESS_BOUND;
-	if (promise_admit(host->registry, process, &process->sla,
-			  &process->refusal) < 0) {
+	if (promise_admit(process, &process->sla, &process->refusal) < 0) {
 		promise_leave(process);
 		if (!was_refused)
 			events_add(

@@ -37,7 +37,7 @@ void host_admission(struct host *host, const char *vdev_name,
 			vdev->pool->device->name);
 		return;
 	}
-	ret = promise_admit(host->registry, &probe, &sla, &refusal);
+	ret = promise_admit(&probe, &sla, &refusal);
 	promise_leave(&probe);
 	if (ret == -ENOSPC)
 		host_refuse(host, &probe, &sla, &refusal, call);

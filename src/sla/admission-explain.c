@@ -26,13 +26,11 @@ static void format_key(const struct admission_refusal *refusal, char *buffer,
 }
 
 char *admission_explain(const struct admission_refusal *refusal,
-			const char *device, const char *endpoint,
-			const struct admission_place *place, char *buffer,
+			const char *device, const char *endpoint, char *buffer,
 			size_t size)
 {
 	char key[32], asked[UNITS_TEXT_MAX], available[UNITS_TEXT_MAX];
 	char shortfall[UNITS_TEXT_MAX];
-	size_t used;
 
 	format_key(refusal, key, sizeof(key));
 	sla_format_value(refusal->metric, refusal->asked, asked, sizeof(asked));
@@ -82,10 +80,5 @@ char *admission_explain(const struct admission_refusal *refusal,
 			 key, asked, device, device);
 		break;
 	}
-	used = strlen(buffer);
-	if (place && used < size)
-		snprintf(buffer + used, size - used,
-			 "; vdev %s on endpoint %s could hold it", place->vdev,
-			 place->endpoint);
 	return buffer;
 }

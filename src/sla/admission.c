@@ -529,30 +529,3 @@ void admission_report(const struct admission *admission,
 		.is_over = admission->promised > allowed,
 	};
 }
-
-const struct admission_place *admission_find(
-	const struct admission_place *places, size_t count,
-	const struct admission_request *request)
-{
-	const struct admission_place *best = NULL;
-	u128 best_left = 0;
-
-	for (size_t i = 0; i < count; i++) {
-		const struct admission *device = places[i].device;
-		const struct admission_request there = {
-			.sla = request->sla,
-			.vdev_size_bytes = places[i].vdev_size_bytes,
-		};
-		u128 left;
-
-		if (check(device, NULL, &there, NULL) < 0)
-			continue;
-		left = allowed_now(device);
-		left = left > device->promised ? left - device->promised : 0;
-		if (!best || left > best_left) {
-			best = &places[i];
-			best_left = left;
-		}
-	}
-	return best;
-}

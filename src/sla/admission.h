@@ -112,25 +112,11 @@ struct admission_report {
 void admission_report(const struct admission *admission,
 		      struct admission_report *ret_report);
 
-/* A vdev that might hold a process instead. */
-struct admission_place {
-	const char *vdev, *endpoint;
-	uint64_t vdev_size_bytes;
-	const struct admission *device;
-};
-/* The one with the most time left that could hold 'request' (its size is not
- * looked at, each place has its own), or NULL.  O(places). */
-const struct admission_place *admission_find(
-	const struct admission_place *places, size_t count,
-	const struct admission_request *request);
-
-/* "iops: 12000 asked, 8000 left on device d0 (short by 4000); vdev vd7 on
- * endpoint ep1 could hold it".  'place' may be NULL.  Writes at most 'size'
- * bytes with a NUL; returns 'buffer'.  'endpoint' is the one whose core it is
- * (ADMISSION_CORE). */
+/* "iops: 12000 asked, 8000 left on device d0 (short by 4000)".  Writes at most
+ * 'size' bytes with a NUL; returns 'buffer'.  'endpoint' is the one whose core
+ * it is (ADMISSION_CORE). */
 char *admission_explain(const struct admission_refusal *refusal,
-			const char *device, const char *endpoint,
-			const struct admission_place *place, char *buffer,
+			const char *device, const char *endpoint, char *buffer,
 			size_t size);
 
 #endif

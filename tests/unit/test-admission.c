@@ -66,7 +66,7 @@ static struct admitted *admit(struct admission *admission, const char *text)
 
 	if (admission_admit(admission, &request, &admitted, &refusal) != 0)
 		fail_msg("%s: %s", text,
-			 admission_explain(&refusal, "d0", "ep0", NULL, reason,
+			 admission_explain(&refusal, "d0", "ep0", reason,
 					   sizeof(reason)));
 	return admitted;
 }
@@ -84,8 +84,8 @@ static void expect_refused(struct admission *admission, const char *text,
 		admission_admit(admission, &request, &admitted, &refusal),
 		-ENOSPC);
 	assert_null(admitted);
-	assert_string_equal(admission_explain(&refusal, "d0", "ep0", NULL,
-					      reason, sizeof(reason)),
+	assert_string_equal(admission_explain(&refusal, "d0", "ep0", reason,
+					      sizeof(reason)),
 			    expected);
 	assert_int_equal(admission_what_if(admission, &request, &same),
 			 -ENOSPC);
@@ -375,39 +375,6 @@ static void test_admission_capacity_as_it_is(void **state)
 	admission_destroy(admission);
 }
 
-static void test_admission_says_where_it_could_be_met(void **state)
-{
-	struct admission *d0 = device(&disk), *d1 = device(&disk);
-	struct admission *d2 = device(&disk);
-	const struct admission_place places[] = {
-		{"vd1", "ep0", GIB, d0},
-		{"vd5", "ep1", GIB, d1},
-		{"vd7", "ep1", GIB, d2},
-		{"vd8", "ep2", GIB / 2, d2},
-	};
-	struct sla sla = parsed("read iops >= 12000, capacity >= 1 GiB");
-	const struct admission_request request = {&sla, GIB, false};
-	const struct admission_place *place;
-	struct admission_refusal refusal;
-	char reason[256];
-
-	(void)state;
-	admit(d0, "read iops >= 10k");
-	admit(d1, "read iops >= 1k");
-	assert_int_equal(admission_what_if(d0, &request, &refusal), -ENOSPC);
-	place = admission_find(places, 4, &request);
-	assert_ptr_equal(place, &places[2]);
-	assert_string_equal(
-		admission_explain(&refusal, "d0", "ep0", place, reason,
-				  sizeof(reason)),
-		"read iops: 12000 asked, 8000 left on device d0 (short by "
-		"4000); vdev vd7 on endpoint ep1 could hold it");
-	assert_null(admission_find(places, 1, &request));
-	admission_destroy(d0);
-	admission_destroy(d1);
-	admission_destroy(d2);
-}
-
 static void random_sla(struct sla *sla)
 {
 	static const char *const texts[] = {
@@ -531,7 +498,6 @@ int main(void)
 		cmocka_unit_test(test_admission_best_effort_is_counted),
 		cmocka_unit_test(test_admission_update_replaces_in_one_step),
 		cmocka_unit_test(test_admission_capacity_as_it_is),
-		cmocka_unit_test(test_admission_says_where_it_could_be_met),
 		cmocka_unit_test(test_admission_a_million_random_changes),
 	};
 

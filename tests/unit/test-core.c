@@ -92,7 +92,7 @@ static struct admitted *admit(struct admission *admission, const char *text)
 
 	if (admission_admit(admission, &request, &admitted, &refusal) != 0)
 		fail_msg("%s: %s", text,
-			 admission_explain(&refusal, "m0", "ep0", NULL, reason,
+			 admission_explain(&refusal, "m0", "ep0", reason,
 					   sizeof(reason)));
 	return admitted;
 }
@@ -109,8 +109,8 @@ static void expect_refused(struct admission *admission, const char *text,
 	assert_int_equal(
 		admission_admit(admission, &request, &admitted, &refusal),
 		-ENOSPC);
-	assert_string_equal(admission_explain(&refusal, "m0", "ep0", NULL,
-					      reason, sizeof(reason)),
+	assert_string_equal(admission_explain(&refusal, "m0", "ep0", reason,
+					      sizeof(reason)),
 			    expected);
 }
 
