@@ -415,6 +415,7 @@ static void remove_strangers(struct reg_endpoint *endpoint, const json_t *list)
 struct removing {
 	struct bind_op op;	/* only to be found by the callback */
 	json_t *list;
+	unsigned int left;	/* ways in that still drain */
 };
 
 /* All strangers' ways in are closed (or the endpoint is gone). */
@@ -438,7 +439,7 @@ static void stranger_unlistened(void *arg, struct link_reply *reply)
 	struct removing *removing = arg;
 	struct reg_endpoint *endpoint = removing->op.endpoint;
 
-	if (--endpoint->removing == 0) {
+	if (--removing->left == 0) {
 		strangers_out(endpoint, removing->list,
 			      reply->result == -ECONNRESET);
 		free(removing);
@@ -456,12 +457,12 @@ static void close_ways_in(struct reg_endpoint *endpoint, const json_t *list)
 		abort();	/* as in link_request */
 	removing->op.endpoint = endpoint;
 	removing->list = json_incref((json_t *)(uintptr_t)list);
-	endpoint->removing = 1;
+	removing->left = 1;
 	json_array_foreach(json_object_get(list, "listeners"), i, item)
 	{
 		if (adopt_listener(endpoint, item))
 			continue;
-		endpoint->removing++;
+		removing->left++;
 		endpoint_request(
 			endpoint->process,
 			json_pack("{s:s, s:s, s:I}", "op", "unlisten", "vdev",

@@ -50,7 +50,6 @@ struct reg_endpoint {
 	bool is_synced;		/* all it was asked for at first is answered */
 	bool is_connected;
 	unsigned int pending;	/* requests without a reply */
-	unsigned int removing;	/* of what it should not have */
 	struct reg_device *calibrating;
 	/* the watch's */
 	uint64_t seen_asleep_ns, seen_at_ns;

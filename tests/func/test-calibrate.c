@@ -11,6 +11,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "base/container.h"
+
 #define MIB	(UINT64_C(1) << 20)
 
 struct bench {
@@ -244,9 +246,7 @@ static void sparse_submit(struct block_device *device,
 
 static void sparse_served(struct loop_timer *timer, uint64_t now_ns)
 {
-	struct sparse *sparse =
-		(struct sparse *)((char *)timer -
-				  offsetof(struct sparse, timer));
+	struct sparse *sparse = container_of(timer, struct sparse, timer);
 
 	for (unsigned int i = 0; i < 4 && sparse->first; i++) {
 		struct block_request *request = sparse->first;
