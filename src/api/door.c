@@ -129,9 +129,13 @@ static void on_ready(struct loop_watch *ready)
 {
 	struct api_door *door = container_of(ready, struct api_door, watch);
 	struct api_door_place *place;
+	unsigned int left = API_CONNECTIONS_MAX;
 	int fd;
 
+	/* Those who knock without end wait for the next round. */
 	while ((place = free_place(door)) != NULL) {
+		if (left-- == 0)
+			return;
 		fd = accept4(door->fd, NULL, NULL,
 			     SOCK_CLOEXEC | SOCK_NONBLOCK);
 		if (fd >= 0)
