@@ -73,13 +73,21 @@ away_percent()
 		awk '{ print ($4 > $2 ? int(100 * ($3 - $1) / ($4 - $2)) : 0) }'
 }
 
+# A second: nothing ever comes there, so the time runs out.
+second()
+{
+	local nothing
+
+	! read -r -t 1 -u "$BEAT_FD" nothing
+}
+
 # The disk and the promises: those of requirement E5, or coarse ones.
 choose()
 {
-	local before nothing
+	local before
 
 	before=$(machine_time)
-	[ -n "$COARSE$DIRECTORY" ] || read -r -t 1 -u "$BEAT_FD" nothing || true
+	[ -n "$COARSE$DIRECTORY" ] || second
 	if [ -z "$DIRECTORY" ] && [ "$(away_percent "$before")" -ge 2 ]; then
 		COARSE=yes
 	fi
@@ -176,7 +184,7 @@ table()
 watch()
 {
 	local end=$((SECONDS + $1)) most=$((SECONDS + $1 + 30)) lines=0
-	local text nothing
+	local text
 
 	while [ $SECONDS -lt $end ] || {
 		[ -n "${2:-}" ] && [ $SECONDS -lt $most ] &&
@@ -188,7 +196,7 @@ watch()
 			printf '%s\n' "$text"
 			lines=$(printf '%s\n' "$text" | wc -l)
 		fi
-		read -r -t 1 -u "$BEAT_FD" nothing || true
+		second
 	done
 	[ -n "$LIVE" ] || table
 }
@@ -344,7 +352,7 @@ promises()
 # The main part, the same for both: PHASE, and whether things come and go.
 pressure()
 {
-	local before
+	local before pid
 
 	PHASE=$1
 	before=$(machine_time)
@@ -369,7 +377,9 @@ pressure()
 	[ "$PHASE" = off ] || fine_enough "$(away_percent "$before")"
 	kill -TERM $CLIENT_PID "${LOADS[@]}"
 	wait $CLIENT_PID || CLIENT_FAILED="$CLIENT_FAILED $PHASE"
-	wait "${LOADS[@]}" || true
+	for pid in "${LOADS[@]}"; do
+		wait "$pid" || fail "the neighbour: $(tail -n 1 neighbour.log)"
+	done
 	LOADS=()
 }
 CLIENT_FAILED=""
