@@ -48,7 +48,7 @@ penstock_disk 256 128 "" "$DB_PROCESS"
 leave()
 {
 	kill $(jobs -p) 2>/dev/null || true
-	wait || true
+	wait
 }
 
 CAPABILITIES='{"capabilities": [{"capability": "events", "state": true},

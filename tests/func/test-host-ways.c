@@ -263,7 +263,7 @@ static void test_ways_own_is_not_the_vdevs(void **state)
 	rig_wait(rig, is_asked_twice, request);
 }
 
-/* --- The common one cannot be, for now (E15) ------------------------------ */
+/* --- The common one fails and is tried again (E15) ------------------------ */
 
 static bool is_fine(struct rig *rig, void *arg)
 {
