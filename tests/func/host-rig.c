@@ -21,6 +21,15 @@
 
 const char *rig_program;
 
+int rig_arguments(int argc, char **argv)
+{
+	if (argc < 2)
+		return 77;
+	/* Each test has a working directory of its own. */
+	rig_program = realpath(argv[1], NULL);
+	return rig_program ? 0 : 1;
+}
+
 int rig_setup(void **state)
 {
 	const struct loop_config config = {.entries = 128};

@@ -53,7 +53,10 @@ struct rig {
 	json_t *value;
 };
 
-extern const char *rig_program;		/* the endpoint's; main sets it */
+extern const char *rig_program;		/* the endpoint's */
+/* main's: takes that from the first argument.  Returns 0, or the exit status if
+ * there is none. */
+int rig_arguments(int argc, char **argv);
 
 int rig_setup(void **state);
 /* Stops the host and its endpoints, then removes the directory. */

@@ -14,17 +14,15 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
 #include "api/server.h"
-#include "fake-host.h"
+#include "api-rig.h"
 #include "http.h"
-#include "os/loop.h"
 
-#define OPERATOR	4001U
+#define OPERATOR	4001U	/* as api-rig.c grants */
 #define ASK		"GET /v1/status HTTP/1.1\r\nHost: x\r\n\r\n"
 
 struct crowd {
@@ -35,67 +33,16 @@ struct crowd {
 	unsigned int count;
 };
 
-static struct loop *loop;
-
-static void on_end(struct loop_watch *watch)
-{
-	loop_watch_remove(loop, watch);
-	loop_stop(loop);
-}
-
-static void serve(const char *path, int end, int ready)
-{
-	const struct loop_config loop_config = {.entries = 64};
-	const struct api_grant grant = {API_ROLE_OPERATE, false, OPERATOR};
-	const struct api_server_config config = {
-		.unix_path = path,
-		.everyone = API_ROLE_READ,
-		.grants = &grant,
-		.grant_count = 1,
-	};
-	struct loop_watch watch = {.ready = on_end};
-	struct api_server *server;
-	struct error error;
-	struct host *host;
-
-	if (loop_create(&loop_config, &loop, &error) < 0)
-		exit(2);
-	host = fake_host_create(loop);
-	if (api_server_create(&config, loop, host, &server, &error) < 0)
-		exit(1);
-	loop_watch_add(loop, &watch, end);
-	if (write(ready, "r", 1) != 1)
-		exit(1);
-	loop_run(loop);
-	api_server_destroy(server);
-	host_destroy(host);
-	loop_destroy(loop);
-	exit(0);
-}
-
 static int setup(void **state)
 {
 	struct crowd *crowd = calloc(1, sizeof(*crowd));
-	int end[2], ready[2];
-	char byte;
 
 	strcpy(crowd->directory, "/tmp/test-api.XXXXXX");
 	assert_non_null(mkdtemp(crowd->directory));
 	chmod(crowd->directory, 0755);
 	snprintf(crowd->path, sizeof(crowd->path), "%s/api.sock",
 		 crowd->directory);
-	assert_int_equal(pipe(end), 0);
-	assert_int_equal(pipe(ready), 0);
-	crowd->pid = fork();
-	if (crowd->pid == 0) {
-		close(end[1]);
-		serve(crowd->path, end[0], ready[1]);
-	}
-	close(end[0]);
-	close(ready[1]);
-	assert_int_equal(read(ready[0], &byte, 1), 1);
-	close(ready[0]);
-	crowd->end = end[1];
+	crowd->pid = api_rig_start(crowd->path, &crowd->end);
 	*state = crowd;
 	return 0;
 }
@@ -103,13 +50,10 @@ static int setup(void **state)
 static int teardown(void **state)
 {
 	struct crowd *crowd = *state;
-	int status;
 
 	while (crowd->count > 0)
 		close(crowd->fds[--crowd->count]);
-	close(crowd->end);
-	assert_int_equal(waitpid(crowd->pid, &status, 0), crowd->pid);
-	assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+	api_rig_stop(crowd->pid, crowd->end);
 	assert_int_equal(rmdir(crowd->directory), 0);
 	free(crowd);
 	return 0;

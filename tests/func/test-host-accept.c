@@ -226,11 +226,9 @@ int main(int argc, char **argv)
 		TEST(test_accept_is_of_what_is_served),
 		TEST(test_accept_of_what_is_not_there),
 	};
+	const int status = rig_arguments(argc, argv);
 
-	if (argc < 2)
-		return 77; /* the path of an endpoint program is missing */
-	rig_program = realpath(argv[1], NULL);
-	if (!rig_program)
-		return 1;
+	if (status)
+		return status;
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -128,11 +128,9 @@ int main(int argc, char **argv)
 		TEST(test_hold_runs_from_the_restart),
 		TEST(test_hold_runs_from_the_next_start),
 	};
+	const int status = rig_arguments(argc, argv);
 
-	if (argc < 2)
-		return 77; /* the path of an endpoint program is missing */
-	rig_program = realpath(argv[1], NULL);
-	if (!rig_program)
-		return 1;
+	if (status)
+		return status;
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -473,12 +473,9 @@ int main(int argc, char **argv)
 		cmocka_unit_test_setup_teardown(test_life_stops_in_order,
 						rig_setup, rig_teardown),
 	};
+	const int status = rig_arguments(argc, argv);
 
-	if (argc < 2)
-		return 77;	/* the path of an endpoint program is missing */
-	/* Each test has a working directory of its own. */
-	rig_program = realpath(argv[1], NULL);
-	if (!rig_program)
-		return 1;
+	if (status)
+		return status;
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

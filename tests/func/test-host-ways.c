@@ -375,11 +375,9 @@ int main(int argc, char **argv)
 		cmocka_unit_test_setup_teardown(test_ways_directory_is_missing,
 						rig_setup, rig_teardown),
 	};
+	const int status = rig_arguments(argc, argv);
 
-	if (argc < 2)
-		return 77;	/* the path of an endpoint program is missing */
-	rig_program = realpath(argv[1], NULL);
-	if (!rig_program)
-		return 1;
+	if (status)
+		return status;
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
