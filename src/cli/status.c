@@ -47,9 +47,9 @@ static void print_head(const json_t *status)
 		printf("Promises are NOT enforced: 'penstock enforce on' turns enforcement on.\n");
 }
 
-static double share_percent(const json_t *device, const char *key)
+static double share_percent(const json_t *thing, const char *key)
 {
-	return 100 * json_number_value(table_get(device, key));
+	return 100 * json_number_value(table_get(thing, key));
 }
 
 /* What its promises rest on, if that is little. */
@@ -82,6 +82,16 @@ static void print_device_note(const json_t *device)
 		       name, derived, name);
 }
 
+static void print_endpoint_note(const json_t *endpoint)
+{
+	const char *name = json_string_value(json_object_get(endpoint, "name"));
+
+	if (name && json_is_true(table_get(endpoint, "admission.is_over")))
+		printf("Endpoint %s: what its devices promise, with what is kept free, takes %.0f %% of its core: not all of it will be kept.\n",
+		       name,
+		       share_percent(endpoint, "admission.promised_share"));
+}
+
 /* What is wrong or only half right, a line each. */
 static void print_notes(const json_t *status, const json_t *processes)
 {
@@ -103,6 +113,8 @@ static void print_notes(const json_t *status, const json_t *processes)
 		       (long long)count(thing, "pasid"), state,
 		       reason ? ": " : "", reason ? reason : "");
 	}
+	json_array_foreach(json_object_get(status, "endpoints"), i, thing)
+		print_endpoint_note(thing);
 	json_array_foreach(json_object_get(status, "devices"), i, thing)
 		print_device_note(thing);
 	json_array_foreach(json_object_get(status, "not_served"), i, thing)

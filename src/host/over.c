@@ -2,7 +2,6 @@
 /* over.c - see over.h */
 #include "host/over.h"
 
-#include <stdbool.h>
 #include <stdint.h>
 
 #include "host/events.h"
@@ -13,52 +12,90 @@
 #define MARGIN		20U
 #define SECONDS		5U
 
-static bool is_over(const struct admission_report *report)
+static bool is_beyond(uint32_t promised_ppm, uint32_t allowed_ppm)
 {
-	return report->is_over &&
-		report->promised_ppm >
-		report->allowed_ppm + report->allowed_ppm / MARGIN;
+	return promised_ppm > allowed_ppm + allowed_ppm / MARGIN;
 }
 
-static void tell(struct reg_device *device,
-		 const struct admission_report *report)
+/* Is it time to tell that it is now 'is_over'? */
+static bool has_changed(struct over_state *state, bool is_over,
+			unsigned int seconds)
 {
-	struct host *host = device->endpoint->host;
-	struct event_subject subject = {
+	if (is_over == state->is_over) {
+		state->seconds = 0;
+		return false;
+	}
+	if (++state->seconds < seconds)
+		return false;
+	*state = (struct over_state){.is_over = is_over};
+	return true;
+}
+
+static void look_at_device(struct reg_device *device, unsigned int seconds)
+{
+	struct events *events = device->endpoint->host->events;
+	const struct event_subject subject = {
 		.device = device->name,
 		.endpoint = device->endpoint->name,
 	};
+	struct admission_report report;
 
-	device->is_over = !device->is_over;
-	device->over_seconds = 0;
-	if (device->is_over)
+	admission_report(device->promise.admission, &report);
+	if (!has_changed(
+		    &device->over,
+		    report.is_over &&
+			    is_beyond(report.promised_ppm, report.allowed_ppm),
+		    seconds))
+		return;
+	if (device->over.is_over)
 		events_add(
-			host->events, "over-promised", &subject,
+			events, "over-promised", &subject,
 			"device %s: %.0f %% of it is promised, it can hold %.0f %% now: not all of it will be kept; update or release processes",
-			device->name, report->promised_ppm / 1e4,
-			report->allowed_ppm / 1e4);
+			device->name, report.promised_ppm / 1e4,
+			report.allowed_ppm / 1e4);
 	else
-		events_add(host->events, "promises-fit", &subject,
+		events_add(events, "promises-fit", &subject,
 			   "device %s can hold what is promised of it again",
 			   device->name);
 }
 
+static void look_at_core(struct reg_endpoint *endpoint, unsigned int seconds)
+{
+	struct events *events = endpoint->host->events;
+	const struct event_subject subject = {.endpoint = endpoint->name};
+	struct core_report report;
+
+	core_report(endpoint->promise.core, &report);
+	if (!has_changed(
+		    &endpoint->core_over,
+		    report.is_over &&
+			    is_beyond(report.promised_ppm, report.allowed_ppm),
+		    seconds))
+		return;
+	if (endpoint->core_over.is_over)
+		events_add(
+			events, "over-promised", &subject,
+			"endpoint %s: what its devices promise, with what is kept free, takes %.0f %% of its core: not all of it will be kept; update or release processes",
+			endpoint->name, report.promised_ppm / 1e4);
+	else
+		events_add(
+			events, "promises-fit", &subject,
+			"endpoint %s: its core can hold what its devices promise again",
+			endpoint->name);
+}
+
 void over_measured(struct reg_device *device)
 {
-	struct admission_report report;
-
-	admission_report(device->promise.admission, &report);
-	if (is_over(&report) != device->is_over)
-		tell(device, &report);
+	look_at_device(device, 1);
+	look_at_core(device->endpoint, 1);
 }
 
 void over_look(struct reg_device *device)
 {
-	struct admission_report report;
+	look_at_device(device, SECONDS);
+}
 
-	admission_report(device->promise.admission, &report);
-	if (is_over(&report) == device->is_over)
-		device->over_seconds = 0;
-	else if (++device->over_seconds >= SECONDS)
-		tell(device, &report);
+void over_look_core(struct reg_endpoint *endpoint)
+{
+	look_at_core(endpoint, SECONDS);
 }

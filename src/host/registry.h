@@ -20,6 +20,7 @@
 #include "host/config.h"
 #include "host/extents.h"
 #include "host/identity.h"
+#include "host/over.h"
 #include "host/promise.h"
 #include "os/loop.h"
 #include "sla/capacity.h"
@@ -51,6 +52,7 @@ struct reg_endpoint {
 	bool is_connected;
 	unsigned int pending;	/* requests without a reply */
 	struct reg_device *calibrating;
+	struct over_state core_over;
 	/* the watch's */
 	uint64_t seen_asleep_ns, seen_at_ns;
 	uint32_t busy_milli;
@@ -71,8 +73,7 @@ struct reg_device {
 	int64_t calibrated_at;		/* seconds, UTC */
 	struct identity measured_file;	/* of which 'capacity' is */
 	struct promise promise;
-	bool is_over;			/* over.c's: told so; since when not */
-	unsigned int over_seconds;
+	struct over_state over;
 	/* the binder's */
 	bool is_added, is_busy, is_blank;
 	struct opening *opening;	/* under way; else NULL */

@@ -171,6 +171,7 @@ static void watch_endpoint(struct reg_endpoint *endpoint, uint64_t now_ns)
 			correct(device, milli);
 		over_look(device);
 	}
+	over_look_core(endpoint);
 }
 
 static void tick(struct loop_timer *timer, uint64_t now_ns)

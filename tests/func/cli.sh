@@ -243,6 +243,7 @@ prints 'NOT enforced'
 run 0 status
 prints 'NOT enforced'
 prints '987 % of it is promised, it can hold 90 % now'
+prints 'Endpoint ep0: what its devices promise, with what is kept free, takes 138 % of its core'
 run 0 enforce on
 run 0 events --after 0 --count 2
 prints 'endpoint-started'

@@ -120,15 +120,17 @@ json_t *host_devices(struct host *host)
 json_t *host_status(struct host *host)
 {
 	return json_pack(
-		"{s:s, s:i, s:i, s:b, s:[{s:s, s:s, s:i, s:i, s:f}], s:o,"
-		" s:O, s:{s:i, s:i, s:i, s:i, s:i, s:i}, s:[{s:s, s:s}]}",
+		"{s:s, s:i, s:i, s:b, s:[{s:s, s:s, s:i, s:i, s:f, s:{s:f, s:f, s:b}}],"
+		" s:o, s:O, s:{s:i, s:i, s:i, s:i, s:i, s:i}, s:[{s:s, s:s}]}",
 		"host", "alpha", "pid", 1, "uptime_s", 12, "enforce",
 		host->enforce, "endpoints", "name", "ep0", "state", "running",
-		"pid", 2, "restarts", 0, "busy_share", 0.25, "devices",
-		host_devices(host), "vdevs", host->vdevs, "processes", "bound",
-		(int)json_array_size(host->processes), "pending", 0, "refused",
-		0, "kept", 1, "broken", 0, "unknown", 0, "not_served", "where",
-		"alpha.yaml:12", "what", "nbd: of vdev vd0");
+		"pid", 2, "restarts", 0, "busy_share", 0.25, "admission",
+		"promised_share", 1.38, "allowed_share", 1.0, "is_over", 1,
+		"devices", host_devices(host), "vdevs", host->vdevs,
+		"processes", "bound", (int)json_array_size(host->processes),
+		"pending", 0, "refused", 0, "kept", 1, "broken", 0, "unknown",
+		0, "not_served", "where", "alpha.yaml:12", "what",
+		"nbd: of vdev vd0");
 }
 
 json_t *host_device(struct host *host, const char *name)
