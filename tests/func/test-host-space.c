@@ -2,10 +2,8 @@
 /*
  * test-host-space.c - a vdev's space goes to somebody else only when it is
  * empty, whatever dies or refuses meanwhile (E3, E12)
- *
- * Pool p1 is a file of 8 MiB, all of it 'x'; vdev "new" has the first half.
  */
-#include "host-rig.h"
+#include "space-rig.h"
 
 #include <fcntl.h>
 #include <setjmp.h>
@@ -22,90 +20,13 @@
 
 #include <cmocka.h>
 
-#define MIB (1 << 20)
 #define STEPS 16 /* of the loop: more than any verb here takes */
-#define CONFIG_AT(path) \
-	"host: a\n" \
-	"state: @/state\n" \
-	"endpoints:\n" \
-	"  - name: ep0\n" \
-	"    devices:\n" \
-	"      - {name: d0, kind: file, path: " path ", size: 8MiB}\n" \
-	"pools:\n" \
-	"  - {name: p1, devices: [ep0/d0]}\n"
-#define CONFIG CONFIG_AT("@/d0")
-#define CONFIG_B CONFIG_AT("@/b0")
-
-/* --- The file ------------------------------------------------------------ */
-
-static void fill(int first_mib, int end_mib, char byte)
-{
-	char *block = malloc(MIB);
-	int fd = open("d0", O_RDWR | O_CLOEXEC);
-
-	memset(block, byte, MIB);
-	for (int i = first_mib; i < end_mib; i++)
-		assert_int_equal(pwrite(fd, block, MIB, (off_t)i * MIB), MIB);
-	close(fd);
-	free(block);
-}
-
-static bool holds(int first_mib, int end_mib, char byte)
-{
-	char *block = malloc(MIB), *wanted = malloc(MIB);
-	int fd = open("d0", O_RDONLY | O_CLOEXEC);
-	bool is_same = true;
-
-	memset(wanted, byte, MIB);
-	for (int i = first_mib; i < end_mib; i++)
-		is_same &= pread(fd, block, MIB, (off_t)i * MIB) == MIB &&
-			memcmp(block, wanted, MIB) == 0;
-	close(fd);
-	free(block);
-	free(wanted);
-	return is_same;
-}
-
-/* --- The host ------------------------------------------------------------ */
-
-static void make_new(struct rig *rig)
-{
-	const struct host_vdev_request request = {
-		.name = "new",
-		.size = "4MiB",
-	};
-
-	host_vdev_create(rig->host, &request, &rig->call);
-	rig_answer(rig, HOST_DONE);
-	fill(0, 8, 'x');
-}
-
-static void start_with_new(struct rig *rig)
-{
-	rig_start(rig, CONFIG, true);
-	make_new(rig);
-}
+#define CONFIG_B SPACE_CONFIG_AT("@/b0")
 
 static void restart(struct rig *rig)
 {
 	rig_abandon(rig);
-	rig_start(rig, CONFIG, true);
-}
-
-static bool free_is(struct rig *rig, void *arg)
-{
-	return rig_number(host_pool(rig->host, "p1"), "free_bytes") ==
-		(long long)*(int *)arg * MIB;
-}
-
-static void assert_free(struct rig *rig, int mib)
-{
-	assert_true(free_is(rig, &mib));
-}
-
-static void wait_free(struct rig *rig, int mib)
-{
-	rig_wait(rig, free_is, &mib);
+	rig_start(rig, SPACE_CONFIG, true);
 }
 
 static bool asked(struct rig *rig, void *arg)
@@ -128,25 +49,24 @@ static void test_space_is_empty_when_deleted(void **state)
 {
 	struct rig *rig = *state;
 
-	start_with_new(rig);
+	space_start(rig);
 	host_vdev_delete(rig->host, "new", &rig->call);
 	rig_answer(rig, HOST_DONE);
-	assert_free(rig, 8);
-	assert_true(holds(0, 4, 0));
-	assert_true(holds(4, 8, 'x'));
+	space_assert_free(rig, 8);
+	space_assert_emptied();
 }
 
 static void test_space_is_empty_when_cut_off(void **state)
 {
 	struct rig *rig = *state;
 
-	start_with_new(rig);
+	space_start(rig);
 	host_vdev_resize(rig->host, "new", "1MiB", &rig->call);
 	rig_answer(rig, HOST_DONE);
-	wait_free(rig, 7);
-	assert_true(holds(0, 1, 'x'));
-	assert_true(holds(1, 4, 0));
-	assert_true(holds(4, 8, 'x'));
+	space_wait_free(rig, 7);
+	assert_true(space_holds(0, 1, 'x'));
+	assert_true(space_holds(1, 4, 0));
+	assert_true(space_holds(4, 8, 'x'));
 }
 
 /* What the endpoint still has is not touched, and nobody gets it. */
@@ -158,34 +78,34 @@ static void test_space_waits_for_the_endpoint(void **state)
 		.size = "5MiB",
 	};
 
-	start_with_new(rig);
+	space_start(rig);
 	rig_tell("hold", "vdev-resize");
 	host_vdev_resize(rig->host, "new", "2MiB", &rig->call);
 	wait_asked(rig, "vdev-resize");
-	assert_free(rig, 4);
-	assert_true(holds(0, 8, 'x'));
+	space_assert_free(rig, 4);
+	assert_true(space_holds(0, 8, 'x'));
 	rig_abandon(rig);
 	rig->is_answered = false; /* nobody is told any more */
 
 	rig_tell("hold", "vdev-remove");
-	rig_start(rig, CONFIG, true);
-	wait_free(rig, 6);
-	assert_true(holds(0, 2, 'x'));
-	assert_true(holds(2, 4, 0));
-	fill(2, 4, 'x');
+	rig_start(rig, SPACE_CONFIG, true);
+	space_wait_free(rig, 6);
+	assert_true(space_holds(0, 2, 'x'));
+	assert_true(space_holds(2, 4, 0));
+	space_fill(2, 4, 'x');
 
 	host_vdev_delete(rig->host, "new", &rig->call);
 	wait_asked(rig, "vdev-remove");
-	assert_free(rig, 6);
-	assert_true(holds(0, 8, 'x'));
+	space_assert_free(rig, 6);
+	assert_true(space_holds(0, 8, 'x'));
 	rig_abandon(rig);
 	rig->is_answered = false;
 
-	rig_start(rig, CONFIG, true);
+	rig_start(rig, SPACE_CONFIG, true);
 	assert_null(host_vdev(rig->host, "new"));
-	wait_free(rig, 8);
-	assert_true(holds(0, 2, 0));
-	assert_true(holds(2, 8, 'x'));
+	space_wait_free(rig, 8);
+	assert_true(space_holds(0, 2, 0));
+	assert_true(space_holds(2, 8, 'x'));
 	host_vdev_create(rig->host, &other, &rig->call);
 	rig_answer(rig, HOST_DONE);
 }
@@ -196,7 +116,7 @@ static void size_is(struct rig *rig, int mib)
 {
 	assert_int_equal(rig_number(host_vdev(rig->host, "new"), "size_bytes"),
 			 mib * MIB);
-	assert_free(rig, 8 - mib);
+	space_assert_free(rig, 8 - mib);
 }
 
 static void test_space_refused_size_is_taken_back(void **state)
@@ -204,7 +124,7 @@ static void test_space_refused_size_is_taken_back(void **state)
 	static const char *const sizes[] = {"1MiB", "6MiB"};
 	struct rig *rig = *state;
 
-	start_with_new(rig);
+	space_start(rig);
 	for (int i = 0; i < 2; i++) {
 		rig_tell("refuse", "vdev-resize");
 		host_vdev_resize(rig->host, "new", sizes[i], &rig->call);
@@ -215,7 +135,7 @@ static void test_space_refused_size_is_taken_back(void **state)
 		size_is(rig, 4);
 		restart(rig);
 		size_is(rig, 4);
-		assert_true(holds(0, 8, 'x'));
+		assert_true(space_holds(0, 8, 'x'));
 	}
 }
 
@@ -224,19 +144,19 @@ static void test_space_delete_can_be_repeated(void **state)
 {
 	struct rig *rig = *state;
 
-	start_with_new(rig);
+	space_start(rig);
 	rig_tell("refuse", "vdev-remove");
 	host_vdev_delete(rig->host, "new", &rig->call);
 	rig_answer(rig, HOST_FAILED);
 	assert_string_equal(rig->text, "vdev 'new': not now; delete it again");
 	rig_text_is(host_vdev(rig->host, "new"), "state", "ending");
-	assert_free(rig, 4);
-	assert_true(holds(0, 8, 'x'));
+	space_assert_free(rig, 4);
+	assert_true(space_holds(0, 8, 'x'));
 	host_vdev_delete(rig->host, "new", &rig->call);
 	rig_answer(rig, HOST_DONE);
 	assert_null(host_vdev(rig->host, "new"));
-	assert_free(rig, 8);
-	assert_true(holds(0, 4, 0));
+	space_assert_free(rig, 8);
+	assert_true(space_holds(0, 4, 0));
 }
 
 /* --- It cannot be emptied ------------------------------------------------ */
@@ -245,39 +165,37 @@ static void test_space_that_is_not_empty_stays_taken(void **state)
 {
 	struct rig *rig = *state;
 
-	start_with_new(rig);
+	space_start(rig);
 	assert_int_equal(rename("d0", "away"), 0);
 	host_vdev_delete(rig->host, "new", &rig->call);
 	rig_answer(rig, HOST_FAILED);
 	assert_non_null(strstr(rig->text, "/d0: No such file"));
 	assert_true(rig_has_event(rig, "error", "it stays taken"));
 	assert_null(host_vdev(rig->host, "new"));
-	assert_free(rig, 4);
+	space_assert_free(rig, 4);
 
 	assert_int_equal(rename("away", "d0"), 0);
-	assert_true(holds(0, 8, 'x'));
+	assert_true(space_holds(0, 8, 'x'));
 	host_vdev_delete(rig->host, "new", &rig->call);
 	rig_answer(rig, HOST_DONE);
-	assert_free(rig, 8);
-	assert_true(holds(0, 4, 0));
-	assert_true(holds(4, 8, 'x'));
+	space_assert_free(rig, 8);
+	space_assert_emptied();
 }
 
 static void test_space_is_emptied_by_the_next_penstockd(void **state)
 {
 	struct rig *rig = *state;
 
-	start_with_new(rig);
+	space_start(rig);
 	assert_int_equal(rename("d0", "away"), 0);
 	host_vdev_delete(rig->host, "new", &rig->call);
 	rig_answer(rig, HOST_FAILED);
 	assert_int_equal(rename("away", "d0"), 0);
 	rig_stop(rig);
-	assert_true(holds(0, 8, 'x'));
-	rig_start(rig, CONFIG, true);
-	wait_free(rig, 8);
-	assert_true(holds(0, 4, 0));
-	assert_true(holds(4, 8, 'x'));
+	assert_true(space_holds(0, 8, 'x'));
+	rig_start(rig, SPACE_CONFIG, true);
+	space_wait_free(rig, 8);
+	space_assert_emptied();
 }
 
 /* A device that is not there is not waited for; its space is not forgotten. */
@@ -285,20 +203,20 @@ static void test_space_of_a_missing_device(void **state)
 {
 	struct rig *rig = *state;
 
-	start_with_new(rig);
+	space_start(rig);
 	rig_stop(rig);
 	assert_int_equal(rename("d0", "away"), 0);
 	assert_int_equal(mkdir("d0", 0700), 0);
-	rig_start(rig, CONFIG, true);
+	rig_start(rig, SPACE_CONFIG, true);
 	host_vdev_delete(rig->host, "new", &rig->call);
 	rig_answer(rig, HOST_FAILED);
 	assert_non_null(strstr(rig->text, "is emptied when device ep0/d0"));
 	rig_stop(rig);
 	assert_int_equal(rmdir("d0"), 0);
 	assert_int_equal(rename("away", "d0"), 0);
-	rig_start(rig, CONFIG, true);
-	wait_free(rig, 8);
-	assert_true(holds(0, 4, 0));
+	rig_start(rig, SPACE_CONFIG, true);
+	space_wait_free(rig, 8);
+	assert_true(space_holds(0, 4, 0));
 }
 
 /* --- It is another file -------------------------------------------------- */
@@ -306,23 +224,8 @@ static void test_space_of_a_missing_device(void **state)
 /* "d0" as it is, another one of 8 MiB of 'y' in its place. */
 static void exchange(const char *away)
 {
-	int fd;
-
 	assert_int_equal(rename("d0", away), 0);
-	fd = open("d0", O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-	assert_int_equal(ftruncate(fd, 8 * MIB), 0);
-	close(fd);
-	fill(0, 8, 'y');
-}
-
-static void deleted_without_emptying(struct rig *rig)
-{
-	host_vdev_delete(rig->host, "new", &rig->call);
-	rig_answer(rig, HOST_FAILED);
-	assert_non_null(strstr(rig->text, "is not emptied"));
-	assert_non_null(strstr(rig->text, "another file"));
-	assert_true(rig_has_event(rig, "error", "another file"));
-	assert_free(rig, 4);
+	space_fill(0, 8, 'y');
 }
 
 /* The endpoint is not left with the old file, and the new one is not emptied
@@ -331,7 +234,7 @@ static void test_space_path_changed_while_penstockd_was_away(void **state)
 {
 	struct rig *rig = *state;
 
-	start_with_new(rig);
+	space_start(rig);
 	rig_abandon(rig);
 	rig_forget_ops();
 	exchange("a0");
@@ -342,44 +245,42 @@ static void test_space_path_changed_while_penstockd_was_away(void **state)
 	assert_true(rig_has_event(rig, "error", "/d0, but device ep0/d0 is"));
 	assert_int_equal(rig_ops("\"op\":\"device-remove\""), 1);
 	assert_int_equal(rig_ops("\"op\":\"device-add\""), 1);
-	deleted_without_emptying(rig);
-	assert_true(holds(0, 8, 'x'));
+	space_delete_in_vain(rig);
+	assert_true(space_holds(0, 8, 'x'));
 	assert_int_equal(rename("d0", "a0"), 0);
 	assert_int_equal(rename("b0", "d0"), 0);
-	assert_true(holds(0, 8, 'y'));
+	assert_true(space_holds(0, 8, 'y'));
 	assert_int_equal(rename("d0", "b0"), 0);
 	assert_int_equal(rename("a0", "d0"), 0);
 
 	rig_abandon(rig);
-	rig_start(rig, CONFIG, true);
-	wait_free(rig, 8);
-	assert_true(holds(0, 4, 0));
-	assert_true(holds(4, 8, 'x'));
+	rig_start(rig, SPACE_CONFIG, true);
+	space_wait_free(rig, 8);
+	space_assert_emptied();
 }
 
 static void test_space_file_replaced_under_the_endpoint(void **state)
 {
 	struct rig *rig = *state;
 
-	start_with_new(rig);
+	space_start(rig);
 	exchange("a0");
-	deleted_without_emptying(rig);
-	assert_true(holds(0, 8, 'y'));
+	space_delete_in_vain(rig);
+	assert_true(space_holds(0, 8, 'y'));
 	restart(rig);
-	assert_free(rig, 4);
+	space_assert_free(rig, 4);
 	rig_stop(rig);
 
 	/* What waits to be emptied waits for the file in which it lies. */
-	rig_start(rig, CONFIG, true);
+	rig_start(rig, SPACE_CONFIG, true);
 	rig_wait_event(rig, "error", "another file");
-	assert_free(rig, 4);
-	assert_true(holds(0, 8, 'y'));
+	space_assert_free(rig, 4);
+	assert_true(space_holds(0, 8, 'y'));
 	rig_stop(rig);
 	assert_int_equal(rename("a0", "d0"), 0);
-	rig_start(rig, CONFIG, true);
-	wait_free(rig, 8);
-	assert_true(holds(0, 4, 0));
-	assert_true(holds(4, 8, 'x'));
+	rig_start(rig, SPACE_CONFIG, true);
+	space_wait_free(rig, 8);
+	space_assert_emptied();
 }
 
 /* A file that was moved is still that file. */
@@ -387,16 +288,15 @@ static void test_space_file_moved_with_its_path(void **state)
 {
 	struct rig *rig = *state;
 
-	start_with_new(rig);
+	space_start(rig);
 	rig_stop(rig);
 	assert_int_equal(rename("d0", "b0"), 0);
 	rig_start(rig, CONFIG_B, true);
 	host_vdev_delete(rig->host, "new", &rig->call);
 	rig_answer(rig, HOST_DONE);
-	assert_free(rig, 8);
+	space_assert_free(rig, 8);
 	assert_int_equal(rename("b0", "d0"), 0);
-	assert_true(holds(0, 4, 0));
-	assert_true(holds(4, 8, 'x'));
+	space_assert_emptied();
 }
 
 /* --- Its storage does not answer ----------------------------------------- */
@@ -429,7 +329,7 @@ static void test_space_storage_that_does_not_answer(void **state)
 	struct rig *rig = *state;
 	int fd;
 
-	start_with_new(rig);
+	space_start(rig);
 	fd = lease();
 	host_vdev_delete(rig->host, "new", &rig->call);
 	rig_wait(rig, opener_waits, &fd);
@@ -443,9 +343,9 @@ static void test_space_storage_that_does_not_answer(void **state)
 	close(fd);
 
 	assert_int_equal(rename("a0", "d0"), 0);
-	rig_start(rig, CONFIG, true);
-	wait_free(rig, 8);
-	assert_true(holds(0, 4, 0));
+	rig_start(rig, SPACE_CONFIG, true);
+	space_wait_free(rig, 8);
+	assert_true(space_holds(0, 4, 0));
 	host_vdev_create(rig->host, &other, &rig->call);
 	rig_answer(rig, HOST_DONE);
 }
@@ -468,7 +368,7 @@ static void killed_after(struct rig *rig, unsigned int steps,
 	if (pid == 0) {
 		if (loop_create(&config, &rig->loop, &why) < 0)
 			_exit(1);
-		rig_start(rig, CONFIG, true);
+		rig_start(rig, SPACE_CONFIG, true);
 		verb(rig);
 		while (steps--)
 			loop_run_once(rig->loop, loop_clock_ns() + 5000000);
@@ -476,7 +376,7 @@ static void killed_after(struct rig *rig, unsigned int steps,
 	}
 	assert_int_equal(waitpid(pid, &status, 0), pid);
 	assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
-	rig_start(rig, CONFIG, true);
+	rig_start(rig, SPACE_CONFIG, true);
 }
 
 static void ask_delete(struct rig *rig)
@@ -507,7 +407,7 @@ static void test_space_killed_while_deleting(void **state)
 	struct rig *rig = *state;
 	unsigned int kept = 0;
 
-	start_with_new(rig);
+	space_start(rig);
 	for (unsigned int steps = 0; steps < STEPS; steps++) {
 		json_t *vdev;
 
@@ -515,16 +415,15 @@ static void test_space_killed_while_deleting(void **state)
 		vdev = host_vdev(rig->host, "new");
 		if (vdev) {
 			kept++;
-			assert_true(holds(0, 8, 'x'));
+			assert_true(space_holds(0, 8, 'x'));
 		}
 		json_decref(vdev);
 		ask_delete(rig);
 		is_answered_somehow(rig); /* or there is none */
-		wait_free(rig, 8);
+		space_wait_free(rig, 8);
 		assert_null(host_vdev(rig->host, "new"));
-		assert_true(holds(0, 4, 0));
-		assert_true(holds(4, 8, 'x'));
-		make_new(rig);
+		space_assert_emptied();
+		space_make_new(rig);
 	}
 	assert_true(kept < STEPS);
 }
@@ -533,22 +432,22 @@ static void test_space_killed_while_shrinking(void **state)
 {
 	struct rig *rig = *state;
 
-	start_with_new(rig);
+	space_start(rig);
 	for (unsigned int steps = 0; steps < STEPS; steps++) {
 		killed_after(rig, steps, ask_shrink);
 		if (rig_number(host_vdev(rig->host, "new"), "size_bytes") ==
 		    4 * MIB) {
-			assert_true(holds(0, 8, 'x'));
-			assert_free(rig, 4);
+			assert_true(space_holds(0, 8, 'x'));
+			space_assert_free(rig, 4);
 		} else {
-			wait_free(rig, 7);
-			assert_true(holds(1, 4, 0));
+			space_wait_free(rig, 7);
+			assert_true(space_holds(1, 4, 0));
 		}
-		assert_true(holds(0, 1, 'x'));
-		assert_true(holds(4, 8, 'x'));
+		assert_true(space_holds(0, 1, 'x'));
+		assert_true(space_holds(4, 8, 'x'));
 		ask_delete(rig);
 		rig_answer(rig, HOST_DONE);
-		make_new(rig);
+		space_make_new(rig);
 	}
 }
 
@@ -556,18 +455,18 @@ static void test_space_killed_while_growing(void **state)
 {
 	struct rig *rig = *state;
 
-	start_with_new(rig);
+	space_start(rig);
 	for (unsigned int steps = 0; steps < STEPS; steps++) {
 		long long size;
 
 		killed_after(rig, steps, ask_grow);
 		size = rig_number(host_vdev(rig->host, "new"), "size_bytes");
 		assert_true(size == 4 * MIB || size == 6 * MIB);
-		assert_free(rig, 8 - (int)(size / MIB));
-		assert_true(holds(0, 8, 'x'));
+		space_assert_free(rig, 8 - (int)(size / MIB));
+		assert_true(space_holds(0, 8, 'x'));
 		ask_delete(rig);
 		rig_answer(rig, HOST_DONE);
-		make_new(rig);
+		space_make_new(rig);
 	}
 }
 

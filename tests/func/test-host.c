@@ -7,20 +7,11 @@
  */
 #include "host-rig.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <setjmp.h>
-#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
-#include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -471,18 +462,6 @@ static void test_host_keeps_space_of_forgotten_vdev(void **state)
 
 /* --- Sessions (E12) ------------------------------------------------------ */
 
-static int dial(struct rig *rig, const char *name)
-{
-	struct sockaddr_un address = {.sun_family = AF_UNIX};
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-	snprintf(address.sun_path, sizeof(address.sun_path), "%s/%s",
-		 rig->directory, name);
-	assert_int_equal(
-		connect(fd, (struct sockaddr *)&address, sizeof(address)), 0);
-	return fd;
-}
-
 /* What is answered while rig->call is still under way. */
 static enum host_result second_result;
 
@@ -541,7 +520,8 @@ static void test_host_session_ends_with_its_front(void **state)
 	rig_start(rig, THREE, true);
 	host_process_add(rig->host, &request, &rig->call);
 	rig_answer(rig, HOST_DONE);
-	fd = dial(rig, "v0");
+	fd = rig_dial(rig, "v0");
+	assert_true(fd >= 0);
 	rig_wait_event(rig, "session", "v0: 1 session");
 	combined_is(rig, 1300, 1000000, 62500000);
 	close(fd);
@@ -552,46 +532,27 @@ static void test_host_session_ends_with_its_front(void **state)
 			 500);
 }
 
+#define TEST(name) \
+	cmocka_unit_test_setup_teardown(name, rig_setup, rig_teardown)
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(test_host_combines, rig_setup,
-						rig_teardown),
-		cmocka_unit_test_setup_teardown(test_host_lists_who_never_came,
-						rig_setup, rig_teardown),
-		cmocka_unit_test_setup_teardown(test_host_updates, rig_setup,
-						rig_teardown),
-		cmocka_unit_test_setup_teardown(test_host_divides_equally,
-						rig_setup, rig_teardown),
-		cmocka_unit_test_setup_teardown(test_host_refuses, rig_setup,
-						rig_teardown),
-		cmocka_unit_test_setup_teardown(test_host_lists_refused,
-						rig_setup, rig_teardown),
-		cmocka_unit_test_setup_teardown(
-			test_host_refused_is_bound_when_there_is_room,
-			rig_setup, rig_teardown),
-		cmocka_unit_test_setup_teardown(
-			test_host_best_effort_gets_its_promise, rig_setup,
-			rig_teardown),
-		cmocka_unit_test_setup_teardown(test_host_process_usage,
-						rig_setup, rig_teardown),
-		cmocka_unit_test_setup_teardown(
-			test_host_runtime_wins_until_file_changes, rig_setup,
-			rig_teardown),
-		cmocka_unit_test_setup_teardown(test_host_calibrates_once,
-						rig_setup, rig_teardown),
-		cmocka_unit_test_setup_teardown(
-			test_host_vdev_create_resize_delete, rig_setup,
-			rig_teardown),
-		cmocka_unit_test_setup_teardown(
-			test_host_keeps_space_of_forgotten_vdev, rig_setup,
-			rig_teardown),
-		cmocka_unit_test_setup_teardown(
-			test_host_session_ends_with_its_front, rig_setup,
-			rig_teardown),
-		cmocka_unit_test_setup_teardown(
-			test_host_deleted_vdev_takes_nothing, rig_setup,
-			rig_teardown),
+		TEST(test_host_combines),
+		TEST(test_host_lists_who_never_came),
+		TEST(test_host_updates),
+		TEST(test_host_divides_equally),
+		TEST(test_host_refuses),
+		TEST(test_host_lists_refused),
+		TEST(test_host_refused_is_bound_when_there_is_room),
+		TEST(test_host_best_effort_gets_its_promise),
+		TEST(test_host_process_usage),
+		TEST(test_host_runtime_wins_until_file_changes),
+		TEST(test_host_calibrates_once),
+		TEST(test_host_vdev_create_resize_delete),
+		TEST(test_host_keeps_space_of_forgotten_vdev),
+		TEST(test_host_session_ends_with_its_front),
+		TEST(test_host_deleted_vdev_takes_nothing),
 	};
 	const int status = rig_arguments(argc, argv);
 
