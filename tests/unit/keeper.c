@@ -8,15 +8,14 @@
 
 #include <cmocka.h>
 
+#include "asking.h"
+
 struct keep keep;
 
 void keeper_promise(const char *text, uint64_t now_ns)
 {
-	struct error error;
-	struct sla sla;
+	const struct sla sla = asking_sla(text);
 
-	if (sla_parse(text, &sla, &error) != 0)
-		fail_msg("%s: %s", text, error.text);
 	memset(&keep, 0xa5, sizeof(keep));
 	keep_reset(&keep, &sla, now_ns);
 }

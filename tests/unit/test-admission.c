@@ -11,9 +11,10 @@
 
 #include <cmocka.h>
 
+#include "asking.h"
+
 #define US	UINT64_C(1000)
 #define MS	UINT64_C(1000000)
-#define GIB	(UINT64_C(1) << 30)
 
 /* 20,000 reads or 10,000 writes a second; 200 and 100 MB/s. */
 static const struct capacity disk = {
@@ -34,16 +35,6 @@ static const struct capacity disk = {
 		},
 };
 
-static struct sla parsed(const char *text)
-{
-	struct error error = {""};
-	struct sla sla;
-
-	if (sla_parse(text, &sla, &error) != 0)
-		fail_msg("'%s': %s", text, error.text);
-	return sla;
-}
-
 static struct admission *device(const struct capacity *capacity)
 {
 	struct admission *admission;
@@ -54,43 +45,6 @@ static struct admission *device(const struct capacity *capacity)
 		assert_int_equal(
 			admission_set_capacity(admission, capacity, NULL), 0);
 	return admission;
-}
-
-static struct admitted *admit(struct admission *admission, const char *text)
-{
-	struct sla sla = parsed(text);
-	const struct admission_request request = {&sla, GIB, false};
-	struct admission_refusal refusal;
-	struct admitted *admitted = NULL;
-	char reason[256];
-
-	if (admission_admit(admission, &request, &admitted, &refusal) != 0)
-		fail_msg("%s: %s", text,
-			 admission_explain(&refusal, "d0", "ep0", reason,
-					   sizeof(reason)));
-	return admitted;
-}
-
-static void expect_refused(struct admission *admission, const char *text,
-			   const char *expected)
-{
-	struct sla sla = parsed(text);
-	const struct admission_request request = {&sla, GIB, false};
-	struct admission_refusal refusal = {0}, same = {0};
-	struct admitted *admitted = NULL;
-	char reason[256];
-
-	assert_int_equal(
-		admission_admit(admission, &request, &admitted, &refusal),
-		-ENOSPC);
-	assert_null(admitted);
-	assert_string_equal(admission_explain(&refusal, "d0", "ep0", reason,
-					      sizeof(reason)),
-			    expected);
-	assert_int_equal(admission_what_if(admission, &request, &same),
-			 -ENOSPC);
-	assert_int_equal(same.reason, refusal.reason);
-	assert_int_equal(same.available, refusal.available);
 }
 
 static void test_capacity_interpolates(void **state)
@@ -176,32 +130,32 @@ static void test_capacity_check(void **state)
 static void test_admission_says_what_is_left(void **state)
 {
 	struct admission *admission = device(&disk);
-	struct admitted *first = admit(admission, "read iops >= 10k");
+	struct admitted *first = asking_admit(admission, "read iops >= 10k");
 
 	(void)state;
-	expect_refused(admission, "read iops >= 12000",
+	asking_refused(admission, "read iops >= 12000",
 		       "read iops: 12000 asked, 8000 left on device d0 "
 		       "(short by 4000)");
 	/* Of writes half as many, and a total may be all writes. */
-	expect_refused(
+	asking_refused(
 		admission, "write iops >= 4001",
 		"write iops: 4001 asked, 4000 left on device d0 (short by 1)");
-	expect_refused(
+	asking_refused(
 		admission, "iops >= 5k",
 		"iops: 5000 asked, 4000 left on device d0 (short by 1000)");
-	expect_refused(admission, "read iops >= 1000, write iops >= 5000",
+	asking_refused(admission, "read iops >= 1000, write iops >= 5000",
 		       "write iops: 5000 asked, 3500 left on device d0 "
 		       "(short by 1500)");
-	expect_refused(admission, "bandwidth >= 50 MB/s, iops >= 10",
+	asking_refused(admission, "bandwidth >= 50 MB/s, iops >= 10",
 		       "bandwidth: 50 MB/s asked, 40 MB/s left on device d0 "
 		       "(short by 10 MB/s)");
 	/* Exactly what is left fits, and then nothing more does. */
-	admit(admission, "read iops >= 8000, read bandwidth >= 80 MB/s");
-	expect_refused(admission, "read iops >= 1",
+	asking_admit(admission, "read iops >= 8000, read bandwidth >= 80 MB/s");
+	asking_refused(admission, "read iops >= 1",
 		       "read iops: 1 asked, 0 left on device d0 (short by 1)");
 	/* E12: what is released is there again at once. */
 	admission_release(first);
-	admit(admission, "iops >= 5000");
+	asking_admit(admission, "iops >= 5000");
 	admission_destroy(admission);
 }
 
@@ -214,28 +168,28 @@ static void test_admission_strictest_latency_counts(void **state)
 	(void)state;
 	/* Within 1 ms: 70 % of reads, 80 % of writes: 70 % of the device,
 	 * times the 90 % that may be promised. */
-	strict = admit(admission, "latency <= 1 ms, read iops >= 600");
+	strict = asking_admit(admission, "latency <= 1 ms, read iops >= 600");
 	admission_report(admission, &report);
 	assert_int_equal(report.allowed_ppm, 630000);
 	assert_int_equal(report.promised_ppm, 30000);
 	assert_int_equal(report.reserved, 1);
-	expect_refused(admission, "read iops >= 12001",
+	asking_refused(admission, "read iops >= 12001",
 		       "read iops: 12001 asked, 12000 left on device d0 "
 		       "(short by 1)");
-	admit(admission, "read iops >= 12000");
+	asking_admit(admission, "read iops >= 12000");
 	/* Without it 90 % may be promised. */
 	admission_release(strict);
-	expect_refused(
+	asking_refused(
 		admission, "read iops >= 6001",
 		"read iops: 6001 asked, 6000 left on device d0 (short by 1)");
 	/* Its coming back is limited by what is promised. */
-	expect_refused(admission, "latency <= 1 ms, read iops >= 1200",
+	asking_refused(admission, "latency <= 1 ms, read iops >= 1200",
 		       "latency p99: 1 ms asked, device d0 can hold 1333.5 us "
 		       "beside all it has promised (short by 333.5 us)");
-	expect_refused(admission, "latency <= 400 us",
+	asking_refused(admission, "latency <= 400 us",
 		       "latency p99: 400 us asked, device d0 can hold 500 us "
 		       "beside all it has promised (short by 100 us)");
-	expect_refused(
+	asking_refused(
 		admission, "read latency p95 <= 199999 ns",
 		"read latency p95: 199999 ns asked, device d0 can hold 200 us "
 		"beside all it has promised (short by 1 ns)");
@@ -248,10 +202,10 @@ static void test_admission_latency_of_directions(void **state)
 	struct admission_report report;
 
 	(void)state;
-	admit(admission, "write latency <= 4 ms");
+	asking_admit(admission, "write latency <= 4 ms");
 	admission_report(admission, &report);
 	assert_int_equal(report.allowed_ppm, 810000);
-	admit(admission, "read latency p95 <= 500 us");
+	asking_admit(admission, "read latency p95 <= 500 us");
 	admission_report(admission, &report);
 	assert_int_equal(report.allowed_ppm, 630000);
 	admission_destroy(admission);
@@ -262,16 +216,16 @@ static void test_admission_what_a_disk_cannot_promise(void **state)
 	struct admission *admission = device(&disk);
 
 	(void)state;
-	expect_refused(admission, "iops >= 1, ops >= 5",
+	asking_refused(admission, "iops >= 1, ops >= 5",
 		       "ops: not served by a storage device");
-	expect_refused(admission, "jitter <= 1 ms",
+	asking_refused(admission, "jitter <= 1 ms",
 		       "jitter: not served by a storage device");
-	expect_refused(admission, "loss <= 1 ppm",
+	asking_refused(admission, "loss <= 1 ppm",
 		       "loss: not served by a storage device");
-	expect_refused(
+	asking_refused(
 		admission, "capacity >= 10 GiB",
 		"capacity: 10 GiB asked, the vdev has 1 GiB (short by 9 GiB)");
-	admit(admission, "capacity >= 1 GiB");
+	asking_admit(admission, "capacity >= 1 GiB");
 	admission_destroy(admission);
 }
 
@@ -280,8 +234,8 @@ static void test_admission_needs_a_calibrated_device(void **state)
 	struct admission *admission = device(NULL);
 
 	(void)state;
-	admit(admission, "capacity >= 1 MiB");
-	expect_refused(admission, "iops >= 1",
+	asking_admit(admission, "capacity >= 1 MiB");
+	asking_refused(admission, "iops >= 1",
 		       "iops: 1 asked, but device d0 was never calibrated: run "
 		       "'penstock device calibrate d0'");
 	admission_destroy(admission);
@@ -290,7 +244,7 @@ static void test_admission_needs_a_calibrated_device(void **state)
 static void test_admission_best_effort_is_counted(void **state)
 {
 	struct admission *admission = device(&disk);
-	struct sla sla = parsed("read iops >= 10k");
+	struct sla sla = asking_sla("read iops >= 10k");
 	const struct admission_request request = {&sla, GIB, true};
 	struct admission_report report;
 	struct admitted *fits, *too_much;
@@ -318,27 +272,27 @@ static void test_admission_update_replaces_in_one_step(void **state)
 {
 	struct admission *admission = device(&disk);
 	struct admitted *admitted =
-		admit(admission, "read iops >= 10k, latency <= 2 ms");
-	struct sla more = parsed("read iops >= 18k");
-	struct sla strict = parsed("read iops >= 10k, latency <= 1 ms");
+		asking_admit(admission, "read iops >= 10k, latency <= 2 ms");
+	struct sla more = asking_sla("read iops >= 18k");
+	struct sla strict = asking_sla("read iops >= 10k, latency <= 1 ms");
 	struct admission_request request = {&more, GIB, false};
 	struct admission_refusal refusal;
 
 	(void)state;
 	/* Its own old latency and rate are not in its way. */
 	assert_int_equal(admission_update(admitted, &request, &refusal), 0);
-	expect_refused(admission, "read iops >= 1",
+	asking_refused(admission, "read iops >= 1",
 		       "read iops: 1 asked, 0 left on device d0 (short by 1)");
 	request.sla = &strict;
 	assert_int_equal(admission_update(admitted, &request, &refusal), 0);
-	more = parsed("read iops >= 18001");
+	more = asking_sla("read iops >= 18001");
 	request.sla = &more;
 	assert_int_equal(admission_update(admitted, &request, &refusal),
 			 -ENOSPC);
 	assert_int_equal(refusal.available, 18000);
 	/* The old one stays. */
 	assert_true(sla_equal(admission_sla(admitted), &strict));
-	expect_refused(
+	asking_refused(
 		admission, "read iops >= 2601",
 		"read iops: 2601 asked, 2600 left on device d0 (short by 1)");
 	admission_destroy(admission);
@@ -351,14 +305,14 @@ static void test_admission_capacity_as_it_is(void **state)
 	struct capacity half = disk;
 
 	(void)state;
-	admit(admission, "read iops >= 10k");
+	asking_admit(admission, "read iops >= 10k");
 	admission_set_correction(admission, 500);
 	admission_report(admission, &report);
 	assert_true(report.is_over);
-	expect_refused(admission, "read iops >= 1",
+	asking_refused(admission, "read iops >= 1",
 		       "read iops: 1 asked, 0 left on device d0 (short by 1)");
 	/* Nothing was reserved by one that names no rate. */
-	expect_refused(admission, "read latency <= 100 ms, iops >= 1",
+	asking_refused(admission, "read latency <= 100 ms, iops >= 1",
 		       "iops: 1 asked, 0 left on device d0 (short by 1)");
 	admission_set_correction(admission, 1000);
 	for (unsigned int i = 0; i < 4; i++)
@@ -368,7 +322,7 @@ static void test_admission_capacity_as_it_is(void **state)
 	assert_int_equal(report.promised_ppm, 1000000);
 	assert_true(report.is_over);
 	assert_int_equal(admission_set_capacity(admission, &disk, NULL), 0);
-	admit(admission, "read iops >= 8000");
+	asking_admit(admission, "read iops >= 8000");
 	half.direction[0].count = 0;
 	assert_int_equal(admission_set_capacity(admission, &half, NULL),
 			 -EINVAL);
@@ -388,7 +342,7 @@ static void random_sla(struct sla *sla)
 		"read iops >= 3, write iops >= 4, bandwidth >= 10 KB/s",
 	};
 
-	*sla = parsed(texts[random() % 8]);
+	*sla = asking_sla(texts[random() % 8]);
 	for (unsigned int i = 0; i < sla->count; i++)
 		if (sla->specs[i].metric != SLA_LATENCY)
 			sla->specs[i].value *= 1 + (uint64_t)random() % 50;
@@ -424,7 +378,7 @@ static void compare(const struct admission *admission,
 	assert_int_equal(report.allowed_ppm, expected.allowed_ppm);
 	assert_false(report.is_over);
 	for (uint64_t asked = 1; asked < 20000; asked *= 3) {
-		struct sla sla = parsed("iops >= 1, latency <= 4 ms");
+		struct sla sla = asking_sla("iops >= 1, latency <= 4 ms");
 		const struct admission_request request = {&sla, GIB, false};
 		struct admission_refusal a = {0}, b = {0};
 

@@ -10,17 +10,8 @@
 
 #include <cmocka.h>
 
+#include "asking.h"
 #include "base/counted.h"
-
-static struct sla parsed(const char *text)
-{
-	struct error error = {""};
-	struct sla sla;
-
-	if (sla_parse(text, &sla, &error) != 0)
-		fail_msg("'%s': %s", text, error.text);
-	return sla;
-}
 
 static void expect(const struct combine *set, const char *text)
 {
@@ -35,10 +26,10 @@ static void expect(const struct combine *set, const char *text)
 /* E5, word for word. */
 static void test_combine_worked_example(void **state)
 {
-	struct sla process1 = parsed("iops >= 500, latency <= 2 ms");
-	struct sla process2 = parsed("iops >= 400, latency <= 1 ms");
-	struct sla process3 =
-		parsed("iops >= 300, latency <= 3 ms, bandwidth >= 500 Mbps");
+	struct sla process1 = asking_sla("iops >= 500, latency <= 2 ms");
+	struct sla process2 = asking_sla("iops >= 400, latency <= 1 ms");
+	struct sla process3 = asking_sla(
+		"iops >= 300, latency <= 3 ms, bandwidth >= 500 Mbps");
 	struct combine *set;
 
 	(void)state;
@@ -60,13 +51,14 @@ static void test_combine_worked_example(void **state)
 
 static void test_combine_each_kind_by_its_own(void **state)
 {
-	struct sla a = parsed("read iops >= 1, write iops >= 10, iops >= 100, "
-			      "latency p50 <= 3 ms, read latency <= 5 ms");
-	struct sla b = parsed("read iops >= 2, latency p50 <= 2 ms, "
-			      "latency <= 9 ms, capacity >= 1 GiB");
-	struct sla c = parsed("ops >= 7, jitter <= 2 ms, loss <= 0.1 %");
-	struct sla d = parsed("ops >= 3, jitter <= 1 ms, loss <= 0.01 %, "
-			      "capacity >= 1 GiB");
+	struct sla a =
+		asking_sla("read iops >= 1, write iops >= 10, iops >= 100, "
+			   "latency p50 <= 3 ms, read latency <= 5 ms");
+	struct sla b = asking_sla("read iops >= 2, latency p50 <= 2 ms, "
+				  "latency <= 9 ms, capacity >= 1 GiB");
+	struct sla c = asking_sla("ops >= 7, jitter <= 2 ms, loss <= 0.1 %");
+	struct sla d = asking_sla("ops >= 3, jitter <= 1 ms, loss <= 0.01 %, "
+				  "capacity >= 1 GiB");
 	struct combine *set;
 
 	(void)state;
@@ -92,9 +84,9 @@ static void test_combine_each_kind_by_its_own(void **state)
 
 static void test_combine_update_is_one_step(void **state)
 {
-	struct sla a = parsed("iops >= 500, latency <= 2 ms");
-	struct sla b = parsed("iops >= 400, latency <= 2 ms");
-	struct sla c = parsed("iops >= 100, read latency <= 1 ms");
+	struct sla a = asking_sla("iops >= 500, latency <= 2 ms");
+	struct sla b = asking_sla("iops >= 400, latency <= 2 ms");
+	struct sla c = asking_sla("iops >= 100, read latency <= 1 ms");
 	struct sla_combined combined;
 	struct combine *set;
 
@@ -117,8 +109,8 @@ static void test_combine_update_is_one_step(void **state)
 
 static void test_combine_overflow_is_refused(void **state)
 {
-	struct sla most = parsed("capacity >= 4194304 TiB");	/* 2^62 */
-	struct sla one = parsed("capacity >= 1 B, latency <= 1 ms");
+	struct sla most = asking_sla("capacity >= 4194304 TiB");	/* 2^62 */
+	struct sla one = asking_sla("capacity >= 1 B, latency <= 1 ms");
 	struct sla_combined combined;
 	struct combine *set;
 
@@ -138,7 +130,7 @@ static void test_combine_overflow_is_refused(void **state)
 
 static void test_combine_many_percentiles_are_refused(void **state)
 {
-	struct sla sla = parsed("latency p50 <= 1 ms");
+	struct sla sla = asking_sla("latency p50 <= 1 ms");
 	struct sla_combined combined;
 	struct combine *set;
 

@@ -12,10 +12,10 @@
 
 #include <cmocka.h>
 
+#include "asking.h"
 #include "sla/admission.h"
 
 #define US	UINT64_C(1000)
-#define GIB	(UINT64_C(1) << 30)
 #define DEVICES 4U
 
 /* Devices that are the core's own work. */
@@ -72,48 +72,6 @@ static struct admission *device(struct core *core, unsigned int kind)
 	return admission;
 }
 
-static struct sla parsed(const char *text)
-{
-	struct error error = {""};
-	struct sla sla;
-
-	if (sla_parse(text, &sla, &error) != 0)
-		fail_msg("'%s': %s", text, error.text);
-	return sla;
-}
-
-static struct admitted *admit(struct admission *admission, const char *text)
-{
-	struct sla sla = parsed(text);
-	const struct admission_request request = {&sla, GIB, false};
-	struct admission_refusal refusal;
-	struct admitted *admitted = NULL;
-	char reason[256];
-
-	if (admission_admit(admission, &request, &admitted, &refusal) != 0)
-		fail_msg("%s: %s", text,
-			 admission_explain(&refusal, "m0", "ep0", reason,
-					   sizeof(reason)));
-	return admitted;
-}
-
-static void expect_refused(struct admission *admission, const char *text,
-			   const char *expected)
-{
-	struct sla sla = parsed(text);
-	const struct admission_request request = {&sla, GIB, false};
-	struct admission_refusal refusal = {0};
-	struct admitted *admitted = NULL;
-	char reason[256];
-
-	assert_int_equal(
-		admission_admit(admission, &request, &admitted, &refusal),
-		-ENOSPC);
-	assert_string_equal(admission_explain(&refusal, "m0", "ep0", reason,
-					      sizeof(reason)),
-			    expected);
-}
-
 /* What one memory device was promised is not there for another. */
 static void test_core_is_sold_once(void **state)
 {
@@ -126,26 +84,26 @@ static void test_core_is_sold_once(void **state)
 	assert_int_equal(core_create(&core), 0);
 	m0 = device(core, 0);
 	n0 = device(core, 1);
-	first = admit(m0, "read iops >= 300k");
+	first = asking_admit(m0, "read iops >= 300k");
 	core_report(core, &report);
 	assert_int_equal(report.promised_ppm, 833333);
 	assert_int_equal(report.allowed_ppm, 1000000);
-	expect_refused(
+	asking_refused(
 		n0, "read iops >= 1600k",
 		"read iops: 1.6M asked, 300k left on the core of endpoint ep0, which serves its other devices, too (short by 1.3M)");
-	second = admit(n0, "read iops >= 300k");
-	expect_refused(
+	second = asking_admit(n0, "read iops >= 300k");
+	asking_refused(
 		n0, "read iops >= 1",
 		"read iops: 1 asked, 0 left on the core of endpoint ep0, which serves its other devices, too (short by 1)");
 
 	/* E12, E13: what is given back is there at once. */
 	admission_release(first);
-	first = admit(n0, "read iops >= 1500k");
+	first = asking_admit(n0, "read iops >= 1500k");
 	admission_release(second);
-	second = admit(m0, "write iops >= 30k");
+	second = asking_admit(m0, "write iops >= 30k");
 	core_report(core, &report);
 	assert_int_equal(report.promised_ppm, 1000000);
-	expect_refused(
+	asking_refused(
 		m0, "bandwidth >= 1 GB/s",
 		"bandwidth: 1 GB/s asked, 0 B/s left on the core of endpoint ep0, which serves its other devices, too (short by 1 GB/s)");
 	admission_release(second);
@@ -164,11 +122,11 @@ static void test_core_of_one_device_does_not_bind(void **state)
 	(void)state;
 	assert_int_equal(core_create(&core), 0);
 	m0 = device(core, 0);
-	admit(m0, "read iops >= 100k, write iops >= 50k");
-	expect_refused(
+	asking_admit(m0, "read iops >= 100k, write iops >= 50k");
+	asking_refused(
 		m0, "write iops >= 100k",
-		"write iops: 100k asked, 80000 left on device m0 (short by 20000)");
-	admit(m0, "write iops >= 80k");
+		"write iops: 100k asked, 80000 left on device d0 (short by 20000)");
+	asking_admit(m0, "write iops >= 80k");
 	admission_destroy(m0);
 	core_destroy(core);
 }
@@ -185,16 +143,16 @@ static void test_core_carries_requests_to_disks(void **state)
 	m0 = device(core, 0);
 	d0 = device(core, 2);
 	d1 = device(core, 3);
-	admit(d0, "read iops >= 45k");
+	asking_admit(d0, "read iops >= 45k");
 	core_report(core, &report);
 	assert_int_equal(report.promised_ppm, 100000);
-	admit(d1, "read iops >= 45k");
+	asking_admit(d1, "read iops >= 45k");
 	core_report(core, &report);
 	assert_int_equal(report.promised_ppm, 120000);
-	expect_refused(
+	asking_refused(
 		m0, "read iops >= 320k",
 		"read iops: 320k asked, 316.8k left on the core of endpoint ep0, which serves its other devices, too (short by 3200)");
-	admit(m0, "read iops >= 316800");
+	asking_admit(m0, "read iops >= 316800");
 	admission_destroy(m0);
 	admission_destroy(d0);
 	admission_destroy(d1);
@@ -233,7 +191,7 @@ static void compare(const struct core *core, struct admission *const *devices,
 	assert_int_equal(report.promised_ppm, expected.promised_ppm);
 	assert_false(report.is_over);
 	for (unsigned int d = 0; d < DEVICES; d++) {
-		struct sla sla = parsed("iops >= 1");
+		struct sla sla = asking_sla("iops >= 1");
 		const struct admission_request request = {&sla, GIB, false};
 		struct admission_refusal a = {0}, b = {0};
 
@@ -257,7 +215,7 @@ static void random_sla(struct sla *sla)
 		"read iops >= 30, write iops >= 40, bandwidth >= 10 KB/s",
 	};
 
-	*sla = parsed(texts[random() % 5]);
+	*sla = asking_sla(texts[random() % 5]);
 	for (unsigned int i = 0; i < sla->count; i++)
 		if (sla->specs[i].metric != SLA_LATENCY)
 			sla->specs[i].value *= 1 + (uint64_t)random() % 200;

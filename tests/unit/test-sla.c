@@ -10,30 +10,23 @@
 
 #include <cmocka.h>
 
-static struct sla parsed(const char *text)
-{
-	struct error error = {""};
-	struct sla sla;
-
-	if (sla_parse(text, &sla, &error) != 0)
-		fail_msg("'%s': %s", text, error.text);
-	return sla;
-}
+#include "asking.h"
 
 static void expect_text(const char *text, const char *expected)
 {
-	struct sla sla = parsed(text);
+	struct sla sla = asking_sla(text);
 	char buffer[SLA_TEXT_MAX];
 
 	assert_string_equal(sla_format(&sla, buffer, sizeof(buffer)), expected);
-	sla = parsed(buffer);
+	sla = asking_sla(buffer);
 	assert_string_equal(sla_format(&sla, buffer, sizeof(buffer)), expected);
 	assert_int_equal(sla_check(&sla, NULL), 0);
 }
 
 static void test_sla_every_metric(void **state)
 {
-	struct sla sla = parsed("read iops >= 1.5k,latency p99.9 <= 250 us");
+	struct sla sla =
+		asking_sla("read iops >= 1.5k,latency p99.9 <= 250 us");
 
 	(void)state;
 	assert_int_equal(sla.count, 2);
@@ -221,7 +214,8 @@ static void test_sla_at_most_sixteen(void **state)
 			 -EINVAL);
 	{
 		char text[SLA_TEXT_MAX];
-		struct sla same = parsed(sla_format(&sla, text, sizeof(text)));
+		struct sla same =
+			asking_sla(sla_format(&sla, text, sizeof(text)));
 
 		assert_true(sla_equal(&sla, &same));
 	}
@@ -229,10 +223,10 @@ static void test_sla_at_most_sixteen(void **state)
 
 static void test_sla_equal_in_any_order(void **state)
 {
-	struct sla a = parsed("iops >= 5, latency <= 1 ms");
-	struct sla b = parsed("latency p99 <= 1000 us, iops >= 5");
-	struct sla c = parsed("latency p99 <= 1000 us, iops >= 6");
-	struct sla d = parsed("iops >= 5");
+	struct sla a = asking_sla("iops >= 5, latency <= 1 ms");
+	struct sla b = asking_sla("latency p99 <= 1000 us, iops >= 5");
+	struct sla c = asking_sla("latency p99 <= 1000 us, iops >= 6");
+	struct sla d = asking_sla("iops >= 5");
 
 	(void)state;
 	assert_true(sla_equal(&a, &b));
@@ -242,17 +236,17 @@ static void test_sla_equal_in_any_order(void **state)
 
 static void test_sla_check_believes_nothing(void **state)
 {
-	struct sla sla = parsed("iops >= 5, latency <= 1 ms");
+	struct sla sla = asking_sla("iops >= 5, latency <= 1 ms");
 	struct error error;
 
 	(void)state;
 	assert_int_equal(sla_check(&sla, &error), 0);
 	sla.specs[1].metric = 200;
 	assert_int_equal(sla_check(&sla, &error), -EINVAL);
-	sla = parsed("iops >= 5, latency <= 1 ms");
+	sla = asking_sla("iops >= 5, latency <= 1 ms");
 	sla.specs[1].percentile = 0;
 	assert_int_equal(sla_check(&sla, &error), -EINVAL);
-	sla = parsed("iops >= 5, latency <= 1 ms");
+	sla = asking_sla("iops >= 5, latency <= 1 ms");
 	sla.specs[0].direction = 9;
 	assert_int_equal(sla_check(&sla, &error), -EINVAL);
 	sla.specs[0] = sla.specs[1];
