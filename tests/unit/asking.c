@@ -34,7 +34,7 @@ struct admitted *asking_admit(struct admission *admission, const char *text)
 }
 
 void asking_refused(struct admission *admission, const char *text,
-			   const char *expected)
+		    const char *expected)
 {
 	struct sla sla = asking_sla(text);
 	const struct admission_request request = {&sla, GIB, false};
