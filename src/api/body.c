@@ -100,13 +100,9 @@ static int read_size(const struct field *field, const json_t *value, void *to,
 {
 	uint64_t bytes;
 
-	if (copy_text(field, value, to, reterr) < 0 ||
-	    units_parse_size(to, &bytes, reterr) < 0)
+	if (copy_text(field, value, to, reterr) < 0)
 		return -EINVAL;
-	if (bytes == 0 || bytes > CONFIG_SIZE_MAX)
-		return wrong(field, "must be more than 0 and at most 65536 TiB",
-			     reterr);
-	return 0;
+	return config_parse_size(to, &bytes, reterr);
 }
 
 static int read_duration(const struct field *field, const json_t *value,
@@ -132,7 +128,7 @@ static int read_burst(const struct field *field, const json_t *value, void *to,
 
 	if (copy_text(field, value, to, reterr) < 0)
 		return -EINVAL;
-	return units_parse_duration(to, &ns, reterr);
+	return config_parse_burst(to, &ns, reterr);
 }
 
 /* "iops >= 500, latency <= 2 ms", or {"iops": ">= 500", ...}, or "none" */

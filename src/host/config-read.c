@@ -370,24 +370,16 @@ int reader_socket(struct reader *reader, const struct reader_key *key,
 int reader_size(struct reader *reader, const struct reader_key *key,
 		yaml_node_t *node, void *field)
 {
-	uint64_t *ret_bytes = field;
 	struct error why;
 	const char *text = "";
-	uint64_t bytes;
 	int ret;
 
 	ret = reader_text(reader, key->name, node, &text);
 	if (ret < 0)
 		return ret;
-	if (units_parse_size(text, &bytes, &why) < 0)
+	if (config_parse_size(text, field, &why) < 0)
 		return reader_fail(reader, reader_line(node), "%s: %s",
 				   key->name, why.text);
-	if (bytes == 0 || bytes % 512 || bytes > CONFIG_SIZE_MAX)
-		return reader_fail(
-			reader, reader_line(node),
-			"%s: '%s' is not a size from 512 B to 65536 TiB in whole blocks of 512 B",
-			key->name, text);
-	*ret_bytes = bytes;
 	return 0;
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * config-words.c - words that the file and the API share: names, socket
- * paths, limits, I/O priorities
+ * paths, sizes, bursts, I/O priorities
  */
 #include "host/config.h"
 
@@ -68,6 +68,23 @@ bool config_is_address(const char *text)
 		return false;
 	number = strtoul(port + 1, &end, 10);
 	return *end == '\0' && number >= 1 && number <= 65535;
+}
+
+int config_parse_size(const char *text, uint64_t *ret_bytes,
+		      struct error *reterr)
+{
+	uint64_t bytes;
+	int ret = units_parse_size(text, &bytes, reterr);
+
+	if (ret < 0)
+		return ret;
+	if (bytes == 0 || bytes % 512 || bytes > CONFIG_SIZE_MAX)
+		return error_set(
+			reterr, -EINVAL,
+			"'%s' is not a size from 512 B to 65536 TiB in whole blocks of 512 B",
+			text);
+	*ret_bytes = bytes;
+	return 0;
 }
 
 int config_parse_burst(const char *text, uint64_t *ret_burst_ns,

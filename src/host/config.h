@@ -185,6 +185,9 @@ void config_free(struct config *config);	/* NULL is allowed */
 /* What the words of the file and of the API mean, in one place; limits:
  * sla/limit.h. */
 
+/* "4GiB": from 512 B to CONFIG_SIZE_MAX, in blocks of 512 B. */
+int config_parse_size(const char *text, uint64_t *ret_bytes,
+		      struct error *reterr);
 /* "50 ms"; at most LIMIT_BURST_MAX_NS. */
 int config_parse_burst(const char *text, uint64_t *ret_burst_ns,
 		       struct error *reterr);

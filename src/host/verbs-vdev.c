@@ -41,23 +41,6 @@ static struct vdev_write *write_new(struct host *host, struct reg_vdev *vdev,
 	return op;
 }
 
-static int parse_size(const char *text, uint64_t *ret_bytes,
-		      struct error *reterr)
-{
-	uint64_t bytes;
-	int ret = units_parse_size(text, &bytes, reterr);
-
-	if (ret < 0)
-		return ret;
-	if (bytes == 0 || bytes % 512 || bytes > CONFIG_SIZE_MAX)
-		return error_set(
-			reterr, -EINVAL,
-			"'%s' is not a size from 512 B to 65536 TiB in whole blocks of 512 B",
-			text);
-	*ret_bytes = bytes;
-	return 0;
-}
-
 /* --- No space ------------------------------------------------------------ */
 
 /* Space is admitted as rates are (E8): how much, how much there is, where it
@@ -229,7 +212,8 @@ static int check_create(struct host *host,
 				 "a vdev needs a name and a size");
 	ret = config_check_name(request->name, reterr);
 	if (ret == 0)
-		ret = parse_size(request->size, &made->size_bytes, reterr);
+		ret = config_parse_size(request->size, &made->size_bytes,
+					reterr);
 	if (ret == 0 && request->vhost_user)
 		ret = config_check_socket(request->vhost_user, reterr);
 	if (ret == 0 && request->queues > CONFIG_QUEUES_MAX)
@@ -584,7 +568,7 @@ void host_vdev_resize(struct host *host, const char *name, const char *size,
 	uint64_t size_bytes = 0;
 	struct error why;
 
-	if (parse_size(size, &size_bytes, &why) < 0)
+	if (config_parse_size(size, &size_bytes, &why) < 0)
 		host_answer(call, HOST_USAGE, NULL, "vdev '%s': %s", name,
 			    why.text);
 	else if (!vdev)

@@ -61,6 +61,22 @@ static void test_body_says_which_field(void **state)
 	assert_non_null(strstr(error.text, "'on'"));
 }
 
+/* As in the configuration. */
+static void test_body_size_and_burst_have_a_range(void **state)
+{
+	static const char *const refused[] = {
+		"{\"size\": 0}", "{\"size\": \"1000\"}",
+		"{\"size\": \"65537 TiB\"}", "{\"burst\": \"11 s\"}"};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(refused) / sizeof(refused[0]); i++)
+		assert_int_equal(
+			parse(refused[i],
+			      API_FIELD(API_SIZE) | API_FIELD(API_BURST), 0),
+			-EINVAL);
+	assert_string_equal(error.text, "burst: more than 10 s");
+}
+
 /* No duration at all is the default; zero is not none. */
 static void test_body_duration_has_a_range(void **state)
 {
@@ -199,6 +215,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_body_objects_and_texts),
 		cmocka_unit_test(test_body_says_which_field),
+		cmocka_unit_test(test_body_size_and_burst_have_a_range),
 		cmocka_unit_test(test_body_duration_has_a_range),
 		cmocka_unit_test(test_body_nothing_is_an_empty_object),
 		cmocka_unit_test(test_body_too_long_texts),
