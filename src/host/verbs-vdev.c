@@ -1,34 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * verbs-vdev.c - what is asked for at run time: vdevs made, and their size
+ * verbs-vdev.c - what is asked for at run time: vdevs made
  */
-#include "host/host-data.h"
+#include "host/verbs-vdev.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/container.h"
-#include "base/units.h"
 #include "host/listen.h"
 #include "host/records.h"
 #include "sla/limit.h"
 
-/* --- Writing down -------------------------------------------------------- */
-
-struct vdev_write {
-	struct store_write write;
-	struct host *host;
-	struct reg_vdev *vdev;
-	struct host_call *call;
-	uint64_t size_before_bytes;	/* of a change, to be taken back */
-	struct reg_space *space;	/* what it gives back, or NULL */
-	struct error why;
-};
-
-static struct vdev_write *write_new(struct host *host, struct reg_vdev *vdev,
-				    struct host_call *call,
-				    void (*done)(struct store_write *write))
+struct vdev_write *verbs_write_new(struct host *host, struct reg_vdev *vdev,
+				   struct host_call *call,
+				   void (*done)(struct store_write *write))
 {
 	struct vdev_write *op = calloc(1, sizeof(*op));
 
@@ -43,11 +30,9 @@ static struct vdev_write *write_new(struct host *host, struct reg_vdev *vdev,
 
 /* --- No space ------------------------------------------------------------ */
 
-/* Space is admitted as rates are (E8): how much, how much there is, where it
- * could be had.  What is measured with is free again in a while: no refusal. */
-static void refuse_space(struct host *host, const struct reg_device *device,
-			 uint64_t wanted_bytes, uint64_t available_bytes,
-			 const char *text, struct host_call *call)
+void verbs_refuse_space(struct host *host, const struct reg_device *device,
+			uint64_t wanted_bytes, uint64_t available_bytes,
+			const char *text, struct host_call *call)
 {
 	struct promise_refusal refusal = {
 		.is_refused = true,
@@ -83,34 +68,16 @@ static void refuse_space(struct host *host, const struct reg_device *device,
 	host_answer(call, HOST_REFUSED, value, "%s", text);
 }
 
-static void refuse_growth(struct host *host, const struct reg_vdev *vdev,
-			  uint64_t wanted_bytes, struct host_call *call)
-{
-	const struct reg_device *device = vdev->pool->device;
-	uint64_t most_bytes = extents_room(&device->extents, device->size_bytes,
-					   vdev->offset_bytes);
-	char wanted[UNITS_TEXT_MAX], most[UNITS_TEXT_MAX];
-	struct error text;
-
-	error_set(
-		&text, -ENOSPC,
-		"vdev '%s' cannot grow to %s: with what is free behind it on %s it could have %s",
-		vdev->name,
-		units_format_size(wanted, sizeof(wanted), wanted_bytes),
-		device->name,
-		units_format_size(most, sizeof(most), most_bytes));
-	refuse_space(host, device, wanted_bytes, most_bytes, text.text, call);
-}
-
 static void refuse_place(struct host *host, const struct reg_vdev *made,
 			 const char *text, struct host_call *call)
 {
 	const struct reg_device *device = made->pool->device;
 
-	refuse_space(host, device, made->size_bytes,
-		     extents_largest_free(&device->extents, device->size_bytes)
-			     .size_bytes,
-		     text, call);
+	verbs_refuse_space(
+		host, device, made->size_bytes,
+		extents_largest_free(&device->extents, device->size_bytes)
+			.size_bytes,
+		text, call);
 }
 
 /* --- Creating ------------------------------------------------------------ */
@@ -338,7 +305,7 @@ void host_vdev_create(struct host *host,
 	if (ret == 0 && vdev->vhost_user)
 		ret = listen_open(vdev->vhost_user, &vdev->listen_fd, &why);
 	if (ret == 0) {
-		op = write_new(host, vdev, call, vdev_create_written);
+		op = verbs_write_new(host, vdev, call, vdev_create_written);
 		if (!op ||
 		    records_put_placement(&op->write, vdev, &vdev->file) < 0 ||
 		    records_put_vdev(&op->write, vdev, "created") < 0)
@@ -356,231 +323,4 @@ void host_vdev_create(struct host *host,
 	vdev->is_writing = true;
 	vdev->is_new = true;
 	store_write_start(host->store, &op->write);
-}
-
-/* --- Resizing ------------------------------------------------------------ */
-
-/* The records of the size that it has now; 'space' is given back with it, or
- * (is_back) was and is not. */
-static int put_resize(struct vdev_write *op, bool is_back)
-{
-	const struct reg_vdev *vdev = op->vdev;
-	const struct reg_space *space = op->space;
-	int ret = records_put_placement(&op->write, vdev, &vdev->file);
-
-	if (ret == 0)
-		ret = records_put_vdev(&op->write, vdev,
-				       vdev->is_runtime ? "created" :
-							  "resized");
-	if (ret == 0 && space)
-		ret = is_back ?
-			records_forget_space(&op->write, space->device->name,
-					     &space->range) :
-			records_put_space(&op->write, space->device->name,
-					  &space->range, &space->file,
-					  space->vdev);
-	return ret;
-}
-
-/* It has its old size again: what was taken for more is free. */
-static void release_growth(const struct vdev_write *op)
-{
-	struct reg_device *device = op->vdev->pool->device;
-
-	if (!op->space)
-		extents_resize(&device->extents, device->size_bytes,
-			       op->vdev->offset_bytes, op->vdev->size_bytes);
-}
-
-static void resize_failed(struct vdev_write *op, const char *why)
-{
-	op->vdev->is_writing = false;
-	host_answer(op->call, HOST_FAILED, NULL, "vdev '%s': %s",
-		    op->vdev->name, why);
-	free(op->space);
-	free(op);
-}
-
-static void resize_taken_back(struct store_write *write)
-{
-	struct vdev_write *op = container_of(write, struct vdev_write, write);
-	struct event_subject subject = {.vdev = op->vdev->name};
-
-	if (write->result == 0)
-		release_growth(op);
-	else	/* what it grew by stays taken: the records say so */
-		events_add(
-			op->host->events, "error", &subject,
-			"vdev '%s': its size is as it was, but that could not be written down: %s",
-			op->vdev->name, write->error.text);
-	resize_failed(op, op->why.text);
-}
-
-/* The endpoint says no: as if nobody had asked. */
-static void resize_take_back(struct vdev_write *op, const char *why)
-{
-	struct event_subject subject = {.vdev = op->vdev->name};
-
-	error_set(&op->why, -EIO, "%s", why);
-	op->vdev->size_bytes = op->size_before_bytes;
-	events_add(op->host->events, "error", &subject,
-		   "vdev '%s' keeps its size: %s", op->vdev->name, why);
-	store_write_init(&op->write, resize_taken_back);
-	if (put_resize(op, true) < 0)
-		resize_failed(op, why);
-	else
-		store_write_start(op->host->store, &op->write);
-}
-
-/* What was cut off is emptied before anybody else has it. */
-static void give_back_rest(struct vdev_write *op)
-{
-	struct reg_vdev *vdev = op->vdev;
-	struct event_subject subject = {.vdev = vdev->name};
-
-	if (!op->space)
-		return;
-	if (extents_split(&op->space->device->extents, vdev->offset_bytes,
-			  vdev->size_bytes) < 0) {
-		events_add(
-			op->host->events, "error", &subject,
-			"vdev '%s': what was cut off stays taken until penstockd is started again: out of memory",
-			vdev->name);
-		free(op->space);
-	} else {
-		space_give_back(op->host, op->space, NULL);
-	}
-	op->space = NULL;
-}
-
-static void vdev_resized(struct bind_op *bind, struct link_reply *reply)
-{
-	struct vdev_write *op = bind->arg;
-	struct event_subject subject = {.vdev = op->vdev->name};
-
-	/* An endpoint that went away gets the new size when it is back. */
-	if (reply->result < 0 && reply->result != -ECONNRESET) {
-		resize_take_back(op, reply->text);
-		return;
-	}
-	op->vdev->is_writing = false;
-	give_back_rest(op);
-	events_add(op->host->events, "vdev-resized", &subject,
-		   "vdev %s has a new size", op->vdev->name);
-	host_answer(op->call, HOST_DONE, host_vdev(op->host, op->vdev->name),
-		    "%s", "");
-	free(op);
-}
-
-static void resize_written(struct store_write *write)
-{
-	struct vdev_write *op = container_of(write, struct vdev_write, write);
-	struct reg_vdev *vdev = op->vdev;
-	struct bind_op bind = {
-		.endpoint = reg_vdev_endpoint(vdev),
-		.vdev = vdev,
-		.arg = op,
-		.then = vdev_resized,
-	};
-	struct link_reply nothing = {.fd = -1};
-
-	if (write->result < 0) {
-		vdev->size_bytes = op->size_before_bytes;
-		release_growth(op);
-		resize_failed(op, write->error.text);
-	} else if (!vdev->is_added) {
-		vdev_resized(&bind, &nothing);
-	} else {
-		bind_ask(&bind,
-			 json_pack("{s:s, s:s, s:I}", "op", "vdev-resize",
-				   "name", vdev->name, "size_bytes",
-				   (json_int_t)vdev->size_bytes),
-			 -1);
-	}
-}
-
-/* Is anybody there, by its own way in or by that of a process? */
-static bool is_in_use(const struct host *host, const struct reg_vdev *vdev)
-{
-	const struct reg_process *process;
-
-	for (process = host->registry->processes; process;
-	     process = process->next)
-		if (process->vdev == vdev && process->sessions)
-			return true;
-	return vdev->sessions > 0;
-}
-
-/* Make room for it, or note what it will give back.  Returns 0; -ENOSPC: what
- * lies behind it is not free; or -ENOMEM. */
-static int resize_space(struct vdev_write *op, uint64_t size_bytes)
-{
-	struct reg_vdev *vdev = op->vdev;
-	struct reg_device *device = vdev->pool->device;
-	uint64_t before_bytes = extents_round(vdev->size_bytes);
-	uint64_t after_bytes = extents_round(size_bytes);
-	const struct extent rest = {
-		.offset_bytes = vdev->offset_bytes + after_bytes,
-		.size_bytes = before_bytes - after_bytes,
-	};
-
-	if (size_bytes > vdev->size_bytes)
-		return extents_resize(&device->extents, device->size_bytes,
-				      vdev->offset_bytes, size_bytes);
-	if (after_bytes == before_bytes)
-		return 0;
-	op->space = registry_space_new(device, &rest, &vdev->file, vdev->name);
-	return op->space ? 0 : -ENOMEM;
-}
-
-static void resize_start(struct host *host, struct reg_vdev *vdev,
-			 uint64_t size_bytes, struct host_call *call)
-{
-	struct vdev_write *op = write_new(host, vdev, call, resize_written);
-	int ret = op ? resize_space(op, size_bytes) : -ENOMEM;
-
-	if (ret == -ENOSPC) {
-		free(op);
-		refuse_growth(host, vdev, size_bytes, call);
-		return;
-	}
-	if (ret < 0) {
-		free(op);
-		host_answer(call, HOST_FAILED, NULL, "out of memory");
-		return;
-	}
-	op->size_before_bytes = vdev->size_bytes;
-	vdev->size_bytes = size_bytes;
-	vdev->is_writing = true;
-	if (put_resize(op, false) < 0) {
-		vdev->size_bytes = op->size_before_bytes;
-		release_growth(op);
-		resize_failed(op, "out of memory");
-		return;
-	}
-	store_write_start(host->store, &op->write);
-}
-
-void host_vdev_resize(struct host *host, const char *name, const char *size,
-		      struct host_call *call)
-{
-	struct reg_vdev *vdev = registry_vdev(host->registry, name);
-	uint64_t size_bytes = 0;
-	struct error why;
-
-	if (config_parse_size(size, &size_bytes, &why) < 0)
-		host_answer(call, HOST_USAGE, NULL, "vdev '%s': %s", name,
-			    why.text);
-	else if (!vdev)
-		host_answer(call, HOST_NOT_FOUND, NULL, "there is no vdev '%s'",
-			    name);
-	else if (!vdev->is_placed || vdev->is_writing ||
-		 vdev->state == REG_VDEV_REMOVING)
-		host_answer(call, HOST_CONFLICT, NULL,
-			    "vdev '%s' cannot be resized now", name);
-	else if (size_bytes < vdev->size_bytes && is_in_use(host, vdev))
-		host_answer(call, HOST_CONFLICT, NULL,
-			    "vdev '%s' is in use: it can only grow", name);
-	else
-		resize_start(host, vdev, size_bytes, call);
 }
