@@ -64,7 +64,7 @@ holds()
 # penstockd_start: until every vdev is served.
 penstockd_start()
 {
-	"$BIN/penstockd" --config "$TEST_DIR/alpha.yaml" \
+	"$BIN/penstockd" --config "$TEST_DIR/alpha.yaml" "$@" \
 		>>"$TEST_DIR/penstockd.log" 2>&1 &
 	PENSTOCKD_PID=$!
 	if ! wait_for 30 penstockd_serves; then

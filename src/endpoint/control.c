@@ -312,7 +312,7 @@ static void listen_ready(struct loop_watch *watch)
 	if (fd < 0)
 		return;
 	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &length) < 0 ||
-	    (peer.uid != 0 && peer.uid != geteuid())) {
+	    (peer.uid != 0 && peer.uid != endpoint->owner_uid)) {
 		close(fd);
 		return;
 	}

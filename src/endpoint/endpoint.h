@@ -96,6 +96,7 @@ struct endpoint_front {
 
 struct endpoint {
 	char name[ENDPOINT_NAME_MAX + 1];
+	uint32_t owner_uid;	/* who started us, and may connect */
 	struct loop *loop;
 	struct stats_segment *stats;
 	int stats_fd;
@@ -184,9 +185,17 @@ void endpoint_watch_finish(struct endpoint *endpoint);
 /* A new penstockd knows nothing: tell it again what is out of the ordinary. */
 void endpoint_watch_forget(struct endpoint *endpoint);
 
+struct endpoint_user {
+	uint32_t uid, gid;	/* uid 0: who we are */
+};
+
 /* lockdown.c: no capabilities, no new privileges, no file or network names,
  * only the system calls of the data path.  After it, nothing can be opened.
  * '*ret_how' says in a few words what this kernel allowed. */
-int endpoint_lockdown(char *ret_how, size_t size, struct error *reterr);
+int endpoint_lockdown(const struct endpoint_user *user, char *ret_how,
+		      size_t size, struct error *reterr);
+/* The first part of it: another user, in no group but its own, and no
+ * capabilities. */
+int endpoint_become(const struct endpoint_user *user, struct error *reterr);
 
 #endif

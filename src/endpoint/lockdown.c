@@ -2,10 +2,15 @@
 /*
  * lockdown.c - a guest that breaks in holds nothing
  *
- * Order matters: capabilities go first, then no_new_privs (which Landlock
- * and seccomp need), Landlock with no rule at all (no file, and where the
- * kernel knows it no TCP port and no abstract socket or signal outside), and
- * last the system call filter, which also forbids to undo any of it.
+ * Order matters: user and capabilities go first, then no_new_privs (which
+ * Landlock and seccomp need), Landlock with no rule at all (no file, and where
+ * the kernel knows it no TCP port and no abstract socket or signal outside),
+ * and last the system call filter, which also forbids to undo any of it.
+ *
+ * A user of its own is for a kernel without Landlock and for a hole in the
+ * filter.  It comes this late because what is set up before may need root: the
+ * core, its priority, memory that the ring pins.  What is passed in later was
+ * opened by penstockd; having it is enough.
  *
  * A call that is not on the list fails with EPERM rather than killing: a
  * library that probes for something must not end the service of all.
@@ -15,6 +20,7 @@
 #include <cap-ng.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <linux/fs.h>
 #include <linux/landlock.h>
 #include <seccomp.h>
@@ -205,17 +211,35 @@ out:
 	return result;
 }
 
-int endpoint_lockdown(char *ret_how, size_t size, struct error *reterr)
+int endpoint_become(const struct endpoint_user *user, struct error *reterr)
 {
-	bool landlocked;
-	int result;
-
 	capng_clear(CAPNG_SELECT_ALL);
-	if (capng_apply(CAPNG_SELECT_BOTH) != 0 &&
-	    capng_apply(CAPNG_SELECT_CAPS) != 0)
+	/* It takes a capability to give up what programs could be given:
+	 * without, there is nothing to give up. */
+	(void)capng_apply(CAPNG_SELECT_BOUNDS);
+	if (user->uid &&
+	    (setgroups(0, NULL) < 0 ||
+	     setresgid(user->gid, user->gid, user->gid) < 0 ||
+	     setresuid(user->uid, user->uid, user->uid) < 0))
+		return error_set(
+			reterr, -errno,
+			"can't become user %u: %m; is penstockd confined?",
+			user->uid);
+	if (capng_apply(CAPNG_SELECT_CAPS) != 0)
 		return error_set(
 			reterr, -EPERM,
 			"can't give up capabilities: is penstockd confined?");
+	return 0;
+}
+
+int endpoint_lockdown(const struct endpoint_user *user, char *ret_how,
+		      size_t size, struct error *reterr)
+{
+	bool landlocked;
+	int result = endpoint_become(user, reterr);
+
+	if (result < 0)
+		return result;
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
 		return error_set(reterr, -errno, "no_new_privs: %m");
 	result = restrict_names(&landlocked);
@@ -226,7 +250,7 @@ int endpoint_lockdown(char *ret_how, size_t size, struct error *reterr)
 		if (result < 0)
 			return error_set(reterr, result, "seccomp failed");
 	}
-	snprintf(ret_how, size, "no capabilities%s%s",
+	snprintf(ret_how, size, "user %u, no capabilities%s%s", getuid(),
 		 landlocked ? ", Landlock" : ", no Landlock in this kernel",
 		 SANITIZED ? ", no seccomp in a sanitizer build" : ", seccomp");
 	return 0;

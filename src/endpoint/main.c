@@ -42,6 +42,7 @@ struct arguments {
 	int nice;
 	bool realtime;
 	uint64_t spin_ns;
+	struct endpoint_user user;
 };
 
 static int parse_number(const char *text, long min, long max, long *ret_value)
@@ -65,6 +66,8 @@ static int parse_arguments(int argc, char **argv, struct arguments *ret_args)
 		{"nice", required_argument, NULL, 'i'},
 		{"realtime", no_argument, NULL, 'r'},
 		{"spin-ns", required_argument, NULL, 's'},
+		{"uid", required_argument, NULL, 'u'},
+		{"gid", required_argument, NULL, 'g'},
 		{0},
 	};
 	struct arguments args = {.cpu = -1, .spin_ns = SPIN_DEFAULT_NS};
@@ -94,6 +97,16 @@ static int parse_arguments(int argc, char **argv, struct arguments *ret_args)
 			if (parse_number(optarg, 0, 1000000000, &value) < 0)
 				return -EINVAL;
 			args.spin_ns = (uint64_t)value;
+			continue;
+		case 'u':
+			if (parse_number(optarg, 1, UINT32_MAX - 1, &value) < 0)
+				return -EINVAL;
+			args.user.uid = (uint32_t)value;
+			continue;
+		case 'g':
+			if (parse_number(optarg, 0, UINT32_MAX - 1, &value) < 0)
+				return -EINVAL;
+			args.user.gid = (uint32_t)value;
 			continue;
 		}
 		return -EINVAL;
@@ -209,7 +222,7 @@ static int serve(struct endpoint *endpoint, const struct arguments *args,
 		error_set(reterr, result, "can't install the SIGBUS guard");
 		goto err_after_loop;
 	}
-	result = endpoint_lockdown(how, sizeof(how), reterr);
+	result = endpoint_lockdown(&args->user, how, sizeof(how), reterr);
 	if (result < 0)
 		goto err_after_loop;
 	result = endpoint_control_start(endpoint, reterr);
@@ -235,6 +248,7 @@ err_after_loop:
 int main(int argc, char **argv)
 {
 	struct endpoint endpoint = {.listen_fd = CTL_LISTEN_FD,
+				    .owner_uid = geteuid(),
 				    .enforce = true};
 	struct arguments args;
 	struct error error = {0};
@@ -242,7 +256,7 @@ int main(int argc, char **argv)
 
 	if (result < 0) {
 		fprintf(stderr,
-			"usage: penstock-endpoint --name NAME [--cpu N] [--nice N] [--realtime] [--spin-ns N] (started by penstockd)\n");
+			"usage: penstock-endpoint --name NAME [--cpu N] [--nice N] [--realtime] [--spin-ns N] [--uid N --gid N] (started by penstockd)\n");
 		return 2;
 	}
 	memcpy(endpoint.name, args.name, strlen(args.name) + 1);

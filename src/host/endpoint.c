@@ -112,6 +112,8 @@ static int start_process(struct endpoint *endpoint, struct error *reterr)
 	struct spawn spawn = {
 		.program = config->program,
 		.name = config->name,
+		.uid = config->uid,
+		.gid = config->gid,
 		.cpu = config->cpu,
 		.nice = config->nice,
 		.realtime = config->realtime,

@@ -51,6 +51,7 @@ struct endpoint_hooks {
 struct endpoint_config {
 	struct loop *loop;
 	const char *program, *directory, *name;
+	uint32_t uid, gid;		/* whose it becomes; uid 0: ours */
 	int cpu, nice;
 	bool realtime;
 	bool has_spin;

@@ -109,12 +109,15 @@ static void settle_expired(struct loop_timer *timer, uint64_t now_ns)
 /* --- Made ---------------------------------------------------------------- */
 
 static int make_endpoint(struct host *host, struct reg_endpoint *endpoint,
-			 const char *program, struct error *reterr)
+			 const struct host_program *program,
+			 struct error *reterr)
 {
 	const struct config_endpoint *entry = endpoint->config;
 	struct endpoint_config config = {
 		.loop = host->loop,
-		.program = program,
+		.program = program->path,
+		.uid = program->uid,
+		.gid = program->gid,
 		.directory = host->config->state,
 		.name = endpoint->name,
 		.cpu = entry->cpu,
@@ -142,7 +145,7 @@ static int make_endpoint(struct host *host, struct reg_endpoint *endpoint,
 	return ret;
 }
 
-static int make_parts(struct host *host, const char *program,
+static int make_parts(struct host *host, const struct host_program *program,
 		      struct error *reterr)
 {
 	unsigned int i;
@@ -165,8 +168,9 @@ static int make_parts(struct host *host, const char *program,
 }
 
 int host_create(struct loop *loop, const struct config *config,
-		const char *endpoint_program, const struct host_hooks *hooks,
-		struct host **ret_host, struct error *reterr)
+		const struct host_program *program,
+		const struct host_hooks *hooks, struct host **ret_host,
+		struct error *reterr)
 {
 	struct host *host = calloc(1, sizeof(*host));
 	int ret;
@@ -187,7 +191,7 @@ int host_create(struct loop *loop, const struct config *config,
 		free(host);
 		return error_set(reterr, ret, "out of memory");
 	}
-	ret = make_parts(host, endpoint_program, reterr);
+	ret = make_parts(host, program, reterr);
 	if (ret == 0)
 		ret = watch_start(host);
 	if (ret < 0) {

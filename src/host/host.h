@@ -37,12 +37,18 @@ struct host_hooks {
 	void *arg;
 };
 
-/* 'config' stays the caller's and must outlive the host; 'endpoint_program'
- * is the path of penstock-endpoint.  Opens and locks the state directory.
+struct host_program {			/* penstock-endpoint */
+	const char *path;
+	uint32_t uid, gid;		/* whose it becomes; uid 0: ours */
+};
+
+/* 'config' and the path of 'program' stay the caller's and must outlive the
+ * host.  Opens and locks the state directory.
  * Returns 0 or -errno with a reason. */
 int host_create(struct loop *loop, const struct config *config,
-		const char *endpoint_program, const struct host_hooks *hooks,
-		struct host **ret_host, struct error *reterr);
+		const struct host_program *program,
+		const struct host_hooks *hooks, struct host **ret_host,
+		struct error *reterr);
 /* Endpoints that were not stopped go on serving: the next host adopts them. */
 void host_destroy(struct host *host);
 /* Start or adopt the endpoints. */

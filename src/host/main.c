@@ -24,6 +24,7 @@
 #include "base/container.h"
 #include "host/config.h"
 #include "host/host.h"
+#include "host/user.h"
 #include "os/loop.h"
 
 #define LOOP_ENTRIES	256U
@@ -33,6 +34,8 @@ struct program {
 	struct config *config;
 	struct host *host;
 	struct api_server *api;
+	char endpoint_path[4096];
+	struct host_program endpoint;
 	struct host_listener listener;
 	struct loop_watch signals;
 	int signal_fd;
@@ -179,23 +182,25 @@ static int run(struct program *program, struct error *reterr)
 		.stopped = on_stopped,
 		.arg = program,
 	};
-	char path[4096];
 	int ret;
 
-	ret = endpoint_program(path, sizeof(path));
+	ret = endpoint_program(program->endpoint_path,
+			       sizeof(program->endpoint_path));
 	if (ret < 0)
 		return error_set(
 			reterr, ret,
 			"penstock-endpoint is not beside penstockd: %s",
 			strerror(-ret));
+	program->endpoint.path = program->endpoint_path;
 	ret = loop_create(&loop_config, &program->loop, reterr);
 	if (ret < 0)
 		return ret;
 	error_set(reterr, -EIO, "signals cannot be watched");
 	ret = watch_signals(program);
 	if (ret == 0)
-		ret = host_create(program->loop, program->config, path, &hooks,
-				  &program->host, reterr);
+		ret = host_create(program->loop, program->config,
+				  &program->endpoint, &hooks, &program->host,
+				  reterr);
 	if (ret < 0)
 		return ret;
 	host_listen(program->host, &program->listener);
@@ -236,7 +241,7 @@ static void raise_limits(void)
 static int usage(FILE *stream, int status)
 {
 	fprintf(stream,
-		"usage: penstockd --config FILE [--check]\n"
+		"usage: penstockd --config FILE [--check] [--endpoint-user NAME]\n"
 		"       penstockd --version\n");
 	return status;
 }
@@ -253,6 +258,7 @@ int main(int argc, char **argv)
 	static const struct option options[] = {
 		{"config", required_argument, NULL, 'c'},
 		{"check", no_argument, NULL, 'k'},
+		{"endpoint-user", required_argument, NULL, 'u'},
 		{"help", no_argument, NULL, 'h'},
 		{"version", no_argument, NULL, 'v'},
 		{NULL, 0, NULL, 0},
@@ -262,7 +268,7 @@ int main(int argc, char **argv)
 		.signal_fd = -1,
 	};
 	struct error why = {""};
-	const char *file = NULL;
+	const char *file = NULL, *user = NULL;
 	bool check = false;
 	int c, ret;
 
@@ -278,6 +284,8 @@ int main(int argc, char **argv)
 			file = optarg;
 		else if (c == 'k')
 			check = true;
+		else if (c == 'u')
+			user = optarg;
 		else
 			return wrong_usage(argv[optind - 1],
 					   "is not known, or lacks its value");
@@ -289,6 +297,8 @@ int main(int argc, char **argv)
 	ret = config_load(file, &program.config, &why);
 	if (ret == 0)
 		ret = check_machine(&program, &why);
+	if (ret == 0)
+		ret = user_find(user, &program.endpoint, &why);
 	if (ret < 0) {
 		fprintf(stderr, "%s\n", why.text);
 		config_free(program.config);

@@ -18,7 +18,7 @@
 #include "ctl/ctl.h"
 #include "ctl/stats.h"
 
-#define ARGUMENTS_MAX	12U
+#define ARGUMENTS_MAX	16U
 #define SPARE_FD	64	/* above what the endpoint is given */
 
 static int set_path(struct sockaddr_un *address, const char *path)
@@ -170,12 +170,13 @@ static void become_endpoint(const struct spawn *spawn, char **arguments)
 int spawn_endpoint(const struct spawn *spawn, pid_t *ret_pid, int *ret_pidfd,
 		   struct error *reterr)
 {
-	char cpu[16], nice[16], spin[24];
+	char cpu[16], nice[16], spin[24], uid[16], gid[16];
 	char *arguments[ARGUMENTS_MAX] = {NULL};
 	char name[] = "penstock-endpoint";
 	char name_option[] = "--name", cpu_option[] = "--cpu";
 	char nice_option[] = "--nice", spin_option[] = "--spin-ns";
 	char realtime_option[] = "--realtime";
+	char uid_option[] = "--uid", gid_option[] = "--gid";
 	char *unit = strdup(spawn->name);
 	unsigned int count = 0;
 	pid_t pid;
@@ -187,9 +188,17 @@ int spawn_endpoint(const struct spawn *spawn, pid_t *ret_pid, int *ret_pidfd,
 	snprintf(nice, sizeof(nice), "%d", spawn->nice);
 	snprintf(spin, sizeof(spin), "%llu",
 		 (unsigned long long)spawn->spin_ns);
+	snprintf(uid, sizeof(uid), "%u", spawn->uid);
+	snprintf(gid, sizeof(gid), "%u", spawn->gid);
 	arguments[count++] = name;
 	arguments[count++] = name_option;
 	arguments[count++] = unit;
+	if (spawn->uid) {
+		arguments[count++] = uid_option;
+		arguments[count++] = uid;
+		arguments[count++] = gid_option;
+		arguments[count++] = gid;
+	}
 	if (spawn->cpu >= 0) {
 		arguments[count++] = cpu_option;
 		arguments[count++] = cpu;

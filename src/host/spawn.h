@@ -18,6 +18,7 @@ struct stats_segment;
 struct spawn {
 	const char *program;
 	const char *name;
+	uint32_t uid, gid;	/* whose it becomes; uid 0: ours */
 	int cpu;		/* -1: any */
 	int nice;
 	bool realtime;

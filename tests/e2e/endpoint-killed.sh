@@ -2,11 +2,13 @@
 # SPDX-License-Identifier: Apache-2.0
 # kill -9 of the endpoint under load, three times: it is restarted, the guest
 # reconnects, requests in flight are done once, the SLAs are as before.  Then it
-# hangs (kill -STOP), with the same end.
+# hangs (kill -STOP), with the same end.  As root, endpoints have another user.
 . "$(dirname "$0")/../lib.sh"
 
 penstock_disk 256 128 "" "$DB_PROCESS"
-penstockd_start
+options=()
+[ "$(id -u)" != 0 ] || options=(--endpoint-user nobody)
+penstockd_start "${options[@]}"
 p process add 2 --vdev vd0 --sla 'iops >= 100' --limit 'iops 5000'
 before=$(ask '[.[] | {pasid, sla, limit, weight}]' process list)
 guest_start a -c 2 -q 2 "$TEST_DIR/vd0.sock"

@@ -20,6 +20,7 @@
 #define PATIENCE_NS	UINT64_C(30000000000)
 
 const char *rig_program;
+uint32_t rig_uid, rig_gid;
 
 int rig_arguments(int argc, char **argv)
 {
@@ -115,6 +116,7 @@ void rig_start(struct rig *rig, const char *text, bool wait)
 		.stopped = on_stopped,
 		.arg = rig,
 	};
+	const struct host_program program = {rig_program, rig_uid, rig_gid};
 	struct error why = {""};
 	char *expanded = malloc(strlen(text) * 8 + 1);
 	char *to = expanded;
@@ -132,7 +134,7 @@ void rig_start(struct rig *rig, const char *text, bool wait)
 	rig->call.done = on_answer;
 	if (config_parse("f", expanded, strlen(expanded), &rig->config, &why) <
 		    0 ||
-	    host_create(rig->loop, rig->config, rig_program, &hooks, &rig->host,
+	    host_create(rig->loop, rig->config, &program, &hooks, &rig->host,
 			&why) < 0 ||
 	    host_start(rig->host, &why) < 0)
 		fail_msg("%s", why.text);

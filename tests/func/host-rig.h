@@ -54,6 +54,7 @@ struct rig {
 };
 
 extern const char *rig_program;		/* the endpoint's */
+extern uint32_t rig_uid, rig_gid;	/* whose it becomes */
 /* main's: takes that from the first argument.  Returns 0, or the exit status if
  * there is none. */
 int rig_arguments(int argc, char **argv);

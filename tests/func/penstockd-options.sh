@@ -35,7 +35,7 @@ refused()
 }
 
 run 0 --help
-is out 'usage: penstockd --config FILE [--check]'
+is out 'usage: penstockd --config FILE [--check] [--endpoint-user NAME]'
 run 0 --version
 grep -q '^penstockd [0-9]' out || fail "no version"
 run 2
@@ -67,6 +67,12 @@ refused "c.yaml:4: there is no user 'no-such-user' on this host" <<-EOF
 	api:
 	  roles: {read: [no-such-user]}
 EOF
+cat >c.yaml <<-EOF
+	host: a
+	state: $DIR/state
+EOF
+run 1 --config c.yaml --check --endpoint-user no-such-user
+is err "penstockd: --endpoint-user: there is no user 'no-such-user' on this host"
 
 # The whole contract is in order; what comes later is said.
 cat >c.yaml <<-EOF
