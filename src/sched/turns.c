@@ -16,8 +16,10 @@
  * Owed is what was promised and not served, by a meter for each promise, like
  * the scheduler's (sched.c); a way with a client that is owed something now
  * takes a full batch.  A client is behind that is owed more than LATE_NS of
- * its promise although it had requests in at least every second round; else
- * it asks for no more, and is owed nothing.  A client slower than its promise
+ * its promise although its way had requests in at least every second round;
+ * else it asks for no more, and is owed nothing.  The same if none of the last
+ * ASKS_MAX requests of its way was its own: what is promised to a process that
+ * does nothing is not owed to its neighbours on that way.  A client slower than its promise
  * finds itself asking for no more as soon as rounds are short enough.  And a
  * client with a promised latency is behind if rounds take longer than half of
  * that (save a few: the machine may be away).
@@ -46,6 +48,8 @@
 #define TURN_LEAST	(ONE / 16)
 #define SIT_OUT_MAX	1024U		/* rounds */
 #define UNIT_BYTES	4096U
+/* As many as stand before a request in the rings of a usual guest, and more. */
+#define ASKS_MAX	2048U
 
 void turns_init(struct turns *turns)
 {
@@ -152,6 +156,7 @@ void turns_client_init(struct turns_client *client, struct turns_way *way,
 	if (!way->turns)
 		return;
 	client->way = way;
+	client->served_at = way->taken;
 	client->next = way->clients;
 	client->link = &way->clients;
 	if (client->next)
@@ -176,6 +181,7 @@ void turns_charge(struct turns_client *client, unsigned int direction,
 {
 	const uint32_t size = bytes < UINT32_MAX ? (uint32_t)bytes : UINT32_MAX;
 
+	client->served_at = client->way->taken;
 	for (uint32_t mask = client->masks[direction]; mask; mask &= mask - 1) {
 		const uint32_t i = (uint32_t)__builtin_ctz(mask);
 		struct meter *meter = &client->meters[i];
@@ -189,13 +195,23 @@ void turns_charge(struct turns_client *client, unsigned int direction,
 
 /* ---- windows ---- */
 
+static bool asks(const struct turns_client *client)
+{
+	return client->way->taken - client->served_at <= ASKS_MAX;
+}
+
 /* It asks for no more: nothing is owed. */
+static void forget_client(struct turns_client *client, uint64_t now_ns)
+{
+	for (uint32_t i = 0; i < client->meter_count; i++)
+		if (client->meters[i].tag_ns < now_ns)
+			client->meters[i].tag_ns = now_ns;
+}
+
 static void forget(struct turns_way *way, uint64_t now_ns)
 {
 	for (struct turns_client *c = way->clients; c; c = c->next)
-		for (uint32_t i = 0; i < c->meter_count; i++)
-			if (c->meters[i].tag_ns < now_ns)
-				c->meters[i].tag_ns = now_ns;
+		forget_client(c, now_ns);
 }
 
 /* Keep what it owes and is owed within bounds.  Returns whether it is
@@ -205,6 +221,8 @@ static bool bound(struct turns_way *way, uint64_t now_ns)
 	bool behind = false;
 
 	for (struct turns_client *c = way->clients; c; c = c->next) {
+		if (!asks(c))
+			forget_client(c, now_ns);
 		for (uint32_t i = 0; i < c->meter_count; i++) {
 			uint64_t *tag_ns = &c->meters[i].tag_ns;
 
@@ -281,7 +299,7 @@ static bool is_owed(const struct turns_way *way, uint64_t now_ns)
 	if (!way->promised)
 		return false;
 	for (const struct turns_client *c = way->clients; c; c = c->next)
-		for (uint32_t i = 0; i < c->meter_count; i++)
+		for (uint32_t i = 0; i < c->meter_count && asks(c); i++)
 			if (c->meters[i].tag_ns <= now_ns)
 				return true;
 	return false;
@@ -316,7 +334,9 @@ unsigned int turns_share(struct turns_way *way, struct turns_seat *seat,
 	if (is_owed(way, now_ns)) {
 		seat->at = 0;
 		way->excess = 0;
-		return found < TURNS_MAX ? found : TURNS_MAX;
+		count = found < TURNS_MAX ? found : TURNS_MAX;
+		way->taken += count;
+		return count;
 	}
 	if (seat->at >= (turns->round + 1) * ONE)
 		return 0;
@@ -332,5 +352,6 @@ unsigned int turns_share(struct turns_way *way, struct turns_seat *seat,
 	if (seat->at < turns->round * ONE)
 		seat->at = turns->round * ONE;
 	seat->at += sits_out;
+	way->taken += count;
 	return count;
 }

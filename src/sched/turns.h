@@ -33,6 +33,7 @@ struct turns_client {
 	uint32_t meter_count;
 	uint32_t weight;
 	uint64_t latency_ns;		/* the strictest; UINT64_MAX: none */
+	uint64_t served_at;		/* its way's 'taken', when last charged */
 };
 
 /* A way in, and its clients. */
@@ -48,6 +49,7 @@ struct turns_way {
 	uint32_t rounds;		/* such rounds of this window */
 	uint32_t seats, seats_before; /* rings with requests in it and before */
 	uint64_t excess;		/* served beyond one unit a request */
+	uint64_t taken;			/* requests, while contended */
 };
 
 /* A ring of a way; zero at first. */

@@ -338,6 +338,42 @@ static void test_turns_promises_change(void **state)
 		turns_take(promised->way, &promised->seat, 7, room.now_ns), 7);
 }
 
+/* Another client of the way of 'first', with a ring of its own. */
+static struct ring *add_beside(struct room *room, const struct ring *first,
+			       unsigned int depth)
+{
+	const struct sched_params params = {.weight = 100};
+	struct ring *ring = add_ring(room, 0, depth);
+
+	ring->way = first->way;
+	ring->client = &room->clients[room->count - 1];
+	turns_client_init(ring->client, ring->way, &params, room->now_ns);
+	return ring;
+}
+
+/* What was promised to a process that does nothing is owed to nobody else of
+ * its vdev. */
+static void test_turns_promise_is_not_its_neighbours(void **state)
+{
+	struct room room;
+	struct ring *promised, *beside;
+	uint64_t sum;
+
+	(void)state;
+	room_init(&room);
+	add(&room, 128, 0, 100);
+	add(&room, 128, 0, 100);
+	promised = add(&room, 0, 200000, 100);
+	beside = add_beside(&room, promised, 128);
+	sum = run(&room, 100);
+	expect_share(&room.rings[0], sum, 300, 370);
+	expect_share(beside, sum, 300, 370);
+	/* It comes back, and has what it was promised. */
+	promised->depth = 32;
+	run(&room, 100);
+	assert_true(promised->served >= 20000);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -351,6 +387,7 @@ int main(void)
 		cmocka_unit_test(test_turns_keep_rounds_short_for_a_latency),
 		cmocka_unit_test(test_turns_starve_nobody),
 		cmocka_unit_test(test_turns_promises_change),
+		cmocka_unit_test(test_turns_promise_is_not_its_neighbours),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
