@@ -13,7 +13,8 @@
  *
  * A visit of the poller takes a bounded batch, so that a deep queue does not
  * delay its neighbours on the reactor (the vdev may say that it is to be less
- * or none: sched/turns.h), and goes over the batch in stages.
+ * or none: sched/turns.h), or goes on with a piece of what is larger, and goes
+ * over the batch in stages.
  * Each stage asks for the cache lines that the next one reads, because most
  * of a small request's cost is waiting for lines that the guest's core wrote:
  *
@@ -129,9 +130,9 @@ unsigned int ring_poll(struct loop_poller *poller, uint64_t now_ns)
 	if (ring->pieces) {
 		ring_next_pieces(ring, now_ns);
 		found++;
-	}
-	if (ring->taking && !ring->starved)
+	} else if (ring->taking && !ring->starved) {
 		found += ring_take(ring, now_ns);
+	}
 	if (ring->completed_count > 0) {
 		found += ring->completed_count;
 		ring_show(ring);

@@ -200,30 +200,42 @@ static void begin_pieces(struct ring *ring, struct ring_request *request,
 	submit_piece(ring, request, now_ns);
 }
 
+static void next_piece(struct ring *ring, struct ring_request *request,
+		       uint64_t now_ns)
+{
+	const uint32_t done = request->vdev.block.iov_count;
+
+	if (ring->log && request->logged)
+		ring_log_data(ring, request);
+	request->offset_bytes += request->vdev.block.length_bytes;
+	request->data += done - 1;
+	request->data_count -= done - 1;
+	if (request->rest_bytes > 0) {
+		chain_uncut(request->data, request->rest_bytes);
+	} else {
+		request->data++;
+		request->data_count--;
+	}
+	blk_bind(ring->config.target, &request->vdev);
+	submit_piece(ring, request, now_ns);
+}
+
 void ring_next_pieces(struct ring *ring, uint64_t now_ns)
 {
-	struct ring_request *request = ring->pieces;
+	const struct blk_target *target = ring->config.target;
+	uint64_t bytes = 0;
 
-	ring->pieces = NULL;
-	ring->pieces_end = &ring->pieces;
-	while (request) {
-		struct ring_request *next = request->next;
-		const uint32_t done = request->vdev.block.iov_count;
+	if (vdev_turn(target->vdev, target->process, &ring->seat, 1, now_ns) ==
+	    0)
+		return;
+	while (ring->pieces && bytes < RING_BATCH_BYTES) {
+		struct ring_request *request = ring->pieces;
 
-		if (ring->log && request->logged)
-			ring_log_data(ring, request);
-		request->offset_bytes += request->vdev.block.length_bytes;
-		request->data += done - 1;
-		request->data_count -= done - 1;
-		if (request->rest_bytes > 0) {
-			chain_uncut(request->data, request->rest_bytes);
-		} else {
-			request->data++;
-			request->data_count--;
-		}
-		blk_bind(ring->config.target, &request->vdev);
-		submit_piece(ring, request, now_ns);
-		request = next;
+		ring->pieces = request->next;
+		if (!ring->pieces)
+			ring->pieces_end = &ring->pieces;
+		bytes += request->left_bytes;
+		next_piece(ring, request, now_ns);
 	}
 }
 

@@ -297,32 +297,34 @@ static void test_vhost_disabled_ring_takes_nothing(void **state)
 	world_until(&world, peer_answers(&peer, 0) == 1);
 }
 
+/* Nine megabytes: six times the same one and a half, so that the last stays. */
+static void publish_large(unsigned int slot)
+{
+	const uint64_t table = 0x70000 + slot * 0x1000;
+	struct vring_desc *desc = peer_at(&peer, table);
+
+	peer_header(&peer, 0, slot, VIRTIO_BLK_T_IN, 0, 0);
+	desc[0] = (struct vring_desc){peer_header_addr(0, slot), 16,
+				      VRING_DESC_F_NEXT, 1};
+	for (uint16_t i = 1; i <= 6; i++)
+		desc[i] = (struct vring_desc){PEER_DATA_ADDR, 3 << 19,
+					      VRING_DESC_F_NEXT |
+						      VRING_DESC_F_WRITE,
+					      (uint16_t)(i + 1)};
+	desc[7] = (struct vring_desc){peer_status_addr(0, slot), 1,
+				      VRING_DESC_F_WRITE, 0};
+	peer_desc(&peer, 0, slot * 3, table, 8 * 16, VRING_DESC_F_INDIRECT, 0);
+	peer_publish(&peer, 0, (uint16_t)(slot * 3));
+}
+
 /* A request larger than what the vdev is given at a time. */
 static void test_vhost_large_request_goes_in_pieces(void **state)
 {
-	const unsigned int copies = 6;
-	uint64_t table = 0x70000;
-	struct vring_desc *desc;
-
 	(void)state;
 	peer_start(&peer, VHOST_FEATURE(VIRTIO_RING_F_INDIRECT_DESC), 1);
 	for (unsigned int i = 0; i < 16 << 20; i++)
 		world.vdev->data[i] = (uint8_t)(i * 31 >> 7);
-	/* Six times the same megabyte and a half: the last one stays. */
-	peer_header(&peer, 0, 0, VIRTIO_BLK_T_IN, 0, 0);
-	desc = peer_at(&peer, table);
-	desc[0] = (struct vring_desc){peer_header_addr(0, 0), 16,
-				      VRING_DESC_F_NEXT, 1};
-	for (uint16_t i = 0; i < copies; i++)
-		desc[1 + i] = (struct vring_desc){PEER_DATA_ADDR, 3 << 19,
-						  VRING_DESC_F_NEXT |
-							  VRING_DESC_F_WRITE,
-						  (uint16_t)(2 + i)};
-	desc[1 + copies] = (struct vring_desc){peer_status_addr(0, 0), 1,
-					       VRING_DESC_F_WRITE, 0};
-	peer_desc(&peer, 0, 0, table, (2 + copies) * 16, VRING_DESC_F_INDIRECT,
-		  0);
-	peer_publish(&peer, 0, 0);
+	publish_large(0);
 	peer_kick(&peer, 0);
 	world_until(&world, peer_answers(&peer, 0) == 1);
 	assert_int_equal(peer_status(&peer, 0, 0), VIRTIO_BLK_S_OK);
@@ -331,6 +333,25 @@ static void test_vhost_large_request_goes_in_pieces(void **state)
 	for (uint64_t i = 0; i < 3 << 19; i += 4096)
 		assert_memory_equal(peer_at(&peer, PEER_DATA_ADDR + i),
 				    world.vdev->data + 5 * (3 << 19) + i, 4096);
+}
+
+/* However many of them there are, neighbours wait for one piece. */
+static void test_vhost_large_requests_take_turns(void **state)
+{
+	(void)state;
+	peer_start(&peer, VHOST_FEATURE(VIRTIO_RING_F_INDIRECT_DESC), 1);
+	for (unsigned int slot = 0; slot < 5; slot++)
+		publish_large(slot);
+	peer_kick(&peer, 0);
+	while (peer_answers(&peer, 0) < 5) {
+		const unsigned int before = world.vdev->counts[BLOCK_READ];
+
+		world_turn(&world);
+		assert_in_range(world.vdev->counts[BLOCK_READ] - before, 0, 1);
+	}
+	assert_int_equal(world.vdev->counts[BLOCK_READ], 15);
+	for (unsigned int slot = 0; slot < 5; slot++)
+		assert_int_equal(peer_status(&peer, 0, slot), VIRTIO_BLK_S_OK);
 }
 
 /* 1 MiB in 126 and in 1000 indirect segments. */
@@ -487,6 +508,7 @@ int main(void)
 		TEST(test_vhost_indexes_wrap),
 		TEST(test_vhost_disabled_ring_takes_nothing),
 		TEST(test_vhost_large_request_goes_in_pieces),
+		TEST(test_vhost_large_requests_take_turns),
 		TEST(test_vhost_indirect_tables),
 		TEST(test_vhost_indirect_table_crosses_regions),
 		TEST(test_vhost_any_split_of_header_and_status),
