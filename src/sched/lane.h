@@ -37,15 +37,18 @@ static inline uint64_t lane_deadline_ns(const struct sched *sched,
 					unsigned int lane, uint64_t due_ns)
 {
 	const struct sched_request *head = client->fifos[lane].head;
+	const struct sched_request *other = client->fifos[!lane].head;
 	uint64_t latest_ns = due_ns + sched->behind_ns;
 	uint64_t arrival_ns;
 
 	if (client->flags & CLIENT_SPLIT) {
 		arrival_ns = head->arrival_ns;
+		/* If both are due, after the one that came first. */
+		if (client->flags & CLIENT_IN_ORDER && other &&
+		    other->arrival_ns < arrival_ns)
+			latest_ns++;
 	} else {
 		/* One bound for both: the one that came first decides. */
-		const struct sched_request *other = client->fifos[1].head;
-
 		arrival_ns = head ? head->arrival_ns : UINT64_MAX;
 		if (other && other->arrival_ns < arrival_ns)
 			arrival_ns = other->arrival_ns;

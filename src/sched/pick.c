@@ -72,7 +72,9 @@ BOTH_WAYS uint64_t charge_due(struct sched *sched, struct sched_client *client,
 }
 
 /* Which direction of a lane is next: by deadline if that is what it was chosen
- * for, else in turns. */
+ * for, else in turns.  With a promised latency, if both are due, the one that
+ * came first: in turns, the direction that is asked more of would wait for what
+ * came later, and longer than at the promised rate. */
 BOTH_WAYS unsigned int next_direction(const struct sched *sched,
 				      const struct sched_client *client,
 				      unsigned int lane, bool due)
@@ -87,7 +89,8 @@ BOTH_WAYS unsigned int next_direction(const struct sched *sched,
 		return !read;
 	if (due && !sched->shortage.by_weight) {
 		due_ns = client_due_ns(client, lane) + sched->behind_ns;
-		if (read->arrival_ns > due_ns || write->arrival_ns > due_ns)
+		if (client->flags & CLIENT_IN_ORDER ||
+		    read->arrival_ns > due_ns || write->arrival_ns > due_ns)
 			return write->arrival_ns < read->arrival_ns;
 	}
 	return client->turn;
@@ -142,6 +145,10 @@ BOTH_WAYS bool still_holds(const struct sched *sched,
 	if (due)
 		due_ns = plain ? client->reservation.tag_ns :
 				 client_due_ns(client, lane);
+	if (!plain && due && client->flags & CLIENT_IN_ORDER &&
+	    !sched->shortage.by_weight &&
+	    key < lane_deadline_ns(sched, client, lane, due_ns))
+		return false;
 	return !(by_vtime && key < client->vtime) && due_ns <= clock_ns;
 }
 

@@ -54,8 +54,11 @@
  *   more than the one request.  At most DEBT_NS is made up for, at most
  *   CREDIT_NS saved.
  * - Latency.  Due lanes go by deadline: when it was due or, if later, when it
- *   came, and the latency promised.  What is inside the device is beyond
- *   reach, so the window (window.c) keeps that short.
+ *   came, and the latency promised.  Of a client's reads and writes that are
+ *   due together the first that came is first, so that none waits longer than
+ *   at exactly the promised rate; who was promised no latency is served in
+ *   turns.  What is inside the device is beyond reach, so the window (window.c)
+ *   keeps that short.
  * - Weight.  Start-time fair queueing: virtual time is the start of what was
  *   served last, and whoever returns starts there: O(1), whether it was away
  *   for a millisecond or an hour, without a claim and without a debt.  Reserved

@@ -90,6 +90,7 @@ struct fifo {
 #define CLIENT_PLAIN	0x1U
 #define CLIENT_GROUPED	0x2U	/* the group has a limit; never plain */
 #define CLIENT_SPLIT	0x4U	/* a lane for each direction */
+#define CLIENT_IN_ORDER 0x8U	/* of what is due, the first that came */
 
 /* Two cache lines: all that a request of a plain client touches. */
 struct sched_client {

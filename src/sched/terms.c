@@ -244,6 +244,8 @@ void terms_apply(struct sched_client *client, const struct sched_params *given,
 	rest->queued_bytes = 0;
 	client->burst_ns = params.burst_ns;
 	client->flags = plain ? CLIENT_PLAIN : 0;
+	if (params.latency_ns[0] > 0 && params.latency_ns[1] > 0)
+		client->flags |= CLIENT_IN_ORDER;
 	if (rest->group && rest->group->limited)
 		client->flags |= CLIENT_GROUPED;
 	if ((client->flags ^ flags_before) & CLIENT_GROUPED)

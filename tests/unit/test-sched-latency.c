@@ -304,6 +304,82 @@ static void test_latency_of_a_reservation_alone_leaves_its_rate(void **state)
 	}
 }
 
+/* When each request of a server of exactly the promised rate would begin, that
+ * serves them as they come. */
+struct pace {
+	uint64_t began_ns, every_ns, step_ns;
+	uint64_t behind_ns;	/* the most that one began later */
+};
+
+static struct pace pace;
+
+static void note_pace(struct sim_load *load, struct sched_request *request)
+{
+	const uint64_t now_ns = load->sim->now_ns;
+	uint64_t begins_ns;
+
+	if (load->config.every_ns == 0)
+		return;
+	begins_ns = pace.began_ns +
+		(request->arrival_ns - pace.began_ns) / pace.every_ns *
+			pace.step_ns;
+	if (now_ns > begins_ns && now_ns - begins_ns > pace.behind_ns)
+		pace.behind_ns = now_ns - begins_ns;
+}
+
+/* A third more than the promise, of which seven tenths are writes: none begins
+ * later than at exactly the promised rate, whatever came after it. */
+static void assert_paced(const struct sched_params *more, bool grouped)
+{
+	const struct sched_limits limits = {.limit_per_s[SCHED_TOTAL_IOPS] =
+						    1000000};
+	struct sim_load_config config = {
+		.depth = 1024, .every_ns = 93750, .write_percent = 70};
+	struct sim_config device = disk8;
+	struct sched_group *group = NULL;
+	struct sim_load *victim;
+	struct sim sim;
+
+	device.sched.window_max = 8;
+	config.params = *more;
+	config.params.weight = 1;
+	config.params.reservation_per_s[SCHED_TOTAL_IOPS] = 8000;
+	config.params.latency_ns[SCHED_READ] = 5 * SIM_MS;
+	config.params.latency_ns[SCHED_WRITE] = 5 * SIM_MS;
+	sim_init(&sim, &device);
+	if (grouped)
+		assert_int_equal(
+			sched_group_create(sim.sched, &limits, &group, NULL),
+			0);
+	config.group = group;
+	victim = sim_load(&sim, &config);
+	sim_start(neighbour(&sim, 256, 0));
+	sim_run(&sim, SIM_S);
+	pace = (struct pace){sim.now_ns, config.every_ns, 125000, 0};
+	sim.started = note_pace;
+	sim_start(victim);
+	sim_run(&sim, 200 * SIM_MS);
+	assert_true(pace.behind_ns < SIM_MS);
+	sched_client_drain(victim->client);
+	sched_client_destroy(victim->client);
+	victim->client = NULL;
+	sched_group_destroy(group);
+	sim_finish(&sim);
+}
+
+static void test_latency_in_the_order_of_arrival(void **state)
+{
+	static const struct sched_params plain;
+	/* None of these binds; each direction is a lane of its own. */
+	static const struct sched_params bandwidth = {
+		.limit_per_s[SCHED_TOTAL_BYTES] = UINT64_C(1) << 40};
+
+	(void)state;
+	assert_paced(&plain, false);
+	assert_paced(&bandwidth, false);
+	assert_paced(&plain, true);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -322,6 +398,7 @@ int main(void)
 		cmocka_unit_test(test_latency_follows_a_device_that_slows_down),
 		cmocka_unit_test(
 			test_latency_of_a_reservation_alone_leaves_its_rate),
+		cmocka_unit_test(test_latency_in_the_order_of_arrival),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
