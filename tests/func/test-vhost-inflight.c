@@ -120,6 +120,44 @@ static void test_vhost_inflight_description_of_20_bytes(void **state)
 	close(fd);
 }
 
+/* Four requests, of which the third is done: returns the region. */
+static int four_come(struct vhost_user_inflight *ret_region)
+{
+	int fd;
+
+	peer_negotiate(&peer, 0);
+	fd = get_region(ret_region);
+	start_with(&peer, ret_region, fd, 0);
+	world.vdev->hold = true;
+	for (unsigned int s = 0; s < 4; s++)
+		peer_request(&peer, 0, s, VIRTIO_BLK_T_IN, s, PEER_DATA_ADDR,
+			     512);
+	peer_kick(&peer, 0);
+	world_until(&world, world.vdev->held_count == 4);
+	fake_complete(world.vdev, 2);
+	world_until(&world, peer_answers(&peer, 0) == 1);
+	return fd;
+}
+
+/* A new connection of the same guest: the same memory. */
+static void reconnect(struct peer *next)
+{
+	peer_connect(&world, next);
+	assert_int_equal(dup2(peer.memory_fd, next->memory_fd),
+			 next->memory_fd);
+	peer_close(&peer);
+}
+
+/* The others are done too, once. */
+static void four_end(void)
+{
+	world.vdev->hold = false;
+	fake_complete_all(world.vdev);
+	world_until(&world, peer_answers(&peer, 0) == 4);
+	world_settle(&world);
+	assert_int_equal(peer_answers(&peer, 0), 4);
+}
+
 /* The connection is cut while the server lives: what is in flight is done
  * once, by the session that took it. */
 static void test_vhost_inflight_reconnect_to_the_same_server(void **state)
@@ -129,29 +167,12 @@ static void test_vhost_inflight_reconnect_to_the_same_server(void **state)
 	int fd;
 
 	(void)state;
-	peer_negotiate(&peer, 0);
-	fd = get_region(&region);
-	start_with(&peer, &region, fd, 0);
-	world.vdev->hold = true;
-	for (unsigned int s = 0; s < 4; s++)
-		peer_request(&peer, 0, s, VIRTIO_BLK_T_IN, s, PEER_DATA_ADDR,
-			     512);
-	peer_kick(&peer, 0);
-	world_until(&world, world.vdev->held_count == 4);
-	fake_complete(world.vdev, 2);
-	world_until(&world, peer_answers(&peer, 0) == 1);
-	/* A new connection of the same guest: the same memory. */
-	peer_connect(&world, &next);
-	assert_int_equal(dup2(peer.memory_fd, next.memory_fd), next.memory_fd);
-	peer_close(&peer);
+	fd = four_come(&region);
+	reconnect(&next);
 	start_with(&next, &region, fd, 1);
 	world_settle(&world);
 	assert_int_equal(world.vdev->held_count, 3);
-	world.vdev->hold = false;
-	fake_complete_all(world.vdev);
-	world_until(&world, peer_answers(&peer, 0) == 4);
-	world_settle(&world);
-	assert_int_equal(peer_answers(&peer, 0), 4);
+	four_end();
 	assert_int_equal(world.vdev->counts[BLOCK_READ], 4);
 	/* And the new session goes on behind them. */
 	peer_request(&peer, 0, 5, VIRTIO_BLK_T_IN, 0, PEER_DATA_ADDR, 512);
@@ -170,21 +191,9 @@ static void test_vhost_inflight_what_waits_is_the_next_sessions(void **state)
 	int fd;
 
 	(void)state;
-	peer_negotiate(&peer, 0);
-	fd = get_region(&region);
-	start_with(&peer, &region, fd, 0);
-	world.vdev->hold = true;
-	for (unsigned int s = 0; s < 4; s++)
-		peer_request(&peer, 0, s, VIRTIO_BLK_T_IN, s, PEER_DATA_ADDR,
-			     512);
-	peer_kick(&peer, 0);
-	world_until(&world, world.vdev->held_count == 4);
-	fake_complete(world.vdev, 2);
-	world_until(&world, peer_answers(&peer, 0) == 1);
+	fd = four_come(&region);
 	world.vdev->waiting = true;
-	peer_connect(&world, &next);
-	assert_int_equal(dup2(peer.memory_fd, next.memory_fd), next.memory_fd);
-	peer_close(&peer);
+	reconnect(&next);
 	world_until(&world, world.vdev->held_count == 1);
 	assert_int_equal(world.vdev->held[0]->block.op, BLOCK_FLUSH);
 	assert_int_equal(world.vdev->let_go, 1);
@@ -195,11 +204,7 @@ static void test_vhost_inflight_what_waits_is_the_next_sessions(void **state)
 	assert_int_equal(world.vdev->held[0]->block.offset_bytes, 0);
 	assert_int_equal(world.vdev->held[1]->block.offset_bytes, 512);
 	assert_int_equal(world.vdev->held[2]->block.offset_bytes, 3 * 512);
-	world.vdev->hold = false;
-	fake_complete_all(world.vdev);
-	world_until(&world, peer_answers(&peer, 0) == 4);
-	world_settle(&world);
-	assert_int_equal(peer_answers(&peer, 0), 4);
+	four_end();
 	peer_destroy(&next);
 	close(fd);
 }
