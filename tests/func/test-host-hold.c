@@ -16,7 +16,7 @@
 
 #include <cmocka.h>
 
-#define CONFIG "session-hold: 2 s\n" RIG_HEAD
+#define CONFIG "session-hold: 1 s\n" RIG_HEAD
 
 static void add(struct rig *rig, uint32_t pasid, const char *vhost_user)
 {

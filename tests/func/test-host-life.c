@@ -23,6 +23,8 @@
 
 #include "ctl/ctl.h"
 #include "ctl/stats.h"
+#include "host/endpoint-data.h"
+#include "host/host-data.h"
 #include "host/link.h"
 #include "host/spawn.h"
 
@@ -288,7 +290,9 @@ static void test_life_refuses_a_reused_pid(void **state)
 	fclose(record);
 	snprintf(text, sizeof(text), "%d 1 %s\n", (int)bystander, boot);
 	write_file("state/ep0.pid", text);
-	rig_start(rig, RIG_WHOLE, true);
+	/* Not until all is ready: the first one has the file's lock still. */
+	rig_start(rig, RIG_WHOLE, false);
+	rig_wait_event(rig, "endpoint-started", "ep0");
 	assert_true(rig_has_event(rig, "error",
 				  "it is not the process that was started"));
 	assert_int_not_equal(rig_endpoint(rig), pid);
@@ -313,35 +317,62 @@ static void test_life_refuses_a_slot_outside(void **state)
 	assert_gone(pid);
 }
 
-/* One that hangs is dead before the next one is started. */
+static struct endpoint *process_of(struct rig *rig)
+{
+	return rig->host->registry->endpoints[0].process;
+}
+
+static void stop(pid_t pid)
+{
+	kill(pid, SIGSTOP);
+	assert_int_equal(waitpid(pid, NULL, WUNTRACED), pid);
+}
+
+/* One that hangs is dead before the next one is started.  It has 10 s to
+ * answer, of which the end is brought forward. */
 static void test_life_ends_one_that_hangs(void **state)
 {
 	struct rig *rig = *state;
+	struct endpoint *endpoint;
+	uint64_t left_ns;
 	pid_t pid;
 
 	rig_start(rig, RIG_WHOLE, true);
 	pid = rig_endpoint(rig);
 	rig_abandon(rig);
-	kill(pid, SIGSTOP);
-	rig_start(rig, RIG_WHOLE, true);
+	stop(pid);
+	rig_start(rig, RIG_WHOLE, false);
+	endpoint = process_of(rig);
+	assert_int_equal(endpoint_state(endpoint), ENDPOINT_ADOPTING);
+	left_ns = endpoint->timer.due_ns - loop_clock_ns();
+	assert_in_range(left_ns, 1, UINT64_C(10000000000));
+	assert_int_equal(kill(pid, 0), 0);
+	endpoint_set_timer(endpoint, 0);
+	rig_wait_event(rig, "endpoint-started", "ep0");
 	assert_true(rig_has_event(rig, "error", "it does not answer"));
-	assert_true(rig_has_event(rig, "endpoint-started", "ep0"));
 	assert_gone(pid);
 }
 
-/* One that hangs after it was met is ended too, within its patience, and its
- * guests find another. */
+/* One that hangs after it was met is ended too, within its patience (of which
+ * nine seconds are invented), and its guests find another. */
 static void test_life_ends_one_that_hangs_later(void **state)
 {
 	struct rig *rig = *state;
+	const uint64_t second_ns = UINT64_C(1000000000);
+	uint64_t now_ns;
 	pid_t pid;
 	int fd;
 
 	rig_start(rig, RIG_WHOLE, true);
 	pid = rig_endpoint(rig);
-	kill(pid, SIGSTOP);
+	stop(pid);
 	fd = rig_dial(rig, "v0");
 	assert_true(fd >= 0);
+	process_of(rig)->pulse = (struct pulse){0};
+	now_ns = loop_clock_ns();
+	for (unsigned int s = 0; s <= 9; s++)
+		endpoint_look(process_of(rig), now_ns - (9 - s) * second_ns);
+	assert_false(rig_has_event(rig, "endpoint-hung", "ep0"));
 	rig_wait_event(rig, "endpoint-hung", "ep0");
 	rig_wait_event(rig, "endpoint-restarted", "ep0");
 	rig_wait_event(rig, "session", "v0: 1 session");
