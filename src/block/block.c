@@ -76,9 +76,3 @@ int block_open(const struct block_config *config, struct loop *loop,
 		"device kind '%.32s' is unknown: use file, memory or nullio",
 		config->kind);
 }
-
-void block_close(struct block_device *device)
-{
-	if (device)
-		device->ops->destroy(device);
-}

@@ -104,7 +104,6 @@ struct block_config {
  * impossible size), -ENOMEM, or the system's reason. */
 int block_open(const struct block_config *config, struct loop *loop,
 	       struct block_device **ret_device, struct error *reterr);
-void block_close(struct block_device *device);	/* NULL is allowed */
 /* The kinds' names, for error texts; NULL-terminated. */
 const char *const *block_kinds(void);
 
@@ -112,6 +111,12 @@ static inline void block_submit(struct block_device *device,
 				struct block_request *request)
 {
 	device->ops->submit(device, request);
+}
+
+static inline void block_close(struct block_device *device)
+{
+	if (device)		/* NULL is allowed */
+		device->ops->destroy(device);
 }
 
 #endif
