@@ -5,7 +5,10 @@
  * On the way of every request, or every round's, of a process that something
  * is promised to.
  */
+#include "sla/keep-count.h"
+
 #include "sla/keep-internal.h"
+#include "sla/keep.h"
 
 /* How long a server of the promised rate takes for what was sent beyond the
  * promise and still waits. */

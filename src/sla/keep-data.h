@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * keep-data.h - the body of 'struct keep'; included by keep.h only
+ * keep-data.h - the body of 'struct keep'; for keep*.h only
  *
  * Plain data without pointers: it lives in memory shared with penstockd, so
  * who reads it must not believe an index or a count in it.
@@ -16,6 +16,7 @@
 
 #include "sla/sla.h"
 
+#define KEEP_WINDOW_NS		UINT64_C(100000000)	/* 100 ms */
 #define KEEP_SECONDS		60U	/* as far back as it looks */
 #define KEEP_METERS		9U	/* iops, bandwidth, ops by direction */
 

@@ -5,7 +5,7 @@
 #ifndef SLA_KEEP_INTERNAL_H
 #define SLA_KEEP_INTERNAL_H
 
-#include "sla/keep.h"
+#include "sla/keep-data.h"
 
 #define KEEP_SECOND_NS		UINT64_C(1000000000)
 #define KEEP_TICK_BITS		16	/* tags count 1/65536 ns */

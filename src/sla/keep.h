@@ -27,18 +27,17 @@
  * time from another process, and believes nothing in it.
  * Windows begin at multiples of 100 ms of the caller's clock.  Idle processes
  * cost nothing: windows are closed by the next call, or by who judges.
+ * This is when a promise begins and ends; keep-count.h: requests come and go.
  * Pure.
  */
 #ifndef SLA_KEEP_H
 #define SLA_KEEP_H
 
-#include <stdbool.h>
 #include <stdint.h>
 
 #include "sla/keep-data.h"
 #include "sla/sla.h"
 
-#define KEEP_WINDOW_NS		UINT64_C(100000000)	/* 100 ms */
 #define KEEP_SECONDS_MIN	10U	/* what it judges if enough came */
 #define KEEP_CONFORMING_MIN	1000U
 
@@ -50,64 +49,8 @@ void keep_reset(struct keep *keep, const struct sla *sla, uint64_t now_ns);
  * forget nothing. */
 void keep_update(struct keep *keep, const struct sla *sla, uint64_t now_ns);
 
-/* What the functions below do where something is promised. */
-uint32_t keep_arrive_promised(struct keep *keep, bool write, uint32_t count,
-			      uint32_t bytes, uint64_t now_ns);
-void keep_done_promised(struct keep *keep, bool write, uint32_t count,
-			uint64_t bytes, uint32_t conforming,
-			uint64_t latency_ns, uint64_t now_ns);
-void keep_failed_promised(struct keep *keep, bool write, uint32_t bytes,
-			  bool conforming, uint64_t now_ns);
-
-/* 'count' requests of 'bytes' each came together.  Returns how many conform to
- * the promised rates (all, if no latency is promised), the first of them; the
- * caller hands that back when they end. */
-static inline uint32_t keep_arrive_many(struct keep *keep, bool write,
-					uint32_t count, uint32_t bytes,
-					uint64_t now_ns)
-{
-	if (keep->is_promised)
-		return keep_arrive_promised(keep, write, count, bytes, now_ns);
-	return count;
-}
-
-static inline bool keep_arrive(struct keep *keep, bool write, uint32_t bytes,
-			       uint64_t now_ns)
-{
-	return keep_arrive_many(keep, write, 1, bytes, now_ns) != 0;
-}
-
-/* 'count' requests of 'bytes' together, all of this latency, of which
- * 'conforming' conformed, were completed without error (the endpoint times
- * inline completions by rounds). */
-static inline void keep_done_many(struct keep *keep, bool write, uint32_t count,
-				  uint64_t bytes, uint32_t conforming,
-				  uint64_t latency_ns, uint64_t now_ns)
-{
-	if (keep->is_promised)
-		keep_done_promised(keep, write, count, bytes, conforming,
-				   latency_ns, now_ns);
-}
-
-static inline void keep_done(struct keep *keep, bool write, uint32_t bytes,
-			     bool conforming, uint64_t latency_ns,
-			     uint64_t now_ns)
-{
-	keep_done_many(keep, write, 1, bytes, conforming, latency_ns, now_ns);
-}
-
-/* One that came has ended with an error, or was taken away (its process
- * was released): it is no longer waiting, and was not delivered.  'bytes' and
- * 'conforming' as they were with keep_arrive. */
-static inline void keep_failed(struct keep *keep, bool write, uint32_t bytes,
-			       bool conforming, uint64_t now_ns)
-{
-	if (keep->is_promised)
-		keep_failed_promised(keep, write, bytes, conforming, now_ns);
-}
-
-/* Close all windows that have ended by 'now_ns'.  The others call it; it need
- * not be called while nothing happens. */
+/* Close all windows that have ended by 'now_ns'.  keep-count.h's call it; it
+ * need not be called while nothing happens. */
 void keep_close_windows(struct keep *keep, uint64_t now_ns);
 
 enum keep_verdict { KEEP_UNKNOWN, KEEP_KEPT, KEEP_BROKEN };

@@ -20,6 +20,7 @@
 #include <stdlib.h>
 
 #include "ctl/stats.h"
+#include "sla/keep-count.h"
 
 /* Given out in one round at most, so that rings get their turn. */
 #define DISPATCH_MAX	64U

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "ctl/stats.h"
+#include "sla/keep-count.h"
 #include "vdev/device.h"
 
 #define SECTOR_BYTES	512U

@@ -5,6 +5,7 @@
 #ifndef KEEPER_H
 #define KEEPER_H
 
+#include "sla/keep-count.h"
 #include "sla/keep.h"
 
 #define MS	UINT64_C(1000000)
