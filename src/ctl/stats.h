@@ -20,6 +20,7 @@
 #define STATS_MAGIC		UINT64_C(0x31746174736e6570)	/* "penstat1" */
 #define STATS_PROCESSES		4096U
 #define STATS_DEVICES		64U
+#define STATS_LATE_CLASSES	4U	/* see loop_late_below_ns */
 
 struct stats_counters {
 	uint64_t requests, bytes, errors;
@@ -43,13 +44,15 @@ struct stats_device {
 struct stats_segment {
 	uint64_t magic, size_bytes;		/* this struct's, as compiled */
 	uint64_t heartbeat_ns;			/* when the reactor last ran */
-	uint64_t asleep_ns, rounds, sleeps;	/* of the loop */
+	/* Of the loop: see loop_times. */
+	uint64_t asleep_ns, rounds, sleeps;
+	uint64_t late[STATS_LATE_CLASSES], late_ns, away_ns;
 	struct stats_device devices[STATS_DEVICES];
 	struct stats_process processes[STATS_PROCESSES];
 };
 
 /* It is mapped by both sides as compiled. */
-static_assert(sizeof(struct stats_segment) == 62984240,
+static_assert(sizeof(struct stats_segment) == 62984288,
 	      "raise CTL_VERSION (ctl.h), then this");
 
 static inline void stats_set(uint64_t *counter, uint64_t value)

@@ -130,6 +130,10 @@ static void tick(struct loop_timer *timer, uint64_t now_ns)
 	stats_set(&stats->asleep_ns, times.asleep_ns);
 	stats_set(&stats->rounds, times.rounds);
 	stats_set(&stats->sleeps, times.sleeps);
+	for (unsigned int i = 0; i < STATS_LATE_CLASSES; i++)
+		stats_set(&stats->late[i], times.late[i]);
+	stats_set(&stats->late_ns, times.late_ns);
+	stats_set(&stats->away_ns, times.away_ns);
 	for (struct endpoint_vdev *v = endpoint->vdevs; v; v = v->next)
 		vdev_report(v->vdev);
 	for (struct endpoint_device *d = endpoint->devices; d; d = d->next)

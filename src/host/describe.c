@@ -4,6 +4,7 @@
  */
 #include "host/describe.h"
 
+#include <assert.h>
 #include <unistd.h>
 
 #include "ctl/ctl.h"
@@ -255,16 +256,37 @@ json_t *host_vdev(struct host *host, const char *name)
 
 /* --- Status -------------------------------------------------------------- */
 
+/* See loop_times. */
+static json_t *describe_wakes(const struct stats_segment *stats)
+{
+	static const char *const names[] = {"under_50us", "under_200us",
+					    "under_1ms", "later"};
+	json_t *object = json_object();
+
+	static_assert(sizeof(names) / sizeof(names[0]) == STATS_LATE_CLASSES,
+		      "a name for each");
+	for (unsigned int i = 0; i < STATS_LATE_CLASSES; i++)
+		describe_set(
+			object, names[i],
+			json_integer((json_int_t)stats_get(&stats->late[i])));
+	describe_set(object, "late_ns",
+		     json_integer((json_int_t)stats_get(&stats->late_ns)));
+	return object;
+}
+
 static json_t *describe_endpoint(const struct reg_endpoint *endpoint)
 {
+	const struct stats_segment *stats = endpoint_stats(endpoint->process);
 	json_t *object = json_pack(
-		"{s:s, s:s, s:i, s:i, s:b, s:i, s:f}", "name", endpoint->name,
-		"state", endpoint_state_name(endpoint->process), "pid",
-		(int)endpoint_pid(endpoint->process), "cpu",
+		"{s:s, s:s, s:i, s:i, s:b, s:i, s:f, s:o, s:I}", "name",
+		endpoint->name, "state", endpoint_state_name(endpoint->process),
+		"pid", (int)endpoint_pid(endpoint->process), "cpu",
 		endpoint->config->cpu, "adopted",
 		endpoint_adopted(endpoint->process), "restarts",
 		(int)endpoint_restarts(endpoint->process), "busy_share",
-		(double)endpoint->busy_milli / 1000.0);
+		(double)endpoint->busy_milli / 1000.0, "wakes",
+		describe_wakes(stats), "away_ns",
+		(json_int_t)stats_get(&stats->away_ns));
 
 	describe_set(object, "admission",
 		     promise_share_json(&endpoint->promise));

@@ -41,6 +41,11 @@ struct loop {
 	struct loop_times times;
 };
 
+const uint64_t loop_late_below_ns[] = {50000, 200000, 1000000};
+static_assert(sizeof(loop_late_below_ns) / sizeof(loop_late_below_ns[0]) ==
+		      LOOP_LATE_CLASSES - 1,
+	      "a bound between any two classes");
+
 uint64_t loop_clock_ns(void)
 {
 	struct timespec now;
@@ -252,11 +257,23 @@ static unsigned int turn(struct loop *loop)
 	return found;
 }
 
+/* No event ended a sleep, which was to end 'late_ns' ago. */
+static void count_late(struct loop_times *times, uint64_t late_ns)
+{
+	unsigned int i = 0;
+
+	while (i < LOOP_LATE_CLASSES - 1 && late_ns >= loop_late_below_ns[i])
+		i++;
+	times->late[i]++;
+	times->late_ns += late_ns;
+}
+
 static void sleep_until(struct loop *loop, uint64_t until_ns)
 {
 	struct __kernel_timespec wait, *timeout = NULL;
 	struct io_uring_cqe *cqe;
 	uint64_t before_ns, after_ns;
+	bool timed_out;
 
 	watches_flush(&loop->watches, &loop->uring);
 	before_ns = loop_clock_ns();
@@ -275,9 +292,11 @@ static void sleep_until(struct loop *loop, uint64_t until_ns)
 	after_ns = loop_clock_ns();
 	loop->times.asleep_ns += after_ns - before_ns;
 	loop->times.sleeps++;
-	spin_woke(&loop->spin, until_ns, after_ns,
-		  io_uring_cq_ready(&loop->uring.ring) == 0 &&
-			  after_ns >= until_ns);
+	timed_out = io_uring_cq_ready(&loop->uring.ring) == 0 &&
+		after_ns >= until_ns;
+	if (timed_out)
+		count_late(&loop->times, after_ns - until_ns);
+	spin_woke(&loop->spin, until_ns, after_ns, timed_out);
 }
 
 /* A round found nothing: poll on, or sleep. */
@@ -349,6 +368,7 @@ void loop_stop(struct loop *loop)
 void loop_times(const struct loop *loop, struct loop_times *ret_times)
 {
 	*ret_times = loop->times;
+	ret_times->away_ns = loop->absence.away_ns;
 }
 
 int loop_create(const struct loop_config *config, struct loop **ret_loop,

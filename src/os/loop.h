@@ -114,11 +114,18 @@ int loop_run(struct loop *loop);
 int loop_run_once(struct loop *loop, uint64_t until_ns);
 void loop_stop(struct loop *loop);
 
+/* How late a sleep to a deadline ended; what is beyond falls to the last. */
+#define LOOP_LATE_CLASSES	4U
+extern const uint64_t loop_late_below_ns[LOOP_LATE_CLASSES - 1];
+
 /* For statistics: time slept and spun since creation. */
 struct loop_times {
 	uint64_t asleep_ns;
 	uint64_t rounds;
 	uint64_t sleeps;
+	uint64_t late[LOOP_LATE_CLASSES];	/* sleeps that no event ended */
+	uint64_t late_ns;		/* of those together */
+	uint64_t away_ns;		/* absence.h */
 };
 void loop_times(const struct loop *loop, struct loop_times *ret_times);
 

@@ -462,6 +462,10 @@ static void test_loop_arms_before_it_sleeps_and_honours_the_answer(void **state)
 	assert_true(loop_now_ns(loop) >= due_ns);
 	loop_times(loop, &times);
 	assert_int_equal(times.sleeps, 1);
+	/* Its deadline ended it: it is in one class of lateness. */
+	assert_int_equal(times.late[0] + times.late[1] + times.late[2] +
+				 times.late[3],
+			 1);
 	loop_poller_remove(loop, &polled.poller);
 	loop_poller_remove(loop, &polled.poller);
 	loop_destroy(loop);
