@@ -8,6 +8,10 @@
  * nothing is counted.  It polls and never sleeps.  What a real server needs
  * more than this is its own cost.
  *
+ * With --limit each request is answered at the very time at which it is due:
+ * no limit can be kept better on this machine.  When its front-end leaves, it
+ * tells of the gaps in its polling: others had its CPU then.
+ *
  * A reference for benchmarks only: it trusts its front-end.
  * Threads: one.
  */
@@ -20,6 +24,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <sys/eventfd.h>
@@ -31,6 +36,12 @@
 #define SIZE_BYTES	(UINT64_C(64) << 30)
 /* Rounds without a request between two looks at the socket. */
 #define IDLE_ROUNDS	200000U
+/* Polling that takes so long was interrupted; a second: by a signal, so that
+ * others can be measured. */
+#define GAP_NS		UINT64_C(100000)
+#define SECOND_NS	UINT64_C(1000000000)
+/* What was due for longer is not made up for. */
+#define LATE_NS		UINT64_C(10000000)
 
 struct region {
 	struct vhost_user_region at;
@@ -48,8 +59,17 @@ struct queue {
 	bool started;
 };
 
+/* Requests are due at equal distances. */
+struct pacer {
+	uint64_t limit_iops;		/* 0: none */
+	uint64_t due_ns, rest;
+	uint64_t polled_ns;
+	uint64_t gaps, gone_ns, worst_ns;
+};
+
 struct echo {
 	int fd;
+	struct pacer pacer;
 	struct region regions[VHOST_USER_TABLE_REGIONS];
 	unsigned int region_count;
 	struct queue queues[QUEUES];
@@ -86,13 +106,45 @@ static void *translate_user(const struct echo *echo, uint64_t address)
 	return translate(echo, UINT64_MAX);
 }
 
-/* Finish all that is there; returns how much. */
-static unsigned int serve(const struct echo *echo, struct queue *queue)
+/* How many of 'count' requests are due. */
+static unsigned int pace(struct pacer *pacer, unsigned int count)
+{
+	unsigned int due = 0;
+	struct timespec clock;
+	uint64_t now_ns, gap_ns;
+
+	clock_gettime(CLOCK_MONOTONIC, &clock);
+	now_ns = (uint64_t)clock.tv_sec * SECOND_NS + (uint64_t)clock.tv_nsec;
+	gap_ns = now_ns - pacer->polled_ns;
+	if (gap_ns > GAP_NS && gap_ns < SECOND_NS) {
+		pacer->gaps++;
+		pacer->gone_ns += gap_ns;
+		if (gap_ns > pacer->worst_ns)
+			pacer->worst_ns = gap_ns;
+	}
+	pacer->polled_ns = now_ns;
+	if (pacer->due_ns + LATE_NS < now_ns)
+		pacer->due_ns = now_ns - LATE_NS;
+	while (due < count && pacer->due_ns <= now_ns) {
+		pacer->rest += SECOND_NS;
+		pacer->due_ns += pacer->rest / pacer->limit_iops;
+		pacer->rest %= pacer->limit_iops;
+		due++;
+	}
+	return due;
+}
+
+/* Finish all that is there and due; returns how much. */
+static unsigned int serve(struct echo *echo, struct queue *queue)
 {
 	const uint16_t mask = (uint16_t)(queue->size - 1);
-	const uint16_t until =
+	const uint16_t shown =
 		__atomic_load_n(&queue->avail->idx, __ATOMIC_ACQUIRE);
-	const unsigned int count = (uint16_t)(until - queue->next);
+	const unsigned int waiting = (uint16_t)(shown - queue->next);
+	const unsigned int count = echo->pacer.limit_iops > 0 ?
+		pace(&echo->pacer, waiting) :
+		waiting;
+	const uint16_t until = (uint16_t)(queue->next + count);
 
 	if (count == 0)
 		return 0;
@@ -308,32 +360,42 @@ static void converse(struct echo *echo)
 	}
 	forget_regions(echo);
 	close(echo->fd);
+	if (echo->pacer.limit_iops > 0) {
+		printf("{\"gaps\": %llu, \"ns\": %llu, \"worst_ns\": %llu}\n",
+		       (unsigned long long)echo->pacer.gaps,
+		       (unsigned long long)echo->pacer.gone_ns,
+		       (unsigned long long)echo->pacer.worst_ns);
+		fflush(stdout);
+	}
 }
 
 int main(int argc, char **argv)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	const char *path = argc > 1 ? argv[argc - 1] : "";
+	uint64_t limit_iops = 0;
 	int listen_fd;
 
-	if (argc != 2 || argv[1][0] == '-' ||
-	    strlen(argv[1]) >= sizeof(address.sun_path)) {
-		fprintf(stderr, "usage: bench-echo SOCKET\n");
+	if (argc == 3 && strncmp(argv[1], "--limit=", 8) == 0)
+		limit_iops = strtoull(argv[1] + 8, NULL, 10);
+	if (argc != (limit_iops > 0 ? 3 : 2) || path[0] == '-' ||
+	    strlen(path) >= sizeof(address.sun_path)) {
+		fprintf(stderr, "usage: bench-echo [--limit=IOPS] SOCKET\n");
 		return 2;
 	}
-	strcpy(address.sun_path, argv[1]);
-	unlink(argv[1]);
+	strcpy(address.sun_path, path);
+	unlink(path);
 	listen_fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (listen_fd < 0 ||
 	    bind(listen_fd, (struct sockaddr *)&address, sizeof(address)) ||
 	    listen(listen_fd, 4)) {
-		fprintf(stderr, "bench-echo: %s: %s\n", argv[1],
-			strerror(errno));
+		fprintf(stderr, "bench-echo: %s: %s\n", path, strerror(errno));
 		return 1;
 	}
 	puts("listening");
 	fflush(stdout);
 	for (;;) {
-		struct echo echo = {.region_count = 0};
+		struct echo echo = {.pacer.limit_iops = limit_iops};
 
 		echo.fd = accept4(listen_fd, NULL, NULL, SOCK_CLOEXEC);
 		if (echo.fd < 0) {

@@ -26,14 +26,17 @@ static double off_by(const struct load_job *job, unsigned int first,
 		     unsigned int span, double per_ns, bool excuse)
 {
 	double done = 0, away_ns = 0, before_ns = 0, most;
-	unsigned int k;
+	unsigned int before = first, k;
 
 	for (k = first; k < first + span; k++) {
 		done += job->windows[k].done;
 		away_ns += job->windows[k].away_ns;
 	}
-	if (first > 0)
-		before_ns = job->windows[first - 1].away_ns;
+	/* All of an absence that began long before. */
+	do {
+		if (before > 0)
+			before_ns += job->windows[--before].away_ns;
+	} while (before > 0 && job->windows[before].away_ns == LOAD_WINDOW_NS);
 	most = per_ns * (double)(LOAD_WINDOW_NS * span);
 	if (!excuse)
 		return done - most;
@@ -152,16 +155,22 @@ static json_t *latency_kept_json(const struct load_job *job)
 			 (json_int_t)kept.beyond);
 }
 
+/* What was done, was somebody away, and for how many us the client or the
+ * server, whoever longer, did not run. */
 static json_t *windows_json(const struct load_job *job)
 {
 	json_t *array = json_array();
 	unsigned int i;
 
-	for (i = 0; i < job->window_count; i++)
+	for (i = 0; i < job->window_count; i++) {
+		const struct load_window *w = &job->windows[i];
+		const uint32_t gone_ns =
+			w->away_ns > w->waited_ns ? w->away_ns : w->waited_ns;
+
 		json_array_append_new(array,
-				      json_pack("[i, b]",
-						(int)job->windows[i].done,
-						job->windows[i].away));
+				      json_pack("[i, b, i]", (int)w->done,
+						w->away, (int)gone_ns / 1000));
+	}
 	return array;
 }
 

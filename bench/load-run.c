@@ -292,6 +292,20 @@ static void note_away(struct run *run, uint64_t from_ns, uint64_t to_ns)
 	mark_away(run, from_ns, to_ns, to_ns - from_ns, false);
 }
 
+/* The server was kept waiting since the last look, about a window ago. */
+static void note_waited(const struct run *run, struct load_job *job,
+			uint64_t waited_ns)
+{
+	const uint64_t begin_ns =
+		job->window_end_ns - (job->window + 1) * LOAD_WINDOW_NS;
+	const uint64_t window =
+		(run->looked_ns + LOAD_WINDOW_NS / 2 - begin_ns) /
+		LOAD_WINDOW_NS;
+
+	if (window < job->window_count)
+		job->windows[window].waited_ns = (uint32_t)waited_ns;
+}
+
 /* Every 10 ms: if the server was kept waiting for its CPU meanwhile, what was
  * seen is the machine's doing. */
 static void look(struct run *run, uint64_t now_ns)
@@ -311,6 +325,7 @@ static void look(struct run *run, uint64_t now_ns)
 	for (i = 0; i < run->job_count; i++) {
 		struct load_job *job = &run->jobs[i];
 
+		note_waited(run, job, more_ns);
 		latency_merge(waited ? &job->latency_away : &job->latency,
 			      &job->latency_now);
 		memset(&job->latency_now, 0, sizeof(job->latency_now));

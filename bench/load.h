@@ -70,6 +70,7 @@ struct load_window {
 	uint32_t owed_idle_ns;		/* see owed_until_ns */
 	uint32_t young;			/* as it began: see load-promise.c */
 	uint32_t away_ns;
+	uint32_t waited_ns;		/* the server, however little */
 	bool away, server_waited;
 };
 

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 
+import limits
 import promises
 import report
 import rows
@@ -24,7 +25,7 @@ ROWS = {
     "tmpfs": (rows.tmpfs, 11, 42),
     "enforcement": (rows.enforcement, 16, 77),
     "instructions": (rows.instructions, 10, 10),
-    "limits": (promises.limits, 19, 105),
+    "limits": (limits.limits, 26, 150),
     "neighbours": (rows.neighbours, 6, 30),
     "promises": (promises.modelled, 29, 52),
     "file": (promises.real_file, 33, 57),

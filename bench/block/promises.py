@@ -1,113 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rows about limits and promises, judged window by window by the client."""
+"""Rows about promises, judged window by window by the client."""
 import collections
 import math
 import os
 from dataclasses import dataclass
 
-from measure import (Series, count, iops, job_of, latency, load, micro, p50,
-                     percent, seconds_per_million)
-from rows import NULLIO, ONE_VDEV, Row, fill
-from servers import Missing, Penstock, Qsd
+from measure import (Series, count, iops, job_of, latency, load, micro,
+                     percent)
+from rows import Row, fill
+from servers import Missing, Penstock
 
 
 # A disk of its own kind: 8 at a time, 250 µs each, some much longer.
 MODEL = ("{latency: {read: 250us, write: 300us, sigma: 0.3, servers: 8}, "
          "seed: 7}")
-
-
-# Windows of 100 ms that it takes to say something.
-CLEAN_MIN = 10
-
-
-def worst(results, key, what="judged"):
-    """The furthest that any window was off, in percent: judged (the machine's
-    absence excused), or all of them as they were; None: none could be."""
-    field = "judged_worst_percent" if what == "judged" else "worst_percent"
-    values = [job_of(r)[key][field] for r in results
-              if job_of(r)[key][what]]
-    return max(values, key=abs) if values else None
-
-
-def within(results, what="judged"):
-    """How many of 100 windows of 10 ms were within 2 % of the target."""
-    field = ("judged_within_2_percent" if what == "judged"
-             else "within_2_percent")
-    some = [job_of(r)["windows_10ms"] for r in results]
-    windows = sum(k[what] for k in some)
-    inside = sum(k[field] * k[what] for k in some)
-    return inside / windows if windows else 0
-
-
-def off_text(value, form):
-    return "-" if value is None else format(value, form) + " %"
-
-
-def windows_text(results, what):
-    return (f"worst 100 ms "
-            f"{off_text(worst(results, 'windows_100ms', what), '+.2f')}, "
-            f"10 ms {off_text(worst(results, 'windows_10ms', what), '+.1f')}"
-            f"; {within(results, what):.1f} % of 10 ms within 2 %")
-
-
-def limit_row(limit, worst_bar, results, theirs):
-    row = Row(f"limit of {limit:,} IOPS, QD 32",
-              f"worst 100 ms window {worst_bar} %, 99 % of 10 ms windows "
-              "within 2 %, p50 within 1 % of ideal, 5 s/M",
-              holds="for windows and p50, how late the server wakes; for CPU, "
-              "wake-ups for few requests each")
-    ideal = 32 / limit * 1e9
-
-    def median(some):
-        return Series(map(p50, some)).median
-
-    def cpu(some):
-        return Series(map(seconds_per_million, some)).median or 0
-
-    def text(some):
-        middle = median(some)
-        return (f"{count(Series(map(iops, some)).median)}; "
-                f"{windows_text(some, 'judged')} (without any excuse: "
-                f"{windows_text(some, 'windows')}); p50 "
-                f"{micro(middle)} ({(middle / ideal - 1) * 100:+.2f} %); "
-                f"{cpu(some):.2f} s/M")
-    row.ours = text(results)
-    row.peer = "qemu-storage-daemon " + text(theirs)
-    judged = sum(job_of(r)["windows_100ms"]["judged"] for r in results)
-    total = sum(job_of(r)["windows_100ms"]["windows"] for r in results)
-    if judged >= CLEAN_MIN:
-        row.met = (abs(worst(results, "windows_100ms")) <= worst_bar and
-                   within(results) >= 99 and
-                   abs(median(results) / ideal - 1) <= 0.01 and
-                   cpu(results) <= 5)
-    row.note = (f"{judged} of {total} windows of 100 ms judged; in the others "
-                "the machine was away for more than a fifth")
-    row.numbers = {"limit": limit, "ours": job_of(results[-1])["every_10ms"],
-                   "peer": job_of(theirs[-1])["every_10ms"]}
-    row.saw(results, theirs)
-    return row
-
-
-def limits(context):
-    """Row 6: how well a limit is kept, and what keeping it costs."""
-    rows = []
-    seconds = 1.5 if context.quick else 3
-    for limit, worst_bar in ((20000, 0.2), (200000, 1)):
-        processes = (f"[{{pasid: 1, name: bench, vdev: vd0, "
-                     f"limit: {{iops: {limit}}}}}]")
-        with context.directory() as directory, \
-                Penstock(directory, NULLIO, ONE_VDEV, processes) as ours, \
-                Qsd(directory, [{"driver": "null-co",
-                                 "limit": limit}]) as qsd:
-            def limited(server):
-                return lambda: load(server, [
-                    f"socket={server.socket},depth=32,target={limit}"],
-                    seconds, 0.5, ["--windows"])
-            results, theirs = context.interleaved(
-                limited(ours), limited(qsd),
-                rounds=max(context.rounds - 2, 2))
-        rows.append(limit_row(limit, worst_bar, results, theirs))
-    return rows
 
 
 # Fewer windows say little about 99 in 100.

@@ -111,7 +111,7 @@ def plots(found):
         if not limit:
             continue
         name = f"bench-block-limit-{limit}.svg"
-        series = [[done * 100 for done, _ in row.numbers[key]]
+        series = [[done * 100 for done, *_ in row.numbers[key]]
                   for key in ("ours", "peer")]
         with open(f"docs/{name}", "w") as file:
             file.write(plot.windows(

@@ -90,17 +90,35 @@ class Server:
 
 
 class Echo(Server):
-    """bench-echo."""
+    """bench-echo; with 'limit' each request is answered when it is due."""
     polls_always = True
+
+    def __init__(self, directory, limit=0):
+        super().__init__(directory)
+        self.limit = limit
 
     def start(self):
         self.socket = os.path.join(self.directory, "echo.sock")
-        self.spawn([program("bench/bench-echo"), self.socket], "echo.log")
+        options = [f"--limit={self.limit}"] if self.limit else []
+        self.spawn([program("bench/bench-echo")] + options + [self.socket],
+                   "echo.log")
 
         def listens():
             self.alive("echo.log")
             return os.path.exists(self.socket)
         wait_until("bench-echo", listens, 10)
+
+    def gaps(self, clients):
+        """Of a limited one: what it told of gaps in its polling as each of so
+        many clients left."""
+        self.unpark()
+
+        def told():
+            with open(os.path.join(self.directory, "echo.log")) as log:
+                return [json.loads(line) for line in log if line[0] == "{"]
+        wait_until("bench-echo to tell", lambda: len(told()) >= clients)
+        self.park()
+        return told()
 
 
 class Qsd(Server):
@@ -222,6 +240,10 @@ class Penstock(Server):
                 f"{p['name']}: {p.get('reason')}" for p in refused))
         if self.sockets:
             self.socket = next(iter(self.sockets.values()))
+
+    def wakes(self):
+        """How often the endpoint woke up, by how late."""
+        return self.ask("status")["endpoints"][0]["wakes"]
 
     def listed(self, what):
         """A listing may be bare or inside an object of its own name."""
