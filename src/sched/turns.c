@@ -269,7 +269,7 @@ static void tick(struct turns *turns, uint64_t now_ns)
 	turns->tick_ns = now_ns + WINDOW_NS;
 }
 
-void turns_enter(struct turns_way *way, uint64_t now_ns)
+static void enter(struct turns_way *way, uint64_t now_ns)
 {
 	struct turns *turns = way->turns;
 
@@ -321,6 +321,10 @@ unsigned int turns_share(struct turns_way *way, struct turns_seat *seat,
 	uint32_t seats, count;
 	uint64_t sits_out;
 
+	if (now_ns >= turns->tick_ns || way->window != turns->window)
+		enter(way, now_ns);
+	if (!turns->contended)
+		return found;
 	if (now_ns != turns->now_ns)
 		begin_round(turns, now_ns);
 	if (way->round != turns->round) {

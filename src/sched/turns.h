@@ -102,7 +102,7 @@ static inline void turns_served(struct turns_client *client,
 		turns_charge(client, direction, requests, bytes);
 }
 
-void turns_enter(struct turns_way *way, uint64_t now_ns);
+/* turns_take, where there may be others. */
 unsigned int turns_share(struct turns_way *way, struct turns_seat *seat,
 			 unsigned int found, uint64_t now_ns);
 
@@ -112,13 +112,13 @@ static inline unsigned int turns_take(struct turns_way *way,
 				      struct turns_seat *seat,
 				      unsigned int found, uint64_t now_ns)
 {
-	struct turns *turns = way->turns;
+	const struct turns *turns = way->turns;
 
-	if (!turns)
+	if (!turns ||
+	    (now_ns < turns->tick_ns && way->window == turns->window &&
+	     !turns->contended))
 		return found;
-	if (now_ns >= turns->tick_ns || way->window != turns->window)
-		turns_enter(way, now_ns);
-	return turns->contended ? turns_share(way, seat, found, now_ns) : found;
+	return turns_share(way, seat, found, now_ns);
 }
 
 #endif

@@ -156,16 +156,20 @@ void vdev_device_settle(struct vdev_device *device)
 	free_buried(device);
 }
 
-/* Completed later, or with an error. */
-static void record(struct vdev_device *device, struct vdev_request *request,
-		   uint64_t now_ns)
+/* Completed later, or with an error.  By itself, so that block_done has no
+ * more to save than the other way takes. */
+static __attribute__((noinline)) void record(struct vdev_device *device,
+					     struct vdev_request *request)
 {
+	const uint64_t now_ns = loop_clock_ns();
 	struct stats_process *stats = request->process->stats;
 	const unsigned int direction = request->sched.direction;
 	const uint64_t latency_ns = now_ns - request->sched.arrival_ns;
 	const bool transfer = request->block.op <= BLOCK_WRITE;
 	struct stats_counters *counters = vdev_counters_of(request, direction);
 
+	if (!request->told)
+		vdev_device_arrive(request, request->sched.arrival_ns);
 	if (request->block.result < 0) {
 		stats_add(&counters->errors, 1);
 		/* Memory that its front took away is not the device's. */
@@ -201,9 +205,7 @@ static void block_done(struct block_request *block)
 	if (inside && block->result == 0 && block->op <= BLOCK_WRITE) {
 		tally_add(device, request);
 	} else {
-		if (!request->told)
-			vdev_device_arrive(request, request->sched.arrival_ns);
-		record(device, request, loop_clock_ns());
+		record(device, request);
 	}
 	device->in_flight--;
 	device->completions++;

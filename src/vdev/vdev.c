@@ -146,8 +146,8 @@ int vdev_process_update(struct vdev_process *process,
 	return 0;
 }
 
-static void issue_or_wait(struct vdev *vdev, struct vdev_request *request,
-			  uint64_t now_ns)
+static inline void issue_or_wait(struct vdev *vdev,
+				 struct vdev_request *request, uint64_t now_ns)
 {
 	if (sched_submit(vdev->device->sched, request->process->client,
 			 &request->sched, now_ns) == SCHED_GO) {

@@ -41,8 +41,8 @@ static void locate_header(struct chain *chain, struct blk_parts *parts)
 	struct iovec *first = chain->iov;
 
 	parts->data_out = first;
-	parts->data_out_count = chain->readable;
-	parts->data_out_bytes = chain->readable_bytes - HEADER_BYTES;
+	parts->data_out_count = chain->entries[CHAIN_READ];
+	parts->data_out_bytes = chain->bytes[CHAIN_READ] - HEADER_BYTES;
 	if (first->iov_len == HEADER_BYTES) {
 		parts->header = first->iov_base;
 		parts->data_out++;
@@ -62,25 +62,26 @@ int blk_locate(struct chain *chain, struct blk_parts *ret_parts)
 {
 	struct iovec *last;
 
-	if (chain->writable == 0 || !chain->ends_writable)
+	if (chain->entries[CHAIN_WRITE] == 0 || !chain->ends_writable)
 		return -EINVAL;
-	last = &chain->iov[chain->readable + chain->writable - 1];
+	last = &chain->iov[chain->entries[CHAIN_READ] +
+			   chain->entries[CHAIN_WRITE] - 1];
 	last->iov_len--;
 	ret_parts->status = (uint8_t *)last->iov_base + last->iov_len;
-	ret_parts->used_bytes = chain->writable_bytes > UINT32_MAX ?
+	ret_parts->used_bytes = chain->bytes[CHAIN_WRITE] > UINT32_MAX ?
 		UINT32_MAX :
-		(uint32_t)chain->writable_bytes;
-	if (chain->faulty || chain->readable_bytes < HEADER_BYTES) {
+		(uint32_t)chain->bytes[CHAIN_WRITE];
+	if (chain->faulty || chain->bytes[CHAIN_READ] < HEADER_BYTES) {
 		ret_parts->header = NULL;
 		ret_parts->data_in = NULL;
 		ret_parts->data_in_bytes = 0;
 		ret_parts->data_out_bytes = 0;
 		return 0;
 	}
-	ret_parts->data_in = &chain->iov[chain->readable];
+	ret_parts->data_in = &chain->iov[chain->entries[CHAIN_READ]];
 	ret_parts->data_in_count =
-		chain->writable - (last->iov_len == 0 ? 1U : 0U);
-	ret_parts->data_in_bytes = chain->writable_bytes - 1;
+		chain->entries[CHAIN_WRITE] - (last->iov_len == 0 ? 1U : 0U);
+	ret_parts->data_in_bytes = chain->bytes[CHAIN_WRITE] - 1;
 	locate_header(chain, ret_parts);
 	return 0;
 }
@@ -156,11 +157,17 @@ static int answer_id(const struct blk_target *target,
 	return VIRTIO_BLK_S_OK;
 }
 
-void blk_bind(const struct blk_target *target, struct vdev_request *request)
+static inline void bind(const struct blk_target *target,
+			struct vdev_request *request)
 {
 	request->process = target->process ?
 		target->process :
 		vdev_find_process(target->vdev, request->ioprio);
+}
+
+void blk_bind(const struct blk_target *target, struct vdev_request *request)
+{
+	bind(target, request);
 }
 
 int blk_fill(const struct blk_target *target, const struct blk_parts *parts,
@@ -174,7 +181,7 @@ int blk_fill(const struct blk_target *target, const struct blk_parts *parts,
 	type_ioprio = access_read_u64(parts->header);
 	block->flags = 0;
 	request->ioprio = (uint32_t)(type_ioprio >> 32);
-	blk_bind(target, request);
+	bind(target, request);
 	switch ((uint32_t)type_ioprio) {
 	case VIRTIO_BLK_T_IN:
 		return fill_transfer(parts, BLOCK_READ,

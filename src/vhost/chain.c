@@ -9,7 +9,8 @@
 static int add_entry(struct chain *chain, uint8_t *host, uint64_t length,
 		     bool writable)
 {
-	unsigned int count = chain->readable + chain->writable;
+	unsigned int count =
+		chain->entries[CHAIN_READ] + chain->entries[CHAIN_WRITE];
 
 	if (count == chain->capacity) {
 		if (!chain->last_resort)
@@ -19,17 +20,12 @@ static int add_entry(struct chain *chain, uint8_t *host, uint64_t length,
 		if (!writable)
 			return 0;
 		count--;
-		if (chain->writable == 0)
-			chain->readable--;
-		else
-			chain->writable--;
+		chain->entries[chain->entries[CHAIN_WRITE] > 0 ? CHAIN_WRITE :
+								 CHAIN_READ]--;
 	}
 	chain->iov[count].iov_base = host;
 	chain->iov[count].iov_len = length;
-	if (writable)
-		chain->writable++;
-	else
-		chain->readable++;
+	chain->entries[writable]++;
 	return 0;
 }
 
@@ -69,52 +65,48 @@ static int add_elsewhere(struct chain_source *source, struct chain *chain,
  * there is no room.  Returns 0 or -ENOSPC. */
 static __attribute__((noinline)) int add_buffer(struct chain_source *source,
 						struct chain *chain,
-						const struct vring_desc *desc)
+						struct vring_desc desc)
 {
-	const bool writable = desc->flags & VRING_DESC_F_WRITE;
+	const bool writable = desc.flags & VRING_DESC_F_WRITE;
 
-	if (writable) {
-		chain->writable_bytes += desc->len;
-	} else {
-		chain->readable_bytes += desc->len;
-		if (chain->writable > 0) {
-			chain->faulty = true;
-			return 0;
-		}
+	chain->bytes[writable] += desc.len;
+	if (!writable && chain->entries[CHAIN_WRITE] > 0) {
+		chain->faulty = true;
+		return 0;
 	}
-	return add_elsewhere(source, chain, desc->addr, desc->len, writable);
+	return add_elsewhere(source, chain, desc.addr, desc.len, writable);
 }
 
-static int enter_table(struct chain_source *source,
-		       const struct vring_desc *desc, struct chain *chain);
+static int enter_table(struct chain_source *source, struct vring_desc desc,
+		       struct chain *chain);
 
 /* Go on from 'desc', out of a table of 'size'.  Returns as chain_parse. */
-static int follow(struct chain_source *source, const struct vring_desc *table,
-		  unsigned int size, struct vring_desc desc, bool indirect,
-		  struct chain *chain)
+static int follow(struct chain_source *source, struct chain *chain,
+		  const struct vring_desc *table, unsigned int size,
+		  struct vring_desc desc)
 {
 	unsigned int left = size;
 
 	for (;;) {
-		const unsigned int count = chain->readable + chain->writable;
-		const bool writable = desc.flags & VRING_DESC_F_WRITE;
+		const unsigned int count = chain->entries[CHAIN_READ] +
+			chain->entries[CHAIN_WRITE];
+		const unsigned int writable = desc.flags & VRING_DESC_F_WRITE ?
+			CHAIN_WRITE :
+			CHAIN_READ;
 		uint8_t *host;
 		int rc;
 
 		if (desc.flags & VRING_DESC_F_INDIRECT)
-			return indirect ? -EINVAL :
-					  enter_table(source, &desc, chain);
+			return enter_table(source, desc, chain);
 		host = chain_find_recent(source, desc.addr, desc.len);
 		if (host && desc.len > 0 && count < chain->capacity &&
-		    (writable || chain->writable == 0)) {
-			chain->readable += !writable;
-			chain->writable += writable;
-			chain->readable_bytes += writable ? 0 : desc.len;
-			chain->writable_bytes += writable ? desc.len : 0;
-			chain->ends_writable = writable;
+		    (writable || chain->entries[CHAIN_WRITE] == 0)) {
+			chain->entries[writable]++;
+			chain->bytes[writable] += desc.len;
+			chain->ends_writable = writable != 0;
 			chain->iov[count] = (struct iovec){host, desc.len};
 		} else {
-			rc = add_buffer(source, chain, &desc);
+			rc = add_buffer(source, chain, desc);
 			if (rc < 0)
 				return rc;
 		}
@@ -151,45 +143,45 @@ static __attribute__((noinline)) int follow_scattered(
 		addr += part;
 		left -= part;
 	}
-	return follow(source, table, size, table[0], true, chain);
+	return follow(source, chain, table, size, table[0]);
 }
 
-/* Go on in an indirect table.  Returns as chain_parse. */
-static int enter_table(struct chain_source *source,
-		       const struct vring_desc *desc, struct chain *chain)
+/* Go on in an indirect table, which must be the only one.  Returns as
+ * chain_parse. */
+static int enter_table(struct chain_source *source, struct vring_desc desc,
+		       struct chain *chain)
 {
-	const unsigned int size = desc->len / (unsigned int)sizeof(*desc);
+	const unsigned int size = desc.len / (unsigned int)sizeof(desc);
 	const struct memory_slot *slot;
 	const struct vring_desc *table;
 
-	if ((desc->flags & VRING_DESC_F_NEXT) || desc->len == 0 ||
-	    desc->len % sizeof(*desc) != 0 || size > CHAIN_INDIRECT_MAX)
+	if (chain->indirect || (desc.flags & VRING_DESC_F_NEXT) ||
+	    desc.len == 0 || desc.len % sizeof(desc) != 0 ||
+	    size > CHAIN_INDIRECT_MAX)
 		return -EINVAL;
-	table = (const void *)chain_find_recent(source, desc->addr, desc->len);
+	chain->indirect = true;
+	table = (const void *)chain_find_recent(source, desc.addr, desc.len);
 	if (!table) {
-		slot = memory_find(source->map, desc->addr);
+		slot = memory_find(source->map, desc.addr);
 		if (!slot)
 			return -EINVAL;
-		table = (const void *)memory_slot_find(slot, desc->addr,
-						       desc->len);
+		table = (const void *)memory_slot_find(slot, desc.addr,
+						       desc.len);
 	}
 	if (!table)
-		return follow_scattered(source, desc->addr, size, chain);
-	return follow(source, table, size, chain_copy_desc(&table[0]), true,
-		      chain);
+		return follow_scattered(source, desc.addr, size, chain);
+	return follow(source, chain, table, size, chain_copy_desc(&table[0]));
 }
 
 int chain_parse(struct chain_source *source, const struct vring_desc *first,
 		struct chain *chain)
 {
-	chain->readable = 0;
-	chain->writable = 0;
-	chain->readable_bytes = 0;
-	chain->writable_bytes = 0;
+	chain->entries[CHAIN_READ] = chain->entries[CHAIN_WRITE] = 0;
+	chain->bytes[CHAIN_READ] = chain->bytes[CHAIN_WRITE] = 0;
+	chain->indirect = false;
 	chain->faulty = false;
 	chain->ends_writable = false;
-	return follow(source, source->table, source->size, *first, false,
-		      chain);
+	return follow(source, chain, source->table, source->size, *first);
 }
 
 unsigned int chain_cut(struct iovec *iov, uint64_t bytes,

@@ -37,13 +37,18 @@ static inline uint8_t *chain_find_recent(const struct chain_source *source,
 		      memory_slot_find(source->other, guest_addr, length);
 }
 
+#define CHAIN_READ	0U	/* what we read: header, data of a write */
+#define CHAIN_WRITE	1U	/* what we write: data of a read, status */
+
 struct chain {
 	struct iovec *iov;		/* readable ones, then writable ones */
 	unsigned int capacity;
 	bool last_resort;		/* no larger 'iov' is to be had */
 
-	unsigned int readable, writable;	/* entries of 'iov' */
-	uint64_t readable_bytes, writable_bytes;
+	/* Entries of 'iov', and what they hold: CHAIN_READ, CHAIN_WRITE. */
+	unsigned int entries[2];
+	uint64_t bytes[2];
+	bool indirect;			/* it goes on in a table of its own */
 	/* Some buffer is not memory, or out of order, or there are too many:
 	 * 'iov' is not all of it, and an error is the only answer. */
 	bool faulty;
