@@ -10,7 +10,8 @@
  * found out, in windows of WINDOW_NS:
  *
  *	somebody is behind	the turn of who is owed nothing is halved,
- *				down to one request in 16 rounds
+ *				down to one request in 16 rounds, or in a
+ *				window's if they are less
  *	nobody is		it grows by an eighth, up to a full batch
  *
  * Owed is what was promised and not served, by a meter for each promise, like
@@ -18,8 +19,9 @@
  * takes a full batch.  A client is behind that is owed more than LATE_NS of
  * its promise although its way had requests in at least every second round;
  * else it asks for no more, and is owed nothing.  The same if none of the last
- * ASKS_MAX requests of its way was its own: what is promised to a process that
- * does nothing is not owed to its neighbours on that way.  A client slower than its promise
+ * ASKS_MAX requests of its way was its own and of that direction: what is
+ * promised to a process that does nothing is not owed to its neighbours on that
+ * way, nor what is promised for writes to its reads.  A client slower than its promise
  * finds itself asking for no more as soon as rounds are short enough.  And a
  * client with a promised latency is behind if rounds take longer than half of
  * that (save a few: the machine may be away).
@@ -48,6 +50,7 @@
 #define TURN_LEAST	(ONE / 16)
 #define SIT_OUT_MAX	1024U		/* rounds */
 #define UNIT_BYTES	4096U
+#define LEAST_BYTES	512U	/* of what is promised, for what has none */
 /* As many as stand before a request in the rings of a usual guest, and more. */
 #define ASKS_MAX	2048U
 
@@ -156,7 +159,7 @@ void turns_client_init(struct turns_client *client, struct turns_way *way,
 	if (!way->turns)
 		return;
 	client->way = way;
-	client->served_at = way->taken;
+	client->served_at[0] = client->served_at[1] = way->taken;
 	client->next = way->clients;
 	client->link = &way->clients;
 	if (client->next)
@@ -179,9 +182,10 @@ void turns_client_finish(struct turns_client *client)
 void turns_charge(struct turns_client *client, unsigned int direction,
 		  uint32_t requests, uint64_t bytes)
 {
-	const uint32_t size = bytes < UINT32_MAX ? (uint32_t)bytes : UINT32_MAX;
+	const uint64_t some = bytes ? bytes : (uint64_t)requests * LEAST_BYTES;
+	const uint32_t size = some < UINT32_MAX ? (uint32_t)some : UINT32_MAX;
 
-	client->served_at = client->way->taken;
+	client->served_at[direction] = client->way->taken;
 	for (uint32_t mask = client->masks[direction]; mask; mask &= mask - 1) {
 		const uint32_t i = (uint32_t)__builtin_ctz(mask);
 		struct meter *meter = &client->meters[i];
@@ -195,23 +199,23 @@ void turns_charge(struct turns_client *client, unsigned int direction,
 
 /* ---- windows ---- */
 
-static bool asks(const struct turns_client *client)
+/* Does the client ask for what its meter 'i' counts? */
+static bool asks(const struct turns_client *client, uint32_t i)
 {
-	return client->way->taken - client->served_at <= ASKS_MAX;
+	for (unsigned int d = 0; d < 2; d++)
+		if (client->masks[d] >> i & 1 &&
+		    client->way->taken - client->served_at[d] <= ASKS_MAX)
+			return true;
+	return false;
 }
 
 /* It asks for no more: nothing is owed. */
-static void forget_client(struct turns_client *client, uint64_t now_ns)
-{
-	for (uint32_t i = 0; i < client->meter_count; i++)
-		if (client->meters[i].tag_ns < now_ns)
-			client->meters[i].tag_ns = now_ns;
-}
-
 static void forget(struct turns_way *way, uint64_t now_ns)
 {
 	for (struct turns_client *c = way->clients; c; c = c->next)
-		forget_client(c, now_ns);
+		for (uint32_t i = 0; i < c->meter_count; i++)
+			if (c->meters[i].tag_ns < now_ns)
+				c->meters[i].tag_ns = now_ns;
 }
 
 /* Keep what it owes and is owed within bounds.  Returns whether it is
@@ -221,11 +225,11 @@ static bool bound(struct turns_way *way, uint64_t now_ns)
 	bool behind = false;
 
 	for (struct turns_client *c = way->clients; c; c = c->next) {
-		if (!asks(c))
-			forget_client(c, now_ns);
 		for (uint32_t i = 0; i < c->meter_count; i++) {
 			uint64_t *tag_ns = &c->meters[i].tag_ns;
 
+			if (!asks(c, i) && *tag_ns < now_ns)
+				*tag_ns = now_ns;
 			if (*tag_ns + DEBT_NS < now_ns)
 				*tag_ns = now_ns - DEBT_NS;
 			if (*tag_ns > now_ns + CREDIT_NS)
@@ -236,9 +240,19 @@ static bool bound(struct turns_way *way, uint64_t now_ns)
 	return behind;
 }
 
+/* Nobody sits out more than a window's rounds for others' promises: where these
+ * are few, it is not those who are owed nothing that make them long. */
+static uint32_t turn_least(const struct turns *turns)
+{
+	const uint32_t least = turns->rounds ? ONE / turns->rounds : 0;
+
+	return least > TURN_LEAST ? least : TURN_LEAST;
+}
+
 /* A window ends: is somebody behind? */
 static void tick(struct turns *turns, uint64_t now_ns)
 {
+	const uint32_t least = turn_least(turns);
 	bool behind = turns->late > 1 + turns->rounds / 32;
 
 	turns->weight = 1;
@@ -258,8 +272,8 @@ static void tick(struct turns *turns, uint64_t now_ns)
 		turns->turn -= turns->turn / 2;
 	else
 		turns->turn += turns->turn / 8 + 1;
-	if (turns->turn < TURN_LEAST)
-		turns->turn = TURN_LEAST;
+	if (turns->turn < least)
+		turns->turn = least;
 	if (turns->turn > TURN_FULL)
 		turns->turn = TURN_FULL;
 	turns->contended = turns->enforcing && turns->count > 1;
@@ -299,8 +313,8 @@ static bool is_owed(const struct turns_way *way, uint64_t now_ns)
 	if (!way->promised)
 		return false;
 	for (const struct turns_client *c = way->clients; c; c = c->next)
-		for (uint32_t i = 0; i < c->meter_count && asks(c); i++)
-			if (c->meters[i].tag_ns <= now_ns)
+		for (uint32_t i = 0; i < c->meter_count; i++)
+			if (c->meters[i].tag_ns <= now_ns && asks(c, i))
 				return true;
 	return false;
 }

@@ -206,6 +206,8 @@ static void block_done(struct block_request *block)
 		tally_add(device, request);
 	} else {
 		record(device, request);
+		turns_served(&process->turns, request->sched.direction, 1,
+			     request->sched.bytes);
 	}
 	device->in_flight--;
 	device->completions++;

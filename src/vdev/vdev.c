@@ -240,6 +240,8 @@ void vdev_submit(struct vdev *vdev, struct vdev_request *request,
 						    block->op != BLOCK_READ)
 					   ->errors,
 				  1);
+		turns_served(&request->process->turns,
+			     block->op != BLOCK_READ, 1, 0);
 		block->result = result;
 		request->done(request);
 		return;
@@ -250,6 +252,12 @@ void vdev_submit(struct vdev *vdev, struct vdev_request *request,
 	request->told = false;
 	request->process->outstanding++;
 	issue_or_wait(vdev, request, now_ns);
+}
+
+void vdev_answered(struct vdev_request *request)
+{
+	for (unsigned int d = 0; d < 2; d++)
+		turns_served(&request->process->turns, d, 1, 0);
 }
 
 /* ---- what waits for its turn ---- */

@@ -108,6 +108,10 @@ struct vdev_process *vdev_process_by_pasid(const struct vdev *vdev,
 void vdev_submit(struct vdev *vdev, struct vdev_request *request,
 		 uint64_t now_ns);
 
+/* The front answered this one itself; its process is known.  That took its turn
+ * as any other. */
+void vdev_answered(struct vdev_request *request);
+
 /* An owner that ends takes back what waits for its turn, of all processes:
  * 'taken' is called for each instead of 'done', in their order by process. */
 void vdev_take_back(struct vdev *vdev, const void *owner,

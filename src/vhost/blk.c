@@ -176,8 +176,11 @@ int blk_fill(const struct blk_target *target, const struct blk_parts *parts,
 	struct block_request *block = &request->block;
 	uint64_t type_ioprio;
 
-	if (!parts->header)
+	if (!parts->header) {
+		request->ioprio = 0;
+		blk_bind(target, request);
 		return VIRTIO_BLK_S_IOERR;
+	}
 	type_ioprio = access_read_u64(parts->header);
 	block->flags = 0;
 	request->ioprio = (uint32_t)(type_ioprio >> 32);

@@ -258,6 +258,7 @@ static void submit(struct ring *ring, struct batch_entry *entry,
 	struct block_request *block = &request->vdev.block;
 
 	if (entry->code >= 0) {
+		vdev_answered(&request->vdev);
 		/* Only GET_ID has written anything then. */
 		request->logged = entry->code == VIRTIO_BLK_S_OK;
 		block->iov = entry->parts.data_in;

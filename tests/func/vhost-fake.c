@@ -107,6 +107,11 @@ void vdev_submit(struct vdev *vdev, struct vdev_request *request,
 	vdev->held[vdev->held_count++] = request;
 }
 
+void vdev_answered(struct vdev_request *request)
+{
+	assert(request->process);
+}
+
 void vdev_take_back(struct vdev *vdev, const void *owner,
 		    void (*taken)(struct vdev_request *request),
 		    uint64_t now_ns)

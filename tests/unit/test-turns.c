@@ -374,6 +374,40 @@ static void test_turns_promise_is_not_its_neighbours(void **state)
 	assert_true(promised->served >= 20000);
 }
 
+/* What was promised for writes is not owed to reads. */
+static void test_turns_promise_is_of_its_direction(void **state)
+{
+	const struct sched_params writes = {
+		.reservation_per_s = {[SCHED_WRITE_IOPS] = 200000},
+		.weight = 100,
+	};
+	struct room room;
+	struct ring *reader;
+	uint64_t sum;
+
+	(void)state;
+	room_init(&room);
+	add(&room, 128, 0, 100);
+	reader = add(&room, 128, 0, 100);
+	turns_client_update(reader->client, &writes, room.now_ns);
+	sum = run(&room, 100);
+	expect_share(reader, sum, 480, 520);
+}
+
+/* A promise that cannot be held, for its own requests take the time. */
+static void test_turns_wait_no_longer_than_a_window(void **state)
+{
+	struct room room;
+	struct ring *other;
+
+	(void)state;
+	room_init(&room);
+	other = add(&room, 1, 0, 100);
+	add(&room, 1, 100000, 100)->bytes = 2 << 20;
+	run(&room, 200);
+	assert_true(other->longest_ns <= 2 * MS);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -388,6 +422,8 @@ int main(void)
 		cmocka_unit_test(test_turns_starve_nobody),
 		cmocka_unit_test(test_turns_promises_change),
 		cmocka_unit_test(test_turns_promise_is_not_its_neighbours),
+		cmocka_unit_test(test_turns_promise_is_of_its_direction),
+		cmocka_unit_test(test_turns_wait_no_longer_than_a_window),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

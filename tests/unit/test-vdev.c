@@ -498,6 +498,7 @@ static void test_vdev_shares_the_reactor_by_promise(void **state)
 	uint64_t now_ns = loop_clock_ns();
 	struct vdev_device *device;
 	struct vdev_process *process;
+	struct request request;
 	struct turns turns;
 	struct vdev *vdev;
 
@@ -517,6 +518,19 @@ static void test_vdev_shares_the_reactor_by_promise(void **state)
 	assert_int_equal(vdev_process_add(vdev, &promised, &process, NULL), 0);
 	assert_in_range(rounds(vdev, process, seats, &now_ns), 0, 1);
 	assert_int_equal(vdev_turn(vdev, process, &seats[0], 32, now_ns), 32);
+	/* Whatever it asks for, it has had that. */
+	for (unsigned int i = 0; i < 6000; i++) {
+		request = (struct request){
+			.bench = bench,
+			.vdev.block.op = i % 2 ? BLOCK_FLUSH : BLOCK_READ,
+			.vdev.block.offset_bytes = 8 * MIB,
+			.vdev.block.length_bytes = 512,
+			.vdev.process = process,
+			.vdev.done = request_done,
+		};
+		vdev_submit(vdev, &request.vdev, now_ns);
+	}
+	assert_in_range(vdev_turn(vdev, process, &seats[0], 32, now_ns), 0, 31);
 	vdev_process_remove(process);
 	assert_int_equal(rounds(vdev, NULL, seats, &now_ns), 32);
 	assert_int_equal(vdev_destroy(vdev), 0);
