@@ -328,12 +328,18 @@ static void begin_round(struct turns *turns, uint64_t now_ns)
 	turns->rounds++;
 }
 
+static void sit_out(struct turns_seat *seat)
+{
+	const uint64_t most = SIT_OUT_MAX * ONE;
+
+	seat->at = seat->from + (seat->sits_out < most ? seat->sits_out : most);
+}
+
 unsigned int turns_share(struct turns_way *way, struct turns_seat *seat,
 			 unsigned int found, uint64_t now_ns)
 {
 	struct turns *turns = way->turns;
 	uint32_t seats, count;
-	uint64_t sits_out;
 
 	if (now_ns >= turns->tick_ns || way->window != turns->window)
 		enter(way, now_ns);
@@ -350,7 +356,7 @@ unsigned int turns_share(struct turns_way *way, struct turns_seat *seat,
 	}
 	way->seats++;
 	if (is_owed(way, now_ns)) {
-		seat->at = 0;
+		*seat = (struct turns_seat){0};
 		way->excess = 0;
 		count = found < TURNS_MAX ? found : TURNS_MAX;
 		way->taken += count;
@@ -362,14 +368,29 @@ unsigned int turns_share(struct turns_way *way, struct turns_seat *seat,
 	count = turns->turn < ONE ? 1 : turns->turn / ONE;
 	if (count > found)
 		count = found;
-	sits_out = (count + way->excess) * seats * turns->weight * ONE /
+	seat->each = (uint64_t)seats * turns->weight * ONE * ONE /
+		((uint64_t)way->weight * turns->turn);
+	seat->sits_out = (count + way->excess) * seats * turns->weight * ONE /
 		way->weight * ONE / turns->turn;
-	if (sits_out > SIT_OUT_MAX * ONE)
-		sits_out = SIT_OUT_MAX * ONE;
 	way->excess = 0;
 	if (seat->at < turns->round * ONE)
 		seat->at = turns->round * ONE;
-	seat->at += sits_out;
+	seat->from = seat->at;
+	sit_out(seat);
 	way->taken += count;
 	return count;
+}
+
+void turns_give_back(struct turns_way *way, struct turns_seat *seat,
+		     unsigned int count)
+{
+	const uint64_t part = count * seat->each;
+
+	if (!way->turns || !way->turns->contended)
+		return;
+	way->taken -= count;
+	if (seat->each == 0)
+		return;		/* owed: it sits out nothing */
+	seat->sits_out -= part < seat->sits_out ? part : seat->sits_out;
+	sit_out(seat);
 }

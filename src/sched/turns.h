@@ -55,6 +55,8 @@ struct turns_way {
 /* A ring of a way; zero at first. */
 struct turns_seat {
 	uint64_t at;		/* served up to this round, in 2^-8 */
+	uint64_t from, sits_out;	/* the last visit's part of it ... */
+	uint64_t each;		/* ... and a request's of that */
 };
 
 struct turns {
@@ -105,6 +107,10 @@ static inline void turns_served(struct turns_client *client,
 /* turns_take, where there may be others. */
 unsigned int turns_share(struct turns_way *way, struct turns_seat *seat,
 			 unsigned int found, uint64_t now_ns);
+
+/* The ring could not take so many of what turns_take said in this visit. */
+void turns_give_back(struct turns_way *way, struct turns_seat *seat,
+		     unsigned int count);
 
 /* A ring has 'found' (> 0) requests: how many to take.  'now_ns' is the same
  * for all of one round.  0: not in this round. */

@@ -311,6 +311,12 @@ unsigned int vdev_turn(struct vdev *vdev, struct vdev_process *process,
 			  now_ns);
 }
 
+void vdev_turn_back(struct vdev *vdev, struct vdev_process *process,
+		    struct turns_seat *seat, unsigned int count)
+{
+	turns_give_back(process ? &process->way : &vdev->way, seat, count);
+}
+
 bool vdev_prefetches(const struct vdev *vdev)
 {
 	return vdev->device->block->ops->prefetch != NULL;

@@ -128,6 +128,10 @@ unsigned int vdev_turn(struct vdev *vdev, struct vdev_process *process,
 		       struct turns_seat *seat, unsigned int found,
 		       uint64_t now_ns);
 
+/* It could not submit so many of these in this visit. */
+void vdev_turn_back(struct vdev *vdev, struct vdev_process *process,
+		    struct turns_seat *seat, unsigned int count);
+
 /* The next request but one, filled and not submitted: a device that has to
  * fetch what it serves may begin with that.  No more than a hint, whatever is
  * in it; worth giving only where vdev_prefetches. */

@@ -342,7 +342,9 @@ static void stop_kicks(struct ring *ring)
 
 unsigned int ring_take(struct ring *ring, uint64_t now_ns)
 {
+	const struct blk_target *target = ring->config.target;
 	struct batch batch;
+	unsigned int allowed;
 
 	batch.count = take_heads(ring, &batch, now_ns);
 	if (batch.count == 0)
@@ -350,7 +352,11 @@ unsigned int ring_take(struct ring *ring, uint64_t now_ns)
 	if (ring->armed)
 		stop_kicks(ring);
 	describe(ring, &batch);
+	allowed = batch.count;
 	batch.count = locate_all(ring, &batch);
+	if (batch.count < allowed && !batch.again)
+		vdev_turn_back(target->vdev, target->process, &ring->seat,
+			       allowed - batch.count);
 	submit_all(ring, &batch, now_ns);
 	return batch.count;
 }

@@ -197,6 +197,15 @@ void vdev_prefetch(const struct vdev *vdev, const struct vdev_request *request)
 	(void)request;
 }
 
+void vdev_turn_back(struct vdev *vdev, struct vdev_process *process,
+		    struct turns_seat *seat, unsigned int count)
+{
+	(void)vdev;
+	(void)process;
+	(void)seat;
+	assert(count > 0);
+}
+
 unsigned int vdev_turn(struct vdev *vdev, struct vdev_process *process,
 		       struct turns_seat *seat, unsigned int found,
 		       uint64_t now_ns)

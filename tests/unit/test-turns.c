@@ -14,6 +14,7 @@
 #define COST_NS		UINT64_C(1000)	/* of a request */
 #define VISIT_NS	UINT64_C(50)
 #define RINGS_MAX	8U
+#define BATCH_BYTES	131072U
 
 /* A ring whose client has 'depth' requests, each sent again 'think_ns' after
  * the end of the visit in which it was done. */
@@ -74,7 +75,7 @@ static struct ring *add(struct room *room, unsigned int depth, uint64_t iops,
 static uint64_t visit(struct room *room, struct ring *ring, uint64_t round_ns,
 		      uint64_t now_ns)
 {
-	unsigned int found = 0, take = 0, done = 0;
+	unsigned int found = 0, take = 0, done = 0, most;
 
 	for (unsigned int i = 0; i < ring->depth; i++)
 		found += ring->back_ns[i] <= now_ns;
@@ -84,6 +85,12 @@ static uint64_t visit(struct room *room, struct ring *ring, uint64_t round_ns,
 	if (found > 0)
 		take = turns_take(ring->way, &ring->seat, found, round_ns);
 	assert_true(take <= found);
+	/* As rings do: no more than so many bytes in a visit. */
+	most = BATCH_BYTES / ring->bytes ? BATCH_BYTES / ring->bytes : 1;
+	if (take > most) {
+		turns_give_back(ring->way, &ring->seat, take - most);
+		take = most;
+	}
 	now_ns += VISIT_NS + take * COST_NS * (ring->bytes / 4096);
 	for (unsigned int i = 0; i < ring->depth && done < take; i++) {
 		if (ring->back_ns[i] <= now_ns - VISIT_NS) {
