@@ -238,7 +238,8 @@ static int run(struct guest *guest, struct loop *loop, unsigned int depth,
 		for (k = 0; k < count; k++, finished++) {
 			if (done[k]->result < 0)
 				return done[k]->result;
-			if (finished + vhost_client_in_flight(guest->queue) <
+			if (finished + 1 +
+				    vhost_client_in_flight(guest->queue) <
 			    total)
 				(void)vhost_client_add(guest->queue, done[k]);
 		}
