@@ -21,10 +21,10 @@
  * else it asks for no more, and is owed nothing.  The same if none of the last
  * ASKS_MAX requests of its way was its own and of that direction: what is
  * promised to a process that does nothing is not owed to its neighbours on that
- * way, nor what is promised for writes to its reads.  A client slower than its promise
- * finds itself asking for no more as soon as rounds are short enough.  And a
- * client with a promised latency is behind if rounds take longer than half of
- * that (save a few: the machine may be away).
+ * way, nor what is promised for writes to its reads.  A client slower than its
+ * promise finds itself asking for no more as soon as rounds are short enough.
+ * And a client with a promised latency is behind if rounds take longer than
+ * half of that (save a few: the machine may be away).
  *
  * Weight: a ring that has taken its turn sits out as many rounds as its way's
  * weight is less than the greatest of those that had requests of late, and as

@@ -33,7 +33,7 @@ struct turns_client {
 	uint32_t meter_count;
 	uint32_t weight;
 	uint64_t latency_ns;		/* the strictest; UINT64_MAX: none */
-	uint64_t served_at[2];		/* its way's 'taken', when last charged */
+	uint64_t served_at[2];	/* its way's 'taken', when last charged */
 };
 
 /* A way in, and its clients. */

@@ -240,8 +240,8 @@ void vdev_submit(struct vdev *vdev, struct vdev_request *request,
 						    block->op != BLOCK_READ)
 					   ->errors,
 				  1);
-		turns_served(&request->process->turns,
-			     block->op != BLOCK_READ, 1, 0);
+		turns_served(&request->process->turns, block->op != BLOCK_READ,
+			     1, 0);
 		block->result = result;
 		request->done(request);
 		return;
