@@ -11,6 +11,7 @@
 
 #include "sched/charge.h"
 #include "sched/lane.h"
+#include "sched/place.h"
 #include "sched/sched.h"
 #include "sched/state.h"
 #include "sched/terms.h"
@@ -32,7 +33,7 @@ void client_apply_all(struct sched *sched)
 static void look_ahead(struct sched *sched)
 {
 	const uint32_t ahead =
-		sched->clients < LANE_LOOK_CLIENTS ? 1 : WHEEL_AHEAD;
+		sched->clients < PLACE_LOOK_CLIENTS ? 1 : WHEEL_AHEAD;
 
 	sched->limits.ahead = ahead;
 	sched->dues.ahead = ahead;

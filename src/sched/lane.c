@@ -6,18 +6,6 @@
 #include "sched/group.h"
 #include "sched/place.h"
 
-void lane_wait(struct sched *sched, struct sched_client *client,
-	       unsigned int lane, uint64_t limit_ns)
-{
-	client->state[lane] = LANE_WAITING;
-	if (client->queues[lane] & IN_LIMITS)
-		return;
-	client->queues[lane] |= IN_LIMITS;
-	wheel_insert(&sched->limits, lane_id(client, lane), limit_ns);
-	if (limit_ns < sched->timers_ns)
-		sched->timers_ns = limit_ns;
-}
-
 static __attribute__((noinline)) void place_other(struct sched *sched,
 						  struct sched_client *client,
 						  unsigned int lane,
@@ -43,9 +31,9 @@ static void member_remove(struct group_lane *parent,
 			  const struct sched_client *client, unsigned int lane)
 {
 	if (client->state[lane] == LANE_DUE)
-		heap_remove(&parent->due, lane_member_id(client, lane));
+		heap_remove(&parent->due, place_member_id(client, lane));
 	else if (client->state[lane] == LANE_SPARE)
-		heap_remove(&parent->spare, lane_member_id(client, lane));
+		heap_remove(&parent->spare, place_member_id(client, lane));
 }
 
 void lane_remove(struct sched *sched, struct sched_client *client)
@@ -64,7 +52,7 @@ void lane_remove(struct sched *sched, struct sched_client *client)
 		if (parent) {
 			heap_remove(state == LANE_DUE ? &parent->due :
 							&parent->spare,
-				    lane_member_id(client, lane));
+				    place_member_id(client, lane));
 			group_shrunk(sched, client_rest(client)->group, lane);
 			continue;
 		}
@@ -120,7 +108,7 @@ static void limits_expire(struct sched *sched, uint64_t now_ns)
 			continue;
 		limit_ns = client_limit_ns(client, lane);
 		if (limit_ns > now_ns)
-			lane_wait(sched, client, lane, limit_ns);
+			place_wait(sched, client, lane, limit_ns);
 		else
 			lane_place(sched, client, lane, CREDIT_NS, now_ns);
 	}
@@ -171,30 +159,6 @@ void lane_timers(struct sched *sched, uint64_t now_ns)
 	if (heap_key(&sched->group_limits) < next_ns)
 		next_ns = heap_key(&sched->group_limits);
 	sched->timers_ns = next_ns;
-}
-
-/* With many clients nearly all time would go into waiting for their memory:
- * so first clients, then the heads of their queues are asked for in time. */
-void lane_fetch_next(const struct sched *sched, struct wheel *wheel)
-{
-	uint32_t end;
-
-	for (uint32_t i = wheel_look(wheel, 0, WHEEL_AHEAD, &end); i < end;
-	     i++) {
-		const struct sched_client *client =
-			client_of(sched, wheel->run[i].id);
-
-		__builtin_prefetch(client, 1);
-		__builtin_prefetch(&client->fifos, 1);
-	}
-	for (uint32_t i = wheel_look(wheel, 1, WHEEL_AHEAD / 2, &end); i < end;
-	     i++) {
-		const struct sched_client *client =
-			client_of(sched, wheel->run[i].id);
-
-		__builtin_prefetch(client->fifos[0].head, 1);
-		__builtin_prefetch(client->fifos[1].head, 1);
-	}
 }
 
 static void forget_groups_vtimes(struct sched *sched)

@@ -147,7 +147,7 @@ BOTH_WAYS bool still_holds(const struct sched *sched,
 				 client_due_ns(client, lane);
 	if (!plain && due && client->flags & CLIENT_IN_ORDER &&
 	    !sched->shortage.by_weight &&
-	    key < lane_deadline_ns(sched, client, lane, due_ns))
+	    key < place_deadline_ns(sched, client, lane, due_ns))
 		return false;
 	return !(by_vtime && key < client->vtime) && due_ns <= clock_ns;
 }
@@ -165,7 +165,7 @@ BOTH_WAYS struct sched_request *serve(struct sched *sched,
 	client->state[lane] = LANE_IDLE;
 	if (plain ? plain_is_over(client, now_ns) :
 		    client_limit_ns(client, lane) > now_ns) {
-		lane_wait(sched, client, lane, client_limit_ns(client, lane));
+		place_wait(sched, client, lane, client_limit_ns(client, lane));
 		return NULL;
 	}
 	if (still_holds(sched, client, lane, plain, due, key, clock_ns)) {
@@ -240,7 +240,7 @@ static __attribute__((noinline)) struct sched_request *next_due(
 	const uint32_t id = wheel_pop(&sched->due);
 	struct sched_client *client = client_of(sched, id);
 
-	lane_look_ahead(sched, &sched->due);
+	place_look_ahead(sched, &sched->due);
 	if (!id_is_valid(client, id)) {
 		sched->invalid--;
 		return NULL;
@@ -259,7 +259,7 @@ BOTH_WAYS bool spare_is_next(struct sched *sched, struct sched_client *client,
 	if (client->state[lane] != LANE_SPARE)
 		return false;
 	if (key < client->vtime) {
-		lane_enter_spare(sched, client, lane);
+		place_enter_spare(sched, client, lane);
 		return false;
 	}
 	sched->ready--;
@@ -285,7 +285,7 @@ BOTH_WAYS struct sched_request *next_spare(struct sched *sched, uint64_t key,
 	const uint32_t id = wheel_pop(&sched->spare);
 	struct sched_client *client = client_of(sched, id);
 
-	lane_look_ahead(sched, &sched->spare);
+	place_look_ahead(sched, &sched->spare);
 	if (!is_usual(sched, client, id))
 		return spare_unusual(sched, client, id, key, now_ns);
 	if (!spare_is_next(sched, client, 0, key))
@@ -322,11 +322,11 @@ BOTH_WAYS bool owed_is_next(struct sched *sched, struct sched_client *client,
 			place_await_due(sched, client, lane, due_ns);
 		return false;
 	}
-	*ret_deadline_ns = lane_deadline_ns(sched, client, lane, due_ns);
+	*ret_deadline_ns = place_deadline_ns(sched, client, lane, due_ns);
 	if (*ret_deadline_ns > first_ns ||
 	    *ret_deadline_ns > owed_deadline_ns(sched, clock_ns)) {
 		client->state[lane] = LANE_DUE;
-		wheel_insert(&sched->due, lane_id(client, lane),
+		wheel_insert(&sched->due, place_id(client, lane),
 			     *ret_deadline_ns);
 		return false;
 	}
@@ -367,7 +367,7 @@ BOTH_WAYS struct sched_request *next_owed(struct sched *sched,
 	struct sched_client *client = client_of(sched, id);
 	uint64_t deadline_ns;
 
-	lane_look_ahead(sched, &sched->dues);
+	place_look_ahead(sched, &sched->dues);
 	if (!is_usual(sched, client, id))
 		return owed_unusual(sched, client, id, first_ns, now_ns);
 	if (!owed_is_next(sched, client, 0, true, first_ns, clock_ns,

@@ -33,7 +33,7 @@
  * decision touches two cache lines of its client and the request; entries in
  * the wheels are written next to each other and never looked for: one that is
  * out of date is left where it is (state.h).  And what a wheel will give out
- * next is fetched while others are being served (lane_look_ahead).
+ * next is fetched while others are being served (place_look_ahead).
  *
  * That a spare lane is due shows when the next is picked, at its entry in
  * 'dues'.  What comes out there has mostly the earliest deadline of all, and
