@@ -90,13 +90,14 @@ def held_by(results, limit, bar):
     off, gone = off_windows(results, limit, bar)
     wakes = {key: sum(r["wakes"][key] for r in results)
              for key in results[0]["wakes"]}
-    late = wakes["under_1ms"] + wakes["later"]
-    total = late + wakes["under_50us"] + wakes["under_200us"]
+    total = wakes["count"]
+    late = total - wakes["within_200us"]
+    later = total - wakes["within_1ms"]
     text = (f"others on the server's core or the client's: {off} windows of "
             f"100 ms were off by more than {bar} % without any excuse, and in "
             f"or before {gone} of them client or server was kept from running "
             f"for at least half as long as that; of {total:,} wake-ups "
-            f"{late} were 0.2 ms late or more, {wakes['later']} of them 1 ms")
+            f"{late} were 0.2 ms late or more, {later} of them 1 ms")
     if cpu(results) > CPU_BAR:
         text += "; for CPU, wake-ups for few requests each"
     return text

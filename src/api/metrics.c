@@ -17,7 +17,7 @@
 
 enum source { STATUS, ENDPOINT, DEVICE, POOL, VDEV, PROCESS, SOURCES };
 
-#define SAMPLES_MAX	4U
+#define SAMPLES_MAX	6U
 
 struct family {
 	enum source source;
@@ -71,18 +71,17 @@ static const struct family families[] = {
 	 "Share of the last 10 s in which the endpoint did not sleep.", 1,
 	 PLAIN("busy_share")},
 	{ENDPOINT,
-	 "endpoint_wakes",
-	 "counter",
-	 "",
-	 "Times that the endpoint woke up for what was due, by how late.",
-	 1,
-	 {{"wakes.under_50us", "late=\"under 50 us\""},
-	  {"wakes.under_200us", "late=\"under 200 us\""},
-	  {"wakes.under_1ms", "late=\"under 1 ms\""},
-	  {"wakes.later", "late=\"later\""}}},
-	{ENDPOINT, "endpoint_wake_late_seconds", "counter", "seconds",
-	 "How late the endpoint woke up for what was due, summed up.", 1e-9,
-	 PLAIN("wakes.late_ns")},
+	 "endpoint_wake_late_seconds",
+	 "histogram",
+	 "seconds",
+	 "How late the endpoint woke up for what was due.",
+	 1e-9,
+	 {{"wakes.within_50us", "le=\"5e-05\""},
+	  {"wakes.within_200us", "le=\"0.0002\""},
+	  {"wakes.within_1ms", "le=\"0.001\""},
+	  {"wakes.count", "le=\"+Inf\""},
+	  {"wakes.count", NULL},
+	  {"wakes.late_ns", NULL}}},
 	{ENDPOINT, "endpoint_away_seconds", "counter", "seconds",
 	 "Time in which others had the endpoint's CPU while it should have run.",
 	 1e-9, PLAIN("away_ns")},
@@ -304,10 +303,24 @@ static void write_labels(FILE *out, enum source source, const json_t *thing,
 		fputc('}', out);
 }
 
+/* What follows the family's name in a sample's.  A histogram's are its buckets,
+ * which have labels, then the count, then the sum. */
+static const char *suffix_of(const struct family *family, unsigned int index)
+{
+	if (strcmp(family->type, "counter") == 0)
+		return "_total";
+	if (strcmp(family->type, "histogram"))
+		return "";
+	if (family->samples[index].labels)
+		return "_bucket";
+	return family->samples[index - 1].labels ? "_count" : "_sum";
+}
+
 static void write_sample(FILE *out, const struct family *family,
 			 const json_t *thing, unsigned int index)
 {
 	const json_t *value = follow(thing, family->samples[index].path);
+	const char *suffix = suffix_of(family, index);
 	double number;
 
 	if (json_is_boolean(value))
@@ -316,10 +329,12 @@ static void write_sample(FILE *out, const struct family *family,
 		number = json_number_value(value);
 	else
 		return;
-	fprintf(out, "penstock_%s%s", family->name,
-		strcmp(family->type, "counter") == 0 ? "_total" : "");
+	/* A histogram's unit is that of its sum; the others are counts. */
+	if (strcmp(suffix, "_bucket") && strcmp(suffix, "_count"))
+		number *= family->scale;
+	fprintf(out, "penstock_%s%s", family->name, suffix);
 	write_labels(out, family->source, thing, family->samples[index].labels);
-	fprintf(out, " %.15g\n", number * family->scale);
+	fprintf(out, " %.15g\n", number);
 }
 
 static void write_family(FILE *out, const struct family *family,

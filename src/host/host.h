@@ -63,8 +63,9 @@ const struct config *host_config(const struct host *host);
 /* {"host", "pid", "uptime_s", "enforce",
  *  "endpoints": [{"name", "state": "starting|running|restarting|stopping|
  *     failed", "pid", "cpu", "adopted", "restarts", "busy_share" (of the last
- *     10 s), "wakes": {"under_50us", "under_200us", "under_1ms", "later",
- *     "late_ns"} (sleeps that ended so late, and all their lateness),
+ *     10 s), "wakes": {"within_50us", "within_200us", "within_1ms",
+ *     "count", "late_ns"} (sleeps that ended so late or less, all, and their
+ *     lateness together),
  *     "away_ns" (it should have run, and did not), "error"}],
  *  "devices": as host_devices, "vdevs": as host_vdevs without processes,
  *  "processes": {"bound", "pending", "refused", "kept", "broken", "unknown"},

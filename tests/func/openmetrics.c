@@ -2,7 +2,9 @@
 /*
  * openmetrics.c - a strict reader of the OpenMetrics text format 1.0
  *
- * Only what Penstock writes: gauges and counters, no timestamps or exemplars.
+ * Only what Penstock writes: gauges, counters and histograms, no timestamps or
+ * exemplars.  Of a histogram come its buckets, each with those before it, the
+ * last +Inf, then the count, which is that, then the sum.
  */
 #include "openmetrics.h"
 
@@ -23,6 +25,8 @@ struct reader {
 	int descriptors;		/* 1 TYPE, 2 UNIT, 3 HELP, 4 samples */
 	char *samples[SAMPLES_MAX];	/* name and labels, to find doubles */
 	unsigned int sample_count;
+	double bucket;			/* the last of this histogram */
+	bool is_whole;			/* that was +Inf */
 	char wrong[256];
 };
 
@@ -47,7 +51,8 @@ static size_t name_length(const char *text)
 static bool start_family(struct reader *reader, const char *name,
 			 const char *type, const char *line)
 {
-	if (strcmp(type, "gauge") != 0 && strcmp(type, "counter") != 0)
+	if (strcmp(type, "gauge") != 0 && strcmp(type, "counter") != 0 &&
+	    strcmp(type, "histogram") != 0)
 		return bad(reader, "unknown type", line);
 	if (strncmp(name, "penstock_", 9) != 0)
 		return bad(reader, "no prefix", line);
@@ -59,6 +64,8 @@ static bool start_family(struct reader *reader, const char *name,
 	strcpy(reader->names[reader->count++], name);
 	strcpy(reader->family, name);
 	strcpy(reader->type, type);
+	reader->bucket = 0;
+	reader->is_whole = false;
 	reader->descriptors = 1;
 	return true;
 }
@@ -112,9 +119,55 @@ static const char *skip_labels(const char *at)
 	}
 }
 
+/* What may follow a family's name in a sample. */
+static bool is_suffix(const struct reader *reader, const char *text,
+		      size_t length)
+{
+	static const char *const suffixes[][2] = {
+		{"gauge", ""},
+		{"counter", "_total"},
+		{"histogram", "_bucket"},
+		{"histogram", "_count"},
+		{"histogram", "_sum"},
+	};
+
+	for (size_t i = 0; i < sizeof(suffixes) / sizeof(suffixes[0]); i++)
+		if (strcmp(reader->type, suffixes[i][0]) == 0 &&
+		    strlen(suffixes[i][1]) == length &&
+		    strncmp(text, suffixes[i][1], length) == 0)
+			return true;
+	return false;
+}
+
+/* The line of a histogram beside those before it. */
+static bool read_histogram(struct reader *reader, const char *line,
+			   double value)
+{
+	const char *suffix = line + strlen(reader->family);
+
+	if (strncmp(suffix, "_bucket{", 8) == 0) {
+		if (!strstr(suffix, "le=\""))
+			return bad(reader, "a bucket without its bound", line);
+		if (reader->is_whole) {
+			reader->is_whole = false;
+			reader->bucket = 0;
+		}
+		if (value < reader->bucket)
+			return bad(reader, "less than the bucket before", line);
+		reader->bucket = value;
+		reader->is_whole = strstr(suffix, "le=\"+Inf\"") != NULL;
+	} else if (!reader->is_whole) {
+		return bad(reader, "buckets without +Inf", line);
+	} else if (strncmp(suffix, "_count", 6) == 0 &&
+		   value != reader->bucket) {
+		return bad(reader, "the count is not the last bucket", line);
+	}
+	return true;
+}
+
 static bool read_sample(struct reader *reader, const char *line)
 {
-	const bool is_counter = strcmp(reader->type, "counter") == 0;
+	const bool is_gauge = strcmp(reader->type, "gauge") == 0;
 	const size_t length = strlen(reader->family);
 	const char *at = line + name_length(line);
 	char *end, *key;
@@ -123,9 +176,7 @@ static bool read_sample(struct reader *reader, const char *line)
 	if (reader->descriptors == 0 ||
 	    strncmp(line, reader->family, length) != 0)
 		return bad(reader, "a sample of no family", line);
-	if (is_counter ? strncmp(line + length, "_total", 6) != 0 ||
-			    at != line + length + 6 :
-			 at != line + length)
+	if (!is_suffix(reader, line + length, (size_t)(at - line) - length))
 		return bad(reader, "a wrong suffix", line);
 	if (*at == '{')
 		at = skip_labels(at);
@@ -133,8 +184,11 @@ static bool read_sample(struct reader *reader, const char *line)
 		return bad(reader, "wrong labels", line);
 	value = strtod(at + 1, &end);
 	if (end == at + 1 || *end != '\0' || !isfinite(value) ||
-	    (is_counter && value < 0))
+	    (!is_gauge && value < 0))
 		return bad(reader, "a wrong number", line);
+	if (strcmp(reader->type, "histogram") == 0 &&
+	    !read_histogram(reader, line, value))
+		return false;
 	reader->descriptors = 4;
 	key = strndup(line, (size_t)(at - line));
 	for (unsigned int i = 0; i < reader->sample_count; i++)

@@ -359,6 +359,8 @@ static void test_api_metrics(void **state)
 	api_rig_check("DELETE", "/v1/processes/5", NULL, 200);
 }
 
+#define HISTOGRAM "# TYPE penstock_x histogram\n"
+
 /* The checker itself is strict. */
 static void test_api_metrics_checker(void **state)
 {
@@ -375,12 +377,24 @@ static void test_api_metrics_checker(void **state)
 		"# TYPE penstock_x gauge\n# UNIT penstock_x bytes\n# EOF\n",
 		"# TYPE penstock_x gauge\n# TYPE penstock_y gauge\n# TYPE penstock_x gauge\n# EOF\n",
 		"# EOF\n# EOF\n",
+		HISTOGRAM
+		"penstock_x_bucket{le=\"1\"} 2\npenstock_x_count 2\n# EOF\n",
+		HISTOGRAM
+		"penstock_x_bucket{le=\"1\"} 2\npenstock_x_bucket{le=\"+Inf\"} 1\n# EOF\n",
+		HISTOGRAM
+		"penstock_x_bucket{le=\"+Inf\"} 2\npenstock_x_count 1\n# EOF\n",
+		HISTOGRAM "penstock_x_bucket{a=\"b\"} 2\n# EOF\n",
+		HISTOGRAM "penstock_x 1\n# EOF\n",
 	};
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++)
 		assert_non_null(openmetrics_check(wrong[i]));
 	assert_null(openmetrics_check("# EOF\n"));
+	assert_null(openmetrics_check(
+		HISTOGRAM
+		"penstock_x_bucket{le=\"1\"} 1\npenstock_x_bucket{le=\"+Inf\"} 2\n"
+		"penstock_x_count 2\npenstock_x_sum 3\n# EOF\n"));
 }
 
 int main(void)
