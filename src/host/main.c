@@ -302,6 +302,7 @@ int main(int argc, char **argv)
 	if (ret < 0) {
 		fprintf(stderr, "%s\n", why.text);
 		config_free(program.config);
+		free(program.grants);
 		return ret == -EINVAL ? 2 : 1;
 	}
 	if (check) {
