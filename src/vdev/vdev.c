@@ -303,18 +303,24 @@ void vdev_let_go(struct vdev *vdev, const void *owner, uint64_t now_ns)
 				    now_ns);
 }
 
+/* By which 'process' (NULL: whoever) comes. */
+static struct turns_way *way_of(struct vdev *vdev, struct vdev_process *process)
+{
+	return process && process->config.own_socket ? &process->way :
+						       &vdev->way;
+}
+
 unsigned int vdev_turn(struct vdev *vdev, struct vdev_process *process,
 		       struct turns_seat *seat, unsigned int found,
 		       uint64_t now_ns)
 {
-	return turns_take(process ? &process->way : &vdev->way, seat, found,
-			  now_ns);
+	return turns_take(way_of(vdev, process), seat, found, now_ns);
 }
 
 void vdev_turn_back(struct vdev *vdev, struct vdev_process *process,
 		    struct turns_seat *seat, unsigned int count)
 {
-	turns_give_back(process ? &process->way : &vdev->way, seat, count);
+	turns_give_back(way_of(vdev, process), seat, count);
 }
 
 bool vdev_prefetches(const struct vdev *vdev)
