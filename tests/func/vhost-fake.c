@@ -90,6 +90,16 @@ struct vdev_process *vdev_find_process(const struct vdev *vdev, uint32_t ioprio)
 	return &writable->processes[ioprio & 7U];
 }
 
+struct vdev_process *vdev_process_by_pasid(const struct vdev *vdev,
+					   uint32_t pasid)
+{
+	struct vdev *writable = (struct vdev *)(uintptr_t)vdev;
+
+	return pasid < 8 && writable->processes[pasid].bound ?
+		&writable->processes[pasid] :
+		NULL;
+}
+
 void vdev_submit(struct vdev *vdev, struct vdev_request *request,
 		 uint64_t now_ns)
 {

@@ -2,8 +2,8 @@
 /*
  * vhost-fake.h - a vdev over plain memory that can hold requests back
  *
- * Implements what of vdev/vdev.h the vhost server uses, so that its tests
- * decide when and how each request ends.
+ * Implements what of vdev/vdev.h the vhost and NBD servers use, so that their
+ * tests decide when and how each request ends.
  */
 #ifndef TESTS_FUNC_VHOST_FAKE_H
 #define TESTS_FUNC_VHOST_FAKE_H
@@ -15,6 +15,7 @@
 struct vdev_process {
 	uint32_t ioprio;
 	unsigned int requests;
+	bool bound;			/* found by its PASID: its index */
 };
 
 struct vdev {
