@@ -61,14 +61,17 @@ static bool list_item(struct listing *listing, const char *array, json_t *said)
 /* What the list says of its sessions is told: events go on from there. */
 static void list_front(struct listing *listing, struct endpoint_front *f)
 {
-	struct front_status status;
+	const struct front_status status = endpoint_front_status(f);
 	json_t *said;
 
-	front_status(f->front, &status);
-	said = json_pack("{s:s, s:I, s:i, s:b}", "vdev", f->vdev->name, "pasid",
+	said = json_pack("{s:s, s:s, s:I, s:i, s:b}", "kind",
+			 endpoint_front_kind(f), "vdev", f->vdev->name, "pasid",
 			 f->process ? (json_int_t)f->process->pasid : 0,
 			 "sessions", (int)status.sessions, "attached",
 			 status.attached);
+	if (f->kind == ENDPOINT_NBD)
+		json_object_set_new(said, "connections",
+				    json_integer((json_int_t)f->connections));
 	if (list_item(listing, "listeners", said))
 		f->told = status;
 	json_decref(said);
@@ -119,7 +122,6 @@ static int op_list(struct endpoint *endpoint, json_t *request, int *fd,
 static int wanted_descriptor(struct endpoint *endpoint, const json_t *request)
 {
 	const char *kind = json_string_value(json_object_get(request, "kind"));
-	const json_t *pasid = json_object_get(request, "pasid");
 
 	if (!kind)
 		return -1;
@@ -133,12 +135,10 @@ static int wanted_descriptor(struct endpoint *endpoint, const json_t *request)
 		return d ? d->memory_fd : -1;
 	}
 	if (!strcmp(kind, "listener")) {
-		const struct endpoint_front *f = endpoint_find_front(
-			endpoint,
-			json_string_value(json_object_get(request, "vdev")),
-			(uint64_t)json_integer_value(pasid));
+		const struct endpoint_front *f =
+			endpoint_find_front(endpoint, request);
 
-		return f ? front_listen_fd(f->front) : -1;
+		return f ? endpoint_front_listen_fd(f) : -1;
 	}
 	return -1;
 }
@@ -186,13 +186,13 @@ static int op_status(struct endpoint *endpoint, json_t *request, int *fd,
 	for (struct endpoint_device *d = endpoint->devices; d; d = d->next)
 		json_array_append_new(devices, device_status(d));
 	for (struct endpoint_front *f = endpoint->fronts; f; f = f->next) {
-		struct front_status status;
+		const struct front_status status = endpoint_front_status(f);
 
-		front_status(f->front, &status);
 		json_array_append_new(
 			fronts,
-			json_pack("{s:s, s:I, s:i, s:b, s:I}", "vdev",
-				  f->vdev->name, "pasid",
+			json_pack("{s:s, s:s, s:I, s:i, s:b, s:I}", "kind",
+				  endpoint_front_kind(f), "vdev", f->vdev->name,
+				  "pasid",
 				  (json_int_t)(f->process ? f->process->pasid :
 							    0),
 				  "sessions", (int)status.sessions, "attached",

@@ -20,6 +20,7 @@
 #include "block/calibrate.h"
 #include "ctl/ctl.h"
 #include "ctl/stats.h"
+#include "nbd/server.h"
 #include "os/loop.h"
 #include "sched/turns.h"
 #include "vdev/vdev.h"
@@ -72,6 +73,7 @@ struct endpoint_vdev {
 	struct endpoint_device *device;
 	struct vdev *vdev;
 	unsigned int fronts, processes;
+	struct endpoint_front *nbd;	/* one of the fronts, or NULL */
 };
 
 struct endpoint_process {
@@ -81,6 +83,12 @@ struct endpoint_process {
 	struct endpoint_vdev *vdev;
 	struct vdev_process *process;
 	bool has_front;
+	unsigned int told_nbd;		/* sessions in its name, as told */
+};
+
+enum endpoint_kind {
+	ENDPOINT_VHOST_USER,
+	ENDPOINT_NBD,
 };
 
 struct endpoint_front {
@@ -88,7 +96,10 @@ struct endpoint_front {
 	struct endpoint *endpoint;
 	struct endpoint_vdev *vdev;
 	struct endpoint_process *process;	/* NULL: the common way in */
-	struct front *front;
+	enum endpoint_kind kind;
+	unsigned int connections;	/* most of them: nbd */
+	struct front *front;		/* by kind, one of these */
+	struct server *server;
 	struct front_status told;
 	bool draining;
 	struct endpoint_later drain_answer;
@@ -118,8 +129,9 @@ struct endpoint {
 	struct endpoint_later drain_answer;
 };
 
-/* devices.c, vdevs.c: what the adding and removing requests do.  Each returns 0
- * or -errno with a reason; -EEXIST only if something else is there already.
+/* devices.c, vdevs.c, ways.c: what the adding and removing requests do.  Each
+ * returns 0 or -errno with a reason; -EEXIST only if something else is there
+ * already.
  * '*fd' is taken over by setting it to -1. */
 int endpoint_device_add(struct endpoint *endpoint, json_t *request, int *fd,
 			json_t *reply, struct error *reterr);
@@ -151,8 +163,23 @@ int endpoint_drain(struct endpoint *endpoint, json_t *request, int *fd,
 		   json_t *reply, struct error *reterr);
 struct endpoint_device *endpoint_find_device(struct endpoint *endpoint,
 					     const char *name);
+struct endpoint_process *endpoint_find_process(struct endpoint *endpoint,
+					       uint64_t pasid);
+int endpoint_named_vdev(struct endpoint *endpoint, const json_t *request,
+			const char *key, struct endpoint_vdev **ret_vdev,
+			struct error *reterr);
+
+/* ways.c */
+/* By 'kind', 'vdev' and 'pasid' of a request, as they are; NULL: none. */
 struct endpoint_front *endpoint_find_front(struct endpoint *endpoint,
-					   const char *vdev, uint64_t pasid);
+					   const json_t *request);
+struct front_status endpoint_front_status(const struct endpoint_front *f);
+int endpoint_front_listen_fd(const struct endpoint_front *f);
+const char *endpoint_front_kind(const struct endpoint_front *f);
+/* Sessions of NBD in the name of 'process'. */
+unsigned int endpoint_nbd_sessions(const struct endpoint_process *p);
+/* 'process' is about to go. */
+void endpoint_nbd_forget(const struct endpoint_process *process);
 
 /* What a handler returns when it will answer later, by endpoint_reply. */
 #define ENDPOINT_LATER	1

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* vdevs.c - virtual devices of an endpoint, their processes and ways in */
+/* vdevs.c - virtual devices of an endpoint and their processes */
 #include "endpoint/endpoint.h"
 
 #include <assert.h>
@@ -12,8 +12,6 @@
 
 #define QUEUES_DEFAULT	4U
 #define QUEUES_MAX	64U
-#define TROUBLES_NS	UINT64_C(1000000000)
-#define TROUBLES_MAX	10U
 
 static struct endpoint_vdev *find_vdev(struct endpoint *endpoint,
 				       const char *name)
@@ -25,8 +23,8 @@ static struct endpoint_vdev *find_vdev(struct endpoint *endpoint,
 	return vdev;
 }
 
-static struct endpoint_process *find_process(struct endpoint *endpoint,
-					     uint64_t pasid)
+struct endpoint_process *endpoint_find_process(struct endpoint *endpoint,
+					       uint64_t pasid)
 {
 	struct endpoint_process *process = endpoint->processes;
 
@@ -35,9 +33,9 @@ static struct endpoint_process *find_process(struct endpoint *endpoint,
 	return process;
 }
 
-static int named_vdev(struct endpoint *endpoint, const json_t *request,
-		      const char *key, struct endpoint_vdev **ret_vdev,
-		      struct error *reterr)
+int endpoint_named_vdev(struct endpoint *endpoint, const json_t *request,
+			const char *key, struct endpoint_vdev **ret_vdev,
+			struct error *reterr)
 {
 	const char *name;
 	int result = field_name(request, key, &name, reterr);
@@ -141,18 +139,19 @@ int endpoint_vdev_add(struct endpoint *endpoint, json_t *request, int *fd,
 	return 0;
 }
 
+static bool is_anybody_there(struct front_status status)
+{
+	return status.sessions > 0 || status.attached;
+}
+
 /* Whoever is there may have requests under way anywhere in it. */
 static bool is_in_use(const struct endpoint *endpoint,
 		      const struct endpoint_vdev *vdev)
 {
-	const struct endpoint_front *f;
-	struct front_status status;
-
-	for (f = endpoint->fronts; f; f = f->next) {
-		front_status(f->front, &status);
-		if (f->vdev == vdev && status.sessions > 0)
+	for (struct endpoint_front *f = endpoint->fronts; f; f = f->next)
+		if (f->vdev == vdev &&
+		    is_anybody_there(endpoint_front_status(f)))
 			return true;
-	}
 	return false;
 }
 
@@ -161,7 +160,8 @@ int endpoint_vdev_resize(struct endpoint *endpoint, json_t *request, int *fd,
 {
 	struct endpoint_vdev *vdev;
 	uint64_t size_bytes = 0;
-	int result = named_vdev(endpoint, request, "name", &vdev, reterr);
+	int result =
+		endpoint_named_vdev(endpoint, request, "name", &vdev, reterr);
 
 	(void)fd;
 	(void)reply;
@@ -190,7 +190,8 @@ int endpoint_vdev_limits(struct endpoint *endpoint, json_t *request, int *fd,
 {
 	struct sched_limits limits = {0};
 	struct endpoint_vdev *vdev;
-	int result = named_vdev(endpoint, request, "name", &vdev, reterr);
+	int result =
+		endpoint_named_vdev(endpoint, request, "name", &vdev, reterr);
 
 	(void)fd;
 	(void)reply;
@@ -209,7 +210,8 @@ int endpoint_vdev_remove(struct endpoint *endpoint, json_t *request, int *fd,
 {
 	struct endpoint_vdev **link = &endpoint->vdevs;
 	struct endpoint_vdev *vdev;
-	int result = named_vdev(endpoint, request, "name", &vdev, reterr);
+	int result =
+		endpoint_named_vdev(endpoint, request, "name", &vdev, reterr);
 
 	(void)fd;
 	(void)reply;
@@ -268,7 +270,8 @@ int endpoint_process_add(struct endpoint *endpoint, json_t *request, int *fd,
 	struct vdev_process_config config = {0};
 	struct endpoint_process *process, **end = &endpoint->processes;
 	struct endpoint_vdev *vdev;
-	int result = named_vdev(endpoint, request, "vdev", &vdev, reterr);
+	int result =
+		endpoint_named_vdev(endpoint, request, "vdev", &vdev, reterr);
 
 	(void)fd;
 	(void)reply;
@@ -276,7 +279,7 @@ int endpoint_process_add(struct endpoint *endpoint, json_t *request, int *fd,
 		result = read_process(endpoint, request, &config, reterr);
 	if (result < 0)
 		return result;
-	process = find_process(endpoint, config.pasid);
+	process = endpoint_find_process(endpoint, config.pasid);
 	if (process)
 		return field_same_request(process->said, request) ?
 			0 :
@@ -315,7 +318,7 @@ int endpoint_process_update(struct endpoint *endpoint, json_t *request, int *fd,
 	(void)reply;
 	if (result < 0)
 		return result;
-	process = find_process(endpoint, config.pasid);
+	process = endpoint_find_process(endpoint, config.pasid);
 	if (!process)
 		return error_set(reterr, -ENOENT, "no process %u",
 				 config.pasid);
@@ -343,7 +346,7 @@ int endpoint_process_remove(struct endpoint *endpoint, json_t *request, int *fd,
 	(void)reply;
 	if (result < 0)
 		return result;
-	process = find_process(endpoint, pasid);
+	process = endpoint_find_process(endpoint, pasid);
 	if (!process)
 		return 0;
 	if (process->has_front)
@@ -351,6 +354,7 @@ int endpoint_process_remove(struct endpoint *endpoint, json_t *request, int *fd,
 			reterr, -EBUSY,
 			"process %u has a socket of its own: unlisten first",
 			process->pasid);
+	endpoint_nbd_forget(process);
 	while (*link != process)
 		link = &(*link)->next;
 	*link = process->next;
@@ -359,189 +363,4 @@ int endpoint_process_remove(struct endpoint *endpoint, json_t *request, int *fd,
 	json_decref(process->said);
 	free(process);
 	return 0;
-}
-
-struct endpoint_front *endpoint_find_front(struct endpoint *endpoint,
-					   const char *vdev, uint64_t pasid)
-{
-	struct endpoint_front *f = endpoint->fronts;
-
-	while (f &&
-	       (!vdev || strcmp(f->vdev->name, vdev) ||
-		(f->process ? f->process->pasid : 0) != pasid))
-		f = f->next;
-	return f;
-}
-
-static int read_front(struct endpoint *endpoint, const json_t *request,
-		      struct endpoint_vdev **ret_vdev,
-		      struct endpoint_process **ret_process,
-		      struct error *reterr)
-{
-	uint64_t pasid = 0;
-	int result = named_vdev(endpoint, request, "vdev", ret_vdev, reterr);
-
-	if (result == 0)
-		result =
-			field_u64(request, "pasid", UINT32_MAX, &pasid, reterr);
-	if (result < 0)
-		return result;
-	assert(*ret_vdev);
-	*ret_process = pasid ? find_process(endpoint, pasid) : NULL;
-	if (pasid && (!*ret_process || (*ret_process)->vdev != *ret_vdev))
-		return error_set(reterr, -ENOENT,
-				 "process %llu is not bound to vdev %s",
-				 (unsigned long long)pasid, (*ret_vdev)->name);
-	return 0;
-}
-
-/* A stranger's fault, said once: it may come back at once and do it again,
- * so no more than some a second. */
-static void front_trouble(void *arg, const struct error *error)
-{
-	struct endpoint_front *f = arg;
-	struct endpoint *endpoint = f->endpoint;
-	const uint64_t now_ns = loop_now_ns(endpoint->loop);
-
-	if (now_ns - endpoint->troubles_since_ns > TROUBLES_NS) {
-		endpoint->troubles_since_ns = now_ns;
-		endpoint->troubles = 0;
-	}
-	if (endpoint->troubles++ >= TROUBLES_MAX)
-		return;
-	fprintf(stderr, "penstock-endpoint %s: vdev %s: %s\n", endpoint->name,
-		f->vdev->name, error->text);
-}
-
-int endpoint_listen(struct endpoint *endpoint, json_t *request, int *fd,
-		    json_t *reply, struct error *reterr)
-{
-	struct front_config config = {.loop = endpoint->loop, .listen_fd = *fd};
-	struct endpoint_process *process;
-	struct endpoint_vdev *vdev;
-	struct endpoint_front *f;
-	int result = read_front(endpoint, request, &vdev, &process, reterr);
-
-	(void)reply;
-	if (result < 0)
-		return result;
-	f = endpoint_find_front(endpoint, vdev->name,
-				process ? process->pasid : 0);
-	if (f && f->draining)
-		return error_set(
-			reterr, -EBUSY,
-			"vdev %s: the way in is being drained: ask again",
-			vdev->name);
-	if (f)
-		return 0;
-	if (*fd < 0)
-		return error_set(reterr, -EINVAL,
-				 "no listening socket came along");
-	f = calloc(1, sizeof(*f));
-	if (!f)
-		return error_set(reterr, -ENOMEM, "no memory for a front");
-	config.vdev = vdev->vdev;
-	config.process = process ? process->process : NULL;
-	config.queues = vdev->queues;
-	config.id = vdev->name;
-	config.report = front_trouble;
-	config.arg = f;
-	f->endpoint = endpoint;
-	f->vdev = vdev;
-	f->process = process;
-	result = front_create(&config, &f->front, reterr);
-	if (result < 0) {
-		free(f);
-		return result;
-	}
-	*fd = -1;
-	vdev->fronts++;
-	if (process)
-		process->has_front = true;
-	f->next = endpoint->fronts;
-	endpoint->fronts = f;
-	return 0;
-}
-
-static void front_free(struct endpoint_front *f)
-{
-	struct endpoint_front **link = &f->endpoint->fronts;
-
-	while (*link != f)
-		link = &(*link)->next;
-	*link = f->next;
-	f->vdev->fronts--;
-	if (f->process)
-		f->process->has_front = false;
-	front_destroy(f->front);
-	free(f);
-}
-
-static void front_drained(void *arg)
-{
-	struct endpoint_front *f = arg;
-	struct endpoint *endpoint = f->endpoint;
-	const struct endpoint_later later = f->drain_answer;
-
-	front_free(f);
-	if (later.connection)
-		endpoint_answer(endpoint, &later, 0, NULL, NULL);
-	if (endpoint->draining && !endpoint->fronts) {
-		endpoint_answer(endpoint, &endpoint->drain_answer, 0, NULL,
-				NULL);
-		loop_stop(endpoint->loop);
-	}
-}
-
-static void drain_front(struct endpoint_front *f)
-{
-	if (f->draining)
-		return;
-	f->draining = true;
-	front_drain(f->front, front_drained, f);
-}
-
-int endpoint_unlisten(struct endpoint *endpoint, json_t *request, int *fd,
-		      json_t *reply, struct error *reterr)
-{
-	struct endpoint_process *process;
-	struct endpoint_vdev *vdev;
-	struct endpoint_front *f;
-	int result = read_front(endpoint, request, &vdev, &process, reterr);
-
-	(void)fd;
-	(void)reply;
-	if (result < 0)
-		return result == -ENOENT ? 0 : result;
-	f = endpoint_find_front(endpoint, vdev->name,
-				process ? process->pasid : 0);
-	if (!f)
-		return 0;
-	f->drain_answer = endpoint_answer_later(endpoint, request);
-	drain_front(f);
-	return ENDPOINT_LATER;
-}
-
-int endpoint_drain(struct endpoint *endpoint, json_t *request, int *fd,
-		   json_t *reply, struct error *reterr)
-{
-	struct endpoint_front *f = endpoint->fronts;
-
-	(void)fd;
-	(void)reply;
-	(void)reterr;
-	endpoint->drain_answer = endpoint_answer_later(endpoint, request);
-	if (!f) {
-		loop_stop(endpoint->loop);
-		return 0;
-	}
-	endpoint->draining = true;
-	while (f) {
-		/* 'f' may be gone when drain_front returns. */
-		struct endpoint_front *next = f->next;
-
-		drain_front(f);
-		f = next;
-	}
-	return ENDPOINT_LATER;
 }

@@ -16,27 +16,41 @@
 #define SHORTAGE_BEGIN_NS UINT64_C(500000000)
 #define SHORTAGE_END_NS UINT64_C(2000000000)
 
-static void tell_session(struct endpoint_front *f)
+static void tell_session(struct endpoint *endpoint, const char *kind,
+			 const char *vdev, uint32_t pasid,
+			 unsigned int sessions, bool attached)
 {
-	endpoint_tell(
-		f->endpoint,
-		json_pack("{s:s, s:s, s:I, s:i, s:b}", "event", "session",
-			  "vdev", f->vdev->name, "pasid",
-			  (json_int_t)(f->process ? f->process->pasid : 0),
-			  "sessions", (int)f->told.sessions, "attached",
-			  f->told.attached));
+	endpoint_tell(endpoint,
+		      json_pack("{s:s, s:s, s:s, s:I, s:i, s:b}", "event",
+				"session", "kind", kind, "vdev", vdev, "pasid",
+				(json_int_t)pasid, "sessions", (int)sessions,
+				"attached", attached));
 }
 
 static void watch_front(struct endpoint_front *f)
 {
-	struct front_status status;
+	const struct front_status status = endpoint_front_status(f);
 
-	front_status(f->front, &status);
 	if (status.sessions == f->told.sessions &&
 	    status.attached == f->told.attached)
 		return;
 	f->told = status;
-	tell_session(f);
+	tell_session(f->endpoint, endpoint_front_kind(f), f->vdev->name,
+		     f->process ? f->process->pasid : 0, status.sessions,
+		     status.attached);
+}
+
+/* Connections that named it in their export. */
+static void watch_process(struct endpoint *endpoint,
+			  struct endpoint_process *process)
+{
+	const unsigned int sessions = endpoint_nbd_sessions(process);
+
+	if (sessions == process->told_nbd)
+		return;
+	process->told_nbd = sessions;
+	tell_session(endpoint, "nbd", process->vdev->name, process->pasid,
+		     sessions, sessions > 0);
 }
 
 /* In flight, and nothing has come back for a second. */
@@ -141,6 +155,9 @@ static void tick(struct loop_timer *timer, uint64_t now_ns)
 	for (struct endpoint_front *f = endpoint->fronts;
 	     f && !endpoint->listing; f = f->next)
 		watch_front(f);
+	for (struct endpoint_process *p = endpoint->processes;
+	     p && !endpoint->listing; p = p->next)
+		watch_process(endpoint, p);
 	loop_timer_set(endpoint->loop, timer, now_ns + TICK_NS);
 }
 
@@ -168,4 +185,6 @@ void endpoint_watch_forget(struct endpoint *endpoint)
 	}
 	for (struct endpoint_front *f = endpoint->fronts; f; f = f->next)
 		f->told = (struct front_status){0};
+	for (struct endpoint_process *p = endpoint->processes; p; p = p->next)
+		p->told_nbd = 0;
 }
