@@ -25,6 +25,7 @@ static const struct list_field fields[] = {
 	{"Allocated", show_size, "allocated_bytes"},
 	{"Queues", show_number, "queues"},
 	{"vhost-user", show_text, "vhost_user"},
+	{"nbd", show_text, "nbd"},
 	{"Owner", show_text, "owner.endpoint"},
 	{"Generation", show_number, "owner.generation"},
 	{"Phase", show_text, "owner.phase"},

@@ -347,6 +347,12 @@ static bool adopt_listener(struct reg_endpoint *endpoint, const json_t *item)
 
 	if (!vdev || !vdev->is_added || reg_vdev_endpoint(vdev) != endpoint)
 		return false;
+	if (strcmp(text_of(item, "kind"), "nbd") == 0) {
+		if (!bind_nbd_found(vdev, item))
+			return false;
+		watch_session(endpoint->host, item, endpoint);
+		return true;
+	}
 	if (pasid) {
 		process = registry_process(registry, pasid);
 		if (!process || !process->is_added || process->vdev != vdev ||
@@ -465,7 +471,8 @@ static void close_ways_in(struct reg_endpoint *endpoint, const json_t *list)
 		removing->left++;
 		endpoint_request(
 			endpoint->process,
-			json_pack("{s:s, s:s, s:I}", "op", "unlisten", "vdev",
+			json_pack("{s:s, s:s, s:s, s:I}", "op", "unlisten",
+				  "kind", text_of(item, "kind"), "vdev",
 				  text_of(item, "vdev"), "pasid",
 				  (json_int_t)number_of(item, "pasid")),
 			-1, stranger_unlistened, removing);

@@ -234,8 +234,10 @@ void bind_retry_listeners(struct host *host)
 
 	for (vdev = host->registry->vdevs; vdev; vdev = vdev->next)
 		if (vdev->is_added && vdev->state == REG_VDEV_SERVING &&
-		    reg_vdev_endpoint(vdev)->is_connected)
+		    reg_vdev_endpoint(vdev)->is_connected) {
 			bind_way_in(vdev, NULL);
+			bind_nbd(vdev);
+		}
 	for (process = host->registry->processes; process;
 	     process = process->next)
 		if (process->is_added && process->state == REG_PROCESS_BOUND &&

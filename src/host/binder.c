@@ -256,8 +256,10 @@ void bind_sync(struct reg_endpoint *endpoint)
 	}
 	for (vdev = registry->vdevs; vdev; vdev = vdev->next)
 		if (reg_vdev_endpoint(vdev) == endpoint && vdev->is_added &&
-		    vdev_may_serve(vdev))
+		    vdev_may_serve(vdev)) {
 			bind_way_in(vdev, NULL);
+			bind_nbd(vdev);
+		}
 }
 
 /* --- Places -------------------------------------------------------------- */
@@ -404,8 +406,7 @@ void bind_device_ready(struct reg_device *device)
  * is a way in again: its time runs from then (watch.c). */
 static void await_front(struct reg_process *process)
 {
-	unsigned int sessions = process->vhost_user ? process->sessions :
-						      process->vdev->sessions;
+	unsigned int sessions = reg_process_sessions(process);
 
 	if (!process->is_session)
 		return;
@@ -430,6 +431,7 @@ void bind_reset(struct reg_endpoint *endpoint)
 		process->is_added = false;
 		process->is_listening = false;
 		process->sessions = 0;
+		process->nbd_sessions = 0;
 		process->is_attached = false;
 	}
 	for (vdev = registry->vdevs; vdev; vdev = vdev->next) {
@@ -440,6 +442,9 @@ void bind_reset(struct reg_endpoint *endpoint)
 		vdev->is_resizing = false;
 		vdev->sessions = 0;
 		vdev->is_attached = false;
+		vdev->nbd.is_listening = false;
+		vdev->nbd.sessions = 0;
+		vdev->nbd.is_attached = false;
 		if (vdev->state == REG_VDEV_SERVING)
 			vdev->state = REG_VDEV_PENDING;
 		else

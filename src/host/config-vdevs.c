@@ -288,14 +288,13 @@ static int note_vdev(struct reader *reader, const struct config_vdev *vdev)
 	const struct {
 		const char *key, *value;
 	} later[] = {
-		{"nbd", vdev->nbd},
 		{"tap", vdev->tap},
 		{"crypto", vdev->crypto},
 	};
 	unsigned int i;
 	int ret;
 
-	for (i = 0; i < 3; i++) {
+	for (i = 0; i < 2; i++) {
 		if (!later[i].value)
 			continue;
 		ret = reader_note(reader, vdev->line, "vdev '%s': %s %s",
@@ -355,6 +354,8 @@ static int read_vdev(struct reader *reader, yaml_node_t *node, void *element)
 		return reader_fail(reader, vdev->line,
 				   "vdev '%s': 'connections' without 'nbd'",
 				   vdev->name);
+	if (!vdev->connections)
+		vdev->connections = CONFIG_CONNECTIONS_DEFAULT;
 	return note_vdev(reader, vdev);
 }
 

@@ -27,6 +27,7 @@
 #define CONFIG_DEVICES_MAX	64U	/* of one endpoint; = STATS_DEVICES */
 #define CONFIG_PASID_MAX	((1U << 20) - 1U)
 #define CONFIG_QUEUES_DEFAULT	4U
+#define CONFIG_CONNECTIONS_DEFAULT 256U
 #define CONFIG_WEIGHT_MAX	10000U /* its greatest, in default weights */
 #define CONFIG_QUEUES_MAX	64U
 #define CONFIG_SIZE_EQUAL	UINT64_MAX	/* "size: equal" (E3) */
@@ -83,7 +84,8 @@ struct config_vdev {
 	unsigned int queues;
 	bool read_only;
 	char *vhost_user;		/* path or NULL */
-	char *nbd, *tap, *crypto;	/* not served by this version */
+	char *nbd;			/* "unix:/PATH", "tcp:ADDRESS:PORT" */
+	char *tap, *crypto;		/* not served by this version */
 	unsigned int connections;	/* of nbd */
 	struct sched_limits limits;
 	bool served;

@@ -263,9 +263,7 @@ json_t *describe_process(const struct reg_process *process)
 						       ioprio, sizeof(ioprio)));
 	describe_set_text(object, "vhost_user", process->vhost_user);
 	describe_set_text(object, "error", process->error.text);
-	describe_set_u64(object, "sessions",
-			 process->vhost_user ? process->sessions :
-					       process->vdev->sessions);
+	describe_set_u64(object, "sessions", reg_process_sessions(process));
 	set_process_statistics(object, process);
 	return object;
 }

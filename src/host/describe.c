@@ -222,6 +222,13 @@ static json_t *describe_vdev(struct host *host, const struct reg_vdev *vdev)
 		vdev->is_runtime ? "runtime" : "file");
 	describe_set_text(object, "error", vdev->error.text);
 	describe_set_text(object, "vhost_user", vdev->vhost_user);
+	describe_set_text(object, "nbd", vdev->nbd.at);
+	if (vdev->nbd.at) {
+		describe_set_u64(object, "connections", vdev->nbd.connections);
+		/* Whoever gives it both ways in says so (docs/control.md). */
+		describe_set(object, "shared",
+			     json_boolean(vdev->vhost_user != NULL));
+	}
 	describe_set(object, "combined", promise_json(&vdev->promise));
 	describe_set(object, "combined_text",
 		     promise_text_json(&vdev->promise));
@@ -229,8 +236,10 @@ static json_t *describe_vdev(struct host *host, const struct reg_vdev *vdev)
 		     json_pack("{s:s, s:I, s:s}", "endpoint", endpoint->name,
 			       "generation", (json_int_t)1, "phase",
 			       endpoint->is_connected ? "serving" : "waiting"));
-	describe_set_u64(object, "sessions", vdev->sessions);
-	describe_set(object, "attached", json_boolean(vdev->is_attached));
+	describe_set_u64(object, "sessions",
+			 vdev->sessions + vdev->nbd.sessions);
+	describe_set(object, "attached",
+		     json_boolean(vdev->is_attached || vdev->nbd.is_attached));
 	sum_delivered(host, vdev, &delivered);
 	describe_set(object, "delivered", describe_delivered(&delivered));
 	describe_set(object, "processes", processes);

@@ -11,6 +11,7 @@
  *   binder.c     makes endpoints match the registry: places, processes, and
  *                in which order
  *   bind-vdev.c  the same for vdevs and ways in
+ *   bind-nbd.c   the same for ways in by NBD
  *   bind-device.c  the same for devices: opened, locked
  *   measure.c    what a device sustains
  *   ask.c        one request to an endpoint
@@ -160,6 +161,18 @@ bool bind_vdev_again(struct reg_vdev *vdev);
 void bind_way_in(struct reg_vdev *vdev, struct reg_process *process);
 /* Those that could not be opened: try again (once a second). */
 void bind_retry_listeners(struct host *host);
+
+/* --- bind-nbd.c ---------------------------------------------------------- */
+
+/* The way in by NBD: open the socket if it is not, and hand a copy over. */
+void bind_nbd(struct reg_vdev *vdev);
+/* Ask for op->vdev's to be closed. */
+void bind_nbd_unlisten(const struct bind_op *op);
+/* Close our own. */
+void bind_nbd_close(struct reg_vdev *vdev);
+/* An endpoint was found that has one, as in its list: returns whether it is
+ * wanted so. */
+bool bind_nbd_found(struct reg_vdev *vdev, const json_t *item);
 
 /* --- bind-device.c ------------------------------------------------------- */
 

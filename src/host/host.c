@@ -207,9 +207,12 @@ static void close_listeners(struct registry *registry)
 	struct reg_process *process;
 	struct reg_vdev *vdev;
 
-	for (vdev = registry->vdevs; vdev; vdev = vdev->next)
+	for (vdev = registry->vdevs; vdev; vdev = vdev->next) {
 		if (vdev->listen_fd >= 0)
 			close(vdev->listen_fd);
+		if (vdev->nbd.listen_fd >= 0)
+			close(vdev->nbd.listen_fd);
+	}
 	for (process = registry->processes; process; process = process->next)
 		if (process->listen_fd >= 0)
 			close(process->listen_fd);

@@ -4,6 +4,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <netdb.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -116,4 +117,115 @@ void listen_close(int fd, const char *path)
 		return;
 	close(fd);
 	unlink(path);
+}
+
+/* ---- addresses ---- */
+
+#define UNIX		"unix:"
+#define TCP		"tcp:"
+#define BACKLOG_MANY	1024
+
+/* The path of "unix:/PATH"; NULL: it is another kind. */
+static const char *path_of(const char *at)
+{
+	return strncmp(at, UNIX, strlen(UNIX)) == 0 ? at + strlen(UNIX) : NULL;
+}
+
+/* "tcp:ADDRESS:PORT", the address perhaps in brackets. */
+static int resolve(const char *at, struct addrinfo **ret_found,
+		   struct error *reterr)
+{
+	const struct addrinfo hints = {
+		.ai_flags = AI_PASSIVE | AI_NUMERICHOST | AI_NUMERICSERV,
+		.ai_socktype = SOCK_STREAM,
+	};
+	char host[256];
+	const char *from = at + strlen(TCP);
+	const char *colon = strrchr(from, ':');
+	size_t length = colon ? (size_t)(colon - from) : 0;
+	int rc;
+
+	if (length >= 2 && from[0] == '[' && from[length - 1] == ']') {
+		from++;
+		length -= 2;
+	}
+	if (!colon || length >= sizeof(host))
+		return error_set(reterr, -EINVAL, "%s: no address", at);
+	memcpy(host, from, length);
+	host[length] = '\0';
+	rc = getaddrinfo(host, colon + 1, &hints, ret_found);
+	if (rc != 0)
+		return error_set(reterr, -EINVAL, "%s: %s", at,
+				 gai_strerror(rc));
+	return 0;
+}
+
+static int open_tcp(const char *at, int *ret_fd, struct error *reterr)
+{
+	struct addrinfo *found = NULL;
+	const int on = 1;
+	int fd, ret = resolve(at, &found, reterr);
+
+	if (ret < 0)
+		return ret;
+	assert(found);
+	fd = socket(found->ai_family,
+		    SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0 ||
+	    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) < 0 ||
+	    bind(fd, found->ai_addr, found->ai_addrlen) < 0 ||
+	    listen(fd, BACKLOG_MANY) < 0) {
+		ret = error_set(reterr, -errno, "%s: %s", at, strerror(errno));
+		if (fd >= 0)
+			close(fd);
+	} else {
+		*ret_fd = fd;
+	}
+	freeaddrinfo(found);
+	return ret;
+}
+
+int listen_open_at(const char *at, int *ret_fd, struct error *reterr)
+{
+	const char *path = path_of(at);
+	int ret;
+
+	if (!path)
+		return open_tcp(at, ret_fd, reterr);
+	ret = listen_open(path, ret_fd, reterr);
+	if (ret == 0)
+		(void)listen(*ret_fd, BACKLOG_MANY);
+	return ret;
+}
+
+bool listen_is_at(int fd, const char *at)
+{
+	const char *path = path_of(at);
+	struct sockaddr_storage address;
+	socklen_t length = sizeof(address);
+	char old[LISTEN_PATH_MAX];
+	struct addrinfo *found = NULL;
+	bool same;
+
+	if (path)
+		return listen_path(fd, old) && strcmp(old, path) == 0;
+	memset(&address, 0, sizeof(address));
+	if (getsockname(fd, (struct sockaddr *)&address, &length) < 0 ||
+	    resolve(at, &found, NULL) < 0)
+		return false;
+	assert(found);
+	same = length == found->ai_addrlen &&
+		memcmp(&address, found->ai_addr, length) == 0;
+	freeaddrinfo(found);
+	return same;
+}
+
+void listen_close_at(int fd, const char *at)
+{
+	const char *path = path_of(at);
+
+	if (path)
+		listen_close(fd, path);
+	else if (fd >= 0)
+		close(fd);
 }

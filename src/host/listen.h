@@ -18,6 +18,11 @@
  * listens, or what is no socket, is not: -EADDRINUSE, -EEXIST.  Returns 0 or
  * -errno with a reason. */
 int listen_open(const char *path, int *ret_fd, struct error *reterr);
+/* The same at "unix:/PATH" or "tcp:ADDRESS:PORT", with room for many. */
+int listen_open_at(const char *at, int *ret_fd, struct error *reterr);
+/* Is this where it listens? */
+bool listen_is_at(int fd, const char *at);
+void listen_close_at(int fd, const char *at);
 /* Where does it listen ("": nowhere)?  Returns false if it is no socket. */
 bool listen_path(int fd, char path[LISTEN_PATH_MAX]);
 /* Take away what a socket left there that is no longer ours. */

@@ -207,6 +207,19 @@ struct reg_endpoint *reg_vdev_endpoint(const struct reg_vdev *vdev)
 
 /* --- Vdevs and processes ------------------------------------------------- */
 
+static void set_nbd(const struct config *config, struct reg_vdev *vdev)
+{
+	vdev->nbd.listen_fd = -1;
+	for (unsigned int i = 0; i < config->vdev_count; i++) {
+		const struct config_vdev *entry = &config->vdevs[i];
+
+		if (!entry->served || strcmp(entry->name, vdev->name) != 0)
+			continue;
+		vdev->nbd.at = entry->nbd;
+		vdev->nbd.connections = entry->connections;
+	}
+}
+
 struct reg_vdev *registry_vdev_new(struct registry *registry, const char *name,
 				   struct reg_pool *pool)
 {
@@ -224,10 +237,32 @@ struct reg_vdev *registry_vdev_new(struct registry *registry, const char *name,
 	vdev->pool = pool;
 	vdev->slot = -1;
 	vdev->listen_fd = -1;
+	set_nbd(registry->config, vdev);
 	while (*end)
 		end = &(*end)->next;
 	*end = vdev;
 	return vdev;
+}
+
+unsigned int reg_vdev_sessions(const struct registry *registry,
+			       const struct reg_vdev *vdev)
+{
+	const struct reg_process *process;
+	unsigned int count = vdev->sessions + vdev->nbd.sessions;
+
+	for (process = registry->processes; process; process = process->next)
+		if (process->vdev == vdev)
+			count += process->sessions + process->nbd_sessions;
+	return count;
+}
+
+unsigned int reg_process_sessions(const struct reg_process *process)
+{
+	const unsigned int named = process->sessions + process->nbd_sessions;
+
+	if (process->vhost_user || process->is_named)
+		return named;
+	return named + process->vdev->sessions + process->vdev->nbd.sessions;
 }
 
 void registry_vdev_free(struct registry *registry, struct reg_vdev *vdev)

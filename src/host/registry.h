@@ -110,6 +110,19 @@ struct reg_space {
 	struct host_call *call;		/* waits for it to be free */
 };
 
+/* A way in by NBD; of the file's vdevs. */
+struct reg_nbd {
+	const char *at;			/* the configuration's; NULL: none */
+	unsigned int connections;	/* at most */
+	/* the binder's */
+	int listen_fd;			/* kept; -1: none */
+	bool is_listening;		/* asked for, or had */
+	struct error error;		/* what was said of it last */
+	/* the watch's */
+	unsigned int sessions;		/* that name no process */
+	bool is_attached;
+};
+
 enum reg_vdev_state {
 	REG_VDEV_PENDING,
 	REG_VDEV_SERVING,
@@ -129,6 +142,7 @@ struct reg_vdev {
 	unsigned int queues;
 	bool read_only;
 	char *vhost_user;
+	struct reg_nbd nbd;
 	struct sched_limits limits;
 	bool is_runtime;		/* made at run time */
 	bool is_new;			/* whoever made it has no answer yet */
@@ -187,6 +201,8 @@ struct reg_process {
 	int slot;			/* -1: none */
 	unsigned int sessions;
 	bool is_attached;
+	unsigned int nbd_sessions;	/* that name it in their export */
+	bool is_named;			/* there were some */
 	/* the binder's */
 	bool is_added, is_listening;
 	bool is_going;			/* the endpoint is asked to remove it */
@@ -224,6 +240,12 @@ struct reg_endpoint *reg_vdev_endpoint(const struct reg_vdev *vdev);
 /* It is measured, or it is known that it could not be: nothing has to be waited
  * for to say what may be promised of it. */
 bool reg_device_is_judged(const struct reg_device *device);
+
+/* How many are there, by whichever way in: of all its processes; of those by
+ * which 'process' is reached. */
+unsigned int reg_vdev_sessions(const struct registry *registry,
+			       const struct reg_vdev *vdev);
+unsigned int reg_process_sessions(const struct reg_process *process);
 
 /* Zeroed and linked at the end, with its name or pasid.  NULL: no memory. */
 struct reg_vdev *registry_vdev_new(struct registry *registry, const char *name,

@@ -143,6 +143,7 @@ static void vdev_gone(struct bind_op *op, struct link_reply *reply)
 	processes_gone(host->registry, vdev);
 	if (vdev->vhost_user)
 		listen_close(vdev->listen_fd, vdev->vhost_user);
+	bind_nbd_close(vdev);
 	events_add(host->events, "vdev-deleted", &subject,
 		   "vdev '%s' is deleted", vdev->name);
 	/* Its extent goes with the space. */
@@ -215,6 +216,10 @@ void unbind_vdev(struct reg_vdev *vdev, struct host_call *call)
 	if (vdev->is_listening) {
 		vdev->removing++;
 		ask_unlisten(&op, vdev->name, 0);
+	}
+	if (vdev->nbd.is_listening) {
+		vdev->removing++;
+		bind_nbd_unlisten(&op);
 	}
 	vdev_way_gone(&op, &nothing);
 }

@@ -190,7 +190,7 @@ static int check_unused(struct host *host, const struct reg_vdev *vdev,
 	if (vdev->is_writing || vdev->is_going)
 		return error_set(reterr, -EBUSY, "vdev '%s' is being changed",
 				 vdev->name);
-	if (vdev->sessions)
+	if (vdev->sessions || vdev->nbd.sessions)
 		return error_set(reterr, -EBUSY,
 				 "vdev '%s' is in use: detach it first",
 				 vdev->name);
@@ -199,7 +199,8 @@ static int check_unused(struct host *host, const struct reg_vdev *vdev,
 		if (process->vdev != vdev)
 			continue;
 		if (process->is_runtime || process->is_writing ||
-		    process->sessions || process->is_going)
+		    process->sessions || process->nbd_sessions ||
+		    process->is_going)
 			return error_set(
 				reterr, -EBUSY,
 				"vdev '%s' has process %u: release it first",

@@ -158,13 +158,7 @@ static void resize_written(struct store_write *write)
 /* Is anybody there, by its own way in or by that of a process? */
 static bool is_in_use(const struct host *host, const struct reg_vdev *vdev)
 {
-	const struct reg_process *process;
-
-	for (process = host->registry->processes; process;
-	     process = process->next)
-		if (process->vdev == vdev && process->sessions)
-			return true;
-	return vdev->sessions > 0;
+	return reg_vdev_sessions(host->registry, vdev) > 0;
 }
 
 static void refuse_growth(struct host *host, const struct reg_vdev *vdev,

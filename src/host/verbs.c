@@ -168,7 +168,8 @@ static struct reg_process *process_make(
 	process->is_session = request->session;
 	/* A guest that never came up keeps nothing for ever (E12). */
 	process->is_awaited = request->session &&
-		(request->vhost_user || vdev->sessions == 0);
+		(request->vhost_user ||
+		 vdev->sessions + vdev->nbd.sessions == 0);
 	process->is_best_effort = request->best_effort;
 	process->is_runtime = true;
 	records_entry_process(host->config, request->pasid, process->entry);

@@ -68,9 +68,11 @@ static bool can_come(const struct reg_process *process)
 		return false;
 	if (process->state != REG_PROCESS_BOUND)
 		return true;
+	if (vdev->nbd.is_listening)
+		return true;
 	if (process->vhost_user)
 		return process->is_listening;
-	return vdev->is_listening || !vdev->vhost_user;
+	return vdev->is_listening || !(vdev->vhost_user || vdev->nbd.at);
 }
 
 static void watch_hold(struct host *host, struct reg_process *process,
@@ -217,37 +219,30 @@ void watch_finish(struct host *host)
 /* --- Sessions ------------------------------------------------------------ */
 
 /* A front came or went: a process that ends with it begins or stops to wait. */
-static void session_changed(struct host *host, struct reg_process *process,
-			    unsigned int sessions)
+static void session_changed(struct host *host, struct reg_process *process)
 {
 	if (!process->is_session)
 		return;
 	process->is_awaited = false;
-	process->hold_until_ns =
-		sessions ? 0 : loop_clock_ns() + host->config->session_hold_ns;
+	process->hold_until_ns = reg_process_sessions(process) ?
+		0 :
+		loop_clock_ns() + host->config->session_hold_ns;
 }
 
-void watch_session(struct host *host, const json_t *event,
-		   struct reg_endpoint *endpoint)
+/* Sessions by vhost-user.  Returns how many there were before. */
+static unsigned int vhost_session(struct host *host, struct reg_vdev *vdev,
+				  uint32_t pasid, unsigned int sessions,
+				  bool is_attached)
 {
-	const char *name = json_string_value(json_object_get(event, "vdev"));
-	struct reg_vdev *vdev =
-		name ? registry_vdev(host->registry, name) : NULL;
-	uint32_t pasid =
-		(uint32_t)json_integer_value(json_object_get(event, "pasid"));
-	unsigned int sessions = (unsigned int)json_integer_value(
-		json_object_get(event, "sessions"));
-	bool is_attached = json_is_true(json_object_get(event, "attached"));
-	struct event_subject subject = {
-		.pasid = pasid,
-		.vdev = name,
-		.endpoint = endpoint->name,
-	};
 	struct reg_process *process;
 	unsigned int before = 0;
 
-	if (!vdev || reg_vdev_endpoint(vdev) != endpoint)
-		return;
+	if (!pasid) {
+		before = vdev->sessions;
+		vdev->epoch += is_attached && !vdev->is_attached;
+		vdev->sessions = sessions;
+		vdev->is_attached = is_attached;
+	}
 	for (process = host->registry->processes; process;
 	     process = process->next) {
 		bool is_own = process->vhost_user != NULL;
@@ -260,14 +255,64 @@ void watch_session(struct host *host, const json_t *event,
 			process->sessions = sessions;
 			process->is_attached = is_attached;
 		}
-		session_changed(host, process, sessions);
+		session_changed(host, process);
 	}
+	return before;
+}
+
+/* The same by NBD: those that name this process, or (0) none. */
+static unsigned int nbd_session(struct host *host, struct reg_vdev *vdev,
+				uint32_t pasid, unsigned int sessions,
+				bool is_attached)
+{
+	struct reg_process *process;
+	unsigned int before = 0;
+
 	if (!pasid) {
-		before = vdev->sessions;
-		vdev->epoch += is_attached && !vdev->is_attached;
-		vdev->sessions = sessions;
-		vdev->is_attached = is_attached;
+		before = vdev->nbd.sessions;
+		vdev->nbd.sessions = sessions;
+		vdev->nbd.is_attached = is_attached;
 	}
+	for (process = host->registry->processes; process;
+	     process = process->next) {
+		if (process->vdev != vdev ||
+		    (pasid ? process->pasid != pasid :
+			     process->is_named || process->vhost_user != NULL))
+			continue;
+		if (pasid) {
+			before = process->nbd_sessions;
+			process->nbd_sessions = sessions;
+			process->is_named |= sessions > 0;
+		}
+		session_changed(host, process);
+	}
+	return before;
+}
+
+void watch_session(struct host *host, const json_t *event,
+		   struct reg_endpoint *endpoint)
+{
+	const char *name = json_string_value(json_object_get(event, "vdev"));
+	const char *kind = json_string_value(json_object_get(event, "kind"));
+	struct reg_vdev *vdev =
+		name ? registry_vdev(host->registry, name) : NULL;
+	uint32_t pasid =
+		(uint32_t)json_integer_value(json_object_get(event, "pasid"));
+	unsigned int sessions = (unsigned int)json_integer_value(
+		json_object_get(event, "sessions"));
+	bool is_attached = json_is_true(json_object_get(event, "attached"));
+	bool is_nbd = kind && strcmp(kind, "nbd") == 0;
+	struct event_subject subject = {
+		.pasid = pasid,
+		.vdev = name,
+		.endpoint = endpoint->name,
+	};
+	unsigned int before;
+
+	if (!vdev || reg_vdev_endpoint(vdev) != endpoint)
+		return;
+	before = (is_nbd ? nbd_session : vhost_session)(host, vdev, pasid,
+							sessions, is_attached);
 	if (sessions == 0 && before == 0)
 		return;
 	events_add(host->events, "session", &subject, "vdev %s: %u session%s%s",

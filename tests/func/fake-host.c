@@ -130,7 +130,7 @@ json_t *host_status(struct host *host)
 		"processes", "bound", (int)json_array_size(host->processes),
 		"pending", 0, "refused", 0, "kept", 1, "broken", 0, "unknown",
 		0, "not_served", "where", "alpha.yaml:12", "what",
-		"nbd: of vdev vd0");
+		"tap: of vdev vd0");
 }
 
 json_t *host_device(struct host *host, const char *name)

@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * bind-nbd.c - the way in by NBD of each vdev that has one
+ *
+ * As with the other ways in (bind-vdev.c): the socket is ours and a copy is
+ * handed over, so that a client that reconnects finds it, whichever endpoint
+ * serves; what fails is tried again every second.
+ */
+#include "host/host-data.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "host/listen.h"
+
+/* Once for each reason. */
+static void complain(struct reg_vdev *vdev, const char *text)
+{
+	struct events *events = reg_vdev_endpoint(vdev)->host->events;
+	struct event_subject subject = {.vdev = vdev->name};
+
+	if (strcmp(vdev->nbd.error.text, text) == 0)
+		return;
+	error_set(&vdev->nbd.error, -EIO, "%s", text);
+	events_add(events, "error", &subject, "vdev %s: nbd: %s", vdev->name,
+		   text);
+}
+
+static void listening(struct bind_op *op, struct link_reply *reply)
+{
+	struct reg_vdev *vdev = op->vdev;
+
+	if (reply->result == -ECONNRESET)
+		return;
+	if (reply->result >= 0) {
+		vdev->nbd.error.text[0] = '\0';
+		return;
+	}
+	vdev->nbd.is_listening = false;
+	/* The one before it is still drained. */
+	if (reply->result != -EBUSY)
+		complain(vdev, reply->text);
+}
+
+void bind_nbd(struct reg_vdev *vdev)
+{
+	struct bind_op op = {
+		.endpoint = reg_vdev_endpoint(vdev),
+		.vdev = vdev,
+		.then = listening,
+	};
+	struct error why;
+	int fd;
+
+	if (!vdev->nbd.at || vdev->nbd.is_listening)
+		return;
+	if (vdev->nbd.listen_fd < 0 &&
+	    listen_open_at(vdev->nbd.at, &vdev->nbd.listen_fd, &why) < 0) {
+		complain(vdev, why.text);
+		return;
+	}
+	fd = fcntl(vdev->nbd.listen_fd, F_DUPFD_CLOEXEC, 0);
+	if (fd < 0)
+		return;		/* tried again */
+	vdev->nbd.is_listening = true;
+	bind_ask(&op,
+		 json_pack("{s:s, s:s, s:s, s:i}", "op", "listen", "kind",
+			   "nbd", "vdev", vdev->name, "connections",
+			   (int)vdev->nbd.connections),
+		 fd);
+}
+
+void bind_nbd_unlisten(const struct bind_op *op)
+{
+	bind_ask(op,
+		 json_pack("{s:s, s:s, s:s}", "op", "unlisten", "kind", "nbd",
+			   "vdev", op->vdev->name),
+		 -1);
+}
+
+void bind_nbd_close(struct reg_vdev *vdev)
+{
+	if (vdev->nbd.listen_fd < 0)
+		return;
+	listen_close_at(vdev->nbd.listen_fd, vdev->nbd.at);
+	vdev->nbd.listen_fd = -1;
+}
+
+static void fetched(struct bind_op *op, struct link_reply *reply)
+{
+	struct reg_vdev *vdev = op->vdev;
+	struct bind_op unlisten = *op;
+
+	if (reply->result < 0 || vdev->nbd.listen_fd >= 0)
+		return;
+	if (listen_is_at(reply->fd, vdev->nbd.at)) {
+		vdev->nbd.listen_fd = reply->fd;
+		reply->fd = -1;
+		return;
+	}
+	/* The file names another address now: the old way in closes, and the
+	 * new one is opened within a second. */
+	vdev->nbd.is_listening = false;
+	unlisten.then = bind_ignore;
+	bind_nbd_unlisten(&unlisten);
+}
+
+bool bind_nbd_found(struct reg_vdev *vdev, const json_t *item)
+{
+	struct bind_op op = {
+		.endpoint = reg_vdev_endpoint(vdev),
+		.vdev = vdev,
+		.then = fetched,
+	};
+	const json_int_t connections =
+		json_integer_value(json_object_get(item, "connections"));
+
+	if (!vdev->nbd.at || connections != (json_int_t)vdev->nbd.connections)
+		return false;
+	vdev->nbd.is_listening = true;
+	bind_ask(&op,
+		 json_pack("{s:s, s:s, s:s, s:s}", "op", "descriptor", "kind",
+			   "listener", "way", "nbd", "vdev", vdev->name),
+		 -1);
+	return true;
+}
