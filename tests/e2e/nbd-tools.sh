@@ -1,0 +1,124 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# NBD as other people's programs use it (E9, E12, E15): libnbd's and nbdkit's
+# tools, qemu-img, qemu-io and fio, over a unix socket and TCP.
+. "$(dirname "$0")/../lib.sh"
+
+for tool in nbdinfo nbdcopy nbdkit qemu-img qemu-io fio; do
+	command -v $tool >/dev/null || skip "$tool is not installed"
+done
+# The one that Debian has libnbd for.
+PYTHON=/usr/bin/python3
+
+penstock_config "
+session-hold: 1 s
+endpoints:
+  - {name: ep0, devices: [{name: m0, kind: memory, size: 256MiB}, {name: f0, kind: file, path: $TEST_DIR/f0.img, size: 128MiB}]}
+pools: [{name: mem, devices: [ep0/m0]}, {name: disk, devices: [ep0/f0]}]
+vdevs:
+  - {name: vd0, endpoint: ep0, pool: mem, size: 64MiB, nbd: unix:$TEST_DIR/vd0.nbd}
+  - {name: vd1, endpoint: ep0, pool: disk, size: 64MiB, nbd: 'tcp:127.0.0.1:10829', connections: 8, vhost-user: $TEST_DIR/vd1.sock}
+processes:
+  - {pasid: 5, name: db, vdev: vd0, sla: {iops: '>= 100'}}
+"
+truncate -s 128M "$TEST_DIR/f0.img"
+penstockd_start
+UNIX="nbd+unix:///vd0?socket=$TEST_DIR/vd0.nbd"
+TCP=nbd://127.0.0.1:10829/vd1
+
+note "what it says of itself"
+nbdinfo "$UNIX" >info || fail "nbdinfo"
+grep -q "export-size: 67108864 " info || fail "the size is not told"
+grep -q "can_multi_conn: true" info || fail "multi-conn is not told"
+nbdinfo --list "$TCP" | grep -q 'export="vd1"' || fail "it is not listed"
+equal '[{"offset":0,"length":67108864,"type":0,"description":"data"}]' \
+	"$(nbdinfo --map --json "$UNIX" | jq -c .)" "map"
+equal "false true" \
+	"$(ask .shared vdev show vd0) $(ask .shared vdev show vd1)" "shared"
+
+note "copies"
+head -c 64M /dev/urandom >random
+nbdcopy random "$UNIX" || fail "nbdcopy to the unix socket"
+nbdcopy "$UNIX" "$TCP" || fail "nbdcopy from one to the other"
+nbdcopy "$TCP" back || fail "nbdcopy back"
+cmp random back || fail "what was copied differs"
+qemu-img compare -f raw -F raw random "$UNIX" || fail "qemu-img compare"
+qemu-img convert -n -O raw back "$TCP" || fail "qemu-img convert"
+cmp -n $((64 << 20)) random "$TEST_DIR/f0.img" || fail "the file's content"
+
+note "commands"
+qemu-io -f raw "$UNIX" -c "write -P 7 0 4M" -c "write -z -u 1M 64k" \
+	-c "discard 2M 64k" -c "write -f -P 9 4k 4k" -c flush \
+	-c "read -P 7 8k 8k" -c "read -P 0 1M 64k" -c "read -P 9 4k 4k" \
+	>io.log 2>&1 || fail "qemu-io: $(cat io.log)"
+! grep -q "failed" io.log || fail "qemu-io: $(cat io.log)"
+
+note "in python: many at a time, errors, the ends of the device"
+UNIX=$UNIX $PYTHON - <<-'PYTHON' || fail "libnbd"
+	import nbd, os, errno
+	h = nbd.NBD()
+	h.connect_uri(os.environ["UNIX"])
+	size = h.get_size()
+	pending = []
+	for i in range(200):
+	    data = nbd.Buffer.from_bytearray(bytearray([i]) * 4096)
+	    pending.append(h.aio_pwrite(data, i * 4096))
+	while h.aio_in_flight() > 0:
+	    h.poll(-1)
+	    while True:
+	        try:
+	            done = h.aio_peek_command_completed()
+	        except nbd.Error:
+	            break
+	        if done <= 0:
+	            break
+	        h.aio_command_completed(done)
+	for i in range(200):
+	    assert h.pread(4096, i * 4096) == bytes([i]) * 4096
+	h.set_strict_mode(0)
+	for call, code in ((lambda: h.pread(512, size), "EINVAL"),
+	                   (lambda: h.pwrite(b"x" * 512, size), "ENOSPC"),
+	                   (lambda: h.zero(512, size), "ENOSPC"),
+	                   (lambda: h.trim(512, size), "EINVAL")):
+	    try:
+	        call()
+	        raise SystemExit("not refused")
+	    except nbd.Error as error:
+	        assert error.errnum == getattr(errno, code), error
+	h.pwrite(b"z" * 512, size - 512, nbd.CMD_FLAG_FUA)
+	h.flush()
+	h.shutdown()
+PYTHON
+
+note "a process by its name: counted in its name, others are refused"
+qemu-io -f raw "nbd+unix:///vd0/5?socket=$TEST_DIR/vd0.nbd" \
+	-c "write 0 1M" >/dev/null || fail "vd0/5"
+! nbdinfo "nbd+unix:///vd0/6?socket=$TEST_DIR/vd0.nbd" 2>/dev/null ||
+	fail "vd0/6 is not bound and was let in"
+
+note "a process that ends with its last connection"
+p process add 9 --vdev vd0 --sla "iops >= 10" --session
+$PYTHON - "nbd+unix:///vd0/9?socket=$TEST_DIR/vd0.nbd" <<-'PYTHON' || fail "vd0/9"
+	import nbd, sys
+	h = nbd.NBD()
+	h.connect_uri(sys.argv[1])
+	h.pwrite(b"9" * 512, 0)
+	h.shutdown()
+PYTHON
+wait_for 20 holds 'all(.pasid != 9)' process list ||
+	fail "process 9 outlives its connection"
+
+note "nbdkit in front, and fio"
+nbdkit -U - nbd "$UNIX" --run 'nbdinfo --size "$uri"' >size ||
+	fail "nbdkit's nbd plugin"
+equal 67108864 "$(cat size)" "size through nbdkit"
+fio --name=nbd --ioengine=nbd --uri="$UNIX" --rw=randrw --bs=4k --iodepth=32 \
+	--size=32M --verify=crc32c --io_size=16M --output=fio.log ||
+	fail "fio: $(tail -5 fio.log)"
+
+note "resize: the next handshake tells"
+p vdev resize vd0 --size 96MiB
+nbdinfo --size "$UNIX" | grep -qx 100663296 || fail "the new size is not told"
+
+note "end in order"
+penstockd_stop
