@@ -8,14 +8,15 @@ from machine import Slice
 from servers import CLIENT_CORE, PRIORITY, Missing, program
 
 
-def load(server, jobs, seconds, warmup=0.3, options=()):
+def load(server, jobs, seconds, warmup=0.3, options=(),
+         client="bench/bench-load"):
     """Run 'jobs' (text, socket= included) for so long; returns its JSON with
     'gone', what the witnesses say.
 
     If a job got nothing at all, the machine was away all the time: again.
     """
     command = PRIORITY + [
-        "taskset", "-c", CLIENT_CORE, program("bench/bench-load"), "--json",
+        "taskset", "-c", CLIENT_CORE, program(client), "--json",
         "--duration", str(seconds), "--warmup", str(warmup)]
     if server is not None:
         command += ["--server", str(server.pid)]
@@ -30,7 +31,7 @@ def load(server, jobs, seconds, warmup=0.3, options=()):
             server.park()
         print(".", end="", flush=True)
         if done.returncode != 0:
-            raise Missing(done.stderr.strip() or "bench-load failed")
+            raise Missing(done.stderr.strip() or f"{client} failed")
         result = json.loads(done.stdout)
         say_away(piece, result)
         result["gone"] = piece.gone

@@ -10,7 +10,6 @@ from machine import AWAY_MOST
 from measure import Series, count, percent
 
 DOCUMENT = "docs/benchmarks.md"
-BEGIN, END = "<!-- block: begin -->", "<!-- block: end -->"
 HEADING = ["figure", "penstock", "other, same run", "bar", "met"]
 
 
@@ -91,6 +90,13 @@ def commit():
     return f"commit {name}" + (" with changes" if changed != "?" else "")
 
 
+def measured(command):
+    """When, what and where."""
+    today = datetime.datetime.now(datetime.timezone.utc)
+    return (f"Measured {today:%Y-%m-%d} at {commit()} with `{command}` on "
+            f"{machine()}.")
+
+
 def plots(found):
     """Write the plots that there are figures for; returns Markdown."""
     lines = []
@@ -123,13 +129,11 @@ def plots(found):
 
 def write(found, skipped, command, order, context):
     """Put everything between the markers of docs/benchmarks.md."""
-    today = datetime.datetime.now(datetime.timezone.utc)
     replay = found.get("replay")
     rows = [row for name in order if name != "replay"
             for row in found.get(name, [])]
-    lines = [BEGIN, "",
-             f"Measured {today:%Y-%m-%d} at {commit()} with `{command}` on "
-             f"{machine()}. "
+    lines = ["",
+             f"{measured(command)} "
              "Server alone on core 0, the polling client (`bench-load`) on "
              "core 1, the same for all; interleaved rounds, median (lowest to "
              "highest). Penstock polls as long as it pays and then sleeps, "
@@ -156,17 +160,23 @@ def write(found, skipped, command, order, context):
     if skipped:
         lines += ["", "Not measured: " + "; ".join(
             f"{name} ({why})" for name, why in skipped.items()) + "."]
-    lines += [""] + plots(found) + ["", END]
+    lines += [""] + plots(found) + [""]
+    publish("block", "The block service (`./run bench block`)", lines)
+
+
+def publish(name, heading, lines):
+    """Replace the part of DOCUMENT between this bench's markers."""
+    begin, end = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
+    lines = [begin] + lines + [end]
     try:
         with open(DOCUMENT) as file:
             text = file.read()
     except FileNotFoundError:
         text = "# Benchmarks\n"
-    if BEGIN in text and END in text:
-        before, rest = text.split(BEGIN, 1)
-        text = before + "\n".join(lines) + rest.split(END, 1)[1]
+    if begin in text and end in text:
+        before, rest = text.split(begin, 1)
+        text = before + "\n".join(lines) + rest.split(end, 1)[1]
     else:
-        text += ("\n## The block service (`./run bench block`)\n\n" +
-                 "\n".join(lines) + "\n")
+        text += f"\n## {heading}\n\n" + "\n".join(lines) + "\n"
     with open(DOCUMENT, "w") as file:
         file.write(text)

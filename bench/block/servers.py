@@ -173,7 +173,8 @@ class Penstock(Server):
     """penstockd with one endpoint on core 0; 'pid' is the endpoint's.
 
     'devices' is the YAML of the devices, 'vdevs' a list of dictionaries with
-    'name', 'device', 'size', and 'processes' the YAML of the processes.
+    'name', 'device', 'size', and perhaps 'way' (nbd instead of vhost-user);
+    'processes' is the YAML of the processes.
     """
 
     def __init__(self, directory, devices, vdevs, processes="[]"):
@@ -198,10 +199,12 @@ class Penstock(Server):
         for vdev in self.vdevs:
             path = os.path.join(self.directory, vdev["name"] + ".sock")
             self.sockets[vdev["name"]] = path
+            way = (f"nbd: 'unix:{path}'" if vdev.get("way") == "nbd" else
+                   f"vhost-user: {path}")
             lines.append(
                 f"  - {{name: {vdev['name']}, endpoint: ep0, "
                 f"pool: pool-{vdev['device']}, size: {vdev['size']}, "
-                f"queues: 1, vhost-user: {path}}}")
+                f"queues: 1, {way}}}")
         lines.append(f"processes: {self.processes}")
         return "\n".join(lines) + "\n"
 

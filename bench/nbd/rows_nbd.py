@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The rows of ./run bench nbd: each measures and compares with its bar."""
+import os
+
+from measure import Series, count, iops, job_of, load, percent, times
+from rows import LOOSE, NULLIO, Row, cpu_text, fill
+from servers import Missing, Penstock
+from servers_nbd import Bare, Nbdkit, QsdNbd
+
+CLIENT = "bench/bench-nbd-load"
+VDEV = [{"name": "vd0", "device": "n0", "size": "8GiB", "way": "nbd"}]
+
+
+def loads(context, server, *options):
+    """What measures the server once, with these options of the client."""
+    where = [server.socket, getattr(server, "export", "vd0")]
+    return lambda: load(server, where, context.seconds, options=options,
+                        client=CLIENT)
+
+
+def rate_row(row, ours, peers, wanted):
+    """Compare with 'wanted' times the better of 'peers' (name: results)."""
+    names = list(peers)
+    medians = {name: Series(map(iops, peers[name])).median for name in names}
+    best = max(names, key=medians.get)
+    ratio = Series([iops(a) / iops(b) for a, b in zip(ours, peers[best])])
+    row.ours = Series(map(iops, ours)).text(count) + cpu_text(ours)
+    row.peer = "; ".join(
+        f"{name} {Series(map(iops, peers[name])).text(count)}"
+        f"{cpu_text(peers[name])}" for name in names)
+    row.peer += f"; ratio to {best} {ratio.text(times)}"
+    row.met = ratio.median >= wanted
+    row.numbers = {"ours": [iops(r) for r in ours],
+                   "peer": [iops(r) for r in peers[best]], "wanted": wanted}
+    row.saw(ours, *peers.values())
+    return row
+
+
+def nullio(context):
+    """4 KiB at QD 32, read and write."""
+    rows = []
+    with context.directory() as directory, \
+            Penstock(directory, NULLIO, VDEV, LOOSE) as ours, \
+            Nbdkit(directory) as nbdkit, QsdNbd(directory) as qsd:
+        for name, options in (("read", ()), ("write", ("--write",))):
+            row = Row(f"nullio, 4 KiB random {name}, QD 32, one connection, "
+                      "unix socket, SLA enforced",
+                      "1.5 × the better of nbdkit's null and "
+                      "qemu-storage-daemon's null-co",
+                      holds="the kernel's copying through the socket and "
+                      "waking of who waits for it")
+            mine, kit, theirs = context.interleaved(*[
+                loads(context, server, *options)
+                for server in (ours, nbdkit, qsd)])
+            rows.append(rate_row(row, mine, {
+                "nbdkit": kit, "qemu-storage-daemon": theirs}, 1.5))
+    return rows
+
+
+def bandwidth(result):
+    return job_of(result)["bytes_per_s"]
+
+
+def giga(value):
+    return f"{value / 1e9:.2f} GB/s"
+
+
+def sequential(context):
+    """128 KiB in a row against a bare socket with the same buffers."""
+    rows = []
+    with context.directory() as directory, \
+            Penstock(directory, NULLIO, VDEV, LOOSE) as ours, \
+            Bare(directory) as bare:
+        bare.park()
+        for name, options in (("read", ()), ("write", ("--write",))):
+            row = Row(f"nullio, 128 KiB sequential {name}, QD 32",
+                      "85 % of a bare socket with the same buffers",
+                      holds="nothing but copying; what differs is how it "
+                      "falls into the caches")
+            options += ("--bs", "131072", "--sequential")
+            mine, theirs = context.interleaved(*[
+                loads(context, server, *options) for server in (ours, bare)])
+            share = Series([bandwidth(a) / bandwidth(b) * 100
+                            for a, b in zip(mine, theirs)])
+            row.ours = Series(map(bandwidth, mine)).text(giga)
+            row.peer = (f"bare {Series(map(bandwidth, theirs)).text(giga)}; "
+                        f"share {share.text(percent)}")
+            row.met = share.median >= 85
+            row.saw(mine, theirs)
+            rows.append(row)
+    return rows
+
+
+def tmpfs(context):
+    """A file on tmpfs, 4 KiB at QD 32."""
+    row = Row("file on tmpfs, 4 KiB random read, QD 32",
+              "1.5 × qemu-storage-daemon, io_uring",
+              holds="the kernel's part of a request, which both have")
+    if not os.path.ismount("/dev/shm"):
+        raise Missing("/dev/shm is no tmpfs")
+    with context.directory("/dev/shm") as directory:
+        mine, theirs = directory + "/ours.img", directory + "/theirs.img"
+        fill(mine, 640 << 20)
+        fill(theirs, 640 << 20)
+        device = f"[{{name: f0, kind: file, path: {mine}, size: 640MiB}}]"
+        vdev = [{"name": "vd0", "device": "f0", "size": "560MiB",
+                 "way": "nbd"}]
+        with Penstock(directory, device, vdev, LOOSE) as ours, \
+                QsdNbd(directory, theirs) as qsd:
+            results = context.interleaved(*[
+                loads(context, server, "--span", "536870912")
+                for server in (ours, qsd)])
+    return [rate_row(row, results[0], {"qemu-storage-daemon": results[1]},
+                     1.5)]
