@@ -10,7 +10,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 PURE_ROOMS="base sched sla"
 # A room may include what stands before it (src/meson.build's order), and
 # pure rooms only pure ones.
-ROOMS="base sched sla os block ctl vdev vhost nbd store endpoint host api cli"
+ROOMS="base sched sla os block pool ctl vdev vhost nbd store endpoint host api cli"
 # These do I/O, read clocks, or start threads.
 IMPURE='(unistd|time|pthread|fcntl|poll|signal|threads|liburing|sys/[a-z_/]*|netinet/[a-z]*)\.h'
 README_LINES=15

@@ -1,0 +1,218 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * member-replay.c - a device's state from its log
+ *
+ * Each record must be possible after those before it; one that is not was
+ * written by a fault of ours, and the device is refused.
+ */
+#include "pool/member.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+static int impossible(struct error *reterr, const struct format_record *record,
+		      const char *why)
+{
+	static const char *const names[FORMAT_KINDS] = {
+		[FORMAT_VOLUME] = "VOLUME",
+		[FORMAT_VOLUME_MEMBER] = "VOLUME_MEMBER",
+		[FORMAT_VOLUME_DELETE] = "VOLUME_DELETE",
+		[FORMAT_MAP] = "MAP",
+		[FORMAT_UNMAP] = "UNMAP",
+		[FORMAT_OPEN] = "OPEN",
+		[FORMAT_CLEAN] = "CLEAN",
+		[FORMAT_BAD] = "BAD",
+	};
+
+	return error_set(
+		reterr, -EUCLEAN,
+		"its log says what cannot be (%s of volume %u, index %u, extent %u, %u long: %s): run 'penstock pool check'",
+		names[record->kind], record->volume, record->index,
+		record->extent, record->count, why);
+}
+
+static bool in_device(const struct member *member,
+		      const struct format_record *record)
+{
+	return record->extent < member->super.extent_count &&
+		record->count <= member->super.extent_count - record->extent;
+}
+
+/* ---- volumes ---- */
+
+static int replay_volume(struct member *member,
+			 const struct format_record *record,
+			 struct error *reterr)
+{
+	struct member_volume *volume = member->volumes[record->volume];
+	struct member_volume *same = member_find(member, &record->is->uuid);
+
+	if (same != volume)
+		return impossible(reterr, record,
+				  volume ? "the number is another volume's" :
+					   "the volume has a number already");
+	if (volume) {
+		volume->is = *record->is;
+		return 0;
+	}
+	volume = calloc(1, sizeof(*volume));
+	if (!volume)
+		return error_set(reterr, -ENOMEM, "out of memory");
+	volume->is = *record->is;
+	volume->id = record->volume;
+	volume->table = &volume->own;
+	member->volumes[volume->id] = volume;
+	member->volume_count++;
+	return 0;
+}
+
+static void unmap(struct member *member, struct table *table, uint32_t index)
+{
+	const uint32_t entry = table_get(table, index);
+
+	table_set(table, index, 0);
+	member_unref(member,
+		     (entry & TABLE_NUMBER) - member->config.first_number);
+}
+
+static void unmap_run(struct member *member, struct table *table,
+		      uint32_t first, uint32_t count)
+{
+	uint64_t end = (uint64_t)first + count;
+	uint32_t index = first;
+
+	if (end > table->count)
+		end = table->count;
+	while ((index = table_next(table, index, (uint32_t)end)) < end)
+		unmap(member, table, index++);
+}
+
+/* ---- extents ---- */
+
+static int replay_state(struct member *member,
+			const struct format_record *record,
+			enum space_state state, struct error *reterr)
+{
+	struct space *space = &member->space;
+
+	if (!in_device(member, record))
+		return impossible(reterr, record, "beyond the device");
+	for (uint32_t i = 0; i < record->count; i++)
+		if (space_get(space, record->extent + i) == SPACE_TAKEN &&
+		    (record->kind != FORMAT_BAD ||
+		     !space_is_bad(space, record->extent + i)))
+			return impossible(reterr, record, "it is in use");
+	if (record->kind != FORMAT_BAD) {
+		space_set(space, record->extent, record->count, state);
+		return 0;
+	}
+	for (uint32_t i = 0; i < record->count; i++)
+		if (space_set_bad(space, record->extent + i) < 0)
+			return error_set(reterr, -ENOMEM, "out of memory");
+	return 0;
+}
+
+static int map_one(struct member *member, struct member_volume *volume,
+		   const struct format_record *record, uint32_t i,
+		   struct error *reterr)
+{
+	const uint32_t extent = record->extent + i, index = record->index + i;
+	const uint32_t number = member->config.first_number + extent;
+	const enum space_state state = space_get(&member->space, extent);
+	struct table *table = volume->table;
+	const uint32_t old = table_get(table, index);
+
+	if ((old & TABLE_NUMBER) == number)
+		return 0;
+	if (old && !(record->flags & FORMAT_MAP_REPLACE))
+		return impossible(reterr, record, "the index is mapped");
+	if (state == SPACE_CLEAN)
+		return impossible(reterr, record, "the extent is not open");
+	if (state == SPACE_TAKEN) {
+		if (!(record->flags & FORMAT_MAP_SHARED) ||
+		    space_is_bad(&member->space, extent))
+			return impossible(reterr, record,
+					  "the extent is in use");
+		if (member_ref(member, extent) < 0)
+			return error_set(reterr, -ENOMEM, "out of memory");
+	} else {
+		space_set(&member->space, extent, 1, SPACE_TAKEN);
+	}
+	if (old)
+		unmap(member, table, index);
+	table_set(table, index, number);
+	return 0;
+}
+
+/* At least for 'end' entries, and for all of the volume at once. */
+static int make_room(struct member_volume *volume, uint32_t end)
+{
+	const uint32_t size = format_extents(volume->is.size_bytes);
+
+	if (end <= volume->table->count)
+		return 0;
+	return table_resize(volume->table, end > size ? end : size);
+}
+
+static int replay_map(struct member *member, const struct format_record *record,
+		      struct error *reterr)
+{
+	struct member_volume *volume = member->volumes[record->volume];
+	int rc = 0;
+
+	if (!volume)
+		return impossible(reterr, record, "there is no such volume");
+	if (!in_device(member, record))
+		return impossible(reterr, record, "beyond the device");
+	if (record->index + record->count > FORMAT_EXTENTS_MAX)
+		return impossible(reterr, record, "beyond any volume");
+	if (make_room(volume, record->index + record->count) < 0)
+		return error_set(reterr, -ENOMEM, "out of memory");
+	for (uint32_t i = 0; i < record->count && rc == 0; i++)
+		rc = map_one(member, volume, record, i, reterr);
+	return rc;
+}
+
+int member_replay(void *arg, const struct format_record *record,
+		  struct error *reterr)
+{
+	struct member *member = arg;
+	struct member_volume *volume = NULL;
+
+	if (record->kind <= FORMAT_UNMAP)
+		volume = member->volumes[record->volume];
+	switch ((enum format_kind)record->kind) {
+	case FORMAT_VOLUME:
+		return replay_volume(member, record, reterr);
+	case FORMAT_VOLUME_MEMBER:
+		if (!volume)
+			return impossible(reterr, record,
+					  "there is no such volume");
+		if (member_volume_add_member(volume, record->uuid) < 0)
+			return error_set(reterr, -ENOMEM, "out of memory");
+		return 0;
+	case FORMAT_VOLUME_DELETE:
+		if (!volume)
+			return 0;
+		unmap_run(member, volume->table, 0, volume->table->count);
+		member_remove_volume(member, volume);
+		return 0;
+	case FORMAT_MAP:
+		return replay_map(member, record, reterr);
+	case FORMAT_UNMAP:
+		if (volume)
+			unmap_run(member, volume->table, record->index,
+				  record->count);
+		return 0;
+	case FORMAT_OPEN:
+		return replay_state(member, record, SPACE_OPEN, reterr);
+	case FORMAT_CLEAN:
+		return replay_state(member, record, SPACE_CLEAN, reterr);
+	case FORMAT_BAD:
+		return replay_state(member, record, SPACE_TAKEN, reterr);
+	case FORMAT_KINDS:
+		break;
+	}
+	return impossible(reterr, record, "no such record");
+}

@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* pool-space.c - what a pool has left, and who gets it: see pool.h */
+#include "pool/pool.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stddef.h>
+
+#include "pool/volume.h"
+
+/* ---- waiting for an open extent ---- */
+
+void pool_wait(struct pool *pool, struct pool_wait *wait)
+{
+	wait->next = NULL;
+	*pool->starved_end = wait;
+	pool->starved_end = &wait->next;
+}
+
+/* Each asks again; who finds nothing waits behind the others. */
+void pool_wake(struct pool *pool)
+{
+	struct pool_wait *list;
+
+	if (pool->is_waking)
+		return;
+	pool->is_waking = true;
+	list = pool->starved;
+	pool->starved = NULL;
+	pool->starved_end = &pool->starved;
+	while (list) {
+		struct pool_wait *wait = list;
+
+		list = wait->next;
+		wait->woken(wait, 0);
+	}
+	pool->is_waking = false;
+}
+
+/* ---- space ---- */
+
+static struct usage taken(const struct pool *pool)
+{
+	struct usage usage = {.reserved = pool->reserved};
+
+	for (uint32_t i = 0; i < pool->member_count; i++) {
+		const struct member *member = pool->members[i];
+
+		usage.capacity += member->super.extent_count;
+		usage.used += member->super.extent_count - member_free(member);
+	}
+	return usage;
+}
+
+void pool_usage(const struct pool *pool, struct usage *ret_usage)
+{
+	struct usage usage = taken(pool);
+
+	for (const struct volume *volume = pool->volumes; volume;
+	     volume = volume->next)
+		usage.promised += volume->extent_count;
+	*ret_usage = usage;
+}
+
+uint64_t pool_unpromised(const struct pool *pool)
+{
+	uint64_t free_extents = 0;
+
+	for (uint32_t i = 0; i < pool->member_count; i++)
+		free_extents += member_free(pool->members[i]);
+	return free_extents > pool->reserved ? free_extents - pool->reserved :
+					       0;
+}
+
+void pool_look(struct pool *pool)
+{
+	const struct usage usage = taken(pool);
+	const enum usage_level level = usage_level(&usage, pool->level);
+
+	if (level == pool->level)
+		return;
+	pool->level = level;
+	if (pool->ops->level)
+		pool->ops->level(pool, level);
+}
+
+static int choose(struct pool *pool, const struct volume *volume,
+		  const void *writer, uint64_t candidates)
+{
+	uint32_t best = 0, most = 0;
+	bool is_local = false;
+
+	if (pool->ops->choose)
+		return pool->ops->choose(pool, volume, writer, candidates);
+	for (uint64_t left = candidates; left; left &= left - 1) {
+		const uint32_t i = (uint32_t)__builtin_ctzll(left);
+		const uint32_t has = member_free(pool->members[i]);
+
+		if ((is_local && !pool->is_local[i]) ||
+		    (is_local == pool->is_local[i] && has <= most))
+			continue;
+		is_local = pool->is_local[i];
+		best = i;
+		most = has;
+	}
+	return (int)best;
+}
+
+int pool_take(struct pool *pool, const struct volume *volume,
+	      const void *writer, uint64_t mask, uint32_t near,
+	      uint32_t *ret_number)
+{
+	uint64_t candidates = 0;
+	bool is_coming = false, has_taken;
+	uint32_t extent;
+	int chosen;
+
+	if (volume->reserved == 0 && pool_unpromised(pool) == 0)
+		return -ENOSPC;
+	for (uint64_t left = mask; left; left &= left - 1) {
+		const uint32_t i = (uint32_t)__builtin_ctzll(left);
+		const struct member *member = pool->members[i];
+
+		if (member->space.total[SPACE_OPEN] > 0 &&
+		    !member->log.has_failed)
+			candidates |= UINT64_C(1) << i;
+		is_coming |= member_has_coming(member);
+	}
+	if (!candidates)
+		return is_coming ? -EAGAIN : -ENOSPC;
+	chosen = choose(pool, volume, writer, candidates);
+	if (chosen < 0)
+		return -EDQUOT;
+	assert(candidates >> chosen & 1);
+	near = near && pool_index_of(pool, near) == (uint32_t)chosen ?
+		near - pool->members[chosen]->config.first_number :
+		SPACE_NONE;
+	has_taken = member_take(pool->members[chosen], near, &extent);
+	assert(has_taken);	/* each candidate has one */
+	*ret_number = pool->members[chosen]->config.first_number + extent;
+	return 0;
+}

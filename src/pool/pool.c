@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* pool.c - see pool.h */
+#include "pool/pool.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "pool/volume.h"
+
+static void space_changed(struct member *member)
+{
+	struct pool *pool = member->owner;
+
+	if (pool->starved)
+		pool_wake(pool);
+}
+
+static const struct member_ops member_ops = {.space_changed = space_changed};
+
+/* ---- devices ---- */
+
+static void refuse(struct pool_add *add, int result, const char *why)
+{
+	struct error error;
+
+	error_set(&error, result, "%s: %s", add->member->config.name, why);
+	add->done(add, result, &error);
+}
+
+static void take_in(struct pool *pool, struct pool_add *add)
+{
+	const uint32_t index = pool->member_count++;
+
+	pool->members[index] = add->member;
+	pool->is_local[index] = add->is_local;
+	for (uint32_t i = 0; i < add->chunks; i++)
+		pool->member_of[add->chunk + i] = (uint8_t)(index + 1);
+	if (!pool->is_started)
+		return;
+	member_run(add->member);
+	for (struct volume *volume = pool->volumes; volume;
+	     volume = volume->next)
+		volume_go_on(volume);
+}
+
+static void opened(void *arg, int result, const struct error *error)
+{
+	struct pool_add *add = arg;
+	struct pool *pool = add->pool;
+	const struct member *member = add->member;
+
+	if (result < 0) {
+		add->done(add, result, error);
+		return;
+	}
+	for (uint32_t i = 0; i < pool->member_count; i++) {
+		if (!format_uuid_equal(&pool->members[i]->super.uuid,
+				       &member->super.uuid))
+			continue;
+		refuse(add, -EEXIST,
+		       "it is a copy of a device that the pool has already: take the one that is older away");
+		return;
+	}
+	if (pool->is_started && member->volume_count > 0) {
+		refuse(add, -EBUSY,
+		       "it holds volumes: it can come when the pool is started");
+		return;
+	}
+	take_in(pool, add);
+	add->done(add, 0, error);
+}
+
+int pool_add(struct pool *pool, const struct member_config *config,
+	     bool is_local, struct pool_add *add)
+{
+	const uint32_t chunk = UINT32_C(1) << POOL_CHUNK_SHIFT;
+	const uint32_t extents = format_extents(config->device->size_bytes);
+	struct member_config with = *config;
+	int rc;
+
+	add->pool = pool;
+	add->is_local = is_local;
+	add->chunk = pool->next_chunk;
+	add->chunks = (extents + chunk - 1) / chunk;
+	if (pool->add_count == POOL_MEMBERS_MAX ||
+	    add->chunks > POOL_CHUNKS - add->chunk)
+		return -ENOSPC;
+	pool->next_chunk += add->chunks;
+	with.ops = &member_ops;
+	with.first_number = add->chunk << POOL_CHUNK_SHIFT;
+	with.most_extents = add->chunks << POOL_CHUNK_SHIFT;
+	rc = member_open(&with, opened, add, &add->member);
+	if (rc < 0)
+		return rc;
+	add->member->owner = pool;
+	pool->adds[pool->add_count++] = add->member;
+	return 0;
+}
+
+/* ---- life ---- */
+
+int pool_create(const struct pool_ops *ops, void *arg, struct pool **ret_pool)
+{
+	struct pool *pool = calloc(1, sizeof(*pool));
+
+	if (!pool)
+		return -ENOMEM;
+	pool->ops = ops;
+	pool->arg = arg;
+	pool->next_chunk = 1;	/* the number 0 is nobody's */
+	pool->starved_end = &pool->starved;
+	*ret_pool = pool;
+	return 0;
+}
+
+void pool_destroy(struct pool *pool)
+{
+	if (!pool)
+		return;
+	while (pool->volumes)
+		volume_free(pool->volumes);
+	pool_free_copies(pool);
+	pool_free_losers(pool);
+	for (uint32_t i = 0; i < pool->add_count; i++)
+		member_destroy(pool->adds[i]);
+	free(pool);
+}
+
+void pool_stop(struct pool *pool)
+{
+	for (uint32_t i = 0; i < pool->member_count; i++)
+		member_stop(pool->members[i]);
+}
+
+bool pool_is_idle(const struct pool *pool)
+{
+	for (uint32_t i = 0; i < pool->member_count; i++)
+		if (!member_is_idle(pool->members[i]))
+			return false;
+	for (const struct volume *volume = pool->volumes; volume;
+	     volume = volume->next)
+		if (volume_is_changing(volume) || volume->copies)
+			return false;
+	return true;
+}

@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * pool.h - devices that volumes share
+ *
+ *	pool_create; pool_add for each device that is there; pool_start
+ *
+ * pool_start puts together what the devices' logs say, which may differ after
+ * a crash: of a volume's description the greatest version holds and goes to the
+ * others; an index that two devices map belongs to the first (both are what it
+ * was at some time since its volume was last flushed, see docs/decisions.md);
+ * a volume that was being made or deleted is deleted.
+ *
+ * A device that is missing: what it holds is not known.  An unmapped index of a
+ * volume that may have extents there is neither zero nor free, but missing
+ * (EIO); what is mapped elsewhere goes on.
+ *
+ * Numbers.  Each device gets a range of extent numbers, whole chunks of 2^20
+ * (1 TiB), so that a number leads to its device by one look into a table.
+ *
+ * Threads: one loop.  Memory: for each TiB that is mapped 4 MiB, for each TiB
+ * of device 258 KiB, and 2 MiB more once there was a snapshot.
+ */
+#ifndef POOL_POOL_H
+#define POOL_POOL_H
+
+#include "pool/member.h"
+#include "pool/usage.h"
+
+#define POOL_MEMBERS_MAX	64U
+#define POOL_CHUNK_SHIFT	20U
+#define POOL_CHUNKS	(FORMAT_EXTENTS_MAX >> POOL_CHUNK_SHIFT)
+
+struct pool;
+struct volume;
+
+struct pool_ops {
+	/* Where shall a first write's extent be?  One of 'candidates' (a bit
+	 * for each member that has an open extent; not zero), or -1: none of
+	 * them satisfies 'writer' (E10).  Optional: those that are local first,
+	 * of these the one with most that is free. */
+	int (*choose)(struct pool *pool, const struct volume *volume,
+		      const void *writer, uint64_t candidates);
+	/* The level has changed.  Optional. */
+	void (*level)(struct pool *pool, enum usage_level level);
+};
+
+struct pool_wait {
+	/* Ask again (0), or fail. */
+	void (*woken)(struct pool_wait *wait, int result);
+	uint32_t index;			/* the volume's */
+	struct pool_wait *next;		/* the pool's */
+};
+
+struct pool {
+	const struct pool_ops *ops;
+	void *arg;			/* the owner's */
+	struct member *members[POOL_MEMBERS_MAX];
+	bool is_local[POOL_MEMBERS_MAX];
+	uint32_t member_count;
+	struct member *adds[POOL_MEMBERS_MAX];	/* the refused ones too */
+	uint32_t add_count;
+	uint32_t next_chunk;
+	uint8_t member_of[POOL_CHUNKS];	/* plus one; 0: nobody's */
+	struct volume *volumes;
+	struct pool_wait *starved, **starved_end;	/* for an open extent */
+	struct pool_loser *losers;	/* mappings taken back at start */
+	struct pool_copier *copier;	/* NULL: there was no snapshot */
+	uint64_t reserved;		/* extents */
+	enum usage_level level;
+	bool is_started, is_waking;
+};
+
+int pool_create(const struct pool_ops *ops, void *arg, struct pool **ret_pool);
+/* Nothing is under way, or nothing of it will ever end.  The devices stay. */
+void pool_destroy(struct pool *pool);
+
+/* Stays until 'done'. */
+struct pool_add {
+	void (*done)(struct pool_add *add, int result,
+		     const struct error *error);
+	struct pool *pool;		/* the pool's, as is the next */
+	struct member *member;
+	uint32_t chunk, chunks;
+	bool is_local;
+};
+
+/* Open a device: 'config' without ops and numbers.  Before pool_start any, then
+ * blank ones only (-EBUSY else).  'done' gets what member_open says, or
+ * -EEXIST: a device with this UUID is there, so this is a copy.  A device that
+ * is refused is no part of the pool.  Returns 0, -ENOMEM or -ENOSPC (too
+ * many). */
+int pool_add(struct pool *pool, const struct member_config *config,
+	     bool is_local, struct pool_add *add);
+
+/* Put together; 0 or -ENOMEM.  What is then to be written to the logs is under
+ * way (volume_is_changing). */
+int pool_start(struct pool *pool, struct error *reterr);
+/* No more background work is begun; pool_is_idle: and none is under way. */
+void pool_stop(struct pool *pool);
+bool pool_is_idle(const struct pool *pool);
+
+static inline uint32_t pool_index_of(const struct pool *pool, uint32_t number)
+{
+	return pool->member_of[number >> POOL_CHUNK_SHIFT] - 1U;
+}
+
+static inline struct member *pool_member_of(const struct pool *pool,
+					    uint32_t number)
+{
+	return pool->members[pool_index_of(pool, number)];
+}
+
+/* ---- space ---- */
+
+void pool_usage(const struct pool *pool, struct usage *ret_usage);
+/* What has no mapping and is promised to nobody, in extents. */
+uint64_t pool_unpromised(const struct pool *pool);
+/* Look at the level, after what is used or reserved has changed. */
+void pool_look(struct pool *pool);
+
+/* An extent of one of the members in 'mask'.  'near' is a number that would be
+ * best (0: none).  Returns 0; -EAGAIN: one will be open soon, pool_wait for it;
+ * -ENOSPC; -EDQUOT: there are, and none satisfies 'writer'. */
+int pool_take(struct pool *pool, const struct volume *volume,
+	      const void *writer, uint64_t mask, uint32_t near,
+	      uint32_t *ret_number);
+void pool_wait(struct pool *pool, struct pool_wait *wait);
+void pool_wake(struct pool *pool);
+
+/* pool-start.c, for pool_destroy. */
+void pool_free_losers(struct pool *pool);
+
+#endif

@@ -1,0 +1,265 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* space.c - see space.h */
+#include "pool/space.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define WORD_BITS	64U
+#define GROUP_WORDS	(SPACE_GROUP / WORD_BITS)
+
+static uint32_t groups(uint32_t extents)
+{
+	return (extents + SPACE_GROUP - 1) / SPACE_GROUP;
+}
+
+/* Arrays for 'extent_count', into 'ret_space', with what 'old' has. */
+static int make(struct space *ret_space, const struct space *old,
+		uint32_t extent_count)
+{
+	const size_t words = (size_t)groups(extent_count) * GROUP_WORDS;
+	const size_t had = (size_t)groups(old->extent_count) * GROUP_WORDS;
+	struct space made = *old;
+
+	made.bad = NULL;
+	for (unsigned int p = 0; p < 2; p++)
+		made.planes[p] = calloc(words + 1, sizeof(uint64_t));
+	for (unsigned int s = 0; s < SPACE_STATES; s++)
+		made.counts[s] =
+			calloc(groups(extent_count) + 1, sizeof(uint16_t));
+	if (old->bad)
+		made.bad = calloc(words + 1, sizeof(uint64_t));
+	if (!made.planes[0] || !made.planes[1] || !made.counts[0] ||
+	    !made.counts[1] || !made.counts[2] || !made.counts[3] ||
+	    (old->bad && !made.bad)) {
+		space_finish(&made);
+		return -ENOMEM;
+	}
+	for (unsigned int p = 0; p < 2 && had; p++)
+		memcpy(made.planes[p], old->planes[p], had * sizeof(uint64_t));
+	for (unsigned int s = 0; s < SPACE_STATES && had; s++)
+		memcpy(made.counts[s], old->counts[s],
+		       groups(old->extent_count) * sizeof(uint16_t));
+	if (old->bad)
+		memcpy(made.bad, old->bad, had * sizeof(uint64_t));
+	*ret_space = made;
+	return 0;
+}
+
+int space_init(struct space *space, uint32_t extent_count)
+{
+	memset(space, 0, sizeof(*space));
+	return space_grow(space, extent_count);
+}
+
+int space_grow(struct space *space, uint32_t extent_count)
+{
+	const uint32_t had = space->extent_count;
+	struct space old = *space, grown;
+
+	assert(extent_count >= had);
+	if (make(&grown, space, extent_count) < 0)
+		return -ENOMEM;
+	*space = grown;
+	space_finish(&old);
+	space->extent_count = extent_count;
+	space->total[SPACE_TAKEN] += extent_count - had;
+	space_set(space, had, extent_count - had, SPACE_DIRTY);
+	return 0;
+}
+
+void space_finish(struct space *space)
+{
+	for (unsigned int p = 0; p < 2; p++) {
+		free(space->planes[p]);
+		space->planes[p] = NULL;
+	}
+	for (unsigned int s = 0; s < SPACE_STATES; s++) {
+		free(space->counts[s]);
+		space->counts[s] = NULL;
+	}
+	free(space->bad);
+	space->bad = NULL;
+}
+
+enum space_state space_get(const struct space *space, uint32_t extent)
+{
+	const uint32_t word = extent / WORD_BITS, bit = extent % WORD_BITS;
+
+	return (enum space_state)((space->planes[0][word] >> bit & 1) |
+				  (space->planes[1][word] >> bit & 1) << 1);
+}
+
+/* Which bits of a word are in 'state'. */
+static uint64_t matches(const struct space *space, enum space_state state,
+			uint32_t word)
+{
+	const uint64_t low = space->planes[0][word];
+	const uint64_t high = space->planes[1][word];
+
+	return (state & 1 ? low : ~low) & (state & 2 ? high : ~high);
+}
+
+/* Those bits of 'word' that are in [first, end). */
+static uint64_t mask_of(uint32_t word, uint32_t first, uint32_t end)
+{
+	const uint32_t base = word * WORD_BITS;
+	uint64_t mask = ~UINT64_C(0);
+
+	if (first > base)
+		mask &= ~UINT64_C(0) << (first - base);
+	if (end < base + WORD_BITS)
+		mask &= ~(~UINT64_C(0) << (end - base));
+	return mask;
+}
+
+/* As space_set does for many; most often it is one. */
+static void set_one(struct space *space, uint32_t extent,
+		    enum space_state state)
+{
+	const enum space_state old = space_get(space, extent);
+	const uint32_t group = extent / SPACE_GROUP, word = extent / WORD_BITS;
+	const uint64_t bit = UINT64_C(1) << extent % WORD_BITS;
+
+	space->total[old]--;
+	space->total[state]++;
+	space->counts[old][group]--;
+	space->counts[state][group]++;
+	space->planes[0][word] &= ~bit;
+	space->planes[1][word] &= ~bit;
+	space->planes[0][word] |= state & 1 ? bit : 0;
+	space->planes[1][word] |= state & 2 ? bit : 0;
+}
+
+void space_set(struct space *space, uint32_t first, uint32_t count,
+	       enum space_state state)
+{
+	const uint32_t end = first + count;
+
+	assert(end >= first && end <= space->extent_count);
+	if (count == 1)
+		set_one(space, first, state);
+	if (count <= 1)
+		return;
+	for (uint32_t w = first / WORD_BITS; w <= (end - 1) / WORD_BITS; w++) {
+		const uint64_t mask = mask_of(w, first, end);
+		const uint32_t group = w / GROUP_WORDS;
+
+		for (unsigned int s = 0; s < SPACE_STATES; s++) {
+			const uint32_t were = (uint32_t)__builtin_popcountll(
+				matches(space, (enum space_state)s, w) & mask);
+
+			space->total[s] -= were;
+			space->counts[s][group] =
+				(uint16_t)(space->counts[s][group] - were);
+		}
+		space->planes[0][w] &= ~mask;
+		space->planes[1][w] &= ~mask;
+		space->planes[0][w] |= state & 1 ? mask : 0;
+		space->planes[1][w] |= state & 2 ? mask : 0;
+		space->total[state] += (uint32_t)__builtin_popcountll(mask);
+		space->counts[state][group] =
+			(uint16_t)(space->counts[state][group] +
+				   __builtin_popcountll(mask));
+	}
+}
+
+int space_set_bad(struct space *space, uint32_t extent)
+{
+	const uint64_t bit = UINT64_C(1) << extent % WORD_BITS;
+
+	space_set(space, extent, 1, SPACE_TAKEN);
+	if (!space->bad)
+		space->bad = calloc(
+			(size_t)groups(space->extent_count) * GROUP_WORDS + 1,
+			sizeof(uint64_t));
+	if (!space->bad)
+		return -ENOMEM;
+	if (!(space->bad[extent / WORD_BITS] & bit))
+		space->bad_total++;
+	space->bad[extent / WORD_BITS] |= bit;
+	return 0;
+}
+
+bool space_is_bad(const struct space *space, uint32_t extent)
+{
+	return space->bad &&
+		space->bad[extent / WORD_BITS] >> extent % WORD_BITS & 1;
+}
+
+/* In [from, end), or SPACE_NONE. */
+static uint32_t find_between(const struct space *space, enum space_state state,
+			     uint32_t from, uint32_t end)
+{
+	uint32_t word = from / WORD_BITS;
+
+	while (word * UINT64_C(64) < end) {
+		const uint32_t group = word / GROUP_WORDS;
+		uint64_t found;
+
+		if (space->counts[state][group] == 0) {
+			word = (group + 1) * GROUP_WORDS;
+			continue;
+		}
+		found = matches(space, state, word) & mask_of(word, from, end);
+		if (found)
+			return word * WORD_BITS +
+				(uint32_t)__builtin_ctzll(found);
+		word++;
+	}
+	return SPACE_NONE;
+}
+
+uint32_t space_find(const struct space *space, enum space_state state,
+		    uint32_t from)
+{
+	uint32_t found = SPACE_NONE;
+
+	assert(state != SPACE_TAKEN);
+	if (space->total[state] == 0)
+		return SPACE_NONE;
+	if (from < space->extent_count)
+		found = find_between(space, state, from, space->extent_count);
+	else
+		from = space->extent_count;
+	return found != SPACE_NONE ? found :
+				     find_between(space, state, 0, from);
+}
+
+uint32_t space_run(const struct space *space, enum space_state state,
+		   uint32_t first, uint32_t max)
+{
+	const uint32_t left = space->extent_count - first;
+	const uint32_t end = first + (max < left ? max : left);
+	uint32_t at = first;
+
+	while (at < end) {
+		const uint32_t word = at / WORD_BITS;
+		const uint64_t others =
+			~matches(space, state, word) & mask_of(word, at, end);
+
+		if (others)
+			return word * WORD_BITS +
+				(uint32_t)__builtin_ctzll(others) - first;
+		at = (word + 1) * WORD_BITS;
+	}
+	return end - first;
+}
+
+uint32_t space_take(struct space *space, enum space_state state, uint32_t near,
+		    uint32_t max, uint32_t *ret_first)
+{
+	uint32_t first = near, count;
+
+	if (near >= space->extent_count || space_get(space, near) != state)
+		first = space_find(space, state, space->hint[state]);
+	if (first == SPACE_NONE)
+		return 0;
+	count = space_run(space, state, first, max);
+	space_set(space, first, count, SPACE_TAKEN);
+	space->hint[state] = first + count;
+	*ret_first = first;
+	return count;
+}
