@@ -18,6 +18,7 @@
 #include <stdlib.h>
 
 #include "base/container.h"
+#include "pool/pages.h"
 
 #define COPIES	4U	/* at a time, with 1 MiB each */
 
@@ -53,8 +54,8 @@ int pool_prepare_copies(struct pool *pool)
 		struct volume_copy *copy = &copier->copies[i];
 
 		copy->iov.iov_len = FORMAT_EXTENT_BYTES;
-		if (posix_memalign(&copy->iov.iov_base, FORMAT_BLOCK_BYTES,
-				   FORMAT_EXTENT_BYTES) != 0) {
+		copy->iov.iov_base = pages_map(FORMAT_EXTENT_BYTES);
+		if (!copy->iov.iov_base) {
 			pool_free_copies(pool);
 			return -ENOMEM;
 		}
@@ -69,7 +70,8 @@ void pool_free_copies(struct pool *pool)
 	if (!pool->copier)
 		return;
 	for (uint32_t i = 0; i < COPIES; i++)
-		free(pool->copier->copies[i].iov.iov_base);
+		pages_unmap(pool->copier->copies[i].iov.iov_base,
+			    FORMAT_EXTENT_BYTES);
 	free(pool->copier);
 	pool->copier = NULL;
 }

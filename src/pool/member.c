@@ -10,6 +10,7 @@
 
 #include "base/container.h"
 #include "pool/foreign.h"
+#include "pool/pages.h"
 
 #define EDGE_BYTES	(UINT64_C(1) << 20)	/* zero if it is blank */
 
@@ -41,7 +42,7 @@ static void free_open(struct member *member)
 	if (!open)
 		return;
 	replay_finish(&open->replay);
-	free(open->buffer);
+	pages_unmap(open->buffer, EDGE_BYTES);
 	free(open);
 	member->open = NULL;
 }
@@ -556,8 +557,8 @@ int member_open(const struct member_config *config,
 
 	if (!member || !open)
 		goto err_after_calloc;
-	if (posix_memalign((void **)&open->buffer, FORMAT_BLOCK_BYTES,
-			   EDGE_BYTES) != 0 ||
+	open->buffer = pages_map(EDGE_BYTES);
+	if (!open->buffer ||
 	    posix_memalign((void **)&member->super_block, FORMAT_BLOCK_BYTES,
 			   FORMAT_BLOCK_BYTES) != 0)
 		goto err_after_buffer;
@@ -579,7 +580,7 @@ int member_open(const struct member_config *config,
 	return 0;
 
 err_after_buffer:
-	free(open->buffer);
+	pages_unmap(open->buffer, EDGE_BYTES);
 err_after_calloc:
 	free(open);
 	free(member);

@@ -3,11 +3,12 @@
 #include "pool/replay.h"
 
 #include <errno.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/container.h"
+#include "pool/pages.h"
 
+#define CHUNK_BYTES	((size_t)REPLAY_CHUNK_BLOCKS * FORMAT_BLOCK_BYTES)
 #define UNREAD	(-EAGAIN)
 
 static void go_on(struct replay *replay);
@@ -244,9 +245,8 @@ int replay_start(struct replay *replay, const struct replay_config *config)
 	memset(replay, 0, sizeof(*replay));
 	replay->config = *config;
 	for (uint32_t copy = 0; copy < FORMAT_COPIES; copy++) {
-		if (posix_memalign((void **)&replay->chunks[copy],
-				   FORMAT_BLOCK_BYTES,
-				   REPLAY_CHUNK_BLOCKS * FORMAT_BLOCK_BYTES)) {
+		replay->chunks[copy] = pages_map(CHUNK_BYTES);
+		if (!replay->chunks[copy]) {
 			replay_finish(replay);
 			return -ENOMEM;
 		}
@@ -258,7 +258,7 @@ int replay_start(struct replay *replay, const struct replay_config *config)
 void replay_finish(struct replay *replay)
 {
 	for (uint32_t copy = 0; copy < FORMAT_COPIES; copy++) {
-		free(replay->chunks[copy]);
+		pages_unmap(replay->chunks[copy], CHUNK_BYTES);
 		replay->chunks[copy] = NULL;
 	}
 }
