@@ -19,6 +19,14 @@
 #include "pool/volume.h"
 #include "powercut.h"
 
+/* A sanitizer's allocator makes a crash some thirty times as dear: there one in
+ * so many is tried. */
+#ifdef __SANITIZE_ADDRESS__
+#define RIG_SHARE		16U
+#else
+#define RIG_SHARE		1U
+#endif
+
 #define RIG_DEVICES_MAX	3U
 #define RIG_VOLUMES	5U
 #define RIG_EXTENTS	12U	/* the longest volume */

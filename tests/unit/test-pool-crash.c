@@ -36,6 +36,8 @@ static void probe(struct rig *rig)
 		rig_states(rig, STATES_MAX + 1) :
 		STATES_MAX + 1;
 
+	if (rig_random(rig, RIG_SHARE) != 0)
+		return;
 	for (uint64_t i = 0; states <= STATES_MAX && i < states; i++)
 		rig_probe(rig, false, i);
 	for (uint32_t i = 0; i < 3; i++)

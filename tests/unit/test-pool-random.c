@@ -9,7 +9,7 @@
 
 #include "pool-rig.h"
 
-#define SEEDS	100U
+#define SEEDS	(100U / RIG_SHARE)
 #define CRASHES	20U
 
 static void campaign(struct rig *rig, uint64_t seed, uint64_t crashes)
