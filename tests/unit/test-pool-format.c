@@ -322,7 +322,7 @@ static void test_space_like_a_plain_array(void **state)
 		if (count > sizeof(plain) - first)
 			count = (uint32_t)sizeof(plain) - first;
 		space_set(&space, first, count, to);
-		memset(plain + first, to, count);
+		memset(plain + first, (int)to, count);
 		if (to == SPACE_TAKEN)
 			continue;
 		first = (uint32_t)(x >> 32) % (uint32_t)sizeof(plain);
