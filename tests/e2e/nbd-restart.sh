@@ -34,10 +34,20 @@ EOF2
 # told ANSWER: the client's next line.
 told()
 {
-	local line=""
+	local line
 
-	read -r -t 30 -u "${CLIENT[0]}" line || true
+	read -r -t 30 -u "${CLIENT[0]}" line ||
+		fail "the client does not say '$1' within 30 s"
 	equal "$1" "$line" "client"
+}
+
+# ends PID STATUS WHAT
+ends()
+{
+	local status=0
+
+	wait "$1" || status=$?
+	equal "$2" "$status" "$3"
 }
 
 # tell LINE: until it is done.
@@ -59,7 +69,7 @@ wait_for 10 holds '.[] | select(.pasid == 5) | .sessions == 1' process list ||
 note "penstockd is killed, and another one finds the endpoint"
 endpoint=$(endpoint_pid)
 kill -9 "$PENSTOCKD_PID"
-wait "$PENSTOCKD_PID" || true
+ends "$PENSTOCKD_PID" 137 "penstockd"
 tell wb
 penstockd_start
 equal "$endpoint" "$(endpoint_pid)" "the endpoint"
@@ -70,12 +80,12 @@ wait_for 10 holds '.[] | select(.pasid == 5) | .sessions == 1' process list ||
 note "the endpoint is killed, and the socket leads to the next"
 kill -9 "$endpoint"
 eval "exec ${CLIENT[1]}>&-"
-wait "$CLIENT_PID" || true
+ends "$CLIENT_PID" 1 "the client, whose connection is gone,"
 coproc CLIENT { exec $PYTHON client.py "$URI"; }
 told connected
 tell rb
 eval "exec ${CLIENT[1]}>&-"
-wait "$CLIENT_PID" || fail "the client"
+ends "$CLIENT_PID" 0 "the client"
 wait_for 10 holds '.[] | select(.pasid == 5) | .sessions == 0' process list ||
 	fail "the session does not end"
 penstockd_stop
