@@ -123,13 +123,14 @@ static inline bool volume_map(const struct volume *volume,
 			      uint64_t offset_bytes, uint64_t length_bytes,
 			      bool is_write, struct volume_place *ret_place)
 {
-	const uint64_t index = offset_bytes >> FORMAT_EXTENT_SHIFT;
-	const uint64_t last =
-		(offset_bytes + length_bytes - 1) >> FORMAT_EXTENT_SHIFT;
-	const uint32_t entry = volume->table.entries[index];
-	const uint32_t not_now = is_write ? TABLE_PENDING | TABLE_SHARED : 0;
+	const uint32_t entry =
+		volume->table.entries[offset_bytes >> FORMAT_EXTENT_SHIFT];
 
-	if (index != last || (entry & not_now) || !(entry & TABLE_NUMBER))
+	if ((offset_bytes & (FORMAT_EXTENT_BYTES - 1)) + length_bytes >
+	    FORMAT_EXTENT_BYTES)
+		return false;
+	/* Mostly a number and nothing else. */
+	if (entry - 1 >= TABLE_NUMBER && (is_write || !(entry & TABLE_NUMBER)))
 		return false;
 	volume_place_of(volume, entry & TABLE_NUMBER, offset_bytes, ret_place);
 	return true;

@@ -21,6 +21,7 @@
 
 #include "ctl/stats.h"
 #include "sla/keep-count.h"
+#include "vdev/slow.h"
 
 /* Given out in one round at most, so that rings get their turn. */
 #define DISPATCH_MAX	64U
@@ -59,7 +60,8 @@ static void tally_settle(struct vdev_process *process, unsigned int direction,
 }
 
 /* Completed without error, inside submit. */
-static void tally_add(struct vdev_device *device, struct vdev_request *request)
+static inline __attribute__((always_inline)) void tally_add(
+	struct vdev_device *device, struct vdev_request *request)
 {
 	struct vdev_process *process = request->process;
 	const unsigned int direction = request->sched.direction;
@@ -159,7 +161,8 @@ void vdev_device_settle(struct vdev_device *device)
 /* Completed later, or with an error.  By itself, so that block_done has no
  * more to save than the other way takes. */
 static __attribute__((noinline)) void record(struct vdev_device *device,
-					     struct vdev_request *request)
+					     struct vdev_request *request,
+					     bool may_blame)
 {
 	const uint64_t now_ns = loop_clock_ns();
 	struct stats_process *stats = request->process->stats;
@@ -173,7 +176,7 @@ static __attribute__((noinline)) void record(struct vdev_device *device,
 	if (request->block.result < 0) {
 		stats_add(&counters->errors, 1);
 		/* Memory that its front took away is not the device's. */
-		if (request->block.result != -EFAULT) {
+		if (may_blame && request->block.result != -EFAULT) {
 			stats_add(&device->stats->errors, 1);
 			device->last_error = -request->block.result;
 		}
@@ -190,11 +193,12 @@ static __attribute__((noinline)) void record(struct vdev_device *device,
 		  request->conforming, latency_ns, now_ns);
 }
 
-static void block_done(struct block_request *block)
+/* In each that calls it, as the rest of that. */
+static inline __attribute__((always_inline)) void end(
+	struct vdev_device *device, struct vdev_request *request,
+	bool may_blame)
 {
-	struct vdev_request *request = vdev_request_of(block);
 	struct vdev_process *process = request->process;
-	struct vdev_device *device = process->vdev->device;
 	const bool inside = device->submitting == request;
 	const uint64_t now_ns =
 		inside ? request->sched.start_ns : loop_clock_ns();
@@ -202,10 +206,11 @@ static void block_done(struct block_request *block)
 	if (inside)
 		device->submitting = NULL;
 	sched_complete(device->sched, &request->sched, now_ns);
-	if (inside && block->result == 0 && block->op <= BLOCK_WRITE) {
+	if (inside && request->block.result == 0 &&
+	    request->block.op <= BLOCK_WRITE) {
 		tally_add(device, request);
 	} else {
-		record(device, request);
+		record(device, request, may_blame);
 		turns_served(&process->turns, request->sched.direction, 1,
 			     request->sched.bytes);
 	}
@@ -215,16 +220,75 @@ static void block_done(struct block_request *block)
 	request->done(request);
 }
 
+void vdev_device_end(struct vdev_device *device, struct vdev_request *request,
+		     bool may_blame)
+{
+	end(device, request, may_blame);
+}
+
+static void block_done(struct block_request *block)
+{
+	struct vdev_request *request = vdev_request_of(block);
+
+	end(request->process->vdev->device, request, true);
+}
+
+static void mapped_done(struct block_request *block)
+{
+	struct vdev_request *request = vdev_request_of(block);
+
+	member_leave(request->at.member, request->at.parity);
+	end(request->process->vdev->device, request, true);
+}
+
+/* Returns false when it is slow.c's. */
+static inline bool map(const struct volume *volume,
+		       struct vdev_request *request)
+{
+	struct block_request *block = &request->block;
+	struct volume_place place;
+
+	if (block->op > BLOCK_WRITE ||
+	    !volume_map(volume, block->offset_bytes, block->length_bytes,
+			block->op == BLOCK_WRITE, &place))
+		return false;
+	block->offset_bytes = place.offset_bytes;
+	request->at.member = place.member;
+	request->at.parity = member_enter(place.member);
+	return true;
+}
+
 void vdev_device_issue(struct vdev_device *device, struct vdev_request *request)
 {
-	request->block.done = block_done;
+	const struct volume *volume = request->process->vdev->volume;
+
 	device->in_flight++;
 	device->submitting = request;
-	block_submit(device->block, &request->block);
+	if (!volume) {
+		request->block.done = block_done;
+		block_submit(device->block, &request->block);
+	} else if (map(volume, request)) {
+		request->block.done = mapped_done;
+		block_submit(device->block, &request->block);
+	} else {
+		vdev_slow_begin(request);
+	}
 	/* If it is done, it may be gone. */
 	if (device->submitting == request && !request->told)
 		vdev_device_arrive(request, request->sched.arrival_ns);
 	device->submitting = NULL;
+}
+
+void vdev_device_issue_late(struct vdev_device *device,
+			    struct vdev_request *request)
+{
+	if (vdev_slow_is_beyond(request)) {
+		device->in_flight++;
+		request->block.result = -EIO;
+		end(device, request, false);
+		return;
+	}
+	vdev_device_issue(device, request);
 }
 
 static unsigned int device_poll(struct loop_poller *poller, uint64_t now_ns)
@@ -245,7 +309,7 @@ static unsigned int device_poll(struct loop_poller *poller, uint64_t now_ns)
 		free_buried(device);
 	while (work < DISPATCH_MAX &&
 	       (next = sched_next(device->sched, now_ns)) != NULL) {
-		vdev_device_issue(device, vdev_request_of_sched(next));
+		vdev_device_issue_late(device, vdev_request_of_sched(next));
 		work++;
 	}
 	return work;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * device.h - the insides that device.c and vdev.c share
+ * device.h - the insides that device.c, slow.c and vdev.c share
  *
  * Threads: the reactor's.
  */
@@ -12,6 +12,7 @@
 #include "base/container.h"
 #include "sched/turns.h"
 #include "ctl/stats.h"
+#include "pool/volume.h"
 #include "vdev/vdev.h"
 
 struct vdev_device {
@@ -57,6 +58,8 @@ struct vdev_process {
 
 struct vdev {
 	struct vdev_device *device;
+	struct volume *volume;		/* NULL: an extent of the device */
+	struct vdev_slow *slow;		/* of a volume */
 	uint64_t offset_bytes, size_bytes;
 	uint32_t block_mask;		/* block size - 1 */
 	bool read_only;
@@ -94,6 +97,13 @@ static inline struct stats_counters *vdev_counters_of(
 /* To the device, now. */
 void vdev_device_issue(struct vdev_device *device,
 		       struct vdev_request *request);
+/* The same, of one that has waited: its vdev may be shorter by now. */
+void vdev_device_issue_late(struct vdev_device *device,
+			    struct vdev_request *request);
+/* It is done, with the result that it has; 'may_blame': the device, if it is an
+ * error. */
+void vdev_device_end(struct vdev_device *device, struct vdev_request *request,
+		     bool may_blame);
 /* Tell the keeping that 'request' came at 'now_ns': unless it is done inside
  * submit, when it is told for many at a time. */
 void vdev_device_arrive(struct vdev_request *request, uint64_t now_ns);

@@ -9,6 +9,7 @@
 #include "ctl/stats.h"
 #include "sla/keep-count.h"
 #include "vdev/device.h"
+#include "vdev/slow.h"
 
 #define SECTOR_BYTES	512U
 /* A flush is counted, and paid for, as one write of nothing. */
@@ -147,11 +148,13 @@ int vdev_process_update(struct vdev_process *process,
 }
 
 static inline void issue_or_wait(struct vdev *vdev,
-				 struct vdev_request *request, uint64_t now_ns)
+				 struct vdev_request *request, uint64_t now_ns,
+				 void (*issue)(struct vdev_device *device,
+					       struct vdev_request *request))
 {
 	if (sched_submit(vdev->device->sched, request->process->client,
 			 &request->sched, now_ns) == SCHED_GO) {
-		vdev_device_issue(vdev->device, request);
+		issue(vdev->device, request);
 		return;
 	}
 	if (!request->told)
@@ -192,7 +195,7 @@ void vdev_process_remove(struct vdev_process *process)
 		request->process = unmarked_process(vdev);
 		request->process->outstanding++;
 		vdev_device_arrive(request, now_ns);
-		issue_or_wait(vdev, request, now_ns);
+		issue_or_wait(vdev, request, now_ns, vdev_device_issue_late);
 	}
 	/* Its slot may be another's before its last request is done. */
 	vdev_device_settle(vdev->device);
@@ -251,7 +254,7 @@ void vdev_submit(struct vdev *vdev, struct vdev_request *request,
 	request->sched.direction = block->op != BLOCK_READ;
 	request->told = false;
 	request->process->outstanding++;
-	issue_or_wait(vdev, request, now_ns);
+	issue_or_wait(vdev, request, now_ns, vdev_device_issue);
 }
 
 void vdev_answered(struct vdev_request *request)
@@ -333,9 +336,16 @@ void vdev_prefetch(const struct vdev *vdev, const struct vdev_request *request)
 	const struct block_request *block = &request->block;
 	struct block_device *device = vdev->device->block;
 
-	if (block->op <= BLOCK_WRITE && check(vdev, block) == 0)
-		device->ops->prefetch(device, block,
-				      vdev->offset_bytes + block->offset_bytes);
+	struct volume_place place = {
+		.offset_bytes = vdev->offset_bytes + block->offset_bytes,
+	};
+
+	if (block->op <= BLOCK_WRITE && block->length_bytes > 0 &&
+	    check(vdev, block) == 0 &&
+	    (!vdev->volume ||
+	     volume_map(vdev->volume, block->offset_bytes, block->length_bytes,
+			block->op == BLOCK_WRITE, &place)))
+		device->ops->prefetch(device, block, place.offset_bytes);
 }
 
 uint64_t vdev_process_quiet_until_ns(const struct vdev_process *process)
@@ -361,6 +371,17 @@ uint64_t vdev_quiet_until_ns(const struct vdev *vdev)
 	return quiet_ns;
 }
 
+/* How long a vdev there may be. */
+static uint64_t room_bytes(const struct vdev_device *device,
+			   const struct volume *volume, uint64_t offset_bytes)
+{
+	const uint64_t device_bytes = device->block->size_bytes;
+
+	if (volume)
+		return volume->is.size_bytes;
+	return offset_bytes < device_bytes ? device_bytes - offset_bytes : 0;
+}
+
 int vdev_create(const struct vdev_config *config, struct vdev **ret_vdev,
 		struct error *reterr)
 {
@@ -371,19 +392,22 @@ int vdev_create(const struct vdev_config *config, struct vdev **ret_vdev,
 	struct vdev *vdev;
 	int result = -ENOMEM;
 
-	if (config->offset_bytes > block->size_bytes ||
-	    config->size_bytes > block->size_bytes - config->offset_bytes)
+	if (config->size_bytes >
+	    room_bytes(config->device, config->volume, config->offset_bytes))
 		return error_set(reterr, -ENOSPC,
-				 "vdev %s does not fit on its device",
-				 config->name);
+				 "vdev %s does not fit on its %s", config->name,
+				 config->volume ? "volume" : "device");
 	vdev = calloc(1, sizeof(*vdev));
 	if (!vdev)
 		return error_set(reterr, -ENOMEM, "no memory for vdev %s",
 				 config->name);
 	vdev->device = config->device;
-	vdev->offset_bytes = config->offset_bytes;
+	vdev->volume = config->volume;
+	vdev->offset_bytes = config->volume ? 0 : config->offset_bytes;
 	vdev->size_bytes = config->size_bytes;
-	vdev->read_only = config->read_only || block->read_only;
+	vdev->read_only = config->read_only || block->read_only ||
+		(vdev->volume &&
+		 vdev->volume->is.flags & FORMAT_VOLUME_SNAPSHOT);
 	vdev->block_mask =
 		(block->block_size > SECTOR_BYTES ? block->block_size :
 						    SECTOR_BYTES) -
@@ -392,6 +416,11 @@ int vdev_create(const struct vdev_config *config, struct vdev **ret_vdev,
 	if (!vdev->name) {
 		error_set(reterr, -ENOMEM, "no memory for a vdev");
 		goto err_after_alloc;
+	}
+	if (vdev->volume) {
+		result = vdev_slow_create(&vdev->slow, reterr);
+		if (result < 0)
+			goto err_after_alloc;
 	}
 	result = sched_group_create(config->device->sched, &config->limits,
 				    &vdev->group, reterr);
@@ -408,6 +437,7 @@ int vdev_create(const struct vdev_config *config, struct vdev **ret_vdev,
 err_after_group:
 	sched_group_destroy(vdev->group);
 err_after_alloc:
+	vdev_slow_destroy(vdev->slow);
 	free(vdev->name);
 	free(vdev);
 	return result;
@@ -437,6 +467,7 @@ int vdev_destroy(struct vdev *vdev)
 	vdev_process_free(vdev->unpromised);
 	turns_way_finish(&vdev->way);
 	sched_group_destroy(vdev->group);
+	vdev_slow_destroy(vdev->slow);
 	free(vdev->name);
 	free(vdev);
 	return 0;
@@ -480,11 +511,10 @@ bool vdev_read_only(const struct vdev *vdev)
 
 int vdev_resize(struct vdev *vdev, uint64_t size_bytes)
 {
-	const uint64_t device_bytes = vdev->device->block->size_bytes;
-
 	if (size_bytes & vdev->block_mask)
 		return -EINVAL;
-	if (size_bytes > device_bytes - vdev->offset_bytes)
+	if (size_bytes >
+	    room_bytes(vdev->device, vdev->volume, vdev->offset_bytes))
 		return -ENOSPC;
 	vdev->size_bytes = size_bytes;
 	for (struct vdev_listener *l = vdev->listeners; l; l = l->next)

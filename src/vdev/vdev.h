@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * vdev.h - a virtual device: processes with SLAs over an extent of a device
+ * vdev.h - a virtual device: processes with SLAs over a volume of a pool, or
+ *          over an extent of a device
  *
  * A front (a virtqueue, later an NBD connection) finds the process, fills a
  * request and submits it; the vdev checks its range, has the scheduler order
@@ -26,6 +27,8 @@ struct vdev_process;
 struct vdev_device;
 struct stats_process;
 struct stats_device;
+struct member;
+struct volume;
 struct turns;
 struct turns_seat;
 
@@ -39,6 +42,19 @@ struct vdev_request {
 	uint32_t ioprio;		/* the front's, to find it by */
 	bool told, conforming;		/* the vdev's: see sla/keep.h */
 	const void *owner; /* the front's, for what follows vdev_submit */
+	/* The vdev's, of a volume: where it is under way. */
+	union {
+		struct {
+			struct member *member;
+			uint32_t parity;
+		} at;
+		struct {
+			struct vdev_request *next;
+			uint64_t begun_bytes;	/* of a flush: devices */
+			uint32_t under_way;
+			int result;
+		} split;	/* see slow.h */
+	};
 };
 
 /* A device with its scheduler: what vdevs stand on. */
@@ -61,7 +77,9 @@ void vdev_device_report(struct vdev_device *device);
 struct vdev_config {
 	const char *name;
 	struct vdev_device *device;
-	uint64_t offset_bytes;		/* where on the device */
+	/* Of a pool whose only device this is; or NULL: an extent of it. */
+	struct volume *volume;
+	uint64_t offset_bytes;		/* where on the device: the extent */
 	uint64_t size_bytes;
 	bool read_only;
 	struct sched_limits limits; /* the parent limit: all its processes */
@@ -70,7 +88,7 @@ struct vdev_config {
 
 int vdev_create(const struct vdev_config *config, struct vdev **ret_vdev,
 		struct error *reterr);
-/* -EBUSY while requests are in flight or queued. */
+/* -EBUSY while requests are in flight or queued.  Not inside a 'done'. */
 int vdev_destroy(struct vdev *vdev);
 
 struct vdev_process_config {
@@ -153,7 +171,8 @@ int vdev_limits(struct vdev *vdev, const struct sched_limits *limits,
 uint64_t vdev_size_bytes(const struct vdev *vdev);
 uint32_t vdev_block_size(const struct vdev *vdev);
 bool vdev_read_only(const struct vdev *vdev);
-/* Fronts are told of a new size. */
+/* Fronts are told of a new size.  A volume is as long by then; when it shrinks,
+ * the vdev does so first. */
 int vdev_resize(struct vdev *vdev, uint64_t size_bytes);
 struct vdev_listener {
 	void (*resized)(struct vdev_listener *listener);

@@ -1,0 +1,454 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * slow.c - see slow.h
+ *
+ * A request is cut into pieces, each inside one extent (a flush: a device each;
+ * a discard: all whole extents at once):
+ *
+ *	begin --> list of those not cut to their end --> pieces --> end
+ *
+ * A vdev has so many pieces and no more.  The requests in the list take turns,
+ * piece by piece, so that a long one holds up no other; those that find no
+ * piece wait for one.  No piece waits for another piece's memory, only for its
+ * device, its log and its pool, so that pieces always come back.
+ *
+ * A write's piece:
+ *
+ *	volume_map ---------- yes -------------------------> device --> end
+ *	    |                                                  ^
+ *	    no --> volume_write -- READY ----------------------+
+ *	                |          PLACED: its data and its MAP, both --> end
+ *	                +--------- WAIT: volume_map again, when woken
+ */
+#include "vdev/slow.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/container.h"
+
+#define EXTENT_MASK	(FORMAT_EXTENT_BYTES - 1)
+
+struct vdev_piece {
+	struct block_request block;
+	struct vdev_request *parent;
+	struct vdev_piece *next;	/* while free */
+	uint64_t offset_bytes;		/* of the vdev */
+	uint64_t length_bytes;
+	struct member *member;		/* while at a device */
+	uint32_t parity;
+	uint32_t waits;			/* for data, and for a MAP */
+	int result;
+	/* What volume_write had to say before it returned. */
+	bool is_asking, was_told;
+	int told;
+	union {
+		struct volume_alloc alloc;
+		struct volume_unmap unmap;
+		struct member_flush flush;
+	};
+	struct iovec iov[BLOCK_IOV_MAX];
+};
+
+struct vdev_slow {
+	struct vdev_request *first, **end;	/* not cut to their end */
+	struct vdev_piece *free;
+	uint32_t used;		/* of 'pieces'; the rest was never touched */
+	bool is_cutting;
+	struct vdev_piece pieces[VDEV_PIECES];
+};
+
+int vdev_slow_create(struct vdev_slow **ret_slow, struct error *reterr)
+{
+	struct vdev_slow *slow = calloc(1, sizeof(*slow));
+
+	if (!slow)
+		return error_set(reterr, -ENOMEM, "no memory for a vdev");
+	slow->end = &slow->first;
+	*ret_slow = slow;
+	return 0;
+}
+
+void vdev_slow_destroy(struct vdev_slow *slow)
+{
+	free(slow);
+}
+
+static struct vdev *vdev_of(const struct vdev_piece *piece)
+{
+	return piece->parent->process->vdev;
+}
+
+/* ---- pieces and requests end ---- */
+
+static struct vdev_piece *take_piece(struct vdev_slow *slow)
+{
+	struct vdev_piece *piece = slow->free;
+
+	if (piece)
+		slow->free = piece->next;
+	else if (slow->used < VDEV_PIECES)
+		piece = &slow->pieces[slow->used++];
+	return piece;
+}
+
+static void put_piece(struct vdev_slow *slow, struct vdev_piece *piece)
+{
+	piece->next = slow->free;
+	slow->free = piece;
+}
+
+/* That there is no space left is no fault of a device. */
+static bool is_devices(int result)
+{
+	return result != -ENOSPC && result != -EDQUOT;
+}
+
+static void put_request(struct vdev_request *request)
+{
+	if (--request->split.under_way > 0)
+		return;
+	request->block.result = request->split.result;
+	vdev_device_end(request->process->vdev->device, request,
+			is_devices(request->block.result));
+}
+
+static void cut_all(struct vdev_slow *slow);
+
+/* The first error is the request's. */
+static void end_piece(struct vdev_piece *piece, int result)
+{
+	struct vdev_request *parent = piece->parent;
+	struct vdev_slow *slow = vdev_of(piece)->slow;
+
+	if (result < 0 && parent->split.result == 0)
+		parent->split.result = result;
+	put_piece(slow, piece);
+	put_request(parent);
+	cut_all(slow);
+}
+
+static void part_ended(struct vdev_piece *piece, int result)
+{
+	if (result < 0 && piece->result == 0)
+		piece->result = result;
+	if (--piece->waits == 0)
+		end_piece(piece, piece->result);
+}
+
+/* ---- at a device ---- */
+
+static void piece_done(struct block_request *block)
+{
+	struct vdev_piece *piece =
+		container_of(block, struct vdev_piece, block);
+
+	member_leave(piece->member, piece->parity);
+	part_ended(piece, block->result);
+}
+
+/* What a request has from 'skip' bytes on.  Returns how many segments. */
+static uint32_t cut_iov(const struct block_request *block, uint64_t skip,
+			uint64_t length, struct iovec *to)
+{
+	uint32_t count = 0;
+
+	for (uint32_t i = 0; i < block->iov_count && length > 0; i++) {
+		const struct iovec *from = &block->iov[i];
+		uint64_t bytes = from->iov_len;
+
+		if (skip >= bytes) {
+			skip -= bytes;
+			continue;
+		}
+		bytes -= skip;
+		if (bytes > length)
+			bytes = length;
+		to[count++] = (struct iovec){
+			.iov_base = (char *)from->iov_base + skip,
+			.iov_len = bytes,
+		};
+		length -= bytes;
+		skip = 0;
+	}
+	return count;
+}
+
+static uint32_t piece_iov(struct vdev_piece *piece)
+{
+	const struct block_request *block = &piece->parent->block;
+
+	return cut_iov(block, piece->offset_bytes - block->offset_bytes,
+		       piece->length_bytes, piece->iov);
+}
+
+static void issue(struct vdev_piece *piece, const struct volume_place *place)
+{
+	const uint8_t op = piece->parent->block.op;
+	const bool is_transfer = op <= BLOCK_WRITE;
+
+	piece->member = place->member;
+	piece->parity = member_enter(place->member);
+	piece->block = (struct block_request){
+		.done = piece_done,
+		.offset_bytes = place->offset_bytes,
+		.length_bytes = piece->length_bytes,
+		.iov = piece->iov,
+		.iov_count = is_transfer ? piece_iov(piece) : 0,
+		.op = is_transfer ? op : BLOCK_WRITE_ZEROES,
+		.flags = op == BLOCK_DISCARD ? BLOCK_FLAG_UNMAP :
+					       piece->parent->block.flags,
+	};
+	block_submit(place->member->config.device, &piece->block);
+}
+
+/* ---- reads ---- */
+
+static void read_piece(struct vdev_piece *piece)
+{
+	struct volume_place place;
+	uint64_t bytes;
+	uint32_t count;
+
+	switch (volume_read(vdev_of(piece)->volume, piece->offset_bytes,
+			    piece->length_bytes, &place, &bytes)) {
+	case VOLUME_MAPPED:
+		piece->waits = 1;
+		issue(piece, &place);
+		break;
+	case VOLUME_ZERO:
+		/* Memory that its front takes away: see os/guard.h. */
+		count = piece_iov(piece);
+		for (uint32_t i = 0; i < count; i++)
+			memset(piece->iov[i].iov_base, 0,
+			       piece->iov[i].iov_len);
+		end_piece(piece, 0);
+		break;
+	case VOLUME_MISSING:
+		end_piece(piece, -EIO);
+		break;
+	}
+}
+
+/* ---- writes ---- */
+
+static void write_piece(struct vdev_piece *piece);
+
+static void allocated(struct volume_alloc *alloc, int result)
+{
+	struct vdev_piece *piece =
+		container_of(alloc, struct vdev_piece, alloc);
+
+	if (piece->is_asking) {
+		piece->was_told = true;
+		piece->told = result;
+	} else if (piece->waits > 0) {
+		part_ended(piece, result);
+	} else if (result < 0) {
+		end_piece(piece, result);
+	} else {
+		write_piece(piece);
+	}
+}
+
+/* As volume_write, and 'done' is never called inside; VOLUME_PLACED sets
+ * 'waits'. */
+static int ask(struct vdev_piece *piece, struct volume_place *ret_place)
+{
+	struct volume *volume = vdev_of(piece)->volume;
+	int rc;
+
+	do {
+		piece->alloc.done = allocated;
+		piece->alloc.writer = piece->parent->process;
+		piece->was_told = false;
+		piece->is_asking = true;
+		rc = volume_write(volume, piece->offset_bytes, &piece->alloc,
+				  ret_place);
+		piece->is_asking = false;
+		if (piece->was_told && piece->told < 0)
+			return piece->told;
+	} while (rc == VOLUME_WAIT && piece->was_told);
+	if (rc == VOLUME_PLACED)
+		piece->waits = piece->was_told ? 1 : 2;
+	else
+		piece->waits = rc == VOLUME_READY ? 1 : 0;
+	return rc;
+}
+
+static bool is_hole(const struct vdev_piece *piece)
+{
+	struct volume_place place;
+	uint64_t bytes;
+
+	return volume_read(vdev_of(piece)->volume, piece->offset_bytes,
+			   piece->length_bytes, &place, &bytes) == VOLUME_ZERO;
+}
+
+/* Data, or zeroes where there is something else. */
+static void write_piece(struct vdev_piece *piece)
+{
+	const struct vdev *vdev = vdev_of(piece);
+	struct volume_place place;
+	int rc;
+
+	piece->waits = 0;
+	if (piece->offset_bytes + piece->length_bytes > vdev->size_bytes) {
+		end_piece(piece, -EIO);
+		return;
+	}
+	if (piece->parent->block.op != BLOCK_WRITE && is_hole(piece)) {
+		end_piece(piece, 0);
+		return;
+	}
+	if (volume_map(vdev->volume, piece->offset_bytes, piece->length_bytes,
+		       true, &place)) {
+		piece->waits = 1;
+		issue(piece, &place);
+		return;
+	}
+	rc = ask(piece, &place);
+	if (rc < 0)
+		end_piece(piece, rc);
+	else if (rc != VOLUME_WAIT)
+		issue(piece, &place);
+}
+
+/* ---- discards and flushes ---- */
+
+static void unmapped(struct volume_unmap *unmap, int result)
+{
+	end_piece(container_of(unmap, struct vdev_piece, unmap), result);
+}
+
+static void flushed(struct member_flush *flush, int result)
+{
+	end_piece(container_of(flush, struct vdev_piece, flush), result);
+}
+
+static bool gives_back(const struct block_request *block)
+{
+	return block->op == BLOCK_DISCARD ||
+		(block->op == BLOCK_WRITE_ZEROES &&
+		 block->flags & BLOCK_FLAG_UNMAP);
+}
+
+/* Whole extents from its start?  The vdev's last one may be short. */
+static uint64_t whole_bytes(const struct vdev_piece *piece, uint64_t left_bytes)
+{
+	if (piece->offset_bytes & EXTENT_MASK)
+		return 0;
+	if (piece->offset_bytes + left_bytes == vdev_of(piece)->size_bytes)
+		return left_bytes;
+	return left_bytes & ~EXTENT_MASK;
+}
+
+static void unmap_piece(struct vdev_piece *piece)
+{
+	const uint64_t end_bytes = piece->offset_bytes + piece->length_bytes;
+	const uint32_t first =
+		(uint32_t)(piece->offset_bytes >> FORMAT_EXTENT_SHIFT);
+	const uint32_t end =
+		(uint32_t)((end_bytes + EXTENT_MASK) >> FORMAT_EXTENT_SHIFT);
+
+	piece->unmap.done = unmapped;
+	volume_unmap(vdev_of(piece)->volume, first, end - first, &piece->unmap);
+}
+
+/* ---- cutting ---- */
+
+/* The next device that the volume may be on.  Returns true: there are more. */
+static bool begin_flush(struct vdev_piece *piece)
+{
+	struct vdev_request *request = piece->parent;
+	const struct volume *volume = vdev_of(piece)->volume;
+	const uint64_t left = volume->joined >> request->split.begun_bytes
+			<< request->split.begun_bytes;
+	const bool has_more = (left & (left - 1)) != 0;
+	uint32_t m;
+
+	if (left == 0) {
+		end_piece(piece, 0);
+		return false;
+	}
+	m = (uint32_t)__builtin_ctzll(left);
+	request->split.begun_bytes = m + 1U;
+	piece->flush.done = flushed;
+	member_flush(volume->pool->members[m], &piece->flush);
+	return has_more;
+}
+
+/* Returns true when there is more of the request, which then has not ended. */
+static bool begin_piece(struct vdev_piece *piece)
+{
+	struct vdev_request *request = piece->parent;
+	const struct block_request *block = &request->block;
+	uint64_t left_bytes, whole = 0;
+
+	request->split.under_way++;
+	if (block->op == BLOCK_FLUSH)
+		return begin_flush(piece);
+	piece->offset_bytes = block->offset_bytes + request->split.begun_bytes;
+	left_bytes = block->length_bytes - request->split.begun_bytes;
+	if (gives_back(block))
+		whole = whole_bytes(piece, left_bytes);
+	piece->length_bytes = whole ?
+		whole :
+		FORMAT_EXTENT_BYTES - (piece->offset_bytes & EXTENT_MASK);
+	if (piece->length_bytes > left_bytes)
+		piece->length_bytes = left_bytes;
+	request->split.begun_bytes += piece->length_bytes;
+	piece->result = 0;
+	piece->is_asking = false;
+	if (piece->offset_bytes + piece->length_bytes >
+	    vdev_of(piece)->size_bytes)
+		end_piece(piece, -EIO);
+	else if (whole)
+		unmap_piece(piece);
+	else if (block->op == BLOCK_READ)
+		read_piece(piece);
+	else
+		write_piece(piece);
+	return request->split.begun_bytes < block->length_bytes;
+}
+
+/* Pieces that end meanwhile are taken again by the loop, not inside of it. */
+static void cut_all(struct vdev_slow *slow)
+{
+	struct vdev_piece *piece;
+
+	if (slow->is_cutting)
+		return;
+	slow->is_cutting = true;
+	while (slow->first && (piece = take_piece(slow)) != NULL) {
+		struct vdev_request *request = slow->first;
+
+		slow->first = request->split.next;
+		if (!slow->first)
+			slow->end = &slow->first;
+		piece->parent = request;
+		if (begin_piece(piece) && request->split.result == 0) {
+			request->split.next = NULL;
+			*slow->end = request;
+			slow->end = &request->split.next;
+		} else {
+			put_request(request);
+		}
+	}
+	slow->is_cutting = false;
+}
+
+void vdev_slow_begin(struct vdev_request *request)
+{
+	struct vdev_slow *slow = request->process->vdev->slow;
+
+	/* One of these is this list's. */
+	request->split.under_way = 1;
+	request->split.begun_bytes = 0;
+	request->split.result = 0;
+	request->split.next = NULL;
+	*slow->end = request;
+	slow->end = &request->split.next;
+	cut_all(slow);
+}
