@@ -24,6 +24,7 @@
 #include <sys/un.h>
 
 #include "ctl/stats.h"
+#include "pool/volume.h"
 #include "vdev/vdev.h"
 #include "vhost/client.h"
 #include "vhost/front.h"
@@ -37,6 +38,8 @@ struct house {
 	struct stats_segment *stats;
 	struct block_device *block;
 	struct vdev_device *device;
+	struct pool *pool;
+	struct volume *volume;		/* NULL: all of the device */
 	struct vdev *vdev;
 	struct vdev_process *process;
 	struct front *front;
@@ -106,7 +109,62 @@ static int promise(struct house *house, struct error *reterr)
 	return vdev_process_add(house->vdev, &config, &house->process, reterr);
 }
 
-static int build(struct house *house, bool promised, struct error *reterr)
+static void opened(struct pool_add *add, int result, const struct error *error)
+{
+	(void)add;
+	(void)result;
+	(void)error;
+}
+
+static void made(struct volume_change *change, int result)
+{
+	(void)change;
+	(void)result;
+}
+
+static void allocated(struct volume_alloc *alloc, int result)
+{
+	(void)alloc;
+	(void)result;
+}
+
+/* A pool that keeps nothing does all of this at once. */
+static int build_volume(struct house *house)
+{
+	static const struct pool_ops ops;
+	const struct member_config member = {
+		.device = house->block,
+		.name = "budget",
+		.uuid = {{1}},
+		.is_volatile = true,
+	};
+	const struct volume_config config = {
+		.name = "budget",
+		.uuid = {{2}},
+		.size_bytes = DISK_BYTES,
+	};
+	struct volume_change change = {.done = made};
+	struct pool_add add = {.done = opened};
+	int result = pool_create(&ops, NULL, &house->pool);
+
+	if (result == 0)
+		result = pool_add(house->pool, &member, true, &add);
+	if (result == 0)
+		result = pool_start(house->pool, NULL);
+	if (result == 0)
+		result = volume_create(house->pool, &config, &change,
+				       &house->volume);
+	for (uint64_t at = 0; at < DISK_BYTES && result >= 0;
+	     at += FORMAT_EXTENT_BYTES) {
+		struct volume_alloc alloc = {.done = allocated};
+		struct volume_place place;
+
+		result = volume_write(house->volume, at, &alloc, &place);
+	}
+	return result < 0 ? result : 0;
+}
+
+static int build(struct house *house, const char *what, struct error *reterr)
 {
 	const struct loop_config loop = {.entries = 64};
 	const struct block_config block = {
@@ -136,12 +194,15 @@ static int build(struct house *house, bool promised, struct error *reterr)
 		result = vdev_device_create(
 			house->block, &sched, &house->stats->devices[0],
 			house->loop, &house->device, reterr);
+	if (result == 0 && strcmp(what, "volume") == 0)
+		result = build_volume(house);
 	if (result < 0)
 		return result;
 	vdev.device = house->device;
+	vdev.volume = house->volume;
 	vdev.default_stats = &house->stats->processes[0];
 	result = vdev_create(&vdev, &house->vdev, reterr);
-	if (result == 0 && promised)
+	if (result == 0 && strcmp(what, "free") != 0)
 		result = promise(house, reterr);
 	if (result < 0)
 		return result;
@@ -263,12 +324,13 @@ int main(int argc, char **argv)
 	int result;
 
 	if (depth == 0 || depth > DEPTH_MAX || total < depth ||
-	    (strcmp(argv[1], "promised") && strcmp(argv[1], "free"))) {
+	    (strcmp(argv[1], "promised") && strcmp(argv[1], "free") &&
+	     strcmp(argv[1], "volume"))) {
 		fprintf(stderr,
-			"usage: bench-budget promised|free DEPTH REQUESTS\n");
+			"usage: bench-budget promised|free|volume DEPTH REQUESTS\n");
 		return 2;
 	}
-	result = build(&house, strcmp(argv[1], "promised") == 0, &error);
+	result = build(&house, argv[1], &error);
 	if (result == 0) {
 		result = start_guest(&guest, &house);
 		if (result < 0 && guest.error.text[0])
