@@ -47,8 +47,10 @@ static void opened(void *arg, int result, const struct error *error)
 {
 	struct pool_add *add = arg;
 	struct pool *pool = add->pool;
-	const struct member *member = add->member;
+	struct member *member = add->member;
 
+	/* Perhaps inside of member_open still. */
+	member->owner = pool;
 	if (result < 0) {
 		add->done(add, result, error);
 		return;
@@ -92,7 +94,6 @@ int pool_add(struct pool *pool, const struct member_config *config,
 	rc = member_open(&with, opened, add, &add->member);
 	if (rc < 0)
 		return rc;
-	add->member->owner = pool;
 	pool->adds[pool->add_count++] = add->member;
 	return 0;
 }
