@@ -80,8 +80,8 @@ static void list_front(struct listing *listing, struct endpoint_front *f)
 static int op_list(struct endpoint *endpoint, json_t *request, int *fd,
 		   json_t *reply, struct error *reterr)
 {
-	static const char *const arrays[] = {"devices", "vdevs", "processes",
-					     "listeners"};
+	static const char *const arrays[] = {"devices", "pools", "vdevs",
+					     "processes", "listeners"};
 	struct listing listing = {.reply = reply};
 	const json_t *from = json_object_get(request, "from");
 	uint64_t next;
@@ -102,6 +102,9 @@ static int op_list(struct endpoint *endpoint, json_t *request, int *fd,
 		list_item(&listing, "devices", said);
 		json_decref(said);
 	}
+	for (struct endpoint_pool *p = endpoint->pools; p; p = p->next)
+		if (p->is_open)
+			list_item(&listing, "pools", p->said);
 	for (struct endpoint_vdev *v = endpoint->vdevs; v; v = v->next)
 		list_item(&listing, "vdevs", v->said);
 	for (struct endpoint_process *p = endpoint->processes; p; p = p->next)
@@ -237,6 +240,8 @@ static const struct {
 	{"device-calibrate", endpoint_device_calibrate},
 	{"device-capacity", endpoint_device_capacity},
 	{"device-remove", endpoint_device_remove},
+	{"pool-add", endpoint_pool_add},
+	{"volume-delete", endpoint_volume_delete},
 	{"vdev-add", endpoint_vdev_add},
 	{"vdev-resize", endpoint_vdev_resize},
 	{"vdev-limits", endpoint_vdev_limits},
@@ -258,6 +263,7 @@ static void handle(struct endpoint *endpoint, json_t *request, int fd)
 	json_t *reply = json_object();
 	int result = -ENOSYS;
 
+	endpoint_pools_reap(endpoint);
 	error_set(&error, 0, "unknown request '%s'", op ? op : "");
 	for (size_t i = 0; op && i < sizeof(ops) / sizeof(*ops); i++)
 		if (!strcmp(ops[i].op, op)) {

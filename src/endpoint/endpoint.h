@@ -22,6 +22,7 @@
 #include "ctl/stats.h"
 #include "nbd/server.h"
 #include "os/loop.h"
+#include "pool/volume.h"
 #include "sched/turns.h"
 #include "vdev/vdev.h"
 #include "vhost/front.h"
@@ -62,7 +63,23 @@ struct endpoint_device {
 	uint64_t completions_seen, stalled_since_ns;
 	bool told_stall;
 	unsigned int vdevs;
+	struct endpoint_pool *pool;	/* that it is of, or NULL */
 	struct endpoint *endpoint;
+};
+
+/* Volumes on a device. */
+struct endpoint_pool {
+	struct endpoint_pool *next;
+	struct endpoint *endpoint;
+	char *name;
+	json_t *said;
+	struct endpoint_device *device;
+	struct pool *pool;
+	struct pool_add add;
+	struct endpoint_later open_answer;
+	bool is_open;			/* else nobody but pools.c uses it */
+	bool is_refused;		/* and goes soon */
+	struct endpoint_making *making;	/* volumes being made or deleted */
 };
 
 struct endpoint_vdev {
@@ -71,6 +88,7 @@ struct endpoint_vdev {
 	json_t *said;
 	unsigned int queues;
 	struct endpoint_device *device;
+	struct endpoint_pool *pool;	/* NULL: an extent of the device */
 	struct vdev *vdev;
 	unsigned int fronts, processes;
 	struct endpoint_front *nbd;	/* one of the fronts, or NULL */
@@ -116,6 +134,7 @@ struct endpoint {
 	uint64_t connection;		/* how many there have been */
 	struct loop_timer tick;
 	struct endpoint_device *devices;
+	struct endpoint_pool *pools;
 	struct endpoint_vdev *vdevs;
 	struct endpoint_process *processes;
 	struct endpoint_front *fronts;
@@ -129,9 +148,9 @@ struct endpoint {
 	struct endpoint_later drain_answer;
 };
 
-/* devices.c, vdevs.c, ways.c: what the adding and removing requests do.  Each
- * returns 0 or -errno with a reason; -EEXIST only if something else is there
- * already.
+/* devices.c, pools.c, vdevs.c, ways.c: what adding and removing requests do.
+ * Each returns 0 or -errno with a reason; -EEXIST only if something else is
+ * there already.
  * '*fd' is taken over by setting it to -1. */
 int endpoint_device_add(struct endpoint *endpoint, json_t *request, int *fd,
 			json_t *reply, struct error *reterr);
@@ -140,6 +159,10 @@ int endpoint_device_capacity(struct endpoint *endpoint, json_t *request,
 int endpoint_device_calibrate(struct endpoint *endpoint, json_t *request,
 			      int *fd, json_t *reply, struct error *reterr);
 int endpoint_device_remove(struct endpoint *endpoint, json_t *request, int *fd,
+			   json_t *reply, struct error *reterr);
+int endpoint_pool_add(struct endpoint *endpoint, json_t *request, int *fd,
+		      json_t *reply, struct error *reterr);
+int endpoint_volume_delete(struct endpoint *endpoint, json_t *request, int *fd,
 			   json_t *reply, struct error *reterr);
 int endpoint_vdev_add(struct endpoint *endpoint, json_t *request, int *fd,
 		      json_t *reply, struct error *reterr);
@@ -168,6 +191,27 @@ struct endpoint_process *endpoint_find_process(struct endpoint *endpoint,
 int endpoint_named_vdev(struct endpoint *endpoint, const json_t *request,
 			const char *key, struct endpoint_vdev **ret_vdev,
 			struct error *reterr);
+
+/* pools.c: those that were refused go. */
+void endpoint_pools_reap(struct endpoint *endpoint);
+/* pools.c: the volume of a vdev, as 'request' says, or NULL: it is to be made.
+ */
+int endpoint_find_volume(struct endpoint *endpoint, const json_t *request,
+			 struct endpoint_vdev *vdev, struct volume **ret_volume,
+			 struct error *reterr);
+/* Make it, and then the vdev, and answer: ENDPOINT_LATER.  Or -errno, and
+ * 'vdev' is still the caller's. */
+int endpoint_make_volume(struct endpoint_vdev *vdev,
+			 const struct vdev_config *config,
+			 const json_t *request, struct error *reterr);
+/* With its vdev, which nobody uses if it shrinks; returns the same. */
+int endpoint_resize_volume(struct endpoint_vdev *vdev, uint64_t size_bytes,
+			   const json_t *request, struct error *reterr);
+/* That is under way: the vdev has to stay. */
+bool endpoint_is_resizing(const struct endpoint_vdev *vdev);
+/* vdevs.c: it is there from now on. */
+void endpoint_vdev_put(struct endpoint *endpoint, struct endpoint_vdev *vdev);
+void endpoint_vdev_free(struct endpoint_vdev *vdev);
 
 /* ways.c */
 /* By 'kind', 'vdev' and 'pasid' of a request, as they are; NULL: none. */

@@ -10,8 +10,8 @@
 
 #include "endpoint/fields.h"
 
-#define QUEUES_DEFAULT	4U
-#define QUEUES_MAX	64U
+#define QUEUES_DEFAULT 4U
+#define QUEUES_MAX 64U
 
 static struct endpoint_vdev *find_vdev(struct endpoint *endpoint,
 				       const char *name)
@@ -58,17 +58,39 @@ static int read_limits(const json_t *request, struct sched_limits *ret_limits,
 	return 0;
 }
 
+/* A volume of a pool, or an extent of a device. */
+static int read_place(struct endpoint *endpoint, const json_t *request,
+		      struct vdev_config *config, struct endpoint_vdev *vdev,
+		      struct error *reterr)
+{
+	const char *device;
+	int result;
+
+	if (json_object_get(request, "pool"))
+		return endpoint_find_volume(endpoint, request, vdev,
+					    &config->volume, reterr);
+	result = field_name(request, "device", &device, reterr);
+	if (result == 0)
+		result = field_u64(request, "offset_bytes", INT64_MAX,
+				   &config->offset_bytes, reterr);
+	if (result < 0)
+		return result;
+	vdev->device = endpoint_find_device(endpoint, device);
+	if (!vdev->device)
+		return error_set(reterr, -ENOENT, "no device %s", device);
+	if (vdev->device->pool)
+		return error_set(reterr, -EBUSY, "device %s is of pool %s",
+				 device, vdev->device->pool->name);
+	return 0;
+}
+
 static int read_vdev(struct endpoint *endpoint, const json_t *request,
 		     struct vdev_config *config, struct endpoint_vdev *vdev,
 		     struct error *reterr)
 {
 	uint64_t slot = 0, queues = QUEUES_DEFAULT;
-	const char *device;
-	int result = field_name(request, "device", &device, reterr);
+	int result = read_place(endpoint, request, config, vdev, reterr);
 
-	if (result == 0)
-		result = field_u64(request, "offset_bytes", INT64_MAX,
-				   &config->offset_bytes, reterr);
 	if (result == 0)
 		result = field_u64(request, "size_bytes", INT64_MAX,
 				   &config->size_bytes, reterr);
@@ -85,20 +107,24 @@ static int read_vdev(struct endpoint *endpoint, const json_t *request,
 		result = read_limits(request, &config->limits, reterr);
 	if (result < 0)
 		return result;
-	vdev->device = endpoint_find_device(endpoint, device);
-	if (!vdev->device)
-		return error_set(reterr, -ENOENT, "no device %s", device);
 	vdev->queues = queues ? (unsigned int)queues : QUEUES_DEFAULT;
 	config->device = vdev->device->device;
 	config->default_stats = &endpoint->stats->processes[slot];
 	return 0;
 }
 
-static void vdev_free(struct endpoint_vdev *vdev)
+void endpoint_vdev_free(struct endpoint_vdev *vdev)
 {
 	json_decref(vdev->said);
 	free(vdev->name);
 	free(vdev);
+}
+
+void endpoint_vdev_put(struct endpoint *endpoint, struct endpoint_vdev *vdev)
+{
+	vdev->device->vdevs++;
+	vdev->next = endpoint->vdevs;
+	endpoint->vdevs = vdev;
 }
 
 int endpoint_vdev_add(struct endpoint *endpoint, json_t *request, int *fd,
@@ -127,16 +153,15 @@ int endpoint_vdev_add(struct endpoint *endpoint, json_t *request, int *fd,
 	result = read_vdev(endpoint, request, &config, vdev, reterr);
 	if (result == 0 && !vdev->name)
 		result = error_set(reterr, -ENOMEM, "no memory");
-	if (result == 0)
+	if (result == 0 && vdev->pool && !config.volume)
+		result = endpoint_make_volume(vdev, &config, request, reterr);
+	else if (result == 0)
 		result = vdev_create(&config, &vdev->vdev, reterr);
-	if (result < 0) {
-		vdev_free(vdev);
-		return result;
-	}
-	vdev->device->vdevs++;
-	vdev->next = endpoint->vdevs;
-	endpoint->vdevs = vdev;
-	return 0;
+	if (result < 0)
+		endpoint_vdev_free(vdev);
+	else if (result == 0)
+		endpoint_vdev_put(endpoint, vdev);
+	return result;
 }
 
 static bool is_anybody_there(struct front_status status)
@@ -175,6 +200,9 @@ int endpoint_vdev_resize(struct endpoint *endpoint, json_t *request, int *fd,
 		return error_set(reterr, -EBUSY,
 				 "vdev %s is in use: it can only grow",
 				 vdev->name);
+	if (vdev->pool && size_bytes != vdev_size_bytes(vdev->vdev))
+		return endpoint_resize_volume(vdev, size_bytes, request,
+					      reterr);
 	result = vdev_resize(vdev->vdev, size_bytes);
 	if (result < 0)
 		return error_set(reterr, result,
@@ -219,14 +247,15 @@ int endpoint_vdev_remove(struct endpoint *endpoint, json_t *request, int *fd,
 		return 0;
 	if (result < 0)
 		return result;
-	if (vdev->fronts || vdev->processes || vdev_destroy(vdev->vdev) < 0)
+	if (vdev->fronts || vdev->processes || endpoint_is_resizing(vdev) ||
+	    vdev_destroy(vdev->vdev) < 0)
 		return error_set(reterr, -EBUSY, "vdev %s is in use",
 				 vdev->name);
 	while (*link != vdev)
 		link = &(*link)->next;
 	*link = vdev->next;
 	vdev->device->vdevs--;
-	vdev_free(vdev);
+	endpoint_vdev_free(vdev);
 	return 0;
 }
 

@@ -139,6 +139,7 @@ static void tick(struct loop_timer *timer, uint64_t now_ns)
 	struct stats_segment *stats = endpoint->stats;
 	struct loop_times times;
 
+	endpoint_pools_reap(endpoint);
 	loop_times(endpoint->loop, &times);
 	stats_set(&stats->heartbeat_ns, now_ns);
 	stats_set(&stats->asleep_ns, times.asleep_ns);

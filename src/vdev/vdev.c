@@ -509,6 +509,11 @@ bool vdev_read_only(const struct vdev *vdev)
 	return vdev->read_only;
 }
 
+struct volume *vdev_volume(const struct vdev *vdev)
+{
+	return vdev->volume;
+}
+
 int vdev_resize(struct vdev *vdev, uint64_t size_bytes)
 {
 	if (size_bytes & vdev->block_mask)

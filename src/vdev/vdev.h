@@ -171,6 +171,7 @@ int vdev_limits(struct vdev *vdev, const struct sched_limits *limits,
 uint64_t vdev_size_bytes(const struct vdev *vdev);
 uint32_t vdev_block_size(const struct vdev *vdev);
 bool vdev_read_only(const struct vdev *vdev);
+struct volume *vdev_volume(const struct vdev *vdev);	/* or NULL */
 /* Fronts are told of a new size.  A volume is as long by then; when it shrinks,
  * the vdev does so first. */
 int vdev_resize(struct vdev *vdev, uint64_t size_bytes);
