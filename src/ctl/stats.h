@@ -20,6 +20,7 @@
 #define STATS_MAGIC		UINT64_C(0x31746174736e6570)	/* "penstat1" */
 #define STATS_PROCESSES		4096U
 #define STATS_DEVICES		64U
+#define STATS_POOLS		64U
 #define STATS_LATE_CLASSES	4U	/* see loop_late_below_ns */
 
 struct stats_counters {
@@ -33,12 +34,24 @@ struct stats_process {
 	uint64_t throttled;			/* requests that had to wait */
 	struct histogram latency[2];	/* ns, from ring to completion */
 	struct keep keep;
+	/* Of the vdev whose unpromised default this is. */
+	uint64_t mapped;			/* extents of its volume */
+	uint64_t no_space;			/* writes that found no extent */
 };
 
 struct stats_device {
 	uint64_t in_flight, window, queued;
 	uint64_t capacity_milli, shortage_milli, shortages;
 	uint64_t errors, stalled_ns;	/* stalled: no completion for so long */
+	/* As a member of a pool: extents, now; then since it was opened. */
+	uint64_t extents_free, extents_dirty, extents_bad;
+	uint64_t scrubbed, scrub_errors, log_errors;
+};
+
+/* Extents, now. */
+struct stats_pool {
+	uint64_t capacity, used, reserved, promised, free;
+	uint64_t level;			/* in percent: 0, 80, 90, 95, 100 */
 };
 
 struct stats_segment {
@@ -48,11 +61,12 @@ struct stats_segment {
 	uint64_t asleep_ns, rounds, sleeps;
 	uint64_t late[STATS_LATE_CLASSES], late_ns, away_ns;
 	struct stats_device devices[STATS_DEVICES];
+	struct stats_pool pools[STATS_POOLS];
 	struct stats_process processes[STATS_PROCESSES];
 };
 
 /* It is mapped by both sides as compiled. */
-static_assert(sizeof(struct stats_segment) == 62984288,
+static_assert(sizeof(struct stats_segment) == 63055968,
 	      "raise CTL_VERSION (ctl.h), then this");
 
 static inline void stats_set(uint64_t *counter, uint64_t value)
