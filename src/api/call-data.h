@@ -11,7 +11,9 @@
 #include <stdint.h>
 
 #include "api/call.h"
+#include "api/audit.h"
 #include "api/door.h"
+#include "api/gate.h"
 #include "api/listen.h"
 #include "api/role.h"
 #include "base/container.h"
@@ -26,7 +28,11 @@ struct api_server {
 	struct host *host;
 	struct MHD_Daemon *daemon;
 	struct api_listener listener;
+	bool has_listener;
 	struct api_door door;
+	struct api_gate *gate;		/* NULL: none */
+	struct audit *audit;
+	void (*say)(const char *text);
 	struct api_door_place *arriving; /* until MHD has it */
 	struct loop_watch watch;	/* MHD's epoll descriptor */
 	struct loop_timer run_timer;	/* MHD's next time-out, or "soon" */
@@ -44,8 +50,12 @@ struct api_call {
 	struct api_server *server;
 	struct MHD_Connection *connection;	/* NULL: it is over */
 	struct api_call *next, **link;
-	const struct api_route *route;
+	const struct api_route *route;	/* NULL: it is answered already */
 	struct api_params params;
+	struct api_who who;
+	struct audit *audit;
+	uint64_t audit_number;		/* asked under; 0: not */
+	char *asked;			/* of a change: its path */
 	struct api_body body;
 
 	char *text;			/* the body as it comes in */

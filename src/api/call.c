@@ -47,9 +47,23 @@ static const struct {
 	[API_REFUSED] = {"refused", MHD_HTTP_CONFLICT},
 	[API_NOT_FOUND] = {"not-found", MHD_HTTP_NOT_FOUND},
 	[API_CONFLICT] = {"conflict", MHD_HTTP_CONFLICT},
+	[API_UNAUTHORIZED] = {"unauthorized", MHD_HTTP_UNAUTHORIZED},
 	[API_FORBIDDEN] = {"forbidden", MHD_HTTP_FORBIDDEN},
 	[API_NOT_SERVED] = {"not-served", MHD_HTTP_NOT_IMPLEMENTED},
 };
+
+/* What became of a change that was asked for. */
+static void record(struct api_call *call, unsigned int status, const char *why)
+{
+	const struct audit_request request = {
+		&call->who, call->route ? call->route->method : NULL,
+		call->asked};
+
+	if (call->audit_number == 0)
+		return;
+	audit_answered(call->audit, call->audit_number, &request, status, why);
+	call->audit_number = 0;
+}
 
 void api_call_respond(struct api_call *call, unsigned int status,
 		      const char *type, struct MHD_Response *response)
@@ -61,6 +75,7 @@ void api_call_respond(struct api_call *call, unsigned int status,
 		MHD_add_response_header(response, MHD_HTTP_HEADER_CACHE_CONTROL,
 					"no-store");
 	}
+	record(call, status, NULL);
 	call->answered = true;
 	call->status = status;
 	call->response = response;
@@ -107,6 +122,7 @@ void api_call_respond_error(struct api_call *call, enum api_code code,
 				  codes[code].word);
 	struct error plain;
 
+	record(call, status, text);
 	if (!value) {	/* what a stranger sent was quoted and is not UTF-8 */
 		error_set(&plain, 0, "%s", text);
 		for (char *at = plain.text; *at; at++)
@@ -149,40 +165,41 @@ void api_answer_error(struct api_call *call, enum api_code code,
 			       NULL);
 }
 
+static const enum api_code result_codes[] = {
+	[HOST_FAILED] = API_FAILED,	  [HOST_USAGE] = API_USAGE,
+	[HOST_REFUSED] = API_REFUSED,	  [HOST_NOT_FOUND] = API_NOT_FOUND,
+	[HOST_CONFLICT] = API_CONFLICT,
+};
+
+static unsigned int result_status(enum host_result result)
+{
+	return codes[result_codes[result]].status;
+}
+
 static void answer_reply(struct api_call *call, const struct host_reply *reply)
 {
-	switch (reply->result) {
-	case HOST_DONE:
+	const enum host_result result = reply->result;
+
+	if (result == HOST_DONE)
 		respond_json(call, MHD_HTTP_OK,
 			     reply->value ? json_incref(reply->value) :
 					    json_object());
-		return;
-	case HOST_FAILED:
-		api_call_respond_error(call, API_FAILED,
-				       codes[API_FAILED].status, reply->text,
-				       NULL);
-		return;
-	case HOST_NOT_FOUND:
-		api_call_respond_error(call, API_NOT_FOUND,
-				       codes[API_NOT_FOUND].status, reply->text,
-				       NULL);
-		return;
-	case HOST_CONFLICT:
-		api_call_respond_error(call, API_CONFLICT,
-				       codes[API_CONFLICT].status, reply->text,
-				       NULL);
-		return;
-	case HOST_USAGE:
-		api_call_respond_error(call, API_USAGE, codes[API_USAGE].status,
-				       reply->text, NULL);
-		return;
-	case HOST_REFUSED:
-		api_call_respond_error(call, API_REFUSED,
-				       codes[API_REFUSED].status, reply->text,
-				       reply->value);
-		return;
-	}
-	abort();
+	else
+		api_call_respond_error(
+			call, result_codes[result], result_status(result),
+			reply->text,
+			result == HOST_REFUSED ? reply->value : NULL);
+}
+
+/* Nobody waits for it any more: what became of it is recorded. */
+static void forget(struct api_call *call, const struct host_reply *reply)
+{
+	const bool done = reply->result == HOST_DONE;
+
+	record(call, done ? MHD_HTTP_OK : result_status(reply->result),
+	       done ? NULL : reply->text);
+	free(call->asked);
+	free(call);
 }
 
 static void on_verb_done(struct host_call *verb, const struct host_reply *reply)
@@ -194,7 +211,7 @@ static void on_verb_done(struct host_call *verb, const struct host_reply *reply)
 	if (call->connection)
 		answer_reply(call, reply);
 	else
-		free(call);	/* nobody waits for it any more */
+		forget(call, reply);
 }
 
 struct host_call *api_call_verb(struct api_call *call)

@@ -24,6 +24,7 @@ enum api_code {
 	API_NOT_FOUND,		/* 404 */
 	API_CONFLICT,		/* 409 */
 	API_FORBIDDEN,		/* 403 */
+	API_UNAUTHORIZED,	/* 401 */
 	API_NOT_SERVED,		/* 501 */
 };
 

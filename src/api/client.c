@@ -17,7 +17,9 @@ struct client {
 	CURL *curl;
 	char *where;		/* for messages */
 	char *base;		/* scheme and host */
-	bool is_unix;
+	char detail[CURL_ERROR_SIZE];	/* of the last call over TLS */
+	char *cert, *key, *ca;	/* NULL: not said */
+	bool is_unix, is_tls;
 };
 
 struct text {			/* what has come, bounded */
@@ -25,9 +27,16 @@ struct text {			/* what has come, bounded */
 	size_t length;
 };
 
-int client_create(const char *where, struct client **ret_client,
-		  struct error *reterr)
+static int copy(const char *text, char **ret_copy)
 {
+	*ret_copy = text ? strdup(text) : NULL;
+	return text && !*ret_copy ? -ENOMEM : 0;
+}
+
+int client_create(const char *where, const struct client_tls *tls,
+		  struct client **ret_client, struct error *reterr)
+{
+	static const struct client_tls none;
 	struct client *client;
 
 	if (where[0] == '\0' || strlen(where) > 1024)
@@ -39,10 +48,16 @@ int client_create(const char *where, struct client **ret_client,
 		return error_set(reterr, -ENOMEM, "out of memory");
 	client->is_unix = strncmp(where, "http://", 7) != 0 &&
 		strncmp(where, "https://", 8) != 0;
+	client->is_tls = strncmp(where, "https://", 8) == 0;
+	if (!tls)
+		tls = &none;
 	client->where = strdup(where);
 	client->base = strdup(client->is_unix ? "http://localhost" : where);
 	client->curl = curl_easy_init();
-	if (!client->where || !client->base || !client->curl) {
+	if (!client->where || !client->base || !client->curl ||
+	    copy(tls->cert, &client->cert) < 0 ||
+	    copy(tls->key ? tls->key : tls->cert, &client->key) < 0 ||
+	    copy(tls->ca, &client->ca) < 0) {
 		client_destroy(client);
 		return error_set(reterr, -ENOMEM, "out of memory");
 	}
@@ -61,6 +76,9 @@ void client_destroy(struct client *client)
 		curl_easy_cleanup(client->curl);
 	free(client->where);
 	free(client->base);
+	free(client->cert);
+	free(client->key);
+	free(client->ca);
 	free(client);
 }
 
@@ -79,6 +97,24 @@ static size_t gather(char *data, size_t size, size_t count, void *arg)
 	text->data = grown;
 	text->length += size;
 	return size;
+}
+
+/* penstockd's certificate is checked, and is of the host in the URL: both are
+ * what libcurl does unless told otherwise. */
+static void prepare_tls(struct client *client)
+{
+	curl_easy_setopt(client->curl, CURLOPT_SSLVERSION,
+			 CURL_SSLVERSION_TLSv1_2);
+	if (client->cert) {
+		curl_easy_setopt(client->curl, CURLOPT_SSLCERT, client->cert);
+		curl_easy_setopt(client->curl, CURLOPT_SSLKEY, client->key);
+	}
+	if (client->ca) {
+		curl_easy_setopt(client->curl, CURLOPT_CAINFO, client->ca);
+		curl_easy_setopt(client->curl, CURLOPT_CAPATH, NULL);
+	}
+	curl_easy_setopt(client->curl, CURLOPT_ERRORBUFFER, client->detail);
+	client->detail[0] = '\0';
 }
 
 /* What every request has; the caller adds method, body and what to do with
@@ -101,16 +137,56 @@ static int prepare(struct client *client, const char *path,
 	else
 		curl_easy_setopt(client->curl, CURLOPT_PROTOCOLS_STR,
 				 "http,https");
+	if (client->is_tls)
+		prepare_tls(client);
 	curl_easy_setopt(client->curl, CURLOPT_NOSIGNAL, 1L);
 	curl_easy_setopt(client->curl, CURLOPT_NOPROXY, "*");
 	curl_easy_setopt(client->curl, CURLOPT_CONNECTTIMEOUT, CONNECT_S);
 	return 0;
 }
 
+/* What only TLS can do wrong.  Returns whether it was that. */
+static bool explain_tls(const struct client *client, CURLcode code,
+			struct error *reterr)
+{
+	const char *detail =
+		client->detail[0] ? client->detail : curl_easy_strerror(code);
+
+	if (!client->is_tls)
+		return false;
+	if (code == CURLE_SSL_CERTPROBLEM || code == CURLE_SSL_CACERT_BADFILE)
+		error_set(reterr, -EIO,
+			  "%s: %s: look at --cert, --key and --cacert",
+			  client->where, detail);
+	else if (code == CURLE_PEER_FAILED_VERIFICATION)
+		error_set(
+			reterr, -EIO,
+			"%s is not believed: %s: say whom to believe with --cacert or $PENSTOCK_CACERT",
+			client->where, detail);
+	else if (strstr(detail, " alert "))
+		/* It said why, in the words of TLS. */
+		error_set(
+			reterr, -EIO,
+			"penstockd at %s refuses %s: %s: %s",
+			client->where,
+			client->cert ? "the certificate" : "without a certificate",
+			detail,
+			client->cert ? "its log says why" :
+				       "show one with --cert and --key");
+	else if (code == CURLE_SSL_CONNECT_ERROR)
+		error_set(reterr, -EIO, "%s: %s", client->where, detail);
+	else
+		return false;
+	return true;
+}
+
 /* Say what went wrong so that a person knows what to do. */
 static int explain(struct client *client, CURLcode code, struct error *reterr)
 {
 	long os_errno = 0;
+
+	if (explain_tls(client, code, reterr))
+		return -EIO;
 
 	curl_easy_getinfo(client->curl, CURLINFO_OS_ERRNO, &os_errno);
 	if (code == CURLE_COULDNT_CONNECT && os_errno == EACCES)

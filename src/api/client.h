@@ -19,10 +19,16 @@
 
 struct client;
 
-/* 'where': the path of a Unix socket, or an http(s) URL.  Connects later.
- * Returns 0, -EINVAL or -ENOMEM with the reason. */
-int client_create(const char *where, struct client **ret_client,
-		  struct error *reterr);
+/* What an https URL needs: PEM files.  'key' NULL: in 'cert' too; 'ca' NULL:
+ * whom this machine trusts. */
+struct client_tls {
+	const char *cert, *key, *ca;
+};
+
+/* 'where': the path of a Unix socket, or an http(s) URL.  'tls' (NULL: none) is
+ * copied.  Connects later.  Returns 0, -EINVAL or -ENOMEM with the reason. */
+int client_create(const char *where, const struct client_tls *tls,
+		  struct client **ret_client, struct error *reterr);
 void client_destroy(struct client *client);	/* NULL is allowed */
 
 /* Ask and wait.  'body' may be NULL and stays the caller's.  Returns 0 when

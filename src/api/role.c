@@ -28,6 +28,7 @@ int api_peer_of(int fd, struct api_peer *ret_peer)
 		return -ENOTSUP;
 	peer.uid = cred.uid;
 	peer.gid = cred.gid;
+	peer.pid = cred.pid;
 
 	/* More groups than fit is an error of getsockopt: they give nothing,
 	 * which can only make the role smaller. */
@@ -64,9 +65,21 @@ enum api_role api_role_of(const struct api_peer *peer, uint32_t own_uid,
 		bool named = grant->is_group ? in_group(peer, grant->id) :
 					       peer->uid == grant->id;
 
-		if (named && grant->role > role)
+		if (named && !grant->name && grant->role > role)
 			role = grant->role;
 	}
+	return role;
+}
+
+enum api_role api_role_of_name(const char *name, const struct api_grant *grants,
+			       size_t count)
+{
+	enum api_role role = API_ROLE_NONE;
+
+	for (size_t i = 0; i < count; i++)
+		if (grants[i].name && strcmp(grants[i].name, name) == 0 &&
+		    grants[i].role > role)
+			role = grants[i].role;
 	return role;
 }
 
@@ -103,6 +116,7 @@ static enum api_role role_from_config(enum config_role role)
 {
 	switch (role) {
 	case CONFIG_ROLE_NONE:
+	case CONFIG_ROLE_HOST_TO_HOST:	/* no route is theirs yet */
 		return API_ROLE_NONE;
 	case CONFIG_ROLE_READ:
 		return API_ROLE_READ;
@@ -128,6 +142,10 @@ int api_grants_load(const char *file, const struct config_api *config,
 
 		grants[i].role = role_from_config(entry->role);
 		grants[i].is_group = entry->is_group;
+		if (entry->is_certificate) {
+			grants[i].name = entry->who;
+			continue;
+		}
 		if (find_id(entry, &grants[i].id) < 0) {
 			free(grants);
 			return error_set(
@@ -145,7 +163,8 @@ int api_grants_load(const char *file, const struct config_api *config,
 enum api_role api_role_everyone(const struct config_api *config)
 {
 	for (unsigned int i = 0; i < config->role_count; i++)
-		if (config->roles[i].role == CONFIG_ROLE_READ)
+		if (config->roles[i].role == CONFIG_ROLE_READ &&
+		    !config->roles[i].is_certificate)
 			return API_ROLE_NONE;
 	return API_ROLE_READ;
 }
@@ -154,7 +173,7 @@ const char *api_role_name(enum api_role role)
 {
 	switch (role) {
 	case API_ROLE_NONE:
-		return "no";
+		return "none";
 	case API_ROLE_READ:
 		return "read";
 	case API_ROLE_OPERATE:

@@ -21,6 +21,7 @@
 #include <microhttpd.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "api/call-data.h"
@@ -81,6 +82,51 @@ static void enter(struct api_door *door, int fd, struct api_door_place *place)
 	loop_timer_set(server->loop, &server->run_timer, loop_clock_ns());
 }
 
+/* One who was not let in, and may be a stranger: said, but not without end. */
+static void turned_away(const struct api_server *server,
+			const struct api_who *who, const char *why)
+{
+	const struct audit_request request = {.who = who};
+	char name[API_WHO_TEXT_MAX];
+	struct error line;
+
+	if (!audit_refused(server->audit, &request, 0, why) || !server->say)
+		return;
+	error_set(&line, 0, "refused: %s: %s", api_who_text(who, name), why);
+	server->say(line.text);
+}
+
+static void door_refused(struct api_door *door, const struct api_who *who,
+			 const char *why)
+{
+	turned_away(container_of(door, struct api_server, door), who, why);
+}
+
+static bool gate_enter(void *arg, int fd, const struct api_who *who,
+		       char reterr_answer[GATE_ANSWER_MAX])
+{
+	struct api_server *server = arg;
+	const char *why = api_door_come_in(&server->door, fd, who);
+
+	static_assert(GATE_ANSWER_MAX >= API_DOOR_ANSWER_MAX, "it fits");
+	if (why)
+		api_door_answer(why, reterr_answer);
+	return !why;
+}
+
+static void gate_refused(void *arg, const struct api_who *who, const char *why)
+{
+	turned_away(arg, who, why);
+}
+
+static void gate_say(void *arg, const char *text)
+{
+	const struct api_server *server = arg;
+
+	if (server->say)
+		server->say(text);
+}
+
 static void on_connection(void *arg, struct MHD_Connection *connection,
 			  void **socket_context,
 			  enum MHD_ConnectionNotificationCode what)
@@ -102,26 +148,56 @@ static void on_connection(void *arg, struct MHD_Connection *connection,
 
 /* --- Requests ----------------------------------------------------------- */
 
-/* Who asks?  No credentials: no role. */
-static enum api_role role_of(const struct api_call *call)
+/* Who asks?  Nobody that we know: no role. */
+static void find_who(struct api_call *call)
 {
 	const union MHD_ConnectionInfo *info = MHD_get_connection_info(
-		call->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
-	struct api_peer peer;
+		call->connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+	const struct api_door_place *place = info ? info->socket_context : NULL;
 
-	if (!info || api_peer_of(info->connect_fd, &peer) < 0)
-		return API_ROLE_NONE;
-	return peer_role(&call->server->door, &peer);
+	if (place)
+		call->who = place->who;
+}
+
+/* A certificate may expire while its connection lasts. */
+static bool has_expired(const struct api_who *who)
+{
+	return who->is_remote && time(NULL) > (time_t)who->expires_s;
+}
+
+/* GET and HEAD ask; what is a question with a body any reader may. */
+static bool changes(const struct api_route *route)
+{
+	return strcmp(route->method, "GET") != 0 &&
+		route->role > API_ROLE_READ;
+}
+
+static void refuse(struct api_call *call, const char *method, const char *path,
+		   unsigned int status, const char *why)
+{
+	const struct audit_request request = {&call->who, method, path};
+
+	audit_refused(call->audit, &request, status, why);
 }
 
 /* Everything that can be said before the body is there. */
 static void check_head(struct api_call *call, const char *method,
 		       const char *path)
 {
-	const enum api_role role = role_of(call);
+	const enum api_role role = call->who.role;
+	struct error why;
 	int error;
 
+	if (has_expired(&call->who)) {
+		refuse(call, method, path, MHD_HTTP_UNAUTHORIZED,
+		       "its certificate has expired");
+		api_answer_error(
+			call, API_UNAUTHORIZED,
+			"your certificate has expired: connect again with a new one");
+		return;
+	}
 	if (role == API_ROLE_NONE) {
+		refuse(call, method, path, MHD_HTTP_FORBIDDEN, "no role");
 		api_answer_error(
 			call, API_FORBIDDEN,
 			"you have no role here: ask for one in the configuration under api: roles:");
@@ -129,22 +205,26 @@ static void check_head(struct api_call *call, const char *method,
 	}
 	error = api_route_find(api_routes, api_route_count, method, path,
 			       &call->route, &call->params);
-	if (error == -EOPNOTSUPP)
+	if (error == -EOPNOTSUPP) {
 		api_call_respond_error(
 			call, API_USAGE, MHD_HTTP_METHOD_NOT_ALLOWED,
 			"this path does not take that method: see docs/openapi.yaml",
 			NULL);
-	else if (error < 0)
+	} else if (error < 0) {
 		api_answer_error(
 			call, API_NOT_FOUND,
 			"there is no %.200s: see docs/openapi.yaml for the paths",
 			path);
-	else if (role < call->route->role)
-		api_answer_error(call, API_FORBIDDEN,
-				 "%s %s needs the role %s, and you have %s",
-				 call->route->method, call->route->pattern,
-				 api_role_name(call->route->role),
-				 api_role_name(role));
+	} else if (role < call->route->role) {
+		error_set(&why, 0, "%s %s needs the role %s, and you have %s",
+			  call->route->method, call->route->pattern,
+			  api_role_name(call->route->role),
+			  api_role_name(role));
+		refuse(call, method, path, MHD_HTTP_FORBIDDEN, why.text);
+		api_answer_error(call, API_FORBIDDEN, "%s", why.text);
+	} else if (changes(call->route)) {
+		call->asked = strdup(path);
+	}
 }
 
 static struct api_call *begin(struct api_server *server,
@@ -162,6 +242,8 @@ static struct api_call *begin(struct api_server *server,
 	if (call->next)
 		call->next->link = &call->next;
 	server->calls = call;
+	call->audit = server->audit;
+	find_who(call);
 	check_head(call, method, path);
 	return call;
 }
@@ -208,6 +290,20 @@ static int gather(struct api_call *call, const char *data, size_t size)
 	return 0;
 }
 
+/* What is to be changed, before it is. */
+static void record(struct api_call *call)
+{
+	const struct audit_request request = {&call->who, call->route->method,
+					      call->asked};
+	json_t *body;
+
+	if (!call->asked)
+		return;
+	body = json_loadb(call->text ? call->text : "", call->length, 0, NULL);
+	call->audit_number = audit_asked(call->audit, &request, body);
+	json_decref(body);
+}
+
 static void dispatch(struct api_call *call)
 {
 	struct error error;
@@ -216,6 +312,7 @@ static void dispatch(struct api_call *call)
 	call->dispatched = true;
 	if (call->answered)
 		return;
+	record(call);
 	result = api_body_parse(call->text, call->length, call->route->may,
 				call->route->must, &call->body, &error);
 	free(call->text);
@@ -301,6 +398,7 @@ static void on_completed(void *arg, struct MHD_Connection *connection,
 		call->server = NULL;
 		call->text = NULL;
 	} else {
+		free(call->asked);
 		free(call);
 	}
 }
@@ -311,6 +409,8 @@ static int copy_config(struct api_server *server,
 		       const struct api_server_config *config)
 {
 	server->everyone = config->everyone;
+	server->audit = config->audit;
+	server->say = config->say;
 	server->grant_count = config->grant_count;
 	server->grants =
 		calloc(config->grant_count + 1, sizeof(*server->grants));
@@ -348,9 +448,46 @@ static int start_daemon(struct api_server *server)
 	server->door.role = peer_role;
 	server->door.everyone = server->everyone;
 	server->door.enter = enter;
-	ret = api_door_open(&server->door, server->listener.fd);
+	server->door.refused = door_refused;
+	ret = api_door_open(&server->door,
+			    server->has_listener ? server->listener.fd : -1);
 	if (ret < 0)
 		loop_watch_remove(server->loop, &server->watch);
+	return ret;
+}
+
+static int start_gate(struct api_server *server,
+		      const struct api_server_config *config,
+		      struct error *reterr)
+{
+	const struct api_gate_config gate = {
+		.loop = server->loop,
+		.address = config->tcp,
+		.files = config->tls,
+		.grants = server->grants,
+		.grant_count = server->grant_count,
+		.enter = gate_enter,
+		.refused = gate_refused,
+		.say = gate_say,
+		.arg = server,
+	};
+
+	if (!config->tcp)
+		return 0;
+	return api_gate_create(&gate, &server->gate, reterr);
+}
+
+static int start_listener(struct api_server *server,
+			  const struct api_server_config *config,
+			  struct error *reterr)
+{
+	int ret;
+
+	if (!config->unix_path)
+		return 0;
+	ret = api_listen(config->unix_path, config->mode ? config->mode : 0666,
+			 &server->listener, reterr);
+	server->has_listener = ret == 0;
 	return ret;
 }
 
@@ -376,25 +513,31 @@ int api_server_create(const struct api_server_config *config, struct loop *loop,
 		error_set(reterr, error, "out of memory");
 		goto err_after_timer;
 	}
-	error = api_listen(config->unix_path,
-			   config->mode ? config->mode : 0666,
-			   &server->listener, reterr);
+	error = start_listener(server, config, reterr);
 	if (error < 0)
 		goto err_after_streams;
 	error = start_daemon(server);
 	if (error < 0) {
-		error_set(reterr, error, "cannot serve at %s: %s",
-			  config->unix_path, strerror(-error));
+		error_set(reterr, error, "the API cannot be served: %s",
+			  strerror(-error));
 		goto err_after_listen;
 	}
-	api_listen_link(&server->listener);
+	error = start_gate(server, config, reterr);
+	if (error < 0)
+		goto err_after_daemon;
+	if (server->has_listener)
+		api_listen_link(&server->listener);
 	*ret_server = server;
 	return 0;
 
+err_after_daemon:
+	loop_watch_remove(server->loop, &server->watch);
+	api_door_close(&server->door);
 err_after_listen:
 	if (server->daemon)
 		MHD_stop_daemon(server->daemon);
-	api_unlisten(&server->listener);
+	if (server->has_listener)
+		api_unlisten(&server->listener);
 err_after_streams:
 	api_streams_stop(server);
 err_after_timer:
@@ -410,6 +553,7 @@ void api_server_destroy(struct api_server *server)
 	if (!server)
 		return;
 	loop_watch_remove(server->loop, &server->watch);
+	api_gate_destroy(server->gate);
 	api_streams_stop(server);
 	/* MHD_stop_daemon wants nobody suspended; what it then asks again finds
 	 * the connection shut down. */
@@ -417,8 +561,20 @@ void api_server_destroy(struct api_server *server)
 		api_call_resume(call);
 	MHD_stop_daemon(server->daemon);
 	api_door_close(&server->door);
-	api_unlisten(&server->listener);
+	if (server->has_listener)
+		api_unlisten(&server->listener);
 	loop_timer_finish(server->loop, &server->run_timer);
 	free(server->grants);
 	free(server);
+}
+
+void api_server_reload(struct api_server *server)
+{
+	if (server && server->gate)
+		api_gate_reload(server->gate);
+}
+
+unsigned int api_server_port(const struct api_server *server)
+{
+	return server->gate ? api_gate_port(server->gate) : 0;
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * server.h - penstockd's REST server on a Unix socket
+ * server.h - penstockd's REST server on a Unix socket, and over TLS
  *
  * libmicrohttpd without threads, driven by the control thread's loop.
  * docs/openapi.yaml tells paths, bodies and answers.  Everything that a client
@@ -17,6 +17,8 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "api/audit.h"
+#include "api/credentials.h"
 #include "api/door.h"
 #include "api/role.h"
 #include "base/error.h"
@@ -31,11 +33,15 @@ struct host;
 struct loop;
 
 struct api_server_config {
-	const char *unix_path;		/* copied */
+	const char *unix_path;		/* copied; NULL: none */
 	mode_t mode;			/* of the socket; 0: 0666 */
 	enum api_role everyone;		/* who has no grant */
 	const struct api_grant *grants;	/* copied */
 	size_t grant_count;
+	const char *tcp;		/* "ADDRESS:PORT"; NULL: none */
+	struct api_tls_files tls;	/* with 'tcp'; stay the caller's */
+	struct audit *audit;		/* NULL: none.  Outlives the host */
+	void (*say)(const char *text);	/* for the log; NULL: nobody reads it */
 };
 
 /* Listen.  A missing parent directory is made (0755); a socket that nobody
@@ -44,6 +50,10 @@ struct api_server_config {
 int api_server_create(const struct api_server_config *config, struct loop *loop,
 		      struct host *host, struct api_server **ret_server,
 		      struct error *reterr);
+/* The certificates may have changed: look. */
+void api_server_reload(struct api_server *server);
+/* The port of 'tcp'; 0: none. */
+unsigned int api_server_port(const struct api_server *server);
 /* Stop listening, remove the socket, cut connections.  Verbs still under way
  * at the host may end later.  NULL is allowed. */
 void api_server_destroy(struct api_server *server);

@@ -13,20 +13,39 @@
 static const struct cli_option no_options[] = {{NULL, NULL, NULL}};
 
 /* What an option's word may be: its place in the table, or one of these. */
-enum { COMMON_API = -1, COMMON_JSON = -2, COMMON_HELP = -3, UNKNOWN = -4 };
+enum {
+	COMMON_API = -1,
+	COMMON_CERT = -2,
+	COMMON_KEY = -3,
+	COMMON_CACERT = -4,	/* those up to here take a value */
+	COMMON_JSON = -5,
+	COMMON_HELP = -6,
+	UNKNOWN = -7,
+};
+static const char *const common_names[] = {
+	"api", "cert", "key", "cacert", "json", "help",
+};
+#define COMMON_NAMES	(int)(sizeof(common_names) / sizeof(common_names[0]))
+
+bool cli_takes_value(const char *word)
+{
+	for (int i = 0; i <= COMMON_API - COMMON_CACERT; i++)
+		if (strncmp(word, "--", 2) == 0 &&
+		    strcmp(word + 2, common_names[i]) == 0)
+			return true;
+	return false;
+}
 
 static int find_option(const struct cli_option *options, const char *name,
 		       size_t length)
 {
-	static const char *const common[] = {"api", "json", "help"};
-
 	for (int i = 0; options[i].name; i++)
 		if (strlen(options[i].name) == length &&
 		    memcmp(options[i].name, name, length) == 0)
 			return i;
-	for (int i = 0; i < 3; i++)
-		if (strlen(common[i]) == length &&
-		    memcmp(common[i], name, length) == 0)
+	for (int i = 0; i < COMMON_NAMES; i++)
+		if (strlen(common_names[i]) == length &&
+		    memcmp(common_names[i], name, length) == 0)
 			return COMMON_API - i;
 	return UNKNOWN;
 }
@@ -39,6 +58,15 @@ static int store(int which, const char *name, const char *value,
 	switch (which) {
 	case COMMON_API:
 		common->api = value;
+		return 0;
+	case COMMON_CERT:
+		common->cert = value;
+		return 0;
+	case COMMON_KEY:
+		common->key = value;
+		return 0;
+	case COMMON_CACERT:
+		common->cacert = value;
 		return 0;
 	case COMMON_JSON:
 		common->json = true;
@@ -69,7 +97,8 @@ static int take_option(const struct cli_option *options, int argc, char **argv,
 		find_option(options, name, length) :
 		UNKNOWN;
 	const bool takes_value =
-		which == COMMON_API || (which >= 0 && options[which].value);
+		(which <= COMMON_API && which >= COMMON_CACERT) ||
+		(which >= 0 && options[which].value);
 
 	if (which == UNKNOWN)
 		return error_set(reterr, -EINVAL, "unknown option '%.60s'",

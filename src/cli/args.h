@@ -10,8 +10,12 @@
 /* What every verb takes. */
 struct cli_common {
 	const char *api;	/* --api */
+	const char *cert, *key, *cacert;	/* over TLS */
 	bool json, help;
 };
+
+/* "--api" and the others that are followed by their value. */
+bool cli_takes_value(const char *word);
 
 /* Options and operands in any order, "--x V" or "--x=V", "--" ends options.
  * Returns 0, or -EINVAL with a hint (an unknown, repeated or incomplete

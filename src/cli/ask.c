@@ -24,19 +24,28 @@ int cli_error(int status, const char *format, ...)
 	return status;
 }
 
+/* An option, else what the environment says; NULL: neither. */
+static const char *said_or(const char *option, const char *variable)
+{
+	const char *text = option ? option : getenv(variable);
+
+	return text && (option || text[0]) ? text : NULL;
+}
+
 struct client *cli_client(struct cli *cli)
 {
-	const char *where = cli->api;
+	const char *where = said_or(cli->api, "PENSTOCK_API");
+	struct client_tls tls;
 	struct error error;
 
 	if (cli->client)
 		return cli->client;
-	if (!where) {
-		where = getenv("PENSTOCK_API");
-		if (!where || !where[0])
-			where = CLIENT_DEFAULT_API;
-	}
-	if (client_create(where, &cli->client, &error) < 0) {
+	if (!where)
+		where = CLIENT_DEFAULT_API;
+	tls.cert = said_or(cli->cert, "PENSTOCK_CERT");
+	tls.key = said_or(cli->key, "PENSTOCK_KEY");
+	tls.ca = said_or(cli->cacert, "PENSTOCK_CACERT");
+	if (client_create(where, &tls, &cli->client, &error) < 0) {
 		cli_error(CLI_USAGE, "%s", error.text);
 		return NULL;
 	}

@@ -43,6 +43,7 @@ struct cli_args {
 
 struct cli {
 	const char *api;	/* --api, or NULL */
+	const char *cert, *key, *cacert;	/* --cert ..., or NULL */
 	bool json;		/* --json */
 	struct client *client;	/* made by the first question */
 };

@@ -127,6 +127,8 @@ static int help(const char *group)
 	print_later(group);
 	if (!group)
 		printf("\nThe API is found by --api, else $PENSTOCK_API, else %s.\n"
+		       "An https URL takes --cert FILE, --key FILE and --cacert FILE, else\n"
+		       "$PENSTOCK_CERT, $PENSTOCK_KEY and $PENSTOCK_CACERT.\n"
 		       "Exit status: 0 done, 1 failed, 2 wrong usage, 3 refused by admission.\n"
 		       "'penstock GROUP --help' and 'man penstock' tell more.\n",
 		       CLIENT_DEFAULT_API);
@@ -141,7 +143,8 @@ static int help_verb(const struct cli_verb *verb)
 	       verb->operands ? verb->operands : "", verb->help);
 	print_options(verb);
 	printf("      --json                  one JSON value on one line\n"
-	       "      --api PATH|URL          where penstockd answers\n");
+	       "      --api PATH|URL          where penstockd answers\n"
+	       "      --cert, --key, --cacert FILE  over https: ours, and whom to believe\n");
 	return CLI_DONE;
 }
 
@@ -186,6 +189,9 @@ static int run_verb(const struct cli_verb *verb, int argc, char **argv,
 	if (common->help)
 		return help_verb(verb);
 	cli.api = common->api;
+	cli.cert = common->cert;
+	cli.key = common->key;
+	cli.cacert = common->cacert;
 	cli.json = common->json;
 	status = verb->run(&cli, &args);
 	client_destroy(cli.client);
@@ -208,9 +214,8 @@ static int leading_options(int argc, char **argv, struct cli_common *common,
 			*ret_status = CLI_DONE;
 			return -1;
 		}
-		count += strcmp(argv[count], "--api") == 0 && count + 1 < argc ?
-			2 :
-			1;
+		count += cli_takes_value(argv[count]) && count + 1 < argc ? 2 :
+									    1;
 	}
 	if (cli_args_parse(&none, count, argv, common, &args, &error) < 0) {
 		*ret_status = cli_error(CLI_USAGE, "%s: see 'penstock --help'",

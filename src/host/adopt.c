@@ -64,6 +64,23 @@ static bool is_wanted(const struct registry *registry, const char *path)
 	return false;
 }
 
+/* The file may say by now that it is somebody else's. */
+static void own_again(const struct bind_op *op, const char *path)
+{
+	const struct config_socket whose =
+		config_socket_of(op->endpoint->host->config, op->vdev->name,
+				 op->process ? op->process->pasid : 0);
+	const struct event_subject subject = {
+		.pasid = op->process ? op->process->pasid : 0,
+		.vdev = op->vdev->name,
+	};
+	struct error why;
+
+	if (listen_own(path, &whose, &why) < 0)
+		events_add(op->endpoint->host->events, "error", &subject,
+			   "vdev %s: %s", op->vdev->name, why.text);
+}
+
 static void listener_fetched(struct bind_op *op, struct link_reply *reply)
 {
 	const char *path =
@@ -96,6 +113,7 @@ static void listener_fetched(struct bind_op *op, struct link_reply *reply)
 	}
 	*listen_fd = reply->fd;
 	reply->fd = -1;
+	own_again(op, path);
 }
 
 static void fetch_listener(struct reg_vdev *vdev, struct reg_process *process)

@@ -51,13 +51,16 @@ void bind_nbd(struct reg_vdev *vdev)
 		.vdev = vdev,
 		.then = listening,
 	};
+	const struct config_socket whose =
+		config_socket_of(op.endpoint->host->config, vdev->name, 0);
 	struct error why;
 	int fd;
 
 	if (!vdev->nbd.at || vdev->nbd.is_listening)
 		return;
 	if (vdev->nbd.listen_fd < 0 &&
-	    listen_open_at(vdev->nbd.at, &vdev->nbd.listen_fd, &why) < 0) {
+	    listen_open_at(vdev->nbd.at, &whose, &vdev->nbd.listen_fd, &why) <
+		    0) {
 		complain(vdev, why.text);
 		return;
 	}
@@ -91,13 +94,19 @@ void bind_nbd_close(struct reg_vdev *vdev)
 static void fetched(struct bind_op *op, struct link_reply *reply)
 {
 	struct reg_vdev *vdev = op->vdev;
+	const struct config_socket whose =
+		config_socket_of(op->endpoint->host->config, vdev->name, 0);
 	struct bind_op unlisten = *op;
+	struct error why;
 
 	if (reply->result < 0 || vdev->nbd.listen_fd >= 0)
 		return;
 	if (listen_is_at(reply->fd, vdev->nbd.at)) {
 		vdev->nbd.listen_fd = reply->fd;
 		reply->fd = -1;
+		/* The file may say by now that it is somebody else's. */
+		if (listen_own_at(vdev->nbd.at, &whose, &why) < 0)
+			complain(vdev, why.text);
 		return;
 	}
 	/* The file names another address now: the old way in closes, and the

@@ -207,12 +207,15 @@ void bind_way_in(struct reg_vdev *vdev, struct reg_process *process)
 		.process = process,
 		.then = listening,
 	};
+	const struct config_socket whose =
+		config_socket_of(op.endpoint->host->config, vdev->name,
+				 process ? process->pasid : 0);
 	struct error why;
 	int fd;
 
 	if (!path || *is_listening)
 		return;
-	if (*listen_fd < 0 && listen_open(path, listen_fd, &why) < 0) {
+	if (*listen_fd < 0 && listen_open(path, &whose, listen_fd, &why) < 0) {
 		say_no_way_in(vdev, process, &why);
 		return;
 	}

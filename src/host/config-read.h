@@ -86,6 +86,12 @@ int reader_bool(struct reader *reader, const struct reader_key *key,
 		yaml_node_t *node, void *field);	/* bool */
 
 /* Sections, each in a file of its own. */
+int config_read_api(struct reader *reader, const struct reader_key *key,
+		    yaml_node_t *node, void *api);
+int config_read_audit(struct reader *reader, const struct reader_key *key,
+		      yaml_node_t *node, void *audit);
+int config_read_socket(struct reader *reader, const struct reader_key *key,
+		       yaml_node_t *node, void *socket);
 int config_read_endpoints(struct reader *reader, const struct reader_key *key,
 			  yaml_node_t *node, void *config);
 int config_read_pools(struct reader *reader, const struct reader_key *key,

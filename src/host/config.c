@@ -13,128 +13,6 @@
 
 /* --- Small sections ------------------------------------------------------ */
 
-struct role_list {
-	enum config_role role;
-	struct config_api *api;
-};
-
-static int read_role(struct reader *reader, yaml_node_t *node, void *element)
-{
-	struct config_role_entry *entry = element;
-	struct error why;
-	const char *text;
-	int ret;
-
-	entry->line = reader_line(node);
-	ret = reader_text(reader, "a user or @group", node, &text);
-	if (ret < 0)
-		return ret;
-	entry->is_group = text[0] == '@';
-	text += entry->is_group;
-	if (text[0] != '_' && config_check_name(text, &why) < 0)
-		return reader_fail(reader, entry->line,
-				   "'%s' is not a user or @group", text);
-	entry->who = strdup(text);
-	return entry->who ? 0 : -ENOMEM;
-}
-
-static int read_role_list(struct reader *reader, const struct reader_key *key,
-			  yaml_node_t *node, void *object)
-{
-	static const struct reader_list list = {
-		.what = "users and groups",
-		.most = CONFIG_ITEMS_MAX,
-		.element_size = sizeof(struct config_role_entry),
-		.read = read_role,
-	};
-	struct config_api *api = object;
-	enum config_role role = CONFIG_ROLE_READ;
-	unsigned int first = api->role_count;
-	void *array = api->roles;
-	int ret;
-
-	if (strcmp(key->name, "operate") == 0)
-		role = CONFIG_ROLE_OPERATE;
-	else if (strcmp(key->name, "administer") == 0)
-		role = CONFIG_ROLE_ADMINISTER;
-	ret = reader_list(reader, node, &list, &array, &api->role_count);
-	api->roles = array;
-	for (; first < api->role_count; first++)
-		api->roles[first].role = role;
-	return ret;
-}
-
-static int read_roles(struct reader *reader, const struct reader_key *key,
-		      yaml_node_t *node, void *object)
-{
-	static const struct reader_key keys[] = {
-		{"read", read_role_list, 0, false},
-		{"operate", read_role_list, 0, false},
-		{"administer", read_role_list, 0, false},
-		{NULL, NULL, 0, false},
-	};
-
-	return reader_mapping(reader, node, key->name, keys, object);
-}
-
-static int read_tls(struct reader *reader, const struct reader_key *key,
-		    yaml_node_t *node, void *object)
-{
-	static const struct reader_key keys[] = {
-		{"cert", reader_string, offsetof(struct config_api, tls_cert),
-		 true},
-		{"key", reader_string, offsetof(struct config_api, tls_key),
-		 true},
-		{"ca", reader_string, offsetof(struct config_api, tls_ca),
-		 true},
-		{NULL, NULL, 0, false},
-	};
-
-	return reader_mapping(reader, node, key->name, keys, object);
-}
-
-static int read_tcp(struct reader *reader, const struct reader_key *key,
-		    yaml_node_t *node, void *field)
-{
-	int ret = reader_string(reader, key, node, field);
-
-	if (ret == 0 && !config_is_address(*(char **)field))
-		return reader_fail(reader, reader_line(node),
-				   "tcp must be ADDRESS:PORT, not '%s'",
-				   *(char **)field);
-	return ret;
-}
-
-static int read_api(struct reader *reader, const struct reader_key *key,
-		    yaml_node_t *node, void *object)
-{
-	static const struct reader_key keys[] = {
-		{"unix", reader_socket, offsetof(struct config_api, unix_path),
-		 false},
-		{"tcp", read_tcp, offsetof(struct config_api, tcp), false},
-		{"tls", read_tls, 0, false},
-		{"roles", read_roles, 0, false},
-		{NULL, NULL, 0, false},
-	};
-	struct config_api *api = object;
-	int ret;
-
-	api->line = reader_line(node);
-	ret = reader_mapping(reader, node, key->name, keys, api);
-	if (ret < 0)
-		return ret;
-	if (api->tcp && !api->tls_cert)
-		return reader_fail(
-			reader, api->line,
-			"api: 'tcp' needs 'tls: {cert, key, ca}': both sides show a certificate");
-	if (api->tls_cert && !api->tcp)
-		return reader_fail(reader, api->line,
-				   "api: 'tls' without 'tcp'");
-	if (!api->tcp)
-		return 0;
-	return reader_note(reader, api->line, "api: tcp %s", api->tcp);
-}
-
 /* "https://HOST:PORT", or the path of a socket on this machine. */
 static int read_peer_api(struct reader *reader, const struct reader_key *key,
 			 yaml_node_t *node, void *field)
@@ -301,7 +179,9 @@ static const struct reader_key top_keys[] = {
 	 false},
 	{"session-hold", reader_duration,
 	 offsetof(struct config, session_hold_ns), false},
-	{"api", read_api, offsetof(struct config, api), false},
+	{"api", config_read_api, offsetof(struct config, api), false},
+	{"audit", config_read_audit, offsetof(struct config, audit), false},
+	{"socket", config_read_socket, offsetof(struct config, socket), false},
 	{"endpoints", config_read_endpoints, 0, false},
 	{"pools", config_read_pools, 0, false},
 	{"vdevs", config_read_vdevs, 0, false},
@@ -365,6 +245,8 @@ int config_parse(const char *file, const char *text, size_t length,
 		return error_set(reterr, -ENOMEM, "%s: out of memory", file);
 	reader.config->session_hold_ns = CONFIG_HOLD_DEFAULT_NS;
 	reader.config->headroom_milli = CONFIG_HEADROOM_DEFAULT;
+	reader.config->audit.size_bytes = CONFIG_AUDIT_SIZE_DEFAULT;
+	reader.config->audit.keep = CONFIG_AUDIT_KEEP_DEFAULT;
 	reader.config->file = strdup(file);
 	if (!reader.config->file || !yaml_parser_initialize(&parser)) {
 		config_free(reader.config);
@@ -469,6 +351,12 @@ static void free_pools(struct config *config)
 	free(config->pools);
 }
 
+static void free_socket(struct config_socket *whose)
+{
+	free(whose->user);
+	free(whose->group);
+}
+
 static void free_vdevs(struct config *config)
 {
 	unsigned int i;
@@ -483,6 +371,7 @@ static void free_vdevs(struct config *config)
 		free(vdev->nbd);
 		free(vdev->tap);
 		free(vdev->crypto);
+		free_socket(&vdev->socket);
 	}
 	free(config->vdevs);
 	for (i = 0; i < config->process_count; i++) {
@@ -492,6 +381,7 @@ static void free_vdevs(struct config *config)
 		free(process->vdev);
 		free(process->policy);
 		free(process->vhost_user);
+		free_socket(&process->socket);
 	}
 	free(config->processes);
 }
@@ -520,6 +410,8 @@ void config_free(struct config *config)
 	free_pools(config);
 	free_vdevs(config);
 	free_api(&config->api);
+	free(config->audit.path);
+	free_socket(&config->socket);
 	for (i = 0; i < config->peer_count; i++) {
 		free(config->peers[i].name);
 		free(config->peers[i].api);

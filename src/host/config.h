@@ -35,6 +35,11 @@
 #define CONFIG_BURST_DEFAULT_NS	UINT64_C(10000000)
 #define CONFIG_HEADROOM_DEFAULT	100U	/* thousandths */
 #define CONFIG_HOLD_DEFAULT_NS	UINT64_C(30000000000)
+#define CONFIG_AUDIT_SIZE_DEFAULT (UINT64_C(16) << 20)
+#define CONFIG_AUDIT_SIZE_MIN	(UINT64_C(1) << 16)
+#define CONFIG_AUDIT_KEEP_DEFAULT 8U
+#define CONFIG_AUDIT_KEEP_MAX	1000U
+#define CONFIG_CERTIFICATE_NAME_MAX 255U
 
 struct config_device {
 	char *name;
@@ -76,6 +81,13 @@ struct config_pool {
 	unsigned int line;
 };
 
+/* Whose a listening socket is; what is not said: NULL, mode 0. */
+struct config_socket {
+	char *user, *group;		/* names, or numbers as text */
+	unsigned int mode;		/* permission bits */
+	unsigned int line;
+};
+
 struct config_vdev {
 	char *name;
 	char *endpoint;			/* NULL: its pool's */
@@ -87,6 +99,7 @@ struct config_vdev {
 	char *nbd;			/* "unix:/PATH", "tcp:ADDRESS:PORT" */
 	char *tap, *crypto;		/* not served by this version */
 	unsigned int connections;	/* of nbd */
+	struct config_socket socket;	/* of vhost-user and nbd */
 	struct sched_limits limits;
 	bool served;
 	unsigned int line;
@@ -98,6 +111,7 @@ struct config_process {
 	char *vdev;			/* NULL: chosen by a policy */
 	char *policy;			/* "auto:POLICY", or NULL */
 	char *vhost_user;		/* a socket of its own, or NULL */
+	struct config_socket socket;
 	bool has_match;
 	uint16_t match_ioprio;
 	struct sla sla;
@@ -125,26 +139,35 @@ enum config_role {
 	CONFIG_ROLE_NONE,
 	CONFIG_ROLE_READ,
 	CONFIG_ROLE_OPERATE,
-	CONFIG_ROLE_ADMINISTER
+	CONFIG_ROLE_ADMINISTER,
+	CONFIG_ROLE_HOST_TO_HOST	/* certificates only; a later version's */
 };
 
-/* Who may do what over the unix socket.  root and penstockd's own user always
+/* Who may do what.  On the unix socket root and penstockd's own user always
  * administer; everybody else who can connect reads, unless it is said who
- * does. */
+ * does.  Over TLS only who is named may anything. */
 struct config_role_entry {
 	enum config_role role;
 	bool is_group;			/* "@GROUP" */
+	bool is_certificate;		/* "cert:NAME" */
 	char *who;			/* a name, or a number as text */
 	unsigned int line;
 };
 
 struct config_api {
 	char *unix_path;
-	char *tcp;			/* not served by this version */
+	char *tcp;			/* "ADDRESS:PORT" */
 	char *tls_cert, *tls_key, *tls_ca;
 	struct config_role_entry *roles;
 	unsigned int role_count;
 	unsigned int line;
+};
+
+/* Who changed what, in a file. */
+struct config_audit {
+	char *path;			/* NULL: audit.log in 'state' */
+	uint64_t size_bytes;		/* of one file, then it is rotated */
+	unsigned int keep;		/* older ones */
 };
 
 struct config_note {			/* parsed, not served */
@@ -159,6 +182,8 @@ struct config {
 	uint32_t headroom_milli;	/* of capacity that stays free */
 	uint64_t session_hold_ns;	/* --session: kept without one */
 	struct config_api api;
+	struct config_audit audit;
+	struct config_socket socket;	/* where no vdev says another */
 	struct config_endpoint *endpoints;
 	unsigned int endpoint_count;
 	struct config_pool *pools;
@@ -183,6 +208,11 @@ int config_load(const char *file, struct config **ret_config,
 int config_parse(const char *file, const char *text, size_t length,
 		 struct config **ret_config, struct error *reterr);
 void config_free(struct config *config);	/* NULL is allowed */
+/* Whose a vdev's sockets, or a process's own ('pasid' not 0), are: what the
+ * process's entry says, else the vdev's, else the default.  The texts stay the
+ * configuration's. */
+struct config_socket config_socket_of(const struct config *config,
+				      const char *vdev, uint32_t pasid);
 
 /* What the words of the file and of the API mean, in one place; limits:
  * sla/limit.h. */

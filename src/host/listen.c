@@ -4,14 +4,133 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
 #include <netdb.h>
+#include <pwd.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
-#define BACKLOG	16
+#define BACKLOG		16
+#define MODE_DEFAULT	0660U
+
+/* --- Whose it is --------------------------------------------------------- */
+
+struct owner {
+	uid_t uid;			/* -1: stays */
+	gid_t gid;
+	mode_t mode;
+};
+
+/* "1000"; names cannot begin with a digit, so that this is no name. */
+static bool is_number(const char *text, uint32_t *ret_number)
+{
+	char *end;
+	unsigned long number;
+
+	errno = 0;
+	number = strtoul(text, &end, 10);
+	if (text[0] < '0' || text[0] > '9' || *end || errno ||
+	    number >= UINT32_MAX)
+		return false;
+	*ret_number = (uint32_t)number;
+	return true;
+}
+
+static int find_owner(const struct config_socket *whose,
+		      struct owner *ret_owner, struct error *reterr)
+{
+	struct owner owner = {(uid_t)-1, (gid_t)-1, MODE_DEFAULT};
+	const struct passwd *user;
+	const struct group *group;
+
+	if (whose->mode)
+		owner.mode = whose->mode;
+	if (whose->user && !is_number(whose->user, &owner.uid)) {
+		user = getpwnam(whose->user);
+		if (!user)
+			return error_set(
+				reterr, -EINVAL,
+				"socket: there is no user '%s' on this host",
+				whose->user);
+		owner.uid = user->pw_uid;
+	}
+	if (whose->group && !is_number(whose->group, &owner.gid)) {
+		group = getgrnam(whose->group);
+		if (!group)
+			return error_set(
+				reterr, -EINVAL,
+				"socket: there is no group '%s' on this host",
+				whose->group);
+		owner.gid = group->gr_gid;
+	}
+	*ret_owner = owner;
+	return 0;
+}
+
+int listen_check_owner(const struct config_socket *whose, struct error *reterr)
+{
+	struct owner owner;
+
+	return find_owner(whose, &owner, reterr);
+}
+
+static int cannot_own(const char *path, const struct config_socket *whose,
+		      int error, struct error *reterr)
+{
+	if (error != -EPERM)
+		return error_set(reterr, error, "%s: %s", path,
+				 strerror(-error));
+	return error_set(
+		reterr, error,
+		"%s cannot become %s%s%s's (socket:): penstockd has to be root or to have CAP_CHOWN",
+		path, whose->user ? whose->user : "",
+		whose->user && whose->group ? ":" : "",
+		whose->group ? whose->group : "");
+}
+
+/* Of what lies at the path only a socket is touched: who may write to its
+ * directory could put another thing there. */
+static int set_owner(const char *path, const struct owner *owner)
+{
+	char self[40];
+	struct stat status;
+	int fd = open(path, O_PATH | O_NOFOLLOW | O_CLOEXEC), ret = 0;
+
+	if (fd < 0)
+		return -errno;
+	snprintf(self, sizeof(self), "/proc/self/fd/%d", fd);
+	if (fstat(fd, &status) < 0)
+		ret = -errno;
+	else if (!S_ISSOCK(status.st_mode))
+		ret = -ENOTSOCK;
+	else if ((owner->uid != (uid_t)-1 || owner->gid != (gid_t)-1) &&
+		 fchownat(fd, "", owner->uid, owner->gid, AT_EMPTY_PATH) < 0)
+		ret = -errno;
+	else if (chmod(self, owner->mode) < 0)
+		ret = -errno;
+	close(fd);
+	return ret;
+}
+
+int listen_own(const char *path, const struct config_socket *whose,
+	       struct error *reterr)
+{
+	struct owner owner;
+	int ret = find_owner(whose, &owner, reterr);
+
+	if (ret < 0)
+		return ret;
+	ret = set_owner(path, &owner);
+	return ret < 0 ? cannot_own(path, whose, ret, reterr) : 0;
+}
+
+/* --- Opening ------------------------------------------------------------- */
 
 /* Take away what a dead one left.  Returns 0 or why it stays. */
 static int replace_stale(const char *path, const struct sockaddr_un *address,
@@ -57,7 +176,8 @@ static void make_parent(char *path)
 	*slash = '/';
 }
 
-int listen_open(const char *path, int *ret_fd, struct error *reterr)
+int listen_open(const char *path, const struct config_socket *whose,
+		int *ret_fd, struct error *reterr)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
 	int fd, ret;
@@ -74,13 +194,22 @@ int listen_open(const char *path, int *ret_fd, struct error *reterr)
 	if (fd < 0)
 		return error_set(reterr, -errno, "a socket: %s",
 				 strerror(errno));
-	/* Closed to others from the first moment, then opened to the group. */
+	/* Closed to others from the first moment, then opened to those whose
+	 * it is. */
 	if (fchmod(fd, 0600) < 0 ||
-	    bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0 ||
-	    chmod(path, 0660) < 0 || listen(fd, BACKLOG) < 0) {
+	    bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0) {
 		ret = error_set(reterr, -errno, "%s: %s", path,
 				strerror(errno));
 		close(fd);
+		return ret;
+	}
+	ret = listen_own(path, whose, reterr);
+	if (ret == 0 && listen(fd, BACKLOG) < 0)
+		ret = error_set(reterr, -errno, "%s: %s", path,
+				strerror(errno));
+	if (ret < 0) {
+		close(fd);
+		unlink(path);
 		return ret;
 	}
 	*ret_fd = fd;
@@ -185,17 +314,26 @@ static int open_tcp(const char *at, int *ret_fd, struct error *reterr)
 	return ret;
 }
 
-int listen_open_at(const char *at, int *ret_fd, struct error *reterr)
+int listen_open_at(const char *at, const struct config_socket *whose,
+		   int *ret_fd, struct error *reterr)
 {
 	const char *path = path_of(at);
 	int ret;
 
 	if (!path)
 		return open_tcp(at, ret_fd, reterr);
-	ret = listen_open(path, ret_fd, reterr);
+	ret = listen_open(path, whose, ret_fd, reterr);
 	if (ret == 0)
 		(void)listen(*ret_fd, BACKLOG_MANY);
 	return ret;
+}
+
+int listen_own_at(const char *at, const struct config_socket *whose,
+		  struct error *reterr)
+{
+	const char *path = path_of(at);
+
+	return path ? listen_own(path, whose, reterr) : 0;
 }
 
 bool listen_is_at(int fd, const char *at)

@@ -3,27 +3,28 @@
  * main.c - penstockd: configuration, host, API, until told to end
  *
  * In the foreground, one line for each event on standard error.  SIGTERM and
- * SIGINT end it and its endpoints in order; READY=1 to $NOTIFY_SOCKET when
- * every endpoint serves what it can.
+ * SIGINT end it and its endpoints in order, SIGUSR1 ends only it; SIGHUP has
+ * the audit's file opened and the certificates read again.  READY=1 to
+ * $NOTIFY_SOCKET when every endpoint serves what it can.
  */
 #include <errno.h>
 #include <getopt.h>
 #include <signal.h>
 #include <stdbool.h>
-#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
-#include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
+#include "api/audit.h"
 #include "api/server.h"
 #include "base/container.h"
 #include "host/config.h"
 #include "host/host.h"
+#include "host/listen.h"
+#include "host/notify.h"
 #include "host/user.h"
 #include "os/loop.h"
 
@@ -34,6 +35,8 @@ struct program {
 	struct config *config;
 	struct host *host;
 	struct api_server *api;
+	struct audit *audit;
+	struct notify notify;
 	char endpoint_path[4096];
 	struct host_program endpoint;
 	struct host_listener listener;
@@ -42,32 +45,6 @@ struct program {
 	struct api_grant *grants;
 	size_t grant_count;
 };
-
-/* systemd's protocol: one datagram to the address in $NOTIFY_SOCKET. */
-static void notify(const char *text)
-{
-	const char *path = getenv("NOTIFY_SOCKET");
-	struct sockaddr_un address = {.sun_family = AF_UNIX};
-	size_t length = path ? strlen(path) : 0;
-	int fd;
-
-	if (length < 2 || length >= sizeof(address.sun_path) ||
-	    (path[0] != '/' && path[0] != '@'))
-		return;
-	memcpy(address.sun_path, path, length);
-	if (path[0] == '@')
-		address.sun_path[0] = '\0';
-	fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	if (fd < 0)
-		return;
-	if (sendto(fd, text, strlen(text), MSG_NOSIGNAL,
-		   (struct sockaddr *)&address,
-		   (socklen_t)(offsetof(struct sockaddr_un, sun_path) +
-			       length)) < 0)
-		fprintf(stderr, "penstockd: $NOTIFY_SOCKET %s: %s\n", path,
-			strerror(errno));
-	close(fd);
-}
 
 static void log_event(struct host_listener *listener, json_t *event)
 {
@@ -79,11 +56,17 @@ static void log_event(struct host_listener *listener, json_t *event)
 		text ? text : "");
 }
 
+static void say(const char *text)
+{
+	fprintf(stderr, "penstockd: %s\n", text);
+}
+
 static void on_ready(void *arg)
 {
-	(void)arg;
-	fprintf(stderr, "penstockd: ready\n");
-	notify("READY=1");
+	struct program *program = arg;
+
+	say("ready");
+	notify_ready(&program->notify);
 }
 
 static void on_stopped(void *arg)
@@ -91,6 +74,14 @@ static void on_stopped(void *arg)
 	struct program *program = arg;
 
 	loop_stop(program->loop);
+}
+
+static void reload(struct program *program)
+{
+	notify_reloading(&program->notify);
+	audit_reopen(program->audit);
+	api_server_reload(program->api);
+	notify_reloaded(&program->notify);
 }
 
 static void on_signal(struct loop_watch *watch)
@@ -101,18 +92,27 @@ static void on_signal(struct loop_watch *watch)
 	if (read(program->signal_fd, &info, sizeof(info)) !=
 	    (ssize_t)sizeof(info))
 		return;
-	fprintf(stderr, "penstockd: ending: endpoints are drained\n");
-	notify("STOPPING=1");
-	host_stop(program->host);
+	if (info.ssi_signo == SIGHUP) {
+		reload(program);
+	} else if (info.ssi_signo == SIGUSR1) {
+		say("ending: endpoints go on serving");
+		notify_stopping(&program->notify, "endpoints go on serving");
+		loop_stop(program->loop);
+	} else {
+		say("ending: endpoints are drained");
+		notify_stopping(&program->notify, "endpoints are drained");
+		host_stop(program->host);
+	}
 }
 
 static int watch_signals(struct program *program)
 {
+	static const int numbers[] = {SIGTERM, SIGINT, SIGHUP, SIGUSR1};
 	sigset_t set;
 
 	sigemptyset(&set);
-	sigaddset(&set, SIGTERM);
-	sigaddset(&set, SIGINT);
+	for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++)
+		sigaddset(&set, numbers[i]);
 	sigprocmask(SIG_BLOCK, &set, NULL);
 	signal(SIGPIPE, SIG_IGN);
 	program->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
@@ -140,6 +140,31 @@ static int endpoint_program(char *path, size_t size)
 	return access(path, X_OK) < 0 ? -errno : 0;
 }
 
+static int start_audit(struct program *program, struct error *reterr)
+{
+	const struct config_audit *entry = &program->config->audit;
+	struct audit_config config = {
+		.loop = program->loop,
+		.size_bytes = entry->size_bytes,
+		.keep = entry->keep,
+		.say = say,
+	};
+	char *path;
+	int ret;
+
+	if (asprintf(&path, "%s/audit.log", program->config->state) < 0)
+		return error_set(reterr, -ENOMEM, "out of memory");
+	config.path = entry->path ? entry->path : path;
+	ret = audit_open(&config, &program->audit, reterr);
+	free(path);
+	return ret;
+}
+
+static struct api_tls_files tls_files(const struct config_api *api)
+{
+	return (struct api_tls_files){api->tls_cert, api->tls_key, api->tls_ca};
+}
+
 static int start_api(struct program *program, struct error *reterr)
 {
 	const struct config_api *api = &program->config->api;
@@ -148,12 +173,53 @@ static int start_api(struct program *program, struct error *reterr)
 		.everyone = api_role_everyone(api),
 		.grants = program->grants,
 		.grant_count = program->grant_count,
+		.tcp = api->tcp,
+		.tls = tls_files(api),
+		.audit = program->audit,
+		.say = say,
 	};
 
-	if (!api->unix_path)
+	if (!api->unix_path && !api->tcp)
 		return 0;
 	return api_server_create(&config, program->loop, program->host,
 				 &program->api, reterr);
+}
+
+static int check_owner(const struct config *config,
+		       const struct config_socket *whose, struct error *reterr)
+{
+	struct error why;
+
+	if (listen_check_owner(whose, &why) == 0)
+		return 0;
+	return error_set(reterr, -EINVAL, "%s:%u: %s", config->file,
+			 whose->line, why.text);
+}
+
+static int check_owners(const struct config *config, struct error *reterr)
+{
+	int ret = check_owner(config, &config->socket, reterr);
+
+	for (unsigned int i = 0; ret == 0 && i < config->vdev_count; i++)
+		ret = check_owner(config, &config->vdevs[i].socket, reterr);
+	for (unsigned int i = 0; ret == 0 && i < config->process_count; i++)
+		ret = check_owner(config, &config->processes[i].socket, reterr);
+	return ret;
+}
+
+static int check_tls(const struct config *config, struct error *reterr)
+{
+	const struct api_tls_files files = tls_files(&config->api);
+	struct api_credentials *credentials;
+	struct error why;
+
+	if (!config->api.tcp)
+		return 0;
+	if (api_credentials_load(&files, &credentials, &why) < 0)
+		return error_set(reterr, -EINVAL, "%s:%u: %s", config->file,
+				 config->api.line, why.text);
+	api_credentials_drop(credentials);
+	return 0;
 }
 
 /* What the configuration names and this machine has not: "FILE:LINE: ...". */
@@ -161,6 +227,7 @@ static int check_machine(struct program *program, struct error *reterr)
 {
 	const struct config *config = program->config;
 	const long cpus = sysconf(_SC_NPROCESSORS_CONF);
+	int ret;
 
 	for (unsigned int i = 0; i < config->endpoint_count; i++)
 		if (cpus > 0 && config->endpoints[i].cpu >= cpus)
@@ -170,6 +237,11 @@ static int check_machine(struct program *program, struct error *reterr)
 				config->file, config->endpoints[i].line,
 				config->endpoints[i].name,
 				config->endpoints[i].cpu, cpus - 1);
+	ret = check_owners(config, reterr);
+	if (ret == 0)
+		ret = check_tls(config, reterr);
+	if (ret < 0)
+		return ret;
 	return api_grants_load(config->file, &config->api, &program->grants,
 			       &program->grant_count, reterr);
 }
@@ -204,7 +276,12 @@ static int run(struct program *program, struct error *reterr)
 	if (ret < 0)
 		return ret;
 	host_listen(program->host, &program->listener);
-	ret = start_api(program, reterr);
+	ret = start_audit(program, reterr);
+	if (ret == 0)
+		ret = notify_start(&program->notify, program->loop,
+				   program->host);
+	if (ret == 0)
+		ret = start_api(program, reterr);
 	if (ret == 0)
 		ret = host_start(program->host, reterr);
 	if (ret < 0)
@@ -313,7 +390,9 @@ int main(int argc, char **argv)
 		ret = run(&program, &why);
 	}
 	api_server_destroy(program.api);
+	notify_finish(&program.notify);
 	host_destroy(program.host);
+	audit_close(program.audit);
 	loop_destroy(program.loop);
 	config_free(program.config);
 	free(program.grants);

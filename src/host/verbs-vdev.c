@@ -271,6 +271,7 @@ void host_vdev_create(struct host *host,
 {
 	struct reg_vdev made = {.pool = NULL};
 	struct vdev_write *op = NULL;
+	struct config_socket whose;
 	struct reg_vdev *vdev;
 	struct error why;
 	int ret = -ENOMEM;
@@ -302,8 +303,11 @@ void host_vdev_create(struct host *host,
 		refuse_place(host, &made, why.text, call);
 		return;
 	}
-	if (ret == 0 && vdev->vhost_user)
-		ret = listen_open(vdev->vhost_user, &vdev->listen_fd, &why);
+	if (ret == 0 && vdev->vhost_user) {
+		whose = config_socket_of(host->config, vdev->name, 0);
+		ret = listen_open(vdev->vhost_user, &whose, &vdev->listen_fd,
+				  &why);
+	}
 	if (ret == 0) {
 		op = verbs_write_new(host, vdev, call, vdev_create_written);
 		if (!op ||

@@ -185,6 +185,8 @@ static void process_enter(struct host *host, struct reg_process *process,
 		.pasid = process->pasid,
 		.vdev = process->vdev->name,
 	};
+	const struct config_socket whose = config_socket_of(
+		host->config, process->vdev->name, process->pasid);
 	struct promise_refusal refusal;
 	struct process_write *op;
 	struct error why;
@@ -204,7 +206,8 @@ static void process_enter(struct host *host, struct reg_process *process,
 	process->state = REG_PROCESS_BOUND;
 	/* Whoever asks learns at once that nobody could connect. */
 	if (process->vhost_user &&
-	    listen_open(process->vhost_user, &process->listen_fd, &why) < 0) {
+	    listen_open(process->vhost_user, &whose, &process->listen_fd,
+			&why) < 0) {
 		host_answer(call, HOST_FAILED, NULL, "process %u: %s",
 			    process->pasid, why.text);
 		registry_process_free(host->registry, process);

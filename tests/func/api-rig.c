@@ -39,8 +39,8 @@ static void serve(const char *at, int end, int ready)
 {
 	const struct loop_config loop_config = {.entries = 64};
 	const struct api_grant grants[] = {
-		{API_ROLE_OPERATE, false, 4001},
-		{API_ROLE_OPERATE, true, 4100},
+		{API_ROLE_OPERATE, false, 4001, NULL},
+		{API_ROLE_OPERATE, true, 4100, NULL},
 	};
 	const struct api_server_config config = {
 		.unix_path = at,

@@ -177,9 +177,9 @@ static void test_route_table_roles(void **state)
 static void test_role_of(void **state)
 {
 	const struct api_grant grants[] = {
-		{API_ROLE_READ, false, 10},
-		{API_ROLE_OPERATE, true, 20},
-		{API_ROLE_ADMINISTER, false, 30},
+		{API_ROLE_READ, false, 10, NULL},
+		{API_ROLE_OPERATE, true, 20, NULL},
+		{API_ROLE_ADMINISTER, false, 30, NULL},
 	};
 	struct api_peer peer = {.uid = 10, .gid = 5};
 
@@ -210,6 +210,31 @@ static void test_role_of(void **state)
 			 API_ROLE_ADMINISTER);
 }
 
+/* Names of certificates are not users, and users no names; what is not named
+ * may nothing. */
+static void test_role_of_name(void **state)
+{
+	const struct api_grant grants[] = {
+		{API_ROLE_ADMINISTER, false, 0, "ops.example"},
+		{API_ROLE_READ, false, 0, "mon.example"},
+		{API_ROLE_OPERATE, false, 0, "mon.example"},
+		{API_ROLE_ADMINISTER, false, 30, NULL},
+	};
+	const struct api_peer peer = {.uid = 10, .gid = 0};
+
+	(void)state;
+	assert_int_equal(api_role_of(&peer, 1000, grants, 4, API_ROLE_NONE),
+			 API_ROLE_NONE);
+	assert_int_equal(api_role_of_name("ops.example", grants, 4),
+			 API_ROLE_ADMINISTER);
+	assert_int_equal(api_role_of_name("mon.example", grants, 4),
+			 API_ROLE_OPERATE);
+	assert_int_equal(api_role_of_name("OPS.example", grants, 4),
+			 API_ROLE_NONE);
+	assert_int_equal(api_role_of_name("*", grants, 4), API_ROLE_NONE);
+	assert_int_equal(api_role_of_name("30", grants, 4), API_ROLE_NONE);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -223,6 +248,7 @@ int main(void)
 		cmocka_unit_test(test_route_methods),
 		cmocka_unit_test(test_route_table_roles),
 		cmocka_unit_test(test_role_of),
+		cmocka_unit_test(test_role_of_name),
 	};
 
 	return cmocka_run_group_tests_name("api-body", tests, NULL, NULL);
