@@ -214,9 +214,9 @@ static json_t *start_line(const char *stage)
 
 static bool write_json(struct audit *audit, json_t *value)
 {
-	char *text = value ? json_dumps(value,
-					JSON_COMPACT | JSON_REAL_PRECISION(15)) :
-			     NULL;
+	char *text = value ?
+		json_dumps(value, JSON_COMPACT | JSON_REAL_PRECISION(15)) :
+		NULL;
 	char *line = NULL;
 	bool done;
 
@@ -254,9 +254,10 @@ static void put(struct audit *audit, json_t *value)
 	if (write_json(audit, value))
 		return;
 	if (audit->lost++ == 0) {
-		error_set(&text, 0,
-			  "audit: cannot write %s: %s: what is done from now on is not recorded",
-			  audit->path, strerror(errno));
+		error_set(
+			&text, 0,
+			"audit: cannot write %s: %s: what is done from now on is not recorded",
+			audit->path, strerror(errno));
 		audit->say(text.text);
 	}
 }
@@ -461,7 +462,7 @@ void audit_close(struct audit *audit)
 		return;
 	if (audit->fd >= 0)
 		(void)!fdatasync(audit->fd);
-	/* The loop does not run any more: nobody waits for what is under way. */
+	/* The loop has ended: nobody waits for what is under way. */
 	fd_close(&audit->fd);
 	fd_close(&audit->old_fd);
 	loop_timer_finish(audit->loop, &audit->timer);

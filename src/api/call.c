@@ -166,8 +166,8 @@ void api_answer_error(struct api_call *call, enum api_code code,
 }
 
 static const enum api_code result_codes[] = {
-	[HOST_FAILED] = API_FAILED,	  [HOST_USAGE] = API_USAGE,
-	[HOST_REFUSED] = API_REFUSED,	  [HOST_NOT_FOUND] = API_NOT_FOUND,
+	[HOST_FAILED] = API_FAILED,	[HOST_USAGE] = API_USAGE,
+	[HOST_REFUSED] = API_REFUSED,	[HOST_NOT_FOUND] = API_NOT_FOUND,
 	[HOST_CONFLICT] = API_CONFLICT,
 };
 
@@ -185,10 +185,10 @@ static void answer_reply(struct api_call *call, const struct host_reply *reply)
 			     reply->value ? json_incref(reply->value) :
 					    json_object());
 	else
-		api_call_respond_error(
-			call, result_codes[result], result_status(result),
-			reply->text,
-			result == HOST_REFUSED ? reply->value : NULL);
+		api_call_respond_error(call, result_codes[result],
+				       result_status(result), reply->text,
+				       result == HOST_REFUSED ? reply->value :
+								NULL);
 }
 
 /* Nobody waits for it any more: what became of it is recorded. */

@@ -165,14 +165,13 @@ static bool explain_tls(const struct client *client, CURLcode code,
 			client->where, detail);
 	else if (strstr(detail, " alert "))
 		/* It said why, in the words of TLS. */
-		error_set(
-			reterr, -EIO,
-			"penstockd at %s refuses %s: %s: %s",
-			client->where,
-			client->cert ? "the certificate" : "without a certificate",
-			detail,
-			client->cert ? "its log says why" :
-				       "show one with --cert and --key");
+		error_set(reterr, -EIO, "penstockd at %s refuses %s: %s: %s",
+			  client->where,
+			  client->cert ? "the certificate" :
+					 "without a certificate",
+			  detail,
+			  client->cert ? "its log says why" :
+					 "show one with --cert and --key");
 	else if (code == CURLE_SSL_CONNECT_ERROR)
 		error_set(reterr, -EIO, "%s: %s", client->where, detail);
 	else

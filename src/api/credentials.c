@@ -97,7 +97,8 @@ int api_credentials_load(const struct api_tls_files *files,
 	return 0;
 }
 
-struct api_credentials *api_credentials_keep(struct api_credentials *credentials)
+struct api_credentials *api_credentials_keep(
+	struct api_credentials *credentials)
 {
 	credentials->users++;
 	return credentials;

@@ -25,7 +25,8 @@ struct api_credentials;
 int api_credentials_load(const struct api_tls_files *files,
 			 struct api_credentials **ret_credentials,
 			 struct error *reterr);
-struct api_credentials *api_credentials_keep(struct api_credentials *credentials);
+struct api_credentials *api_credentials_keep(
+	struct api_credentials *credentials);
 void api_credentials_drop(struct api_credentials *credentials);	/* NULL too */
 gnutls_certificate_credentials_t api_credentials_tls(
 	const struct api_credentials *credentials);

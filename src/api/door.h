@@ -60,8 +60,8 @@ struct api_door {
  * or -errno. */
 int api_door_open(struct api_door *door, int fd);
 void api_door_close(struct api_door *door);
-/* One who came another way and is known; 'fd' is taken if it is let in.  Returns
- * NULL, or why it is turned away. */
+/* One who came another way and is known; takes 'fd' of whom it lets in.
+ * Returns NULL, or why it is turned away. */
 const char *api_door_come_in(struct api_door *door, int fd,
 			     const struct api_who *who);
 /* What it is to be answered then, before it has asked. */

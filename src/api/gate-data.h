@@ -56,8 +56,8 @@ struct gate_link {
 
 /* Takes 'fd' (non-blocking), also on failure.  Returns 0 or -errno. */
 int link_create(const struct api_gate_config *config, int epoll_fd, int fd,
-		struct api_credentials *credentials,
-		const struct api_who *who, struct gate_link **ret_link);
+		struct api_credentials *credentials, const struct api_who *who,
+		struct gate_link **ret_link);
 /* Not while an event may name it. */
 void link_destroy(struct gate_link *link);
 void link_event(struct link_end *end, uint32_t events);

@@ -283,7 +283,8 @@ static void handshake(struct gate_link *link)
 	do
 		ret = gnutls_handshake(link->tls);
 	while (ret == GNUTLS_E_INTERRUPTED ||
-	       (ret < 0 && ret != GNUTLS_E_AGAIN && !gnutls_error_is_fatal(ret)));
+	       (ret < 0 && ret != GNUTLS_E_AGAIN &&
+		!gnutls_error_is_fatal(ret)));
 	if (ret == GNUTLS_E_AGAIN)
 		watch(link, &link->net, link->fd,
 		      gnutls_record_get_direction(link->tls) ? EPOLLOUT :
@@ -469,8 +470,8 @@ void link_expired(struct gate_link *link)
 /* --- Life ---------------------------------------------------------------- */
 
 int link_create(const struct api_gate_config *config, int epoll_fd, int fd,
-		struct api_credentials *credentials,
-		const struct api_who *who, struct gate_link **ret_link)
+		struct api_credentials *credentials, const struct api_who *who,
+		struct gate_link **ret_link)
 {
 	static const char versions[] =
 		"NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2:%SERVER_PRECEDENCE";
@@ -491,8 +492,9 @@ int link_create(const struct api_gate_config *config, int epoll_fd, int fd,
 	link->deadline_ns = link->since_ns + GATE_HANDSHAKE_NS;
 	link->credentials = api_credentials_keep(credentials);
 	/* No session is resumed: each shows its certificate. */
-	if (gnutls_init(&link->tls, GNUTLS_SERVER | GNUTLS_NONBLOCK |
-				GNUTLS_NO_SIGNAL | GNUTLS_NO_TICKETS) < 0) {
+	if (gnutls_init(&link->tls,
+			GNUTLS_SERVER | GNUTLS_NONBLOCK | GNUTLS_NO_SIGNAL |
+				GNUTLS_NO_TICKETS) < 0) {
 		link->tls = NULL;
 		link_destroy(link);
 		return -ENOMEM;

@@ -11,7 +11,8 @@
  *
  * Bounded: GATE_STRANGERS unfinished handshakes, of one address
  * GATE_STRANGERS_OF_ADDRESS (the oldest gives way), GATE_HANDSHAKE_NS for each,
- * GATE_COMING_PER_S new ones (the rest waits in the backlog), GATE_LINKS in all.
+ * GATE_COMING_PER_S new ones (the others wait in the backlog), GATE_LINKS in
+ * all.
  *
  * Called by server.c.  Threads: the control thread.
  */

@@ -168,8 +168,7 @@ static bool has_expired(const struct api_who *who)
 /* GET and HEAD ask; what is a question with a body any reader may. */
 static bool changes(const struct api_route *route)
 {
-	return strcmp(route->method, "GET") != 0 &&
-		route->role > API_ROLE_READ;
+	return strcmp(route->method, "GET") != 0 && route->role > API_ROLE_READ;
 }
 
 static void refuse(struct api_call *call, const char *method, const char *path,

@@ -22,10 +22,10 @@ enum {
 	COMMON_HELP = -6,
 	UNKNOWN = -7,
 };
-static const char *const common_names[] = {
+#define COMMON_NAMES	6
+static const char *const common_names[COMMON_NAMES] = {
 	"api", "cert", "key", "cacert", "json", "help",
 };
-#define COMMON_NAMES	(int)(sizeof(common_names) / sizeof(common_names[0]))
 
 bool cli_takes_value(const char *word)
 {

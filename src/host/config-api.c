@@ -89,8 +89,7 @@ static int read_role_list(struct reader *reader, const struct reader_key *key,
 	if (ret < 0 || role != CONFIG_ROLE_HOST_TO_HOST)
 		return ret;
 	for (i = 0; i < api->role_count; i++)
-		if (api->roles[i].role == role &&
-		    !api->roles[i].is_certificate)
+		if (api->roles[i].role == role && !api->roles[i].is_certificate)
 			return reader_fail(
 				reader, api->roles[i].line,
 				"host-to-host is for certificates (cert:NAME), not '%s'",

@@ -140,7 +140,7 @@ enum config_role {
 	CONFIG_ROLE_READ,
 	CONFIG_ROLE_OPERATE,
 	CONFIG_ROLE_ADMINISTER,
-	CONFIG_ROLE_HOST_TO_HOST	/* certificates only; a later version's */
+	CONFIG_ROLE_HOST_TO_HOST	/* certificates; of a later version */
 };
 
 /* Who may do what.  On the unix socket root and penstockd's own user always

@@ -14,7 +14,8 @@
 
 #define LISTEN_PATH_MAX	128U
 
-/* Listen at 'path', as listen_own; its directory is made if only that is missing.
+/* Listen at 'path', as listen_own; its directory is made if only that is
+ * missing.
  * What a dead predecessor left there is replaced; a socket at which somebody
  * listens, or what is no socket, is not: -EADDRINUSE, -EEXIST.  Returns 0 or
  * -errno with a reason. */
