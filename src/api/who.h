@@ -34,8 +34,7 @@ bool api_who_is_same(const struct api_who *a, const struct api_who *b);
  * memory. */
 json_t *api_who_json(const struct api_who *who);
 /* For a line of the log: "uid 1000", "certificate web at 192.0.2.1:4321". */
-#define API_WHO_TEXT_MAX	\
-	(API_CERTIFICATE_NAME_MAX + API_ADDRESS_MAX + 32U)
+#define API_WHO_TEXT_MAX	360U
 const char *api_who_text(const struct api_who *who,
 			 char text[API_WHO_TEXT_MAX]);
 
