@@ -184,11 +184,16 @@ static bool append(struct audit *audit, const char *line)
 		rotate(audit);
 	if (audit->fd < 0 && open_file(audit) < 0)
 		return false;
-	if (audit->is_torn && !write_all(audit->fd, "\n", 1))
-		return false;
-	audit->is_torn = false;
+	if (audit->is_torn) {
+		if (!write_all(audit->fd, "\n", 1))
+			return false;
+		audit->written_bytes++;
+		audit->is_torn = false;
+	}
 	if (!write_all(audit->fd, line, length)) {
-		audit->is_torn = true;
+		/* The part that was written goes, if it can. */
+		audit->is_torn =
+			ftruncate(audit->fd, (off_t)audit->written_bytes) < 0;
 		return false;
 	}
 	audit->written_bytes += length;

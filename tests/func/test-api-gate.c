@@ -3,8 +3,8 @@
  * test-api-gate.c - the way in over TLS, and clients that mean it no good
  *
  * Gate and clients are in one thread, on one loop; certificates are made by
- * certificates.sh.  Contract: api: tcp, mutual TLS only; who stalls, dribbles or
- * talks nonsense hurts nobody.
+ * certificates.sh.  Contract: api: tcp, mutual TLS only; who stalls, dribbles
+ * or talks nonsense hurts nobody.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -107,9 +107,10 @@ static int setup(void **state)
 	rig.entered = -1;
 	strcpy(rig.directory, "/tmp/test-gate.XXXXXX");
 	assert_non_null(mkdtemp(rig.directory));
-	snprintf(command, sizeof(command),
-		 "cd %s && . %s && cert_authority ca && cert_server ca server && cert_client ca client one.example two.example",
-		 rig.directory, script);
+	snprintf(
+		command, sizeof(command),
+		"cd %s && . %s && cert_authority ca && cert_server ca server && cert_client ca client one.example two.example",
+		rig.directory, script);
 	assert_int_equal(setenv("COMMAND", command, 1), 0);
 	assert_int_equal(system("bash -ec \"$COMMAND\""), 0);
 	assert_int_equal(loop_create(&loop_config, &rig.loop, &error), 0);
@@ -168,9 +169,8 @@ static int client_connect(const struct rig *rig)
 	};
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
-	assert_int_equal(connect(fd, (struct sockaddr *)&address,
-				 sizeof(address)),
-			 0);
+	assert_int_equal(
+		connect(fd, (struct sockaddr *)&address, sizeof(address)), 0);
 	fcntl(fd, F_SETFL, O_NONBLOCK);
 	return fd;
 }
@@ -308,10 +308,9 @@ static void test_gate_carries(void **state)
 			 MSG_DONTWAIT);
 		returned += n > 0 ? (size_t)n : 0;
 		turn(rig);
-		n = gnutls_record_recv(client.tls, sent + got,
-				       sizeof(sent) - got > 4096 ?
-					       4096 :
-					       sizeof(sent) - got);
+		n = gnutls_record_recv(
+			client.tls, sent + got,
+			sizeof(sent) - got > 4096 ? 4096 : sizeof(sent) - got);
 		/* Behind what was sent of it: the same bytes again. */
 		got += n > 0 ? (size_t)n : 0;
 	}

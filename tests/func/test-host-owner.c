@@ -182,15 +182,14 @@ static void test_owner_of_sockets_only(void **state)
 	assert_int_equal(status.st_mode & 07777, 0600);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, rig_setup, rig_teardown)
+#define TEST(name) \
+	cmocka_unit_test_setup_teardown(name, rig_setup, rig_teardown)
 
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_owner_by_configuration),
-		TEST(test_owner_at_run_time),
-		TEST(test_owner_changes),
-		TEST(test_owner_is_unknown),
+		TEST(test_owner_by_configuration), TEST(test_owner_at_run_time),
+		TEST(test_owner_changes),	   TEST(test_owner_is_unknown),
 		TEST(test_owner_of_sockets_only),
 	};
 
