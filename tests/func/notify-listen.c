@@ -2,8 +2,9 @@
 /*
  * notify-listen.c - a service manager that only listens
  *
- * notify-listen SOCKET COMMAND...: runs COMMAND with it as $NOTIFY_SOCKET and
- * prints what it is told, a line for each line, until COMMAND ends; exits as it.
+ * notify-listen SOCKET COMMAND...: runs COMMAND with it as $NOTIFY_SOCKET,
+ * prints what it is told, a line for each line, until COMMAND ends, and exits
+ * as it.
  */
 #include <errno.h>
 #include <poll.h>

@@ -133,6 +133,22 @@ command_run 0 "$PENSTOCK" --api "$DIR/api.sock" process release 5
 audited ".stage == \"asked\" and .who.uid == $(id -u) and .who.pid > 0 and
 	.path == \"/v1/processes/5\""
 
+# One that ends while its connection lasts: 401, and a new one is needed.
+cert_make ca brief tls_www_client signing_key "dns_name = ops.example" \
+	"expiration_date = \"$(date -u -d '+3 seconds' '+%F %T') UTC\""
+mkfifo asks
+openssl s_client -quiet -connect "127.0.0.1:$PORT" -CAfile ca.pem \
+	-cert brief.pem -key brief.key <asks >answers 2>/dev/null &
+exec 7>asks
+ask='GET /v1/pools HTTP/1.1\r\nHost: x\r\n\r\n'
+printf "$ask" >&7
+until_true grep -q '^HTTP/1.1 200' answers
+until_true eval '! openssl x509 -in brief.pem -noout -checkend -1'
+until_true eval 'printf "$ask" >&7; grep -q "^HTTP/1.1 401" answers'
+exec 7>&-
+audited '.stage == "refused" and .status == 401 and
+	.who.certificate == "ops.example"'
+
 # --- Who gets no further than the handshake ----------------------------------
 as stranger 1 status
 grep -q 'refuses the certificate' err || fail "a stranger's message"

@@ -222,9 +222,9 @@ static void test_audit_refusals_are_bounded(void **state)
 	lines = lines_of(path);
 	line = json_array_get(lines, json_array_size(lines) - 1);
 	is_text(line, "stage", "refused");
-	assert_int_equal(json_integer_value(
-				 json_object_get(line, "refused_before")) > 0,
-			 1);
+	assert_int_equal(
+		json_integer_value(json_object_get(line, "refused_before")) > 0,
+		1);
 	is_text(json_object_get(line, "who"), "address", "192.0.2.1:4");
 	json_decref(lines);
 }
@@ -298,11 +298,11 @@ static void test_audit_disk_full(void **state)
 	lines = lines_of(path);
 	is_text(json_array_get(lines, json_array_size(lines) - 1), "text",
 		"two");
-	assert_int_equal(json_integer_value(json_object_get(
-				 json_array_get(lines,
-						json_array_size(lines) - 2),
-				 "lines")),
-			 3);
+	assert_int_equal(
+		json_integer_value(json_object_get(
+			json_array_get(lines, json_array_size(lines) - 2),
+			"lines")),
+		3);
 	json_decref(lines);
 }
 
