@@ -21,6 +21,7 @@
 #include "api/audit.h"
 #include "api/server.h"
 #include "base/container.h"
+#include "host/changes.h"
 #include "host/config.h"
 #include "host/host.h"
 #include "host/listen.h"
@@ -140,6 +141,11 @@ static int endpoint_program(char *path, size_t size)
 	return access(path, X_OK) < 0 ? -errno : 0;
 }
 
+static void changed(void *arg, const char *by, const char *text)
+{
+	audit_changed(arg, by, text);
+}
+
 static int start_audit(struct program *program, struct error *reterr)
 {
 	const struct config_audit *entry = &program->config->audit;
@@ -149,6 +155,7 @@ static int start_audit(struct program *program, struct error *reterr)
 		.keep = entry->keep,
 		.say = say,
 	};
+	struct error why;
 	char *path;
 	int ret;
 
@@ -157,6 +164,9 @@ static int start_audit(struct program *program, struct error *reterr)
 	config.path = entry->path ? entry->path : path;
 	ret = audit_open(&config, &program->audit, reterr);
 	free(path);
+	if (ret == 0 &&
+	    changes_tell(program->config, changed, program->audit, &why) < 0)
+		say(why.text);
 	return ret;
 }
 

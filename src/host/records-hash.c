@@ -23,31 +23,38 @@ static void hash_json(json_t *json, char text[RECORDS_HASH_MAX])
 	json_decref(json);
 }
 
+json_t *records_vdev_json(const struct config_vdev *entry)
+{
+	return json_pack("{s:s, s:s, s:I, s:i, s:b, s:s?, s:o}", "name",
+			 entry->name, "pool", entry->pool, "size",
+			 (json_int_t)(entry->size_bytes / 512), "queues",
+			 (int)entry->queues, "read_only", entry->read_only,
+			 "vhost_user", entry->vhost_user, "limits",
+			 ctl_from_sched_limits(&entry->limits));
+}
+
+json_t *records_process_json(const struct config_process *entry)
+{
+	return json_pack(
+		"{s:I, s:s, s:s?, s:s?, s:i, s:i, s:b, s:o, s:o}", "pasid",
+		(json_int_t)entry->pasid, "name", entry->name, "vdev",
+		entry->vdev, "vhost_user", entry->vhost_user, "ioprio",
+		entry->has_match ? (int)entry->match_ioprio : -1, "weight",
+		(int)entry->weight, "best_effort", entry->best_effort, "limits",
+		ctl_from_sched_limits(&entry->limits), "sla",
+		ctl_from_sla(&entry->sla));
+}
+
 void records_hash_vdev(const struct config_vdev *entry,
 		       char text[RECORDS_HASH_MAX])
 {
-	hash_json(json_pack("{s:s, s:s, s:I, s:i, s:b, s:s?, s:o}", "name",
-			    entry->name, "pool", entry->pool, "size",
-			    (json_int_t)(entry->size_bytes / 512), "queues",
-			    (int)entry->queues, "read_only", entry->read_only,
-			    "vhost_user", entry->vhost_user, "limits",
-			    ctl_from_sched_limits(&entry->limits)),
-		  text);
+	hash_json(records_vdev_json(entry), text);
 }
 
 void records_hash_process(const struct config_process *entry,
 			  char text[RECORDS_HASH_MAX])
 {
-	hash_json(json_pack("{s:I, s:s, s:s?, s:s?, s:i, s:i, s:b, s:o, s:o}",
-			    "pasid", (json_int_t)entry->pasid, "name",
-			    entry->name, "vdev", entry->vdev, "vhost_user",
-			    entry->vhost_user, "ioprio",
-			    entry->has_match ? (int)entry->match_ioprio : -1,
-			    "weight", (int)entry->weight, "best_effort",
-			    entry->best_effort, "limits",
-			    ctl_from_sched_limits(&entry->limits), "sla",
-			    ctl_from_sla(&entry->sla)),
-		  text);
+	hash_json(records_process_json(entry), text);
 }
 
 void records_entry_vdev(const struct config *config, const char *name,

@@ -20,6 +20,9 @@ struct store_write;
 
 #define RECORDS_HASH_MAX	20U
 
+/* What an entry of the file says; a new reference, or NULL: no memory. */
+json_t *records_vdev_json(const struct config_vdev *entry);
+json_t *records_process_json(const struct config_process *entry);
 /* A hash of an entry of the file, as text. */
 void records_hash_vdev(const struct config_vdev *entry,
 		       char text[RECORDS_HASH_MAX]);

@@ -106,6 +106,10 @@ cat >template.yaml <<-EOF
 	vdevs: [{name: v0, pool: p0, size: 64MiB}]
 EOF
 start
+# What the file says for the first time.
+audited '.stage == "changed" and (.by | test("^c.yaml:[0-9]+$")) and
+	.text == "role administer of cert:ops.example: true"'
+audited '.stage == "changed" and (.text | test("^vdev v0: .*\"size_bytes\":67108864"))'
 
 # --- Who may what ------------------------------------------------------------
 as admin 0 status
@@ -230,6 +234,25 @@ audited '.path == "/v1/enforce" and .body.on == false'
 [ "$(stat -c %a state/audit.log)" = 640 ] || fail "who reads the audit"
 
 # --- Its end -----------------------------------------------------------------
+kill $PID
+wait $PID || fail "penstockd ended with $?"
+PID=""
+
+# --- What the file changes ---------------------------------------------------
+rm state/audit.log
+start
+# The port is another one; nothing else is.
+[ "$(jq -c 'select(.stage == "changed")' state/audit.log | grep -vc '"api: ')" = 0 ] ||
+	fail "what did not change is said"
+kill $PID
+wait $PID || fail "penstockd ended with $?"
+PID=""
+sed -i 's/    read: .*//; s/size: 64MiB/size: 65MiB/' template.yaml
+rm state/audit.log
+start
+audited '.text == "role read of cert:mon.example is not there any more"'
+audited '(.text | startswith("vdev v0: ")) and
+	(.text | contains("\"size_bytes\":68157440")) and (.text | contains(" instead of "))'
 kill $PID
 wait $PID || fail "penstockd ended with $?"
 PID=""
