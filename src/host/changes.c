@@ -59,6 +59,8 @@ static json_t *vdev_json(const struct config_vdev *entry)
 			    entry->size_bytes == CONFIG_SIZE_EQUAL ?
 				    json_string("equal") :
 				    json_integer((json_int_t)entry->size_bytes));
+	if (entry->nbd)
+		json_object_set_new(is, "nbd", json_string(entry->nbd));
 	return is;
 }
 

@@ -171,7 +171,7 @@ static const struct wrong {
 	 "f:3: unix contains a control character"},
 	{HEAD "api: {tls: {cert: c, key: k}}\n", "f:3: tls has no 'ca'"},
 	{HEAD "api: {roles: {operate: adm}}\n",
-	 "f:3: users and groups must be a list, not a single value"},
+	 "f:3: users, groups and certificates must be a list, not a single value"},
 	{HEAD "api: {roles: {rule: [adm]}}\n",
 	 "f:3: roles has no key 'rule'; there are: read, operate, administer, host-to-host"},
 	{HEAD "api: {roles: {read: ['cert:']}}\n",
