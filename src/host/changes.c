@@ -27,9 +27,9 @@ static void put(json_t *entries, unsigned int line, json_t *is,
 	va_start(args, format);
 	error_vset(&key, 0, format, args);
 	va_end(args);
-	json_object_set_new(entries, key.text,
-			    json_pack("{s:i, s:o}", "line", (int)line, "is",
-				      is));
+	json_object_set_new(
+		entries, key.text,
+		json_pack("{s:i, s:o}", "line", (int)line, "is", is));
 }
 
 static const char *role_word(enum config_role role)
@@ -55,10 +55,11 @@ static json_t *vdev_json(const struct config_vdev *entry)
 	json_t *is = records_vdev_json(entry);
 
 	json_object_del(is, "size");
-	json_object_set_new(is, "size_bytes",
-			    entry->size_bytes == CONFIG_SIZE_EQUAL ?
-				    json_string("equal") :
-				    json_integer((json_int_t)entry->size_bytes));
+	json_object_set_new(
+		is, "size_bytes",
+		entry->size_bytes == CONFIG_SIZE_EQUAL ?
+			json_string("equal") :
+			json_integer((json_int_t)entry->size_bytes));
 	if (entry->nbd)
 		json_object_set_new(is, "nbd", json_string(entry->nbd));
 	return is;
@@ -79,7 +80,7 @@ static json_t *read_entries(const struct config *config)
 
 		put(entries, entry->line, json_true(), "role %s of %s%s",
 		    role_word(entry->role),
-		    entry->is_group	      ? "@" :
+		    entry->is_group		  ? "@" :
 			    entry->is_certificate ? "cert:" :
 						    "",
 		    entry->who);
@@ -158,8 +159,8 @@ static int save(const struct config *config, const json_t *entries,
 
 static char *words(const json_t *is)
 {
-	return json_dumps(is, JSON_COMPACT | JSON_ENCODE_ANY |
-				      JSON_REAL_PRECISION(15));
+	return json_dumps(
+		is, JSON_COMPACT | JSON_ENCODE_ANY | JSON_REAL_PRECISION(15));
 }
 
 static json_t *what(const json_t *entries, const char *key)

@@ -183,7 +183,7 @@ static const struct wrong {
 	{HEAD "audit: {size: 4KiB}\n",
 	 "f:3: audit: size must be at least 64KiB"},
 	{HEAD "audit: {keep: 0}\n",
-	 "f:3: keep must be a whole number from 1 to 1000, not '0'"},
+	 "f:3: keep must be from 1 to 1000, not 0"},
 	{HEAD "socket: {mode: 0770}\n",
 	 "f:3: socket: mode must be like 0660 (octal; read and write), not '0770'"},
 	{HEAD "socket: {group: '@kvm'}\n",
