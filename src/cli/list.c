@@ -114,6 +114,7 @@ const struct table_column list_processes[] = {
 	{"NAME", false, show_text, "name"},
 	{"VDEV", false, show_text, "vdev"},
 	{"KEPT", false, show_kept, "kept"},
+	{"MISSED", true, show_number, "windows_broken"},
 	{"IOPS", true, show_number, "delivered.iops"},
 	{"BANDWIDTH", true, show_rate, "delivered.bandwidth_bytes_per_s"},
 	{"P50", true, show_duration, "delivered.latency_p50_ns"},
