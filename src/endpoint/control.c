@@ -77,6 +77,24 @@ static void list_front(struct listing *listing, struct endpoint_front *f)
 	json_decref(said);
 }
 
+/* The same of those that named it in their export. */
+static void list_process(struct listing *listing, struct endpoint_process *p)
+{
+	const unsigned int sessions = endpoint_nbd_sessions(p);
+	json_t *said = json_copy(p->said);
+
+	if (p->vdev->nbd) {
+		json_object_set_new(said, "kind", json_string("nbd"));
+		json_object_set_new(said, "sessions",
+				    json_integer((json_int_t)sessions));
+		json_object_set_new(said, "attached",
+				    json_boolean(sessions > 0));
+	}
+	if (list_item(listing, "processes", said))
+		p->told_nbd = sessions;
+	json_decref(said);
+}
+
 static int op_list(struct endpoint *endpoint, json_t *request, int *fd,
 		   json_t *reply, struct error *reterr)
 {
@@ -108,7 +126,7 @@ static int op_list(struct endpoint *endpoint, json_t *request, int *fd,
 	for (struct endpoint_vdev *v = endpoint->vdevs; v; v = v->next)
 		list_item(&listing, "vdevs", v->said);
 	for (struct endpoint_process *p = endpoint->processes; p; p = p->next)
-		list_item(&listing, "processes", p->said);
+		list_process(&listing, p);
 	for (struct endpoint_front *f = endpoint->fronts; f; f = f->next)
 		if (!f->draining)
 			list_front(&listing, f);

@@ -314,6 +314,9 @@ static void adopt_process(struct reg_endpoint *endpoint,
 
 	process->slot = (int)number_of(item, "slot");
 	process->is_added = true;
+	/* What was told of it before is forgotten, as of a way in. */
+	if (json_object_get(item, "sessions"))
+		watch_session(endpoint->host, item, endpoint);
 	wanted = bind_process_message(process, "process-update");
 	for (i = 0; i < 3; i++) {
 		const json_t *have = json_object_get(item, keys[i]);

@@ -243,6 +243,52 @@ static void test_endpoint_lists_who_is_there(void **state)
 	close(front);
 }
 
+/* The least that names an export: no reply is read but the greeting. */
+static int name_export(const struct bench *bench, const char *name)
+{
+	static const unsigned char flags[] = {0, 0, 0, 3};
+	static const unsigned char option[] = {'I', 'H', 'A', 'V', 'E', 'O',
+					       'P', 'T', 0,   0,   0,	1};
+	const unsigned char length[] = {0, 0, 0, (unsigned char)strlen(name)};
+	unsigned char greeting[18];
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	assert_int_equal(connect(fd, (const struct sockaddr *)&bench->front,
+				 sizeof(bench->front)),
+			 0);
+	assert_int_equal(recv(fd, greeting, sizeof(greeting), MSG_WAITALL),
+			 sizeof(greeting));
+	assert_int_equal(write(fd, flags, sizeof(flags)), sizeof(flags));
+	assert_int_equal(write(fd, option, sizeof(option)), sizeof(option));
+	assert_int_equal(write(fd, length, sizeof(length)), sizeof(length));
+	assert_int_equal(write(fd, name, strlen(name)), strlen(name));
+	return fd;
+}
+
+/* E12: who was told of sessions and forgot, asks for the list. */
+static void test_endpoint_lists_who_named_a_process(void **state)
+{
+	struct bench *bench = *state;
+	int fd, client;
+
+	bench_add_device(bench);
+	bench_ok(bench_ask(bench, bench_vdev(), -1));
+	bench_ok(bench_ask(bench, bench_process(5), -1));
+	fd = bench_listener(&bench->front, SOCK_STREAM);
+	bench_ok(bench_ask(bench,
+			   json_pack("{s:s, s:s, s:s}", "op", "listen", "kind",
+				     "nbd", "vdev", "vd0"),
+			   fd));
+	close(fd);
+	client = name_export(bench, "vd0/5");
+	while (sessions_of(bench, "list", "processes") == 0)
+		;
+	assert_int_equal(sessions_of(bench, "list", "processes"), 1);
+	close(client);
+	while (sessions_of(bench, "list", "processes") != 0)
+		;
+}
+
 static void test_endpoint_lists_many_in_parts(void **state)
 {
 	struct bench *bench = *state;
@@ -373,6 +419,7 @@ int main(int argc, char **argv)
 		TEST(test_endpoint_names_the_wrong_field),
 		TEST(test_endpoint_is_adopted_by_the_next_connection),
 		TEST(test_endpoint_lists_who_is_there),
+		TEST(test_endpoint_lists_who_named_a_process),
 		TEST(test_endpoint_lists_many_in_parts),
 		TEST(test_endpoint_updates_and_removes),
 		TEST(test_endpoint_calibrates_a_device),
