@@ -56,6 +56,10 @@ struct block_device {
 	uint64_t size_bytes;
 	uint32_t block_size;		/* smallest unit of offset and length */
 	bool read_only;
+	/* How often writes that were done, and not flushed, may have been lost
+	 * (a server died).  A flush after it has failed once; who flushes for
+	 * several must fail the next one of each. */
+	uint64_t losses;
 };
 
 struct block_device_ops {

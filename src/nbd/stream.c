@@ -64,6 +64,19 @@ ssize_t stream_receive(struct stream *stream, void *to, size_t bytes)
 	return got < 0 && is_later(errno) ? 0 : -ECONNRESET;
 }
 
+ssize_t stream_receive_parts(struct stream *stream, struct iovec *iov,
+			     unsigned int count)
+{
+	struct msghdr message = {.msg_iov = iov, .msg_iovlen = count};
+	const ssize_t got = recvmsg(stream->fd, &message, MSG_DONTWAIT);
+
+	if (got > 0)
+		return got;
+	if (got < 0 && errno == EFAULT)
+		return -EFAULT;
+	return got < 0 && is_later(errno) ? 0 : -ECONNRESET;
+}
+
 ssize_t stream_send(struct stream *stream, struct iovec *iov,
 		    unsigned int count)
 {
@@ -73,5 +86,7 @@ ssize_t stream_send(struct stream *stream, struct iovec *iov,
 
 	if (sent >= 0)
 		return sent;
+	if (errno == EFAULT)
+		return -EFAULT;
 	return is_later(errno) ? 0 : -ECONNRESET;
 }

@@ -2,64 +2,16 @@
 /* wire.c - see wire.h */
 #include "nbd/wire.h"
 
-#include <endian.h>
 #include <errno.h>
 #include <string.h>
 
-#define GREETING_MAGIC		UINT64_C(0x4e42444d41474943)
-#define OPTION_MAGIC		UINT64_C(0x49484156454f5054)
-#define REPLY_MAGIC		UINT64_C(0x0003e889045565a9)
+#include "nbd/bytes.h"
+
 #define REQUEST_MAGIC		UINT32_C(0x25609513)
 #define SIMPLE_MAGIC		UINT32_C(0x67446698)
 #define CHUNK_MAGIC		UINT32_C(0x668e33ef)
 
-#define FIXED_NEWSTYLE		0x1U
-#define NO_ZEROES		0x2U
-
-#define ALLOCATION		"base:allocation"
 #define ALLOCATION_ID		1U
-
-static uint16_t get16(const uint8_t *from)
-{
-	uint16_t value;
-
-	memcpy(&value, from, sizeof(value));
-	return be16toh(value);
-}
-
-static uint32_t get32(const uint8_t *from)
-{
-	uint32_t value;
-
-	memcpy(&value, from, sizeof(value));
-	return be32toh(value);
-}
-
-static uint64_t get64(const uint8_t *from)
-{
-	uint64_t value;
-
-	memcpy(&value, from, sizeof(value));
-	return be64toh(value);
-}
-
-static void put16(uint8_t *to, uint16_t value)
-{
-	value = htobe16(value);
-	memcpy(to, &value, sizeof(value));
-}
-
-static void put32(uint8_t *to, uint32_t value)
-{
-	value = htobe32(value);
-	memcpy(to, &value, sizeof(value));
-}
-
-static void put64(uint8_t *to, uint64_t value)
-{
-	value = htobe64(value);
-	memcpy(to, &value, sizeof(value));
-}
 
 /* ---- the handshake ---- */
 

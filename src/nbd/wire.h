@@ -86,6 +86,7 @@ enum wire_info {
 struct wire_export {
 	uint64_t size_bytes;
 	uint32_t block_min, block_preferred;
+	uint32_t block_max;		/* to a client; ours: see above */
 	uint16_t flags;
 };
 
