@@ -15,6 +15,7 @@
 #include "host/config.h"
 #include "host/host.h"
 #include "sched/sched.h"
+#include "sla/derive.h"
 #include "sla/limit.h"
 
 static_assert(API_FIELDS <= 32, "a set of fields is a uint32_t");
@@ -214,6 +215,39 @@ static int read_match(const struct field *field, const json_t *value, void *to,
 	return config_parse_ioprio(to, &number, reterr);
 }
 
+static int read_window(const struct field *field, const json_t *value, void *to,
+		       struct error *reterr)
+{
+	uint32_t window_s;
+
+	if (copy_text(field, value, to, reterr) < 0)
+		return -EINVAL;
+	return derive_parse_window(to, &window_s, reterr);
+}
+
+/* "99.9" or 99.9 */
+static int read_percentile(const struct field *field, const json_t *value,
+			   void *to, struct error *reterr)
+{
+	uint32_t milli;
+
+	if (json_is_real(value))
+		snprintf(to, field->max, "%.3f", json_real_value(value));
+	else if (copy_text(field, value, to, reterr) < 0)
+		return -EINVAL;
+	return derive_parse_percentile(to, &milli, reterr);
+}
+
+static int read_headroom(const struct field *field, const json_t *value,
+			 void *to, struct error *reterr)
+{
+	uint32_t milli;
+
+	if (copy_text(field, value, to, reterr) < 0)
+		return -EINVAL;
+	return derive_parse_headroom(to, &milli, reterr);
+}
+
 #define AT(member)	offsetof(struct api_body, member)
 
 static const struct field fields[API_FIELDS] = {
@@ -236,6 +270,13 @@ static const struct field fields[API_FIELDS] = {
 	[API_ON] = {"on", read_bool, AT(on), 0},
 	[API_DURATION] = {"duration", read_duration, AT(duration_ns),
 			  API_WORD_MAX},
+	[API_WINDOW] = {"window", read_window, AT(window), API_WORD_MAX},
+	[API_PERCENTILE] = {"percentile", read_percentile, AT(percentile),
+			    API_WORD_MAX},
+	[API_HEADROOM] = {"headroom", read_headroom, AT(headroom),
+			  API_WORD_MAX},
+	[API_SPLIT] = {"split", read_bool, AT(split), 0},
+	[API_KEEP_UP] = {"keep-up", read_bool, AT(keep_up), 0},
 };
 
 static int read_field(const char *key, const json_t *value, uint32_t may,

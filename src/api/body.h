@@ -46,6 +46,11 @@ enum api_field {
 	API_READ_ONLY,
 	API_ON,
 	API_DURATION,
+	API_WINDOW,
+	API_PERCENTILE,
+	API_HEADROOM,
+	API_SPLIT,
+	API_KEEP_UP,
 	API_FIELDS
 };
 #define API_FIELD(field)	(UINT32_C(1) << (field))
@@ -55,10 +60,12 @@ enum api_field {
 struct api_body {
 	uint32_t present;		/* API_FIELD() of what was sent */
 	uint32_t pasid, weight, queues;
-	bool session, best_effort, read_only, on;
+	bool session, best_effort, read_only, on, split, keep_up;
 	uint64_t duration_ns;
 	char name[API_NAME_MAX], vdev[API_NAME_MAX], pool[API_NAME_MAX];
 	char size[API_WORD_MAX], burst[API_WORD_MAX], ioprio[API_WORD_MAX];
+	char window[API_WORD_MAX], percentile[API_WORD_MAX];
+	char headroom[API_WORD_MAX];
 	char limit[API_LIMIT_MAX];
 	char vhost_user[API_SOCKET_PATH_MAX];
 	char sla[SLA_TEXT_MAX];

@@ -304,6 +304,40 @@ static void delete_process(struct api_call *call)
 			     api_call_verb(call));
 }
 
+static void derive(struct api_call *call, bool accept)
+{
+	const struct api_body *body = api_call_body(call);
+	const struct host_derive_request request = {
+		.pasid = api_call_params(call)->pasid,
+		.window = said(body->window),
+		.percentile = said(body->percentile),
+		.headroom = said(body->headroom),
+		.split = body->split,
+		.accept = accept,
+		.keep_up = body->keep_up,
+	};
+
+	if (has_process(call))
+		host_process_derive(api_call_host(call), &request,
+				    api_call_verb(call));
+}
+
+static void post_process_derive(struct api_call *call)
+{
+	derive(call, false);
+}
+
+static void post_process_derive_accept(struct api_call *call)
+{
+	derive(call, true);
+}
+
+static void get_report(struct api_call *call)
+{
+	host_report(api_call_host(call), api_call_query(call, "since"),
+		    api_call_verb(call));
+}
+
 static void post_admission(struct api_call *call)
 {
 	const struct api_body *body = api_call_body(call);
@@ -325,6 +359,7 @@ static void post_enforce(struct api_call *call)
 	 F(BEST_EFFORT))
 #define PROCESS_ADD	\
 	(PROCESS_FIELDS | F(PASID) | F(VDEV) | F(VHOST_USER) | F(SESSION))
+#define DERIVE_FIELDS	(F(WINDOW) | F(PERCENTILE) | F(HEADROOM) | F(SPLIT))
 #define VDEV_FIELDS	\
 	(F(NAME) | F(SIZE) | F(POOL) | F(VHOST_USER) | F(LIMIT) | F(BURST) | \
 	 F(QUEUES) | F(READ_ONLY))
@@ -356,6 +391,12 @@ const struct api_route api_routes[] = {
 	 delete_process},
 	{"GET", "/v1/processes/PASID/stats", API_ROLE_READ, 0, 0,
 	 get_process_stats},
+	/* A question, although it has a body. */
+	{"POST", "/v1/processes/PASID/derive", API_ROLE_READ, DERIVE_FIELDS, 0,
+	 post_process_derive},
+	{"POST", "/v1/processes/PASID/derive/accept", API_ROLE_OPERATE,
+	 DERIVE_FIELDS | F(KEEP_UP), 0, post_process_derive_accept},
+	{"GET", "/v1/report", API_ROLE_READ, 0, 0, get_report},
 	/* A question, although it has a body. */
 	{"POST", "/v1/admission", API_ROLE_READ, F(VDEV) | F(SLA),
 	 F(VDEV) | F(SLA), post_admission},

@@ -61,7 +61,7 @@ struct cli_verb {
 /* The tables; each ends with a NULL name. */
 extern const struct cli_verb cli_status_verbs[], cli_top_verbs[],
 	cli_device_verbs[], cli_pool_verbs[], cli_vdev_verbs[],
-	cli_process_verbs[], cli_host_verbs[];
+	cli_process_verbs[], cli_derive_verbs[], cli_host_verbs[];
 /* Verbs of the contract that a later version serves. */
 struct cli_later {
 	const char *group, *name, *help;

@@ -7,7 +7,6 @@
 #include "cli/cli.h"
 
 const struct cli_later cli_later[] = {
-	{NULL, "report", "what was kept over a span of time"},
 	{"device", "evacuate", "move everything off a device"},
 	{"device", "replace", "put another device in its place"},
 	{"device", "remove", "take a device out"},
@@ -15,7 +14,6 @@ const struct cli_later cli_later[] = {
 	{"vdev", "snapshot", "keep a vdev's state"},
 	{"vdev", "import", "fill a vdev from a file"},
 	{"vdev", "export", "write a vdev to a file"},
-	{"process", "derive", "propose an SLA from what was used"},
 	{"process", "migrate", "move a process to another host"},
 	{NULL, "handover", "give a device to another owner"},
 	{NULL, "upgrade", "replace running endpoint processes"},

@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "api/body.h"
+#include "cli/args.h"
 #include "cli/ask.h"
 
 /* The rate that the device was measured to sustain at its deepest; "~" before
@@ -73,6 +75,20 @@ static void show_promise(const json_t *thing, const char *key, char *cell,
 	snprintf(cell, size, "%s", text && text[0] ? text : "(nothing)");
 }
 
+/* The same, and whether it is kept up from history. */
+static void show_process_promise(const json_t *thing, const char *key,
+				 char *cell, size_t size)
+{
+	size_t length;
+
+	show_promise(thing, key, cell, size);
+	length = strlen(cell);
+	if (table_get(thing, "kept_up"))
+		snprintf(cell + length, size - length, " (kept up)");
+	else if (table_get(thing, "derived"))
+		snprintf(cell + length, size - length, " (derived)");
+}
+
 const struct table_column list_devices[] = {
 	{"NAME", false, show_text, "name"},
 	{"KIND", false, show_text, "kind"},
@@ -119,7 +135,7 @@ const struct table_column list_processes[] = {
 	{"BANDWIDTH", true, show_rate, "delivered.bandwidth_bytes_per_s"},
 	{"P50", true, show_duration, "delivered.latency_p50_ns"},
 	{"P99", true, show_duration, "delivered.latency_p99_ns"},
-	{"PROMISED", false, show_promise, "sla_text"},
+	{"PROMISED", false, show_process_promise, "sla_text"},
 	{"STATE", false, show_state, "error"},
 	{NULL, false, NULL, NULL},
 };
@@ -201,5 +217,32 @@ int list_delete(struct cli *cli, const char *kind, const char *name,
 		return list_json(answer);
 	json_decref(answer);
 	printf("%s %s %s\n", thing, name, became);
+	return CLI_DONE;
+}
+
+int list_check_pasid(const char *text)
+{
+	struct error error;
+	uint64_t pasid;
+
+	if (cli_parse_number("PASID", text, 1, API_PASID_MAX, &pasid, &error) <
+	    0)
+		return cli_error(CLI_USAGE, "%s", error.text);
+	return CLI_DONE;
+}
+
+int list_process_result(const struct cli *cli, const char *what,
+			json_t *process)
+{
+	char pasid[32], vdev[128], promise[TABLE_CELL_MAX];
+
+	if (cli->json)
+		return list_json(process);
+	show_number(process, "pasid", pasid, sizeof(pasid));
+	show_text(process, "vdev", vdev, sizeof(vdev));
+	show_text(process, "sla_text", promise, sizeof(promise));
+	printf("process %s on %s %s: %s\n", pasid, vdev, what,
+	       strcmp(promise, "-") == 0 ? "nothing is promised" : promise);
+	json_decref(process);
 	return CLI_DONE;
 }

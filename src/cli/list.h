@@ -10,6 +10,11 @@
 
 extern const struct table_column list_devices[], list_pools[], list_vdevs[],
 	list_processes[];
+/* A PASID as it may be: CLI_DONE, or an exit status after saying why. */
+int list_check_pasid(const char *text);
+/* "process 1 on v0 WHAT: what it is promised"; released. */
+int list_process_result(const struct cli *cli, const char *what,
+			json_t *process);
 
 /* One value on one line of standard output; released. */
 int list_json(json_t *value);

@@ -15,7 +15,7 @@
 
 static const struct cli_verb *const tables[] = {
 	cli_status_verbs, cli_top_verbs,     cli_device_verbs, cli_pool_verbs,
-	cli_vdev_verbs,	  cli_process_verbs, cli_host_verbs,
+	cli_vdev_verbs,	  cli_process_verbs, cli_derive_verbs, cli_host_verbs,
 };
 #define TABLES	(sizeof(tables) / sizeof(tables[0]))
 

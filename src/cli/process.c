@@ -99,6 +99,7 @@ static const struct list_field process_fields[] = {
 	{"Reason", show_text, "reason"},
 	{"Error", show_text, "error"},
 	{"Promised", show_text, "sla_text"},
+	{"Derived", show_list, "derived"},
 	{"Limit", show_limit, "limit"},
 	{"Weight", show_number, "weight"},
 	{"I/O priority", show_text, "ioprio"},
@@ -113,18 +114,6 @@ static const struct list_field process_fields[] = {
 	{"Throttled", show_number, "counters.throttled"},
 	{NULL, NULL, NULL},
 };
-
-/* A PASID, or an exit status after saying why. */
-static int check_pasid(const char *text)
-{
-	struct error error;
-	uint64_t pasid;
-
-	if (cli_parse_number("PASID", text, 1, API_PASID_MAX, &pasid, &error) <
-	    0)
-		return cli_error(CLI_USAGE, "%s", error.text);
-	return CLI_DONE;
-}
 
 static int check_sla(const char *text)
 {
@@ -166,29 +155,12 @@ static int fill_body(const char *const *options, json_t *body)
 	return CLI_DONE;
 }
 
-/* Say what became of it in a line; released. */
-static int print_result(const struct cli *cli, const char *what,
-			json_t *process)
-{
-	char pasid[32], vdev[128], promise[TABLE_CELL_MAX];
-
-	if (cli->json)
-		return list_json(process);
-	show_number(process, "pasid", pasid, sizeof(pasid));
-	show_text(process, "vdev", vdev, sizeof(vdev));
-	show_text(process, "sla_text", promise, sizeof(promise));
-	printf("process %s on %s %s: %s\n", pasid, vdev, what,
-	       strcmp(promise, "-") == 0 ? "nothing is promised" : promise);
-	json_decref(process);
-	return CLI_DONE;
-}
-
 static int process_add(struct cli *cli, const struct cli_args *args)
 {
 	const char *const *options = args->options;
 	const char *vdev = options[VDEV];
 	json_t *body, *process;
-	int status = check_pasid(args->operands[0]);
+	int status = list_check_pasid(args->operands[0]);
 
 	if (status != CLI_DONE)
 		return status;
@@ -214,14 +186,14 @@ static int process_add(struct cli *cli, const struct cli_args *args)
 	if (options[SESSION])
 		json_object_set_new(body, "session", json_true());
 	status = cli_ask(cli, "POST", "/v1/processes", body, &process);
-	return status == CLI_DONE ? print_result(cli, "added", process) :
+	return status == CLI_DONE ? list_process_result(cli, "added", process) :
 				    status;
 }
 
 static int process_update(struct cli *cli, const struct cli_args *args)
 {
 	json_t *body, *process;
-	int status = check_pasid(args->operands[0]);
+	int status = list_check_pasid(args->operands[0]);
 
 	if (status != CLI_DONE)
 		return status;
@@ -237,13 +209,14 @@ static int process_update(struct cli *cli, const struct cli_args *args)
 	}
 	status = cli_ask_one(cli, "PATCH", "processes", args->operands[0], "",
 			     body, &process);
-	return status == CLI_DONE ? print_result(cli, "changed", process) :
-				    status;
+	return status == CLI_DONE ?
+		list_process_result(cli, "changed", process) :
+		status;
 }
 
 static int process_release(struct cli *cli, const struct cli_args *args)
 {
-	const int status = check_pasid(args->operands[0]);
+	const int status = list_check_pasid(args->operands[0]);
 
 	return status == CLI_DONE ?
 		list_delete(cli, "processes", args->operands[0], "process",
@@ -307,7 +280,7 @@ static void print_latency(const json_t *process)
 static int process_stats(struct cli *cli, const struct cli_args *args)
 {
 	json_t *process;
-	int status = check_pasid(args->operands[0]);
+	int status = list_check_pasid(args->operands[0]);
 
 	if (status != CLI_DONE)
 		return status;

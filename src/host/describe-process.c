@@ -250,6 +250,7 @@ json_t *describe_process(const struct reg_process *process)
 	describe_set(
 		object, "sla_text",
 		json_string(sla_format(&process->sla, text, sizeof(text))));
+	describe_derived(object, process);
 	if (process->refusal.is_refused) {
 		describe_set_text(object, "reason", process->refusal.text.text);
 		describe_set(object, "refusal",

@@ -7,6 +7,7 @@
  *   watch.c      once a second: kept or not, what was delivered
  *   verbs*.c     what is asked for at run time: checked, written down, then
  *                handed to the binder; what-if.c: would it be admitted?
+ *   propose.c    an SLA from history: shown, accepted or kept up
  *   unbind.c     takes away what the binder brought
  *   binder.c     makes endpoints match the registry: places, processes, and
  *                in which order
@@ -47,6 +48,8 @@ struct bind_hooks {
 	void (*space_freed)(struct reg_device *device);
 };
 
+struct history;
+
 struct host {
 	struct loop *loop;
 	const struct config *config;
@@ -54,6 +57,7 @@ struct host {
 	struct store *store;
 	struct registry *registry;
 	struct events *events;
+	struct history *history;
 	struct bind_hooks bind;
 	struct loop_timer tick;
 	struct loop_timer settle;	/* bind_touch: bind_check_ready */
@@ -219,6 +223,17 @@ void verbs_release(struct host *host, struct reg_process *process,
 void verbs_leave(struct reg_process *process);
 /* That could not be written down: it stays, as it was. */
 void verbs_stay(struct host *host, struct reg_process *process);
+
+/* --- verbs-update.c ------------------------------------------------------ */
+
+/* host_process_update; 'derived' (NULL: nothing) of the new SLA is derived. */
+void verbs_update(struct host *host, const struct host_process_request *request,
+		  const struct reg_derived *derived, struct host_call *call);
+
+/* --- propose.c ----------------------------------------------------------- */
+
+/* A minute is over: derive again what is kept up. */
+void propose_again(struct host *host, int64_t now_s);
 
 /* --- verbs-delete.c ------------------------------------------------------ */
 

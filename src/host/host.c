@@ -9,6 +9,7 @@
 
 #include "base/container.h"
 #include "host/endpoint.h"
+#include "host/history.h"
 #include "host/host-data.h"
 #include "host/records.h"
 
@@ -161,6 +162,11 @@ static int make_parts(struct host *host, const struct host_program *program,
 	if (ret == 0)
 		ret = records_load(host->registry, host->store, host->events,
 				   reterr);
+	if (ret == 0) {
+		ret = history_create(host, &host->history);
+		if (ret < 0)
+			error_set(reterr, ret, "history: %s", strerror(-ret));
+	}
 	for (i = 0; ret == 0 && i < host->registry->endpoint_count; i++)
 		ret = make_endpoint(host, &host->registry->endpoints[i],
 				    program, reterr);
@@ -227,6 +233,7 @@ void host_destroy(struct host *host)
 	watch_finish(host);
 	host->told_ready = true;
 	host->is_stopping = true;
+	history_destroy(host->history);
 	store_close(host->store);
 	for (i = 0; host->registry && i < host->registry->endpoint_count; i++) {
 		struct reg_endpoint *endpoint = &host->registry->endpoints[i];

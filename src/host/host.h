@@ -104,7 +104,9 @@ json_t *host_vdev(struct host *host, const char *name);
 
 /* [{"pasid", "name", "vdev", "state": "bound|pending|refused", "reason",
  *   "error" (its socket is not there), "refusal" (as host_reply.value), "sla" (keys as in "combined"),
- *   "sla_text", "limit": {"iops", ..., "burst_ns"}, "weight", "ioprio"
+ *   "sla_text", "derived" (texts; absent: none), "kept_up": {"window_s",
+ *   "percentile", "headroom", "split"} (absent: it is not),
+ *   "limit": {"iops", ..., "burst_ns"}, "weight", "ioprio"
  *   ("be/4"), "vhost_user", "session", "best_effort", "sessions",
  *   "origin": "file|runtime",
  *   "delivered": {"iops", "read_iops", "write_iops",
@@ -176,6 +178,32 @@ void host_process_update(struct host *host,
 			 struct host_call *call);
 void host_process_release(struct host *host, uint32_t pasid,
 			  struct host_call *call);
+
+struct host_derive_request {
+	uint32_t pasid;
+	const char *window;		/* "1h"; NULL: an hour */
+	const char *percentile;		/* "99.9"; NULL: 100, the top */
+	const char *headroom;		/* "20%"; NULL: none */
+	bool split;			/* reads and writes apart */
+	bool accept;			/* make it the process's SLA */
+	bool keep_up;			/* and derive it again each minute */
+};
+/* What history says that the process needs (E7).  Done: {"pasid", "name",
+ * "vdev", "window_s", "percentile", "headroom" (a share), "observed":
+ * {"seconds" (with requests), "requests", "iops", "read_iops", ... (tops),
+ * "latency_p50_ns", "read_latency_p99_ns", ... (of the worst minute)},
+ * "stated_text", "proposed" (keys as in "combined"), "proposed_text",
+ * "sla_text" (both), "bounded" (texts: cut down to a limit)}; accepted: the
+ * process, as host_process.  Nothing was seen: HOST_CONFLICT. */
+void host_process_derive(struct host *host,
+			 const struct host_derive_request *request,
+			 struct host_call *call);
+/* What was used, and whether promises were kept.  Done: {"since" (UTC),
+ * "window_s", "processes": [{"pasid", "name", "vdev", "released" (UTC; absent:
+ * it is there), "seconds", "requests", "iops", "bandwidth_bytes_per_s",
+ * "latency_p99_ns", "kept_s", "broken_s", "kept_share" (null: nothing was
+ * judged)}]}.  'since' "24h"; NULL: a day. */
+void host_report(struct host *host, const char *since, struct host_call *call);
 
 /* Would another process with this SLA be admitted on the vdev?  Done:
  * {"admitted": true, "vdev", "device"}.  Nothing changes. */

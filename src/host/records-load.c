@@ -264,6 +264,30 @@ static void adjust_size(struct reg_vdev *vdev, struct events *events)
 	vdev->is_journaled = false;
 }
 
+static int apply_derived(struct reg_process *process, const json_t *record)
+{
+	struct reg_derived *derived = &process->derived;
+
+	if (!record)
+		return 0;
+	derived->specs = (uint32_t)number_of(record, "specs");
+	derived->is_kept_up = json_is_true(json_object_get(record, "kept_up"));
+	derived->options = (struct derive_options){
+		.window_s = (uint32_t)number_of(record, "window_s"),
+		.percentile_milli =
+			(uint32_t)number_of(record, "percentile_milli"),
+		.headroom_milli = (uint32_t)number_of(record, "headroom_milli"),
+		.is_split = json_is_true(json_object_get(record, "split")),
+	};
+	return derived->options.window_s < DERIVE_WINDOW_MIN_S ||
+			derived->options.window_s > DERIVE_WINDOW_MAX_S ||
+			derived->options.percentile_milli == 0 ||
+			derived->options.percentile_milli > 100000 ||
+			derived->options.headroom_milli > DERIVE_HEADROOM_MAX ?
+		-EUCLEAN :
+		0;
+}
+
 static int apply_process(struct reg_process *process, const json_t *record)
 {
 	json_int_t ioprio =
@@ -280,7 +304,8 @@ static int apply_process(struct reg_process *process, const json_t *record)
 		return -ENOMEM;
 	if (ctl_to_sched_limits(json_object_get(record, "limits"),
 				&process->limits) < 0 ||
-	    ctl_to_sla(json_object_get(record, "sla"), &process->sla) < 0)
+	    ctl_to_sla(json_object_get(record, "sla"), &process->sla) < 0 ||
+	    apply_derived(process, json_object_get(record, "derived")) < 0)
 		return -EUCLEAN;
 	return copy_path(record, &process->vhost_user);
 }

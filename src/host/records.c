@@ -101,6 +101,21 @@ int records_put_vdev(struct store_write *write, const struct reg_vdev *vdev,
 			     "limits", ctl_from_sched_limits(&vdev->limits)));
 }
 
+/* NULL: nothing is. */
+static json_t *derived_json(const struct reg_derived *derived)
+{
+	if (!derived->specs)
+		return NULL;
+	return json_pack(
+		"{s:I, s:b, s:I, s:I, s:I, s:b}", "specs",
+		(json_int_t)derived->specs, "kept_up", derived->is_kept_up,
+		"window_s", (json_int_t)derived->options.window_s,
+		"percentile_milli",
+		(json_int_t)derived->options.percentile_milli, "headroom_milli",
+		(json_int_t)derived->options.headroom_milli, "split",
+		derived->options.is_split);
+}
+
 int records_put_process(struct store_write *write,
 			const struct reg_process *process, const char *op)
 {
@@ -110,7 +125,7 @@ int records_put_process(struct store_write *write,
 	return put(
 		write, STORE_PROCESS, pasid,
 		json_pack(
-			"{s:s, s:s, s:s, s:s, s:s?, s:i, s:i, s:b, s:b, s:o, s:o}",
+			"{s:s, s:s, s:s, s:s, s:s?, s:i, s:i, s:b, s:b, s:o, s:o, s:o*}",
 			"op", op, "entry", process->entry, "name",
 			process->name, "vdev", process->vdev->name,
 			"vhost_user", process->vhost_user, "ioprio",
@@ -119,5 +134,6 @@ int records_put_process(struct store_write *write,
 			process->is_session, "best_effort",
 			process->is_best_effort, "limits",
 			ctl_from_sched_limits(&process->limits), "sla",
-			ctl_from_sla(&process->sla)));
+			ctl_from_sla(&process->sla), "derived",
+			derived_json(&process->derived)));
 }

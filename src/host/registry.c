@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/units.h"
+#include "host/history-slot.h"
 
 /* --- Made from the configuration, freed ---------------------------------- */
 
@@ -313,6 +314,7 @@ void registry_process_free(struct registry *registry,
 	promise_leave(process);
 	reg_slot_release(reg_vdev_endpoint(process->vdev), process->slot);
 	free(process->watch);
+	history_slot_free(process->history);
 	free(process->vhost_user);
 	free(process->name);
 	free(process);

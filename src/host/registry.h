@@ -24,9 +24,11 @@
 #include "host/promise.h"
 #include "os/loop.h"
 #include "sla/capacity.h"
+#include "sla/derive.h"
 
 struct emptying;
 struct endpoint;
+struct history_slot;
 struct host_call;
 struct opening;
 
@@ -170,6 +172,13 @@ struct reg_vdev {
 	struct watch_slot *watch;
 };
 
+/* What of an SLA was derived from history (E7). */
+struct reg_derived {
+	uint32_t specs;			/* a bit for each that was */
+	bool is_kept_up;		/* derived again and again, so: */
+	struct derive_options options;
+};
+
 enum reg_process_state {
 	REG_PROCESS_PENDING,
 	REG_PROCESS_BOUND,
@@ -183,6 +192,7 @@ struct reg_process {
 	char *name;
 	struct reg_vdev *vdev;
 	struct sla sla;
+	struct reg_derived derived;
 	struct sched_limits limits;
 	uint32_t weight;
 	bool has_match;
@@ -211,6 +221,10 @@ struct reg_process {
 	bool is_awaited;	/* it is set when its front can come */
 	/* the watch's */
 	struct watch_slot *watch;
+	struct history_slot *history;
+	/* propose.c's */
+	bool is_deriving;
+	int64_t derive_after_s;		/* it was refused: not before */
 };
 
 struct registry {

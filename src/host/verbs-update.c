@@ -40,6 +40,7 @@ static void copy_changeable(struct reg_process *to,
 			    const struct reg_process *from)
 {
 	to->sla = from->sla;
+	to->derived = from->derived;
 	to->limits = from->limits;
 	to->weight = from->weight;
 	to->has_match = from->has_match;
@@ -173,8 +174,10 @@ static void update_written(struct store_write *write)
 static void take_wanted(struct reg_process *process,
 			const struct wanted *wanted, bool best_effort)
 {
-	if (wanted->has_sla)
+	if (wanted->has_sla) {
 		process->sla = wanted->sla;
+		process->derived = wanted->derived;
+	}
 	if (wanted->has_limit)
 		memcpy(process->limits.limit_per_s, wanted->limits.limit_per_s,
 		       sizeof(process->limits.limit_per_s));
@@ -280,6 +283,7 @@ static void process_change(struct host *host, struct reg_process *process,
 /* Does it make sense together with what stays? */
 static int check_update(const struct reg_process *process,
 			const struct host_process_request *request,
+			const struct reg_derived *derived,
 			struct wanted *wanted, struct error *reterr)
 {
 	struct reg_process after = *process;
@@ -287,13 +291,14 @@ static int check_update(const struct reg_process *process,
 
 	if (ret < 0)
 		return ret;
+	if (derived)
+		wanted->derived = *derived;
 	take_wanted(&after, wanted, false);
 	return want_check_limits(&after.sla, &after.limits, reterr);
 }
 
-void host_process_update(struct host *host,
-			 const struct host_process_request *request,
-			 struct host_call *call)
+void verbs_update(struct host *host, const struct host_process_request *request,
+		  const struct reg_derived *derived, struct host_call *call)
 {
 	struct reg_process *process =
 		registry_process(host->registry, request->pasid);
@@ -308,7 +313,7 @@ void host_process_update(struct host *host,
 			call, HOST_USAGE, NULL,
 			"process %u: its vdev, socket and session stay; release it and add it anew",
 			request->pasid);
-	else if (check_update(process, request, &wanted, &why) < 0)
+	else if (check_update(process, request, derived, &wanted, &why) < 0)
 		host_answer(call, HOST_USAGE, NULL, "process %u: %s",
 			    request->pasid, why.text);
 	else if (process->is_writing)
@@ -321,4 +326,11 @@ void host_process_update(struct host *host,
 		host_answer(call, HOST_CONFLICT, NULL, "%s", why.text);
 	else
 		process_change(host, process, request, &wanted, call);
+}
+
+void host_process_update(struct host *host,
+			 const struct host_process_request *request,
+			 struct host_call *call)
+{
+	verbs_update(host, request, NULL, call);
 }

@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "base/container.h"
+#include "host/history.h"
 #include "host/listen.h"
 #include "host/records.h"
 #include "host/want.h"
@@ -363,6 +364,7 @@ static void process_release_written(struct store_write *write)
 		events_add(op->host->events, "released", &subject,
 			   "process %u (%s) is released", process->pasid,
 			   process->name);
+		history_release(op->host->history, process);
 		unbind_process(process, op->call);
 	}
 	free(op);

@@ -18,6 +18,7 @@
 /* A request, checked: what it does not name is 0. */
 struct wanted {
 	struct sla sla;
+	struct reg_derived derived;	/* which of it; none if a person asks */
 	struct sched_limits limits;
 	uint32_t weight;
 	bool has_sla, has_limit, has_burst, has_ioprio, has_match;

@@ -8,9 +8,11 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/container.h"
 #include "host/endpoint.h"
+#include "host/history.h"
 #include "host/host-data.h"
 #include "host/over.h"
 
@@ -187,6 +189,8 @@ static void tick(struct loop_timer *timer, uint64_t now_ns)
 		watch_endpoint(&host->registry->endpoints[i], now_ns);
 	watch_processes(host, now_ns);
 	watch_vdevs(host, now_ns);
+	if (history_second(host->history, now_ns, time(NULL)))
+		propose_again(host, time(NULL));
 	bind_retry_refused(host);
 	bind_retry_listeners(host);
 	bind_retry_vdevs(host);

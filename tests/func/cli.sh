@@ -91,7 +91,7 @@ run 0 --help
 sed -n '/^Usage/,/^Known/s/^  \([a-z]* *[a-z|]*\).*/\1/p' out |
 while read -r group verb; do
 	case $verb in
-	list|show|add|update|release|stats|create|resize|delete|calibrate|accept)
+	list|show|add|update|release|stats|derive|create|resize|delete|calibrate|accept)
 		grep -q "\*$group $verb\*" "$manual" ;;
 	*)
 		grep -q "\*$group\*" "$manual" ;;
@@ -99,10 +99,9 @@ while read -r group verb; do
 done
 
 # --- The rest of the contract is known --------------------------------------
-for verb in report 'report --since 24h' 'device evacuate d0' \
+for verb in 'device evacuate d0' \
 	'device replace d0' 'device remove d0' 'pool check --repair main' \
 	'vdev snapshot vd0' 'vdev import vd0' 'vdev export vd0' \
-	'process derive 1 --window 1h --percentile 100 --accept' \
 	'process migrate 1 --to beta' 'handover vd0 --to ep1 --mode take --wait' \
 	'handover vd0 --back' upgrade 'vm define f' 'vm start v' 'vm stop v' \
 	'vm suspend v' 'vm resume v' 'vm list' 'vm show v' 'vm stats v' \
@@ -127,6 +126,19 @@ says /nowhere/else.sock
 run 2 --api '' status
 : >plain
 run 1 --api "$PWD/plain" status
+
+# --- History -----------------------------------------------------------------
+run 2 process derive
+run 2 process derive 1 --window 1
+says 'a span is from 1 min'
+run 2 process derive 1 --percentile 101
+run 2 process derive 1 --headroom 20
+says "'20 %'"
+run 2 report --since 1x
+run 1 process derive 5
+run 0 report
+prints '99 %'
+json '.processes[0].kept_share == 0.99' report --since 7d
 
 # --- Questions ---------------------------------------------------------------
 run 0 status

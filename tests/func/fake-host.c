@@ -336,6 +336,49 @@ void host_process_release(struct host *host, uint32_t pasid,
 	reply(call, HOST_DONE, "", NULL);
 }
 
+void host_process_derive(struct host *host,
+			 const struct host_derive_request *request,
+			 struct host_call *call)
+{
+	size_t at;
+
+	if (request->accept && request->pasid == 7)
+		reply(call, HOST_REFUSED, "too much",
+		      json_pack("{s:s}", "metric", "iops"));
+	else if (request->accept)
+		reply(call, HOST_DONE, "",
+		      json_incref(find_process(host, request->pasid, &at)));
+	else
+		reply(call, HOST_DONE, "",
+		      json_pack(
+			      "{s:i, s:s, s:s, s:i, s:f, s:f, s:b, s:{s:i, s:i, s:i, s:i, s:i}, s:s, s:s, s:s, s:[s]}",
+			      "pasid", (int)request->pasid, "vdev", "vd0",
+			      "name", "db", "window_s", 3600, "percentile",
+			      100.0, "headroom", 0.2, "split", request->split,
+			      "observed", "seconds", 1800, "requests", 1000000,
+			      "iops", 812, "bandwidth_bytes_per_s", 19800000,
+			      "latency_p99_ns", 1900000, "stated_text", "",
+			      "proposed_text", "bandwidth >= 20 MB/s",
+			      "sla_text", "bandwidth >= 20 MB/s", "bounded",
+			      "bandwidth >= 20 MB/s"));
+}
+
+void host_report(struct host *host, const char *since, struct host_call *call)
+{
+	(void)host;
+	if (since && strcmp(since, "1x") == 0)
+		reply(call, HOST_USAGE, "'1x': a span is as '1 h'", NULL);
+	else
+		reply(call, HOST_DONE, "",
+		      json_pack(
+			      "{s:i, s:i, s:[{s:i, s:s, s:s, s:i, s:i, s:i, s:i, s:i, s:f}]}",
+			      "since", 1800000000, "window_s", 86400,
+			      "processes", "pasid", 1, "name", "db", "vdev",
+			      "vd0", "requests", 1000, "iops", 812,
+			      "bandwidth_bytes_per_s", 19800000, "kept_s", 990,
+			      "broken_s", 10, "kept_share", 0.99));
+}
+
 void host_admission(struct host *host, const char *vdev, const char *sla,
 		    struct host_call *call)
 {

@@ -20,6 +20,7 @@
 
 #include "api/body.h"
 #include "api/route.h"
+#include "derive-rig.h"
 
 static json_t *document;
 
@@ -283,6 +284,29 @@ static void check_answer(const char *path, const char *method, json_t *value)
 	json_decref(value);
 }
 
+/* A process that has done something. */
+static void check_derived(struct rig *rig)
+{
+	const struct host_derive_request request = {
+		.pasid = 1,
+		.keep_up = true,
+	};
+	struct host_derive_request question = {.pasid = 1};
+
+	derive_use(rig, 1, 100, 10000);
+	host_process_derive(rig->host, &question, &rig->call);
+	rig_answer(rig, HOST_DONE);
+	check_answer("/v1/processes/{PASID}/derive", "post",
+		     json_incref(rig->value));
+	host_process_derive(rig->host, &request, &rig->call);
+	rig_answer(rig, HOST_DONE);
+	check_answer("/v1/processes/{PASID}/derive/accept", "post",
+		     json_incref(rig->value));
+	host_report(rig->host, NULL, &rig->call);
+	rig_answer(rig, HOST_DONE);
+	check_answer("/v1/report", "get", json_incref(rig->value));
+}
+
 static void test_openapi_describes_answers(void **state)
 {
 	struct host_process_request request = {
@@ -328,6 +352,7 @@ static void test_openapi_describes_answers(void **state)
 	host_admission(rig->host, "v0", "iops >= 1", &rig->call);
 	rig_answer(rig, HOST_DONE);
 	check_answer("/v1/admission", "post", json_incref(rig->value));
+	check_derived(rig);
 	host_enforce(rig->host, false, &rig->call);
 	rig_answer(rig, HOST_DONE);
 	check_answer("/v1/enforce", "post", json_incref(rig->value));
