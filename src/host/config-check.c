@@ -482,6 +482,20 @@ static int check_process(struct reader *reader, struct config_process *process)
 			   process->pasid, vdev->name);
 }
 
+int config_check_processes(struct reader *reader)
+{
+	struct config *config = reader->config;
+	int ret = 0;
+
+	for (unsigned int i = 0; ret == 0 && i < config->process_count; i++) {
+		ret = check_process_differs(reader, &config->processes[i]);
+		if (ret == 0)
+			ret = check_process_limit(reader,
+						  &config->processes[i]);
+	}
+	return ret;
+}
+
 int config_check(struct reader *reader)
 {
 	struct config *config = reader->config;

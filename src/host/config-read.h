@@ -100,6 +100,14 @@ int config_read_vdevs(struct reader *reader, const struct reader_key *key,
 		      yaml_node_t *node, void *config);
 int config_read_processes(struct reader *reader, const struct reader_key *key,
 			  yaml_node_t *node, void *config);
+int config_read_slas(struct reader *reader, const struct reader_key *key,
+		     yaml_node_t *node, void *config);
+/* Parse 'text' and have 'read' look at its root (NULL: there is none). */
+int config_parse_with(const char *file, const char *text, size_t length,
+		      int (*read)(struct reader *reader, yaml_node_t *root),
+		      struct config **ret_config, struct error *reterr);
+/* Of processes without vdevs: what differs, and what can be kept. */
+int config_check_processes(struct reader *reader);
 /* What no single section can see: names that must exist or differ, room. */
 int config_check(struct reader *reader);
 

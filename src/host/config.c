@@ -186,6 +186,7 @@ static const struct reader_key top_keys[] = {
 	{"pools", config_read_pools, 0, false},
 	{"vdevs", config_read_vdevs, 0, false},
 	{"processes", config_read_processes, 0, false},
+	{"slas", config_read_slas, 0, false},
 	{"hosts", read_peers, 0, false},
 	{"uplinks", read_uplinks, 0, false},
 	{NULL, NULL, 0, false},
@@ -198,9 +199,8 @@ static int compare_notes(const void *a, const void *b)
 	return (x->line > y->line) - (x->line < y->line);
 }
 
-static int read_document(struct reader *reader)
+static int read_document(struct reader *reader, yaml_node_t *root)
 {
-	yaml_node_t *root = yaml_document_get_root_node(reader->document);
 	struct config *config = reader->config;
 	int ret;
 
@@ -229,8 +229,9 @@ static int fail_yaml(struct reader *reader, const yaml_parser_t *parser)
 			   parser->context ? parser->context : "");
 }
 
-int config_parse(const char *file, const char *text, size_t length,
-		 struct config **ret_config, struct error *reterr)
+int config_parse_with(const char *file, const char *text, size_t length,
+		      int (*read)(struct reader *reader, yaml_node_t *root),
+		      struct config **ret_config, struct error *reterr)
 {
 	struct reader reader = {.file = file, .error = reterr};
 	yaml_document_t document, second;
@@ -260,7 +261,7 @@ int config_parse(const char *file, const char *text, size_t length,
 	}
 	reader.document = &document;
 	error_set(reterr, -ENOMEM, "%s: out of memory", file);
-	ret = read_document(&reader);
+	ret = read(&reader, yaml_document_get_root_node(&document));
 	yaml_document_delete(&document);
 	if (ret < 0)
 		goto out_parser;
@@ -283,8 +284,18 @@ out_parser:
 	return 0;
 }
 
-int config_load(const char *file, struct config **ret_config,
-		struct error *reterr)
+int config_parse(const char *file, const char *text, size_t length,
+		 struct config **ret_config, struct error *reterr)
+{
+	return config_parse_with(file, text, length, read_document, ret_config,
+				 reterr);
+}
+
+static int load_with(int (*parse)(const char *file, const char *text,
+				  size_t length, struct config **ret_config,
+				  struct error *reterr),
+		     const char *file, struct config **ret_config,
+		     struct error *reterr)
 {
 	size_t length;
 	char *text;
@@ -306,10 +317,22 @@ int config_load(const char *file, struct config **ret_config,
 		ret = error_set(reterr, -EIO, "%s: cannot be read: %s", file,
 				strerror(errno));
 	else
-		ret = config_parse(file, text, length, ret_config, reterr);
+		ret = parse(file, text, length, ret_config, reterr);
 	free(text);
 	fclose(stream);
 	return ret;
+}
+
+int config_load(const char *file, struct config **ret_config,
+		struct error *reterr)
+{
+	return load_with(config_parse, file, ret_config, reterr);
+}
+
+int config_load_slas(const char *file, struct config **ret_config,
+		     struct error *reterr)
+{
+	return load_with(config_parse_slas, file, ret_config, reterr);
 }
 
 /* --- Freeing ------------------------------------------------------------- */
@@ -427,6 +450,8 @@ void config_free(struct config *config)
 	free(config->notes);
 	free(config->file);
 	free(config->host);
+	free(config->slas.file);
+	free(config->slas.sqlite);
 	free(config->state);
 	free(config);
 }

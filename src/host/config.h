@@ -170,6 +170,14 @@ struct config_audit {
 	unsigned int keep;		/* older ones */
 };
 
+/* SLAs from elsewhere (E7): all of one place. */
+struct config_slas {
+	char *file;			/* watched, or NULL */
+	char *sqlite;			/* a database with the view, or NULL */
+	uint64_t every_ns;		/* how often it is asked */
+	unsigned int line;
+};
+
 struct config_note {			/* parsed, not served */
 	unsigned int line;
 	char *text;
@@ -196,6 +204,7 @@ struct config {
 	unsigned int peer_count;
 	struct config_uplink *uplinks;
 	unsigned int uplink_count;
+	struct config_slas slas;
 	struct config_note *notes;
 	unsigned int note_count;
 };
@@ -207,6 +216,12 @@ int config_load(const char *file, struct config **ret_config,
 /* The same from memory; 'file' is for the messages. */
 int config_parse(const char *file, const char *text, size_t length,
 		 struct config **ret_config, struct error *reterr);
+/* A file of SLAs: {processes: [...]}, in the same words.  Of the result only
+ * the processes are filled; whether their vdevs exist is not looked at. */
+int config_load_slas(const char *file, struct config **ret_config,
+		     struct error *reterr);
+int config_parse_slas(const char *file, const char *text, size_t length,
+		      struct config **ret_config, struct error *reterr);
 void config_free(struct config *config);	/* NULL is allowed */
 /* Whose a vdev's sockets, or a process's own ('pasid' not 0), are: what the
  * process's entry says, else the vdev's, else the default.  The texts stay the

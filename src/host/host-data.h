@@ -8,6 +8,7 @@
  *   verbs*.c     what is asked for at run time: checked, written down, then
  *                handed to the binder; what-if.c: would it be admitted?
  *   propose.c    an SLA from history: shown, accepted or kept up
+ *   slas.c       SLAs from a file or a database, followed
  *   unbind.c     takes away what the binder brought
  *   binder.c     makes endpoints match the registry: places, processes, and
  *                in which order
@@ -49,6 +50,7 @@ struct bind_hooks {
 };
 
 struct history;
+struct slas;
 
 struct host {
 	struct loop *loop;
@@ -58,6 +60,7 @@ struct host {
 	struct registry *registry;
 	struct events *events;
 	struct history *history;
+	struct slas *slas;
 	struct bind_hooks bind;
 	struct loop_timer tick;
 	struct loop_timer settle;	/* bind_touch: bind_check_ready */
@@ -234,6 +237,12 @@ void verbs_update(struct host *host, const struct host_process_request *request,
 
 /* A minute is over: derive again what is kept up. */
 void propose_again(struct host *host, int64_t now_s);
+
+/* --- slas.c -------------------------------------------------------------- */
+
+/* Follow the configuration's 'slas', if there are any.  Returns 0 or -errno. */
+int slas_start(struct host *host);
+void slas_finish(struct host *host);
 
 /* --- verbs-delete.c ------------------------------------------------------ */
 

@@ -233,6 +233,7 @@ void host_destroy(struct host *host)
 	watch_finish(host);
 	host->told_ready = true;
 	host->is_stopping = true;
+	slas_finish(host);
 	history_destroy(host->history);
 	store_close(host->store);
 	for (i = 0; host->registry && i < host->registry->endpoint_count; i++) {
@@ -260,7 +261,8 @@ int host_start(struct host *host, struct error *reterr)
 {
 	unsigned int i;
 
-	(void)reterr;
+	if (slas_start(host) < 0)
+		return error_set(reterr, -ENOMEM, "out of memory");
 	for (i = 0; i < host->config->note_count; i++)
 		events_add(host->events, "not-served", NULL,
 			   "%s:%u: not served by this version: %s",

@@ -169,6 +169,7 @@ struct host_process_request {
 	uint32_t weight;		/* 0: as it was, or the default, 1 */
 	bool session;			/* add only: ends with its front */
 	bool best_effort;
+	const char *source;	/* the hash of what asks for it (slas.c) */
 };
 void host_process_add(struct host *host,
 		      const struct host_process_request *request,

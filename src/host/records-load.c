@@ -298,6 +298,8 @@ static int apply_process(struct reg_process *process, const json_t *record)
 	process->is_session = json_is_true(json_object_get(record, "session"));
 	process->is_best_effort =
 		json_is_true(json_object_get(record, "best_effort"));
+	snprintf(process->source, sizeof(process->source), "%s",
+		 text_of(record, "source"));
 	process->has_match = ioprio >= 0;
 	process->match_ioprio = ioprio >= 0 ? (uint16_t)ioprio : 0;
 	if (!process->name)

@@ -125,7 +125,7 @@ int records_put_process(struct store_write *write,
 	return put(
 		write, STORE_PROCESS, pasid,
 		json_pack(
-			"{s:s, s:s, s:s, s:s, s:s?, s:i, s:i, s:b, s:b, s:o, s:o, s:o*}",
+			"{s:s, s:s, s:s, s:s, s:s?, s:i, s:i, s:b, s:b, s:o, s:o, s:o*, s:s}",
 			"op", op, "entry", process->entry, "name",
 			process->name, "vdev", process->vdev->name,
 			"vhost_user", process->vhost_user, "ioprio",
@@ -135,5 +135,6 @@ int records_put_process(struct store_write *write,
 			process->is_best_effort, "limits",
 			ctl_from_sched_limits(&process->limits), "sla",
 			ctl_from_sla(&process->sla), "derived",
-			derived_json(&process->derived)));
+			derived_json(&process->derived), "source",
+			process->source));
 }

@@ -203,6 +203,7 @@ struct reg_process {
 	bool is_changed;		/* from the file, changed at run time */
 	bool is_writing;		/* a change is on its way to disk */
 	char entry[20];
+	char source[20];		/* of SLAs from elsewhere; "": none */
 	enum reg_process_state state;
 	enum reg_process_state state_before;	/* of REMOVING: to go back */
 	struct promise_member member;	/* in the promises of its vdev ... */

@@ -41,6 +41,7 @@ static void copy_changeable(struct reg_process *to,
 {
 	to->sla = from->sla;
 	to->derived = from->derived;
+	strcpy(to->source, from->source);
 	to->limits = from->limits;
 	to->weight = from->weight;
 	to->has_match = from->has_match;
@@ -178,6 +179,8 @@ static void take_wanted(struct reg_process *process,
 		process->sla = wanted->sla;
 		process->derived = wanted->derived;
 	}
+	if (wanted->source)
+		strcpy(process->source, wanted->source);
 	if (wanted->has_limit)
 		memcpy(process->limits.limit_per_s, wanted->limits.limit_per_s,
 		       sizeof(process->limits.limit_per_s));

@@ -166,6 +166,8 @@ static struct reg_process *process_make(
 	process->weight = wanted->weight;
 	process->has_match = wanted->has_match;
 	process->match_ioprio = wanted->ioprio;
+	if (request->source)
+		strcpy(process->source, request->source);
 	process->is_session = request->session;
 	/* A guest that never came up keeps nothing for ever (E12). */
 	process->is_awaited = request->session &&

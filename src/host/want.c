@@ -32,6 +32,7 @@ int want_parse(const struct host_process_request *request,
 
 	memset(wanted, 0, sizeof(*wanted));
 	wanted->weight = request->weight;
+	wanted->source = request->source;
 	if (request->weight > CONFIG_WEIGHT_MAX)
 		return error_set(reterr, -EINVAL, "weight: from 1 to %u",
 				 CONFIG_WEIGHT_MAX);

@@ -19,6 +19,7 @@
 struct wanted {
 	struct sla sla;
 	struct reg_derived derived;	/* which of it; none if a person asks */
+	const char *source;		/* the request's */
 	struct sched_limits limits;
 	uint32_t weight;
 	bool has_sla, has_limit, has_burst, has_ioprio, has_match;

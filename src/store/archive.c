@@ -17,7 +17,7 @@
 
 #define ARCHIVE_FORMAT	1	/* PRAGMA user_version */
 #define TOPS		24U	/* 6 rates, 18 latencies */
-#define SUMS		7U	/* 4 counts; seconds: with requests, kept, broken */
+#define SUMS		7U	/* 4 counts; seconds: busy, kept, broken */
 #define SQL_MAX		8192U
 
 static const char *const tops[TOPS] = {
