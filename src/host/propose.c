@@ -345,15 +345,15 @@ static json_t *sum_json(const struct history_sum *sum)
 {
 	const struct derive_cell *cell = &sum->cell;
 	const uint64_t judged_s = cell->kept_s + cell->broken_s;
+	const uint64_t requests =
+		cell->sum[0][DERIVE_REQUESTS] + cell->sum[1][DERIVE_REQUESTS];
 	const uint64_t p99_ns = cell->latency_ns[SLA_TOTAL][DERIVE_POINT_P99];
 	json_t *object = json_pack(
 		"{s:I, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:o}", "pasid",
 		(json_int_t)sum->process.pasid, "name", sum->process.name,
 		"vdev", sum->process.vdev, "seconds", (json_int_t)cell->seconds,
-		"requests",
-		(json_int_t)(cell->sum[0][DERIVE_REQUESTS] +
-			     cell->sum[1][DERIVE_REQUESTS]),
-		"iops", (json_int_t)cell->top_per_s[SLA_TOTAL][DERIVE_REQUESTS],
+		"requests", (json_int_t)requests, "iops",
+		(json_int_t)cell->top_per_s[SLA_TOTAL][DERIVE_REQUESTS],
 		"bandwidth_bytes_per_s",
 		(json_int_t)cell->top_per_s[SLA_TOTAL][DERIVE_BYTES], "kept_s",
 		(json_int_t)cell->kept_s, "broken_s",

@@ -223,7 +223,7 @@ void archive_close(struct archive *archive)
 /* Is it of a version that we know, and whole where we look? */
 static int examine(struct archive *archive, struct error *reterr)
 {
-	sqlite3_stmt *statement;
+	sqlite3_stmt *statement = NULL;
 	int format, ret;
 
 	sqlite3_busy_timeout(archive->db, 1000);

@@ -47,7 +47,7 @@ run 2 --config c.yaml more
 run 1 --config nowhere.yaml
 is err 'nowhere.yaml: No such file or directory'
 
-refused 'c.yaml:3: the configuration has no key '\''hosst'\''; there are: host, state, headroom, session-hold, api, audit, socket, endpoints, pools, vdevs, processes, hosts, uplinks' <<-EOF
+refused 'c.yaml:3: the configuration has no key '\''hosst'\''; there are: host, state, headroom, session-hold, api, audit, socket, endpoints, pools, vdevs, processes, slas, hosts, uplinks' <<-EOF
 	host: a
 	state: $DIR/state
 	hosst: b
