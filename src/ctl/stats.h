@@ -36,7 +36,7 @@ struct stats_process {
 	struct keep keep;
 	/* Of the vdev whose unpromised default this is. */
 	uint64_t mapped;			/* extents of its volume */
-	uint64_t no_space;			/* writes that found no extent */
+	uint64_t no_space;		/* writes that found no extent */
 };
 
 struct stats_device {

@@ -95,10 +95,30 @@ static void list_process(struct listing *listing, struct endpoint_process *p)
 	json_decref(said);
 }
 
+static void list_new(struct listing *listing, const char *array, json_t *said)
+{
+	list_item(listing, array, said);
+	json_decref(said);
+}
+
+static void list_pools(struct listing *listing, const struct endpoint *endpoint)
+{
+	for (const struct endpoint_pool *p = endpoint->pools; p; p = p->next)
+		if (!p->is_going)
+			list_new(listing, "pools", endpoint_pool_said(p));
+	for (const struct endpoint_pool *p = endpoint->pools; p; p = p->next)
+		for (const struct endpoint_member *m = p->members; m;
+		     m = m->next)
+			if (!p->is_going && !m->is_going && !m->is_refused)
+				list_new(listing, "members",
+					 endpoint_member_said(m));
+}
+
 static int op_list(struct endpoint *endpoint, json_t *request, int *fd,
 		   json_t *reply, struct error *reterr)
 {
-	static const char *const arrays[] = {"devices", "pools", "vdevs",
+	static const char *const arrays[] = {"devices",	  "pools",
+					     "members",	  "vdevs",
 					     "processes", "listeners"};
 	struct listing listing = {.reply = reply};
 	const json_t *from = json_object_get(request, "from");
@@ -120,9 +140,7 @@ static int op_list(struct endpoint *endpoint, json_t *request, int *fd,
 		list_item(&listing, "devices", said);
 		json_decref(said);
 	}
-	for (struct endpoint_pool *p = endpoint->pools; p; p = p->next)
-		if (p->is_open)
-			list_item(&listing, "pools", p->said);
+	list_pools(&listing, endpoint);
 	for (struct endpoint_vdev *v = endpoint->vdevs; v; v = v->next)
 		list_item(&listing, "vdevs", v->said);
 	for (struct endpoint_process *p = endpoint->processes; p; p = p->next)
@@ -181,31 +199,69 @@ static int op_descriptor(struct endpoint *endpoint, json_t *request, int *fd,
 	return ENDPOINT_LATER;
 }
 
+static json_t *member_status(const struct endpoint_member *m)
+{
+	const struct member *member = m->add.member;
+
+	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:b}", "free",
+			 (json_int_t)member_free(member), "dirty",
+			 (json_int_t)member->space.total[SPACE_DIRTY], "bad",
+			 (json_int_t)member->space.bad_total, "scrubbed",
+			 (json_int_t)member->counts.scrubbed, "scrub_errors",
+			 (json_int_t)member->counts.scrub_errors, "opened",
+			 (json_int_t)member->counts.opened, "log_errors",
+			 (json_int_t)(member->log.copy_errors[0] +
+				      member->log.copy_errors[1]),
+			 "failed", member->log.has_failed);
+}
+
 static json_t *device_status(struct endpoint_device *d)
 {
 	struct sched_report report;
+	json_t *status;
 
 	sched_report(vdev_device_sched(d->device), &report);
-	return json_pack("{s:s, s:{s:I, s:I, s:I, s:I, s:I, s:I}}", "name",
-			 d->name, "report", "in_flight",
-			 (json_int_t)vdev_device_in_flight(d->device), "window",
-			 (json_int_t)report.window, "queued",
-			 (json_int_t)report.queued, "capacity_milli",
-			 (json_int_t)report.capacity_milli, "shortage_milli",
-			 (json_int_t)report.shortage_milli, "shortages",
-			 (json_int_t)report.shortages);
+	status = json_pack("{s:s, s:{s:I, s:I, s:I, s:I, s:I, s:I}}", "name",
+			   d->name, "report", "in_flight",
+			   (json_int_t)vdev_device_in_flight(d->device),
+			   "window", (json_int_t)report.window, "queued",
+			   (json_int_t)report.queued, "capacity_milli",
+			   (json_int_t)report.capacity_milli, "shortage_milli",
+			   (json_int_t)report.shortage_milli, "shortages",
+			   (json_int_t)report.shortages);
+	if (d->member && d->member->is_open)
+		json_object_set_new(status, "member", member_status(d->member));
+	return status;
+}
+
+static json_t *pool_status(const struct endpoint_pool *p)
+{
+	struct usage usage;
+
+	pool_usage(p->pool, &usage);
+	return json_pack("{s:s, s:b, s:s, s:I, s:I, s:I, s:I, s:I}", "name",
+			 p->name, "started", p->is_started, "level",
+			 endpoint_level_name(p->level), "capacity",
+			 (json_int_t)usage.capacity, "used",
+			 (json_int_t)usage.used, "reserved",
+			 (json_int_t)usage.reserved, "promised",
+			 (json_int_t)usage.promised, "free",
+			 (json_int_t)pool_unpromised(p->pool));
 }
 
 static int op_status(struct endpoint *endpoint, json_t *request, int *fd,
 		     json_t *reply, struct error *reterr)
 {
 	json_t *devices = json_array(), *fronts = json_array();
+	json_t *pools = json_array();
 
 	(void)request;
 	(void)fd;
 	(void)reterr;
 	for (struct endpoint_device *d = endpoint->devices; d; d = d->next)
 		json_array_append_new(devices, device_status(d));
+	for (const struct endpoint_pool *p = endpoint->pools; p; p = p->next)
+		json_array_append_new(pools, pool_status(p));
 	for (struct endpoint_front *f = endpoint->fronts; f; f = f->next) {
 		const struct front_status status = endpoint_front_status(f);
 
@@ -221,6 +277,7 @@ static int op_status(struct endpoint *endpoint, json_t *request, int *fd,
 				  (json_int_t)status.epoch));
 	}
 	json_object_set_new(reply, "devices", devices);
+	json_object_set_new(reply, "pools", pools);
 	json_object_set_new(reply, "fronts", fronts);
 	return 0;
 }
@@ -259,7 +316,13 @@ static const struct {
 	{"device-capacity", endpoint_device_capacity},
 	{"device-remove", endpoint_device_remove},
 	{"pool-add", endpoint_pool_add},
+	{"pool-start", endpoint_pool_start},
+	{"pool-remove", endpoint_pool_remove},
+	{"member-add", endpoint_member_add},
+	{"member-remove", endpoint_member_remove},
+	{"volumes", endpoint_volumes},
 	{"volume-delete", endpoint_volume_delete},
+	{"volume-snapshot", endpoint_volume_snapshot},
 	{"vdev-add", endpoint_vdev_add},
 	{"vdev-resize", endpoint_vdev_resize},
 	{"vdev-limits", endpoint_vdev_limits},
@@ -279,11 +342,14 @@ static void handle(struct endpoint *endpoint, json_t *request, int fd)
 		json_integer_value(json_object_get(request, "id"));
 	struct error error = {0};
 	json_t *reply = json_object();
-	int result = -ENOSYS;
+	int take = 0, result = -ENOSYS;
 
-	endpoint_pools_reap(endpoint);
 	error_set(&error, 0, "unknown request '%s'", op ? op : "");
-	for (size_t i = 0; op && i < sizeof(ops) / sizeof(*ops); i++)
+	if (op)
+		take = endpoint_work_take_over(endpoint, request, &error);
+	if (take)
+		result = take;
+	for (size_t i = 0; op && !take && i < sizeof(ops) / sizeof(*ops); i++)
 		if (!strcmp(ops[i].op, op)) {
 			error.text[0] = '\0';
 			result = ops[i].handle(endpoint, request, &fd, reply,

@@ -422,11 +422,11 @@ int endpoint_device_calibrate(struct endpoint *endpoint, json_t *request,
 		return result;
 	if (take_over_measuring(device, request, reply, &result))
 		return result;
-	if (device->pool)
+	if (device->member)
 		return error_set(
 			reterr, -EBUSY,
 			"device %s is of pool %s, whose data measuring would destroy",
-			device->name, device->pool->name);
+			device->name, device->member->pool->name);
 	if (device->calibration)
 		return error_set(reterr, -EBUSY,
 				 "device %s is being measured already",
@@ -460,11 +460,11 @@ int endpoint_device_remove(struct endpoint *endpoint, json_t *request, int *fd,
 		return 0;
 	if (result < 0)
 		return result;
-	if (device->vdevs || device->pool || device->calibration)
+	if (device->vdevs || device->member || device->calibration)
 		return error_set(reterr, -EBUSY,
 				 "device %s is in use: %u vdev(s)%s%s",
 				 device->name, device->vdevs,
-				 device->pool ? ", a pool" : "",
+				 device->member ? ", a pool" : "",
 				 device->calibration ? ", being measured" : "");
 	while (*link != device)
 		link = &(*link)->next;

@@ -37,6 +37,15 @@ struct endpoint_later {
 	uint64_t connection;		/* 0: nobody waits for the answer */
 };
 
+/* One that was begun, in the words that asked for it: the next penstockd that
+ * asks in these gets its answer. */
+struct endpoint_work {
+	struct endpoint_work *next;
+	struct endpoint *endpoint;
+	json_t *said;			/* NULL: nothing is under way */
+	struct endpoint_later answer;
+};
+
 /* When a shortage is worth telling of: see watch.c. */
 struct shortage_news {
 	uint64_t since_ns, last_ns;	/* since_ns 0: there was none lately */
@@ -63,23 +72,36 @@ struct endpoint_device {
 	uint64_t completions_seen, stalled_since_ns;
 	bool told_stall;
 	unsigned int vdevs;
-	struct endpoint_pool *pool;	/* that it is of, or NULL */
+	struct endpoint_member *member;	/* of a pool that it is, or NULL */
 	struct endpoint *endpoint;
 };
 
-/* Volumes on a device. */
+/* A device of a pool. */
+struct endpoint_member {
+	struct endpoint_member *next;
+	struct endpoint_pool *pool;
+	struct endpoint_device *device;
+	json_t *said;
+	struct pool_add add;
+	struct endpoint_work work;	/* being opened, or going */
+	bool is_open, is_refused, is_going;
+};
+
+/* Volumes on devices. */
 struct endpoint_pool {
 	struct endpoint_pool *next;
 	struct endpoint *endpoint;
 	char *name;
 	json_t *said;
-	struct endpoint_device *device;
+	struct stats_pool *stats;
 	struct pool *pool;
-	struct pool_add add;
-	struct endpoint_later open_answer;
-	bool is_open;			/* else nobody but pools.c uses it */
-	bool is_refused;		/* and goes soon */
-	struct endpoint_making *making;	/* volumes being made or deleted */
+	struct endpoint_member *members;	/* as they were added */
+	struct endpoint_making *making;	/* volumes that change */
+	struct endpoint_work work;	/* starts, or goes */
+	unsigned int vdevs;
+	bool is_started, is_going;
+	bool is_half;			/* start has failed in between */
+	unsigned int level, told_level;	/* in percent; 0: fine */
 };
 
 struct endpoint_vdev {
@@ -90,6 +112,8 @@ struct endpoint_vdev {
 	struct endpoint_device *device;
 	struct endpoint_pool *pool;	/* NULL: an extent of the device */
 	struct vdev *vdev;
+	struct stats_process *stats;	/* of its unpromised default */
+	uint64_t told_no_space, told_no_space_ns;
 	unsigned int fronts, processes;
 	struct endpoint_front *nbd;	/* one of the fronts, or NULL */
 };
@@ -133,6 +157,8 @@ struct endpoint {
 	int listen_fd, connection_fd;	/* connection: -1 if none */
 	uint64_t connection;		/* how many there have been */
 	struct loop_timer tick;
+	struct loop_timer poll;		/* pools that something waits for */
+	struct endpoint_work *works;
 	struct endpoint_device *devices;
 	struct endpoint_pool *pools;
 	struct endpoint_vdev *vdevs;
@@ -162,8 +188,20 @@ int endpoint_device_remove(struct endpoint *endpoint, json_t *request, int *fd,
 			   json_t *reply, struct error *reterr);
 int endpoint_pool_add(struct endpoint *endpoint, json_t *request, int *fd,
 		      json_t *reply, struct error *reterr);
+int endpoint_pool_start(struct endpoint *endpoint, json_t *request, int *fd,
+			json_t *reply, struct error *reterr);
+int endpoint_pool_remove(struct endpoint *endpoint, json_t *request, int *fd,
+			 json_t *reply, struct error *reterr);
+int endpoint_member_add(struct endpoint *endpoint, json_t *request, int *fd,
+			json_t *reply, struct error *reterr);
+int endpoint_member_remove(struct endpoint *endpoint, json_t *request, int *fd,
+			   json_t *reply, struct error *reterr);
+int endpoint_volumes(struct endpoint *endpoint, json_t *request, int *fd,
+		     json_t *reply, struct error *reterr);
 int endpoint_volume_delete(struct endpoint *endpoint, json_t *request, int *fd,
 			   json_t *reply, struct error *reterr);
+int endpoint_volume_snapshot(struct endpoint *endpoint, json_t *request,
+			     int *fd, json_t *reply, struct error *reterr);
 int endpoint_vdev_add(struct endpoint *endpoint, json_t *request, int *fd,
 		      json_t *reply, struct error *reterr);
 int endpoint_vdev_resize(struct endpoint *endpoint, json_t *request, int *fd,
@@ -192,23 +230,54 @@ int endpoint_named_vdev(struct endpoint *endpoint, const json_t *request,
 			const char *key, struct endpoint_vdev **ret_vdev,
 			struct error *reterr);
 
-/* pools.c: those that were refused go. */
-void endpoint_pools_reap(struct endpoint *endpoint);
-/* pools.c: the volume of a vdev, as 'request' says, or NULL: it is to be made.
- */
+/* pools.c */
+struct endpoint_pool *endpoint_find_pool(struct endpoint *endpoint,
+					 const char *name);
+/* By 'key' of 'request', and it does not go.  0, -EINVAL, -ENOENT, -EBUSY. */
+int endpoint_named_pool(struct endpoint *endpoint, const json_t *request,
+			const char *key, struct endpoint_pool **ret_pool,
+			struct error *reterr);
+/* As 'list' says it, new references. */
+json_t *endpoint_pool_said(const struct endpoint_pool *pool);
+json_t *endpoint_member_said(const struct endpoint_member *member);
+/* members.c: those that were refused or are to go do so, if nothing is under
+ * way on them.  Returns whether something is. */
+bool endpoint_members_poll(struct endpoint_pool *pool);
+/* Their pool is about to be destroyed. */
+void endpoint_members_forget(struct endpoint_pool *pool);
+const char *endpoint_level_name(unsigned int percent);
+/* Look soon whether what is waited for has come. */
+void endpoint_pools_poll(struct endpoint *endpoint);
+int endpoint_pools_init(struct endpoint *endpoint);
+void endpoint_pools_finish(struct endpoint *endpoint);
+
+/* volumes.c: the volume of a vdev, as 'request' says, or NULL: it is to be
+ * made. */
 int endpoint_find_volume(struct endpoint *endpoint, const json_t *request,
 			 struct endpoint_vdev *vdev, struct volume **ret_volume,
 			 struct error *reterr);
+/* Is what is there what 'request' asks for?  Else -EEXIST. */
+int endpoint_check_volume(const struct endpoint_vdev *vdev,
+			  const struct volume *volume, const json_t *request,
+			  struct error *reterr);
 /* Make it, and then the vdev, and answer: ENDPOINT_LATER.  Or -errno, and
  * 'vdev' is still the caller's. */
 int endpoint_make_volume(struct endpoint_vdev *vdev,
-			 const struct vdev_config *config,
-			 const json_t *request, struct error *reterr);
+			 const struct vdev_config *config, json_t *request,
+			 struct error *reterr);
 /* With its vdev, which nobody uses if it shrinks; returns the same. */
 int endpoint_resize_volume(struct endpoint_vdev *vdev, uint64_t size_bytes,
-			   const json_t *request, struct error *reterr);
+			   json_t *request, struct error *reterr);
 /* That is under way: the vdev has to stay. */
 bool endpoint_is_resizing(const struct endpoint_vdev *vdev);
+/* A vdev of this name is being made. */
+bool endpoint_is_making(const struct endpoint *endpoint, const char *name);
+/* Answer whoever waits for a volume to go that was going when the pool was
+ * started.  Returns whether somebody still does. */
+bool endpoint_volumes_poll(struct endpoint_pool *pool);
+/* Into 'reply', from the one with this number on. */
+void endpoint_volumes_said(const struct endpoint_pool *pool, uint64_t from,
+			   json_t *reply);
 /* vdevs.c: it is there from now on. */
 void endpoint_vdev_put(struct endpoint *endpoint, struct endpoint_vdev *vdev);
 void endpoint_vdev_free(struct endpoint_vdev *vdev);
@@ -246,6 +315,18 @@ struct endpoint_later endpoint_answer_later(const struct endpoint *endpoint,
 void endpoint_answer(struct endpoint *endpoint,
 		     const struct endpoint_later *later, int result,
 		     const struct error *error, json_t *reply);
+/* The same in one: what is begun by 'request' is under way until it is
+ * answered. */
+void endpoint_work_begin(struct endpoint *endpoint, struct endpoint_work *work,
+			 json_t *request);
+void endpoint_work_end(struct endpoint_work *work, int result,
+		       const struct error *error, json_t *reply);
+/* Without an answer: it was given otherwise. */
+void endpoint_work_drop(struct endpoint_work *work);
+/* 'request' asks for what is under way: ENDPOINT_LATER, or -EBUSY if it is the
+ * same penstockd that asks again; 0: it doesn't. */
+int endpoint_work_take_over(struct endpoint *endpoint, json_t *request,
+			    struct error *reterr);
 /* Send; 'fd' goes along if >= 0 and stays the caller's. */
 void endpoint_send(struct endpoint *endpoint, const json_t *message, int fd);
 void endpoint_hang_up(struct endpoint *endpoint);

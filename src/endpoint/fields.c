@@ -50,6 +50,54 @@ int field_bool(const json_t *request, const char *key, bool *ret_value,
 	return 0;
 }
 
+static int hex_of(char digit)
+{
+	if (digit >= '0' && digit <= '9')
+		return digit - '0';
+	if (digit >= 'a' && digit <= 'f')
+		return digit - 'a' + 10;
+	return -1;
+}
+
+int field_uuid(const json_t *request, const char *key,
+	       struct format_uuid *ret_uuid, struct error *reterr)
+{
+	const char *text = json_string_value(json_object_get(request, key));
+	struct format_uuid uuid = {{0}};
+
+	if (!text || strlen(text) != 2 * sizeof(uuid.bytes))
+		goto wrong;
+	for (size_t i = 0; i < 2 * sizeof(uuid.bytes); i++) {
+		const int digit = hex_of(text[i]);
+
+		if (digit < 0)
+			goto wrong;
+		uuid.bytes[i / 2] =
+			(uint8_t)(uuid.bytes[i / 2] << 4 | (uint8_t)digit);
+	}
+	if (format_uuid_is_zero(&uuid))
+		goto wrong;
+	*ret_uuid = uuid;
+	return 0;
+
+wrong:
+	return error_set(reterr, -EINVAL, "'%s' must be 32 digits from 0 to f",
+			 key);
+}
+
+json_t *field_from_uuid(const struct format_uuid *uuid)
+{
+	static const char digits[] = "0123456789abcdef";
+	char text[2 * sizeof(uuid->bytes) + 1];
+
+	for (size_t i = 0; i < sizeof(uuid->bytes); i++) {
+		text[2 * i] = digits[uuid->bytes[i] >> 4];
+		text[2 * i + 1] = digits[uuid->bytes[i] & 15];
+	}
+	text[2 * sizeof(uuid->bytes)] = '\0';
+	return json_string(text);
+}
+
 json_t *field_said(json_t *request)
 {
 	json_t *said = json_copy(request);

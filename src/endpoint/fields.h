@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "pool/format.h"
 
 /* Required; 1 to ENDPOINT_NAME_MAX bytes; belongs to 'request'. */
 int field_name(const json_t *request, const char *key, const char **ret_value,
@@ -21,6 +22,10 @@ int field_u64(const json_t *request, const char *key, uint64_t max,
 	      uint64_t *ret_value, struct error *reterr);
 int field_bool(const json_t *request, const char *key, bool *ret_value,
 	       struct error *reterr);
+/* Required: 32 digits, not all of them zero. */
+int field_uuid(const json_t *request, const char *key,
+	       struct format_uuid *ret_uuid, struct error *reterr);
+json_t *field_from_uuid(const struct format_uuid *uuid);
 /* What was asked for is here already, in the very same words ("id" aside). */
 bool field_same_request(json_t *said, json_t *request);
 /* 'request' without "id", as a new reference. */

@@ -231,12 +231,17 @@ static int serve(struct endpoint *endpoint, const struct arguments *args,
 	result = endpoint_watch_start(endpoint);
 	if (result < 0)
 		goto err_after_control;
+	result = endpoint_pools_init(endpoint);
+	if (result < 0)
+		goto err_after_watch;
 	fprintf(stderr, "penstock-endpoint %s: serving (%s)\n", endpoint->name,
 		how);
 	result = loop_run(endpoint->loop);
 	if (result < 0)
 		error_set(reterr, result, "the reactor stopped: %s",
 			  strerror(-result));
+	endpoint_pools_finish(endpoint);
+err_after_watch:
 	endpoint_watch_finish(endpoint);
 err_after_control:
 	endpoint_control_finish(endpoint);

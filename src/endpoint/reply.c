@@ -2,8 +2,11 @@
 /* reply.c - what the endpoint says to its penstockd */
 #include "endpoint/endpoint.h"
 
+#include <errno.h>
 #include <string.h>
 #include <unistd.h>
+
+#include "endpoint/fields.h"
 
 void endpoint_hang_up(struct endpoint *endpoint)
 {
@@ -74,4 +77,47 @@ void endpoint_answer(struct endpoint *endpoint,
 	} else {
 		endpoint_reply(endpoint, later->id, reply);
 	}
+}
+
+void endpoint_work_begin(struct endpoint *endpoint, struct endpoint_work *work,
+			 json_t *request)
+{
+	work->endpoint = endpoint;
+	work->said = field_said(request);
+	work->answer = endpoint_answer_later(endpoint, request);
+	work->next = endpoint->works;
+	endpoint->works = work;
+}
+
+void endpoint_work_drop(struct endpoint_work *work)
+{
+	struct endpoint_work **link = &work->endpoint->works;
+
+	while (*link != work)
+		link = &(*link)->next;
+	*link = work->next;
+	json_decref(work->said);
+	work->said = NULL;
+}
+
+void endpoint_work_end(struct endpoint_work *work, int result,
+		       const struct error *error, json_t *reply)
+{
+	endpoint_work_drop(work);
+	endpoint_answer(work->endpoint, &work->answer, result, error, reply);
+}
+
+int endpoint_work_take_over(struct endpoint *endpoint, json_t *request,
+			    struct error *reterr)
+{
+	struct endpoint_work *work = endpoint->works;
+
+	while (work && !field_same_request(work->said, request))
+		work = work->next;
+	if (!work)
+		return 0;
+	if (work->answer.connection == endpoint->connection)
+		return error_set(reterr, -EBUSY, "this is under way already");
+	work->answer = endpoint_answer_later(endpoint, request);
+	return ENDPOINT_LATER;
 }

@@ -78,9 +78,9 @@ static int read_place(struct endpoint *endpoint, const json_t *request,
 	vdev->device = endpoint_find_device(endpoint, device);
 	if (!vdev->device)
 		return error_set(reterr, -ENOENT, "no device %s", device);
-	if (vdev->device->pool)
+	if (vdev->device->member)
 		return error_set(reterr, -EBUSY, "device %s is of pool %s",
-				 device, vdev->device->pool->name);
+				 device, vdev->device->member->pool->name);
 	return 0;
 }
 
@@ -109,7 +109,8 @@ static int read_vdev(struct endpoint *endpoint, const json_t *request,
 		return result;
 	vdev->queues = queues ? (unsigned int)queues : QUEUES_DEFAULT;
 	config->device = vdev->device->device;
-	config->default_stats = &endpoint->stats->processes[slot];
+	vdev->stats = &endpoint->stats->processes[slot];
+	config->default_stats = vdev->stats;
 	return 0;
 }
 
@@ -122,9 +123,29 @@ void endpoint_vdev_free(struct endpoint_vdev *vdev)
 
 void endpoint_vdev_put(struct endpoint *endpoint, struct endpoint_vdev *vdev)
 {
-	vdev->device->vdevs++;
+	if (vdev->pool)
+		vdev->pool->vdevs++;
+	else
+		vdev->device->vdevs++;
+	vdev->told_no_space = stats_get(&vdev->stats->no_space);
 	vdev->next = endpoint->vdevs;
 	endpoint->vdevs = vdev;
+}
+
+/* What it stands on is known, or is to be made. */
+static int make(struct endpoint_vdev *vdev, struct vdev_config *config,
+		json_t *request, struct error *reterr)
+{
+	int result = 0;
+
+	if (vdev->pool && !config->volume)
+		return endpoint_make_volume(vdev, config, request, reterr);
+	if (config->volume)
+		result = endpoint_check_volume(vdev, config->volume, request,
+					       reterr);
+	if (config->volume && config->volume->is.flags & FORMAT_VOLUME_SNAPSHOT)
+		config->read_only = true;
+	return result < 0 ? result : vdev_create(config, &vdev->vdev, reterr);
 }
 
 int endpoint_vdev_add(struct endpoint *endpoint, json_t *request, int *fd,
@@ -144,6 +165,9 @@ int endpoint_vdev_add(struct endpoint *endpoint, json_t *request, int *fd,
 			0 :
 			error_set(reterr, -EEXIST, "vdev %s exists",
 				  config.name);
+	if (endpoint_is_making(endpoint, config.name))
+		return error_set(reterr, -EBUSY, "vdev %s is being made",
+				 config.name);
 	vdev = calloc(1, sizeof(*vdev));
 	if (!vdev)
 		return error_set(reterr, -ENOMEM, "no memory for vdev %s",
@@ -153,10 +177,8 @@ int endpoint_vdev_add(struct endpoint *endpoint, json_t *request, int *fd,
 	result = read_vdev(endpoint, request, &config, vdev, reterr);
 	if (result == 0 && !vdev->name)
 		result = error_set(reterr, -ENOMEM, "no memory");
-	if (result == 0 && vdev->pool && !config.volume)
-		result = endpoint_make_volume(vdev, &config, request, reterr);
-	else if (result == 0)
-		result = vdev_create(&config, &vdev->vdev, reterr);
+	if (result == 0)
+		result = make(vdev, &config, request, reterr);
 	if (result < 0)
 		endpoint_vdev_free(vdev);
 	else if (result == 0)
@@ -254,7 +276,11 @@ int endpoint_vdev_remove(struct endpoint *endpoint, json_t *request, int *fd,
 	while (*link != vdev)
 		link = &(*link)->next;
 	*link = vdev->next;
-	vdev->device->vdevs--;
+	if (vdev->pool)
+		vdev->pool->vdevs--;
+	else
+		vdev->device->vdevs--;
+	stats_set(&vdev->stats->mapped, 0);
 	endpoint_vdev_free(vdev);
 	return 0;
 }

@@ -10,6 +10,7 @@
 #include "base/container.h"
 
 #define TICK_NS UINT64_C(100000000)
+#define NO_SPACE_NS UINT64_C(1000000000) /* between two events */
 #define STALL_NS UINT64_C(1000000000) /* no completion for so long */
 /* At its edge a shortage comes and goes many times a second: it is told of
  * once, when it has lasted, and over when there was none for a while. */
@@ -133,13 +134,109 @@ static void watch_device(struct endpoint_device *d, uint64_t now_ns)
 	watch_stall(d, now_ns);
 }
 
+/* ---- pools ---- */
+
+const char *endpoint_level_name(unsigned int percent)
+{
+	switch (percent) {
+	case 80:
+		return "80";
+	case 90:
+		return "90";
+	case 95:
+		return "95";
+	case 100:
+		return "full";
+	default:
+		return "ok";
+	}
+}
+
+/* Full is when nobody gets anything more, until two percent are free. */
+static unsigned int level_of(const struct endpoint_pool *p,
+			     const struct usage *usage)
+{
+	static const unsigned int percents[USAGE_LEVELS] = {
+		[USAGE_80] = 80,
+		[USAGE_90] = 90,
+		[USAGE_95] = 95,
+	};
+	const uint64_t left = pool_unpromised(p->pool);
+
+	if (usage->capacity > 0 &&
+	    (left == 0 || (p->level == 100 && left * 50 < usage->capacity)))
+		return 100;
+	return percents[p->pool->level];
+}
+
+static void watch_member(const struct endpoint_member *m)
+{
+	const struct member *member = m->add.member;
+	struct stats_device *stats = m->device->stats;
+
+	if (!m->is_open)
+		return;
+	stats_set(&stats->extents_free, member_free(member));
+	stats_set(&stats->extents_dirty, member->space.total[SPACE_DIRTY]);
+	stats_set(&stats->extents_bad, member->space.bad_total);
+	stats_set(&stats->scrubbed, member->counts.scrubbed);
+	stats_set(&stats->scrub_errors, member->counts.scrub_errors);
+	stats_set(&stats->log_errors,
+		  member->log.copy_errors[0] + member->log.copy_errors[1]);
+}
+
+static void watch_pool(struct endpoint_pool *p)
+{
+	struct usage usage;
+
+	for (struct endpoint_member *m = p->members; m; m = m->next)
+		watch_member(m);
+	if (!p->is_started || p->is_going)
+		return;
+	pool_usage(p->pool, &usage);
+	p->level = level_of(p, &usage);
+	stats_set(&p->stats->capacity, usage.capacity);
+	stats_set(&p->stats->used, usage.used);
+	stats_set(&p->stats->reserved, usage.reserved);
+	stats_set(&p->stats->promised, usage.promised);
+	stats_set(&p->stats->free, pool_unpromised(p->pool));
+	stats_set(&p->stats->level, p->level);
+	if (p->level == p->told_level)
+		return;
+	p->told_level = p->level;
+	endpoint_tell(p->endpoint,
+		      json_pack("{s:s, s:s, s:s}", "event", "space", "pool",
+				p->name, "level",
+				endpoint_level_name(p->level)));
+}
+
+static void watch_vdev(struct endpoint *endpoint, struct endpoint_vdev *v,
+		       uint64_t now_ns)
+{
+	uint64_t no_space;
+
+	vdev_report(v->vdev);
+	if (!v->pool)
+		return;
+	stats_set(&v->stats->mapped, vdev_volume(v->vdev)->table.mapped);
+	no_space = stats_get(&v->stats->no_space);
+	if (no_space == v->told_no_space ||
+	    now_ns - v->told_no_space_ns < NO_SPACE_NS)
+		return;
+	endpoint_tell(endpoint,
+		      json_pack("{s:s, s:s, s:I}", "event", "no-space", "vdev",
+				v->name, "count",
+				(json_int_t)(no_space - v->told_no_space)));
+	v->told_no_space = no_space;
+	v->told_no_space_ns = now_ns;
+}
+
 static void tick(struct loop_timer *timer, uint64_t now_ns)
 {
 	struct endpoint *endpoint = container_of(timer, struct endpoint, tick);
 	struct stats_segment *stats = endpoint->stats;
 	struct loop_times times;
 
-	endpoint_pools_reap(endpoint);
 	loop_times(endpoint->loop, &times);
 	stats_set(&stats->heartbeat_ns, now_ns);
 	stats_set(&stats->asleep_ns, times.asleep_ns);
@@ -150,7 +247,9 @@ static void tick(struct loop_timer *timer, uint64_t now_ns)
 	stats_set(&stats->late_ns, times.late_ns);
 	stats_set(&stats->away_ns, times.away_ns);
 	for (struct endpoint_vdev *v = endpoint->vdevs; v; v = v->next)
-		vdev_report(v->vdev);
+		watch_vdev(endpoint, v, now_ns);
+	for (struct endpoint_pool *p = endpoint->pools; p; p = p->next)
+		watch_pool(p);
 	for (struct endpoint_device *d = endpoint->devices; d; d = d->next)
 		watch_device(d, now_ns);
 	for (struct endpoint_front *f = endpoint->fronts;
@@ -184,6 +283,8 @@ void endpoint_watch_forget(struct endpoint *endpoint)
 		d->shortage = (struct shortage_news){0};
 		d->told_stall = false;
 	}
+	for (struct endpoint_pool *p = endpoint->pools; p; p = p->next)
+		p->told_level = 0;
 	for (struct endpoint_front *f = endpoint->fronts; f; f = f->next)
 		f->told = (struct front_status){0};
 	for (struct endpoint_process *p = endpoint->processes; p; p = p->next)

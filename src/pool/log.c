@@ -443,5 +443,6 @@ void log_finish(struct log *log)
 
 bool log_is_idle(const struct log *log)
 {
-	return !log->waiting && !log->is_stepping && !log->new;
+	return !log->waiting && !log->is_stepping && !log->is_flipping &&
+		(!log->new || log->has_failed);
 }

@@ -72,6 +72,25 @@ static void opened(void *arg, int result, const struct error *error)
 	add->done(add, 0, error);
 }
 
+/* The first 'count' that nobody has; POOL_CHUNKS: there are none. */
+static uint32_t find_chunks(const struct pool *pool, uint32_t count)
+{
+	uint32_t first = 1;	/* the number 0 is nobody's */
+
+	for (uint32_t i = 0; i < pool->add_count; i++) {
+		const struct member_config *with = &pool->adds[i]->config;
+		const uint32_t begin = with->first_number >> POOL_CHUNK_SHIFT;
+		const uint32_t end =
+			begin + (with->most_extents >> POOL_CHUNK_SHIFT);
+
+		if (begin >= first + count || end <= first)
+			continue;
+		first = end;
+		i = UINT32_MAX;	/* look at all of them again */
+	}
+	return first <= POOL_CHUNKS - count ? first : POOL_CHUNKS;
+}
+
 int pool_add(struct pool *pool, const struct member_config *config,
 	     bool is_local, struct pool_add *add)
 {
@@ -82,12 +101,10 @@ int pool_add(struct pool *pool, const struct member_config *config,
 
 	add->pool = pool;
 	add->is_local = is_local;
-	add->chunk = pool->next_chunk;
 	add->chunks = (extents + chunk - 1) / chunk;
-	if (pool->add_count == POOL_MEMBERS_MAX ||
-	    add->chunks > POOL_CHUNKS - add->chunk)
+	add->chunk = find_chunks(pool, add->chunks);
+	if (pool->add_count == POOL_MEMBERS_MAX || add->chunk == POOL_CHUNKS)
 		return -ENOSPC;
-	pool->next_chunk += add->chunks;
 	with.ops = &member_ops;
 	with.first_number = add->chunk << POOL_CHUNK_SHIFT;
 	with.most_extents = add->chunks << POOL_CHUNK_SHIFT;
@@ -95,6 +112,42 @@ int pool_add(struct pool *pool, const struct member_config *config,
 	if (rc < 0)
 		return rc;
 	pool->adds[pool->add_count++] = add->member;
+	return 0;
+}
+
+/* Those behind it get other indexes: nobody has kept them, there are no
+ * volumes. */
+static void take_out(struct pool *pool, uint32_t index)
+{
+	pool->member_count--;
+	for (uint32_t i = index; i < pool->member_count; i++) {
+		pool->members[i] = pool->members[i + 1];
+		pool->is_local[i] = pool->is_local[i + 1];
+	}
+	for (uint32_t i = 0; i < POOL_CHUNKS; i++)
+		if (pool->member_of[i] == index + 1)
+			pool->member_of[i] = 0;
+		else if (pool->member_of[i] > index + 1)
+			pool->member_of[i]--;
+}
+
+int pool_remove(struct pool *pool, struct pool_add *add)
+{
+	struct member *member = add->member;
+	uint32_t index = 0, i = 0;
+
+	while (index < pool->member_count && pool->members[index] != member)
+		index++;
+	if (member->open || !member_is_idle(member) ||
+	    (index < pool->member_count && pool->volumes))
+		return -EBUSY;
+	if (index < pool->member_count)
+		take_out(pool, index);
+	while (pool->adds[i] != member)
+		i++;
+	pool->adds[i] = pool->adds[--pool->add_count];
+	member_destroy(member);
+	pool_look(pool);
 	return 0;
 }
 
@@ -108,7 +161,6 @@ int pool_create(const struct pool_ops *ops, void *arg, struct pool **ret_pool)
 		return -ENOMEM;
 	pool->ops = ops;
 	pool->arg = arg;
-	pool->next_chunk = 1;	/* the number 0 is nobody's */
 	pool->starved_end = &pool->starved;
 	*ret_pool = pool;
 	return 0;

@@ -59,7 +59,6 @@ struct pool {
 	uint32_t member_count;
 	struct member *adds[POOL_MEMBERS_MAX];	/* the refused ones too */
 	uint32_t add_count;
-	uint32_t next_chunk;
 	uint8_t member_of[POOL_CHUNKS];	/* plus one; 0: nobody's */
 	struct volume *volumes;
 	struct pool_wait *starved, **starved_end;	/* for an open extent */
@@ -91,6 +90,10 @@ struct pool_add {
  * many). */
 int pool_add(struct pool *pool, const struct member_config *config,
 	     bool is_local, struct pool_add *add);
+/* The device goes, or what is left of one that was refused; not inside 'done'.
+ * Returns 0 (then 'add' is the caller's), or -EBUSY: volumes may be on it, or
+ * something is under way on it (member_stop, and ask again). */
+int pool_remove(struct pool *pool, struct pool_add *add);
 
 /* Put together; 0 or -ENOMEM.  What is then to be written to the logs is under
  * way (volume_is_changing). */

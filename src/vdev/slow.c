@@ -110,6 +110,9 @@ static void put_request(struct vdev_request *request)
 	if (--request->split.under_way > 0)
 		return;
 	request->block.result = request->split.result;
+	if (request->block.result < 0 && !is_devices(request->block.result))
+		stats_add(&request->process->vdev->unpromised->stats->no_space,
+			  1);
 	vdev_device_end(request->process->vdev->device, request,
 			is_devices(request->block.result));
 }
