@@ -147,15 +147,9 @@ static void apply_owner(struct member_super *change, struct format_super *super)
 
 void member_open_acquire(struct member_open *open)
 {
-	struct member *member = open->member;
-
-	if (member->config.is_read_only) {
-		member_open_end(open, 0);
-		return;
-	}
 	open->change.apply = apply_owner;
 	open->change.done = acquired;
-	member_change_super(member, &open->change);
+	member_change_super(open->member, &open->change);
 }
 
 /* An extent that was open and is not mapped may hold anything. */
@@ -170,6 +164,14 @@ static void forget_open(struct member *member)
 			  SPACE_DIRTY);
 }
 
+static void healed(void *arg)
+{
+	struct member_open *open = arg;
+
+	open->member->counts.healed = open->heal.healed;
+	member_open_acquire(open);
+}
+
 static void replayed(void *arg, int result, const struct error *error)
 {
 	struct member_open *open = arg;
@@ -182,8 +184,12 @@ static void replayed(void *arg, int result, const struct error *error)
 		return;
 	}
 	member->found_blocks = open->replay.used;
+	member->found_synced = open->replay.synced;
 	forget_open(member);
-	member_open_acquire(open);
+	if (member->config.is_read_only)
+		member_open_end(open, 0);
+	else
+		heal_start(&open->heal, &open->replay, healed, open);
 }
 
 static int replay_record(void *arg, const struct format_record *record,

@@ -3,11 +3,12 @@
  * member-open.h - the second half of opening a device: its superblock is known
  *
  * member.c looks for the superblocks and claims what is blank; from there on it
- * is here: the log is replayed, the generation acquired.
+ * is here: the log is replayed and healed, the generation acquired.
  */
 #ifndef POOL_MEMBER_OPEN_H
 #define POOL_MEMBER_OPEN_H
 
+#include "pool/heal.h"
 #include "pool/member.h"
 
 #define MEMBER_EDGE_BYTES (UINT64_C(1) << 20)	/* zero if it is blank */
@@ -18,6 +19,7 @@ struct member_open {
 	void *arg;
 	struct error error;
 	struct replay replay;
+	struct heal heal;
 	struct block_request request;
 	struct iovec iov;
 	unsigned char *buffer;		/* MEMBER_EDGE_BYTES */

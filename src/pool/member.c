@@ -189,7 +189,7 @@ static void look_for_second(struct member_open *open)
 	    (open->found[0] < 0 &&
 	     metadata_bytes > format_metadata_bytes(size))) {
 		if (open->found[0] == 0)
-			member_open_begin(open); /* it says that it has shrunk */
+			member_open_begin(open); /* it says: shrunk */
 		else
 			no_super(open);
 		return;

@@ -126,6 +126,7 @@ struct member_walk {
 /* Counters for whoever shows them. */
 struct member_counts {
 	uint64_t scrubbed, scrub_errors, opened;
+	uint64_t healed;		/* blocks of one copy of its log */
 };
 
 struct member {
@@ -164,6 +165,7 @@ struct member {
 	bool is_running;		/* opening ahead and scrubbing */
 	bool is_ready;			/* open has succeeded */
 	uint32_t found_blocks;		/* of its log, at start */
+	uint32_t found_synced;		/* of them, known to be safe */
 
 	struct member_open *open;	/* while opening */
 };

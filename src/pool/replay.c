@@ -173,6 +173,9 @@ static void scan(struct replay *replay)
 			return;
 		}
 		replay->crc = crc;
+		replay->crcs[replay->used % REPLAY_LOOK_BLOCKS] = crc;
+		if (header.synced_blocks > replay->synced)
+			replay->synced = header.synced_blocks;
 		replay->used++;
 	}
 	go_on(replay);
@@ -244,6 +247,7 @@ int replay_start(struct replay *replay, const struct replay_config *config)
 {
 	memset(replay, 0, sizeof(*replay));
 	replay->config = *config;
+	replay->synced = config->super->synced_blocks;
 	for (uint32_t copy = 0; copy < FORMAT_COPIES; copy++) {
 		replay->chunks[copy] = pages_map(CHUNK_BYTES);
 		if (!replay->chunks[copy]) {

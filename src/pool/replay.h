@@ -48,7 +48,16 @@ struct replay {
 	/* The result: blocks there are, and the last one's checksum. */
 	uint32_t used;
 	uint32_t crc;
+	uint32_t synced;	/* of them known to be on stable storage */
+	uint32_t crcs[REPLAY_LOOK_BLOCKS];	/* of the last ones */
 };
+
+/* The checksum of a block that was replayed, one of the last. */
+static inline uint32_t replay_crc(const struct replay *replay,
+				  uint32_t sequence)
+{
+	return replay->crcs[sequence % REPLAY_LOOK_BLOCKS];
+}
 
 /* Returns 0 ('done' will be, or was, called) or -ENOMEM. */
 int replay_start(struct replay *replay, const struct replay_config *config);

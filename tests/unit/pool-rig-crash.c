@@ -211,49 +211,43 @@ static void check_all(struct rig *rig, bool is_kill)
 	}
 }
 
-struct checking {
-	struct powercut *device;
-	bool is_fatal;
-};
-
 static void let_end(void *arg)
 {
-	const struct checking *checking = arg;
+	struct rig *rig = arg;
 
-	if (powercut_pending(checking->device) > 0)
-		powercut_end(checking->device, 0);
+	for (uint32_t d = 0; d < rig->config.devices; d++)
+		if (powercut_pending(rig->devices[d]) > 0)
+			powercut_end(rig->devices[d], 0);
 }
 
-static void say(void *arg, bool is_fatal, const char *text)
+static void say(void *arg, const struct check_finding *finding)
 {
-	struct checking *checking = arg;
-
-	if (!is_fatal)
-		return;
-	checking->is_fatal = true;
-	fprintf(stderr, "%s\n", text);
+	(void)arg;
+	if (finding->is_wrong && !finding->is_repaired)
+		fprintf(stderr, "%s\n", finding->text);
 }
 
-/* What the checker says of each device as it was found.  The last blocks may
- * be there in one copy only, which it may repair. */
+/* What a crash leaves is no fault. */
 static void run_checker(struct rig *rig)
 {
-	for (uint32_t d = 0; d < rig->config.devices; d++) {
-		struct checking checking = {.device = rig->devices[d]};
-		const struct check_config config = {
-			.device = powercut_device(rig->devices[d]),
-			.name = "device",
-			.repair = rig_random(rig, 2),
-			.progress = let_end,
-			.say = say,
-			.arg = &checking,
-		};
-		struct check_report report;
+	struct check_device devices[RIG_DEVICES_MAX] = {0};
+	const struct check_config config = {
+		.devices = devices,
+		.count = rig->config.devices,
+		.repair = rig_random(rig, 2) || rig->is_damaged,
+		.progress = let_end,
+		.say = say,
+		.arg = rig,
+	};
+	struct check_report report;
 
-		if ((check_run(&config, &report) < 0 && config.repair) ||
-		    checking.is_fatal)
-			rig_wrong(rig, "the checker refuses", d, 0);
+	for (uint32_t d = 0; d < rig->config.devices; d++) {
+		devices[d].device = powercut_device(rig->devices[d]);
+		devices[d].name = "device";
 	}
+	if (check_run(&config, &report) < 0 &&
+	    !(rig->is_damaged && report.repaired == report.wrong))
+		rig_wrong(rig, "the checker finds something", report.wrong, 0);
 }
 
 static void begin_found(struct rig *found, const struct rig *rig)

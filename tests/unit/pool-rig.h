@@ -94,6 +94,7 @@ struct rig {
 	uint64_t random;
 	uint64_t stamp;			/* the last one used */
 	uint64_t uuids;
+	bool is_damaged;		/* by the test; to be repaired */
 	bool is_fork;			/* requests end in order */
 	uint64_t events, crashes, writes, compactions, refused;
 };

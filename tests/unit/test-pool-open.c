@@ -15,7 +15,6 @@
 #include <cmocka.h>
 
 #include "pool-rig.h"
-#include "pool/check.h"
 
 #define METADATA	(UINT64_C(1) << 20)
 #define DEVICE_BYTES	(METADATA + 24 * FORMAT_EXTENT_BYTES)
@@ -216,53 +215,6 @@ static void test_open_copy_cannot_be_read(void **state)
 	finish(rig);
 }
 
-static void end_one(void *arg)
-{
-	powercut_end(arg, 0);
-}
-
-static void hear(void *arg, bool is_fatal, const char *text)
-{
-	(void)arg;
-	(void)is_fatal;
-	assert_non_null(strstr(text, "d0: "));
-}
-
-/* The checker says which copies are damaged, and brings them back. */
-static void test_check_repairs_copies(void **state)
-{
-	struct rig *rig = make();
-	const struct format_super super = rig->pool->members[0]->super;
-	struct check_config config = {
-		.device = powercut_device(rig->devices[0]),
-		.name = "d0",
-		.progress = end_one,
-		.say = hear,
-		.arg = rig->devices[0],
-	};
-	struct check_report report;
-
-	(void)state;
-	flip(rig->devices[0], format_super_offset(&super, 0) + 44, 1);
-	flip(rig->devices[0], format_area_offset(&super, super.area, 0) + 99,
-	     2);
-	flip(rig->devices[0], format_area_offset(&super, super.area, 1) + 4999,
-	     2);
-	assert_int_equal(check_run(&config, &report), -EUCLEAN);
-	assert_int_equal(report.bad_supers, 1);
-	assert_int_equal(report.bad_blocks, 2);
-	assert_int_equal(report.repaired, 0);
-	config.repair = true;
-	assert_int_equal(check_run(&config, &report), 0);
-	assert_int_equal(report.repaired, 3);
-	config.repair = false;
-	assert_int_equal(check_run(&config, &report), 0);
-	assert_int_equal(report.bad_supers + report.bad_blocks, 0);
-	assert_int_equal(report.volumes, 1);
-	compare(rig, rig->devices[0]);
-	finish(rig);
-}
-
 /* One copy of the log cannot be written: it is counted, and all goes on. */
 static void test_open_log_copy_cannot_be_written(void **state)
 {
@@ -282,6 +234,7 @@ static void test_open_log_copy_cannot_be_written(void **state)
 		assert_false(member->log.has_failed);
 	}
 	powercut_fail(rig->devices[0], 0, 0);
+	rig->is_damaged = true;
 	rig_crash(rig, true);
 	finish(rig);
 }
@@ -460,7 +413,6 @@ int main(void)
 		cmocka_unit_test(test_open_one_copy_is_damaged),
 		cmocka_unit_test(test_open_both_copies_are_damaged),
 		cmocka_unit_test(test_open_copy_cannot_be_read),
-		cmocka_unit_test(test_check_repairs_copies),
 		cmocka_unit_test(test_open_log_copy_cannot_be_written),
 		cmocka_unit_test(test_open_foreign),
 		cmocka_unit_test(test_open_blank),
