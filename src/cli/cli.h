@@ -25,7 +25,7 @@ enum cli_exit {
 };
 
 #define CLI_OPTIONS_MAX		16U
-#define CLI_OPERANDS_MAX	2U
+#define CLI_OPERANDS_MAX	64U
 
 struct cli_option {
 	const char *name;	/* without "--" */
@@ -67,6 +67,10 @@ struct cli_later {
 	const char *group, *name, *help;
 };
 extern const struct cli_later cli_later[];
+
+/* check.c: penstock pool check */
+extern const struct cli_option cli_check_options[];
+int cli_check(struct cli *cli, const struct cli_args *args);
 
 /* "penstock: ..." on standard error; returns 'status'. */
 int cli_error(int status, const char *format, ...)

@@ -10,7 +10,6 @@ const struct cli_later cli_later[] = {
 	{"device", "evacuate", "move everything off a device"},
 	{"device", "replace", "put another device in its place"},
 	{"device", "remove", "take a device out"},
-	{"pool", "check", "check and repair a pool's log"},
 	{"vdev", "snapshot", "keep a vdev's state"},
 	{"vdev", "import", "fill a vdev from a file"},
 	{"vdev", "export", "write a vdev to a file"},

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * pool.c - penstock pool list | show
+ * pool.c - penstock pool list | show | check
  */
 #include "cli/list.h"
 
@@ -31,5 +31,8 @@ static int pool_show(struct cli *cli, const struct cli_args *args)
 const struct cli_verb cli_pool_verbs[] = {
 	{"pool", "list", NULL, 0, 0, NULL, pool_list, "pools and their space"},
 	{"pool", "show", "NAME", 1, 1, NULL, pool_show, "one pool"},
+	{"pool", "check", "NAME|PATH...", 1, CLI_OPERANDS_MAX,
+	 cli_check_options, cli_check,
+	 "look at what lies on a pool's devices, offline"},
 	{NULL, NULL, NULL, 0, 0, NULL, NULL, NULL},
 };

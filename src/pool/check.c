@@ -28,6 +28,10 @@ struct look {
 
 static void vsay(struct check *check, const struct check_device *device,
 		 struct check_finding *finding, const char *format,
+		 va_list args) __attribute__((format(printf, 4, 0)));
+
+static void vsay(struct check *check, const struct check_device *device,
+		 struct check_finding *finding, const char *format,
 		 va_list args)
 {
 	struct error line;
