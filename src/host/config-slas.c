@@ -3,6 +3,7 @@
 #include "host/config-read.h"
 
 #include <errno.h>
+#include <libpq-fe.h>
 
 #define EVERY_DEFAULT_NS	UINT64_C(10000000000)
 #define EVERY_MIN_NS		UINT64_C(1000000000)
@@ -20,6 +21,25 @@ static int read_path(struct reader *reader, const struct reader_key *key,
 	return ret;
 }
 
+/* It may have a password: no message says what stands there. */
+static int read_conninfo(struct reader *reader, const struct reader_key *key,
+			 yaml_node_t *node, void *field)
+{
+	int ret = reader_string(reader, key, node, field);
+	PQconninfoOption *options;
+
+	if (ret < 0)
+		return ret;
+	options = PQconninfoParse(*(char **)field, NULL);
+	if (!options)
+		return reader_fail(
+			reader, reader_line(node),
+			"%s: not a connection string of libpq, as in 'host=/run/postgresql dbname=cmdb user=penstock'",
+			key->name);
+	PQconninfoFree(options);
+	return 0;
+}
+
 int config_read_slas(struct reader *reader, const struct reader_key *key,
 		     yaml_node_t *node, void *object)
 {
@@ -27,6 +47,8 @@ int config_read_slas(struct reader *reader, const struct reader_key *key,
 		{"file", read_path, offsetof(struct config_slas, file), false},
 		{"sqlite", read_path, offsetof(struct config_slas, sqlite),
 		 false},
+		{"postgresql", read_conninfo,
+		 offsetof(struct config_slas, postgresql), false},
 		{"every", reader_duration,
 		 offsetof(struct config_slas, every_ns), false},
 		{NULL, NULL, 0, false},
@@ -39,9 +61,10 @@ int config_read_slas(struct reader *reader, const struct reader_key *key,
 	ret = reader_mapping(reader, node, key->name, keys, slas);
 	if (ret < 0)
 		return ret;
-	if (!slas->file == !slas->sqlite)
-		return reader_fail(reader, slas->line,
-				   "slas: one of 'file' and 'sqlite'");
+	if (!!slas->file + !!slas->sqlite + !!slas->postgresql != 1)
+		return reader_fail(
+			reader, slas->line,
+			"slas: one of 'file', 'sqlite' and 'postgresql'");
 	if (slas->every_ns < EVERY_MIN_NS || slas->every_ns > EVERY_MAX_NS)
 		return reader_fail(reader, slas->line,
 				   "slas: every: from 1 s to an hour");

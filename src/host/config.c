@@ -452,6 +452,7 @@ void config_free(struct config *config)
 	free(config->host);
 	free(config->slas.file);
 	free(config->slas.sqlite);
+	free(config->slas.postgresql);
 	free(config->state);
 	free(config);
 }

@@ -174,6 +174,7 @@ struct config_audit {
 struct config_slas {
 	char *file;			/* watched, or NULL */
 	char *sqlite;			/* a database with the view, or NULL */
+	char *postgresql;		/* connection string, or NULL; secret */
 	uint64_t every_ns;		/* how often it is asked */
 	unsigned int line;
 };

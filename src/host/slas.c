@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/inotify.h>
 #include <unistd.h>
 
@@ -24,8 +25,8 @@
 #include "store/view.h"
 #include "store/worker.h"
 
-#define SOON_NS		UINT64_C(1000000000)	/* not ready yet: again */
-#define REFUSED_NS	UINT64_C(600000000000)	/* refused: again */
+#define SOON_NS UINT64_C(1000000000) /* not ready yet: again */
+#define REFUSED_NS UINT64_C(600000000000) /* refused: again */
 
 /* An entry that could not be carried out. */
 struct slas_tried {
@@ -40,16 +41,17 @@ struct slas {
 	struct worker_job job;
 	struct loop_timer timer;
 	struct loop_watch watch;
-	int inotify_fd;			/* -1: none */
+	int inotify_fd; /* -1: none */
+	int stop_fd; /* readable: end what is under way */
 	bool is_reading, is_outdated;
 	/* of the job */
 	struct config *read;
 	int result;
 	struct error error;
-	struct error told;		/* the last complaint, to say it once */
+	struct error told; /* the last complaint, to say it once */
 	struct slas_tried *tried;
 	size_t tried_count;
-	uint64_t again_ns;		/* the soonest of them */
+	uint64_t again_ns; /* the soonest of them */
 };
 
 /* --- One entry ----------------------------------------------------------- */
@@ -92,8 +94,11 @@ static void note_tried(struct slas *slas, const struct slas_op *op,
 
 static const char *place(const struct host *host)
 {
-	return host->config->slas.file ? host->config->slas.file :
-					 host->config->slas.sqlite;
+	const struct config_slas *config = &host->config->slas;
+
+	if (config->file)
+		return config->file;
+	return config->postgresql ? "PostgreSQL" : config->sqlite;
 }
 
 static void entry_done(struct host_call *call, const struct host_reply *reply)
@@ -296,6 +301,7 @@ static void read_run(struct worker_job *job)
 {
 	struct slas *slas = container_of(job, struct slas, job);
 	const struct config_slas *config = &slas->host->config->slas;
+	const char *from = place(slas->host);
 	char *text;
 
 	if (config->file) {
@@ -303,11 +309,16 @@ static void read_run(struct worker_job *job)
 						&slas->error);
 		return;
 	}
-	slas->result = view_read_sqlite(config->sqlite, &text, &slas->error);
+	if (config->postgresql)
+		slas->result = view_read_postgresql(
+			config->postgresql, slas->stop_fd, &text, &slas->error);
+	else
+		slas->result =
+			view_read_sqlite(config->sqlite, &text, &slas->error);
 	if (slas->result < 0)
 		return;
-	slas->result = config_parse_slas(config->sqlite, text, strlen(text),
-					 &slas->read, &slas->error);
+	slas->result = config_parse_slas(from, text, strlen(text), &slas->read,
+					 &slas->error);
 	free(text);
 }
 
@@ -381,16 +392,24 @@ int slas_start(struct host *host)
 		return -ENOMEM;
 	slas->host = host;
 	slas->inotify_fd = -1;
+	slas->stop_fd = eventfd(0, EFD_CLOEXEC);
+	if (slas->stop_fd < 0) {
+		ret = -errno;
+		free(slas);
+		return ret;
+	}
 	slas->job.run = read_run;
 	slas->job.done = read_done;
 	ret = loop_timer_init(host->loop, &slas->timer, timer_expired);
 	if (ret < 0) {
+		close(slas->stop_fd);
 		free(slas);
 		return ret;
 	}
 	ret = worker_create(host->loop, "slas", &slas->worker);
 	if (ret < 0) {
 		loop_timer_finish(host->loop, &slas->timer);
+		close(slas->stop_fd);
 		free(slas);
 		return ret;
 	}
@@ -406,7 +425,9 @@ void slas_finish(struct host *host)
 
 	if (!slas)
 		return;
+	eventfd_write(slas->stop_fd, 1);
 	worker_destroy(slas->worker);
+	close(slas->stop_fd);
 	loop_watch_remove(host->loop, &slas->watch);
 	if (slas->inotify_fd >= 0)
 		close(slas->inotify_fd);

@@ -192,8 +192,9 @@ static void take_wanted(struct reg_process *process,
 		process->has_match = wanted->has_match;
 		process->match_ioprio = wanted->ioprio;
 	}
-	if (best_effort)
-		process->is_best_effort = true;
+	/* Entries from elsewhere say all of it, people what they want more. */
+	if (best_effort || wanted->source)
+		process->is_best_effort = best_effort;
 	process->is_changed = process->entry[0] != '\0';
 }
 

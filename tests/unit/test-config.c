@@ -110,26 +110,26 @@ static void test_config_contract_notes(void **state)
 	config_free(config);
 }
 
-#define HEAD	"host: a\nstate: /s\n"				/* 1-2 */
-#define DEVICES	\
+#define HEAD "host: a\nstate: /s\n" /* 1-2 */
+#define DEVICES \
 	HEAD "endpoints:\n" /* 3 */ \
 	     "  - name: ep0\n" /* 4 */ \
 	     "    devices:\n" /* 5 */ \
 	     "      - {name: m0, kind: memory, size: 1GiB}\n" /* 6 */ \
-	     "      - {name: d0, kind: file, path: /d0, size: 8GiB}\n"	/* 7 */
-#define POOLS	\
+	     "      - {name: d0, kind: file, path: /d0, size: 8GiB}\n" /* 7 */
+#define POOLS \
 	DEVICES \
 	"pools:\n" /* 8 */ \
 	"  - {name: p0, devices: [ep0/m0]}\n" /* 9 */ \
-	"  - {name: p1, devices: [ep0/d0]}\n"			/* 10 */
-#define VDEVS	\
+	"  - {name: p1, devices: [ep0/d0]}\n" /* 10 */
+#define VDEVS \
 	POOLS \
 	"vdevs:\n" /* 11 */ \
-	"  - {name: vd0, pool: p0, size: 512MiB, vhost-user: /v0}\n"	/* 12 */
+	"  - {name: vd0, pool: p0, size: 512MiB, vhost-user: /v0}\n" /* 12 */
 #define PROCESSES \
 	VDEVS \
 	"processes:\n" /* 13 */ \
-	"  - {pasid: 1, vdev: vd0, match: {ioprio: be/4}}\n"	/* 14 */
+	"  - {pasid: 1, vdev: vd0, match: {ioprio: be/4}}\n" /* 14 */
 
 /* No exact error where the words are those of units.h or sla.h. */
 static const struct wrong {
@@ -344,9 +344,10 @@ static const struct wrong {
 	 "f:3: api must be https://HOST:PORT, not 'x'"},
 	{HEAD "hosts: [{name: b, api: /x}, {name: b, api: /y}]\n",
 	 "f:3: host 'b' twice (first in line 3)"},
-	{HEAD "slas: {}\n", "f:3: slas: one of 'file' and 'sqlite'"},
+	{HEAD "slas: {}\n",
+	 "f:3: slas: one of 'file', 'sqlite' and 'postgresql'"},
 	{HEAD "slas: {file: /a, sqlite: /b}\n",
-	 "f:3: slas: one of 'file' and 'sqlite'"},
+	 "f:3: slas: one of 'file', 'sqlite' and 'postgresql'"},
 	{HEAD "slas: {file: a}\n", "f:3: file: 'a' is not an absolute path"},
 	{HEAD "slas: {file: /a, every: 10 ms}\n",
 	 "f:3: slas: every: from 1 s to an hour"},
