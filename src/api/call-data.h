@@ -22,6 +22,7 @@
 struct MHD_Connection;
 struct MHD_Daemon;
 struct MHD_Response;
+struct api_server_config;
 
 struct api_server {
 	struct loop *loop;
@@ -71,12 +72,21 @@ struct api_call {
 
 	bool is_stream;			/* stream.c's from here on */
 	bool beat;			/* owes a sign of life */
+	bool is_over;			/* may follow no longer */
 	struct loop_watch hangup;	/* while suspended */
 	uint64_t seq;			/* the last event that was told */
 	char *chunk;
 	size_t chunk_length, chunk_offset;
 };
 
+/* What a user at the other end of a Unix socket may now. */
+enum api_role api_server_role(const struct api_server *server,
+			      const struct api_peer *peer);
+/* Who asks, and what he may now. */
+void api_server_who(struct api_call *call);
+/* The names stay the caller's.  Returns 0 or -ENOMEM. */
+int api_server_copy_roles(struct api_server *server,
+			  const struct api_server_config *config);
 void api_call_suspend(struct api_call *call);
 /* Does nothing to a call that isn't suspended. */
 void api_call_resume(struct api_call *call);

@@ -7,9 +7,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
-#define FILES	3U
+#include "os/tls.h"
+
+#define FILES 4U
 
 /* Which file it was, and in what state. */
 struct stamp {
@@ -26,12 +27,13 @@ struct api_credentials {
 static void read_stamps(const struct api_tls_files *files,
 			struct stamp stamps[FILES])
 {
-	const char *const paths[FILES] = {files->cert, files->key, files->ca};
+	const char *const paths[FILES] = {files->cert, files->key, files->ca,
+					  files->crl};
 	struct stat status;
 
 	memset(stamps, 0, FILES * sizeof(*stamps));
 	for (unsigned int i = 0; i < FILES; i++) {
-		if (stat(paths[i], &status) < 0)
+		if (!paths[i] || stat(paths[i], &status) < 0)
 			continue;
 		stamps[i].device = status.st_dev;
 		stamps[i].inode = status.st_ino;
@@ -40,35 +42,34 @@ static void read_stamps(const struct api_tls_files *files,
 	}
 }
 
-/* GnuTLS does not say which of its files it could not open, nor why. */
-static int check_readable(const struct api_tls_files *files,
-			  struct error *reterr)
+static int read_files(const struct api_tls_files *files,
+		      struct tls_certificates *from, struct error *reterr)
 {
-	const char *const paths[FILES] = {files->cert, files->key, files->ca};
+	int ret = tls_read(files->cert, &from->cert, reterr);
 
-	for (unsigned int i = 0; i < FILES; i++)
-		if (access(paths[i], R_OK) < 0)
-			return error_set(reterr, -errno, "api: tls: %s: %s",
-					 paths[i], strerror(errno));
-	return 0;
+	if (ret == 0)
+		ret = tls_read(files->key, &from->key, reterr);
+	if (ret == 0)
+		ret = tls_read(files->ca, &from->ca, reterr);
+	if (ret == 0 && files->crl)
+		ret = tls_read(files->crl, &from->crl, reterr);
+	return ret;
 }
 
-static int load(gnutls_certificate_credentials_t tls,
-		const struct api_tls_files *files, struct error *reterr)
+static int load(const struct api_tls_files *files,
+		gnutls_certificate_credentials_t *ret_tls, struct error *reterr)
 {
-	int ret = gnutls_certificate_set_x509_key_file(
-		tls, files->cert, files->key, GNUTLS_X509_FMT_PEM);
+	struct tls_certificates from = {.crl = {NULL, NULL, 0}};
+	struct error why;
+	int ret = read_files(files, &from, &why);
 
-	if (ret < 0)
-		return error_set(reterr, -EINVAL, "api: tls: %s and %s: %s",
-				 files->cert, files->key, gnutls_strerror(ret));
-	ret = gnutls_certificate_set_x509_trust_file(tls, files->ca,
-						     GNUTLS_X509_FMT_PEM);
-	if (ret <= 0)
-		return error_set(reterr, -EINVAL, "api: tls: %s: %s", files->ca,
-				 ret < 0 ? gnutls_strerror(ret) :
-					   "has no certificate in it");
-	return 0;
+	if (ret == 0)
+		ret = tls_credentials(&from, ret_tls, &why);
+	tls_forget(&from.cert);
+	tls_forget(&from.key);
+	tls_forget(&from.ca);
+	tls_forget(&from.crl);
+	return ret < 0 ? error_set(reterr, ret, "api: tls: %s", why.text) : 0;
 }
 
 int api_credentials_load(const struct api_tls_files *files,
@@ -83,12 +84,7 @@ int api_credentials_load(const struct api_tls_files *files,
 	credentials->users = 1;
 	/* Before they are read: what changes meanwhile is read again. */
 	read_stamps(files, credentials->stamps);
-	ret = check_readable(files, reterr);
-	if (ret == 0 &&
-	    gnutls_certificate_allocate_credentials(&credentials->tls) < 0)
-		ret = error_set(reterr, -ENOMEM, "out of memory");
-	if (ret == 0)
-		ret = load(credentials->tls, files, reterr);
+	ret = load(files, &credentials->tls, reterr);
 	if (ret < 0) {
 		api_credentials_drop(credentials);
 		return ret;

@@ -16,6 +16,7 @@
 
 struct api_tls_files {			/* PEM */
 	const char *cert, *key, *ca;
+	const char *crl;		/* NULL: none is revoked */
 };
 
 struct api_credentials;

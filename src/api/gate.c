@@ -215,6 +215,22 @@ static void on_tick(struct loop_timer *timer, uint64_t now_ns)
 
 /* --- Certificates -------------------------------------------------------- */
 
+static void send_away(struct api_gate *gate)
+{
+	for (unsigned int i = 0; i < GATE_LINKS; i++)
+		if (gate->links[i])
+			link_leave(gate->links[i]);
+}
+
+void api_gate_set_grants(struct api_gate *gate, const struct api_grant *grants,
+			 size_t count, bool are_new)
+{
+	gate->config.grants = grants;
+	gate->config.grant_count = count;
+	if (are_new)
+		send_away(gate);
+}
+
 void api_gate_reload(struct api_gate *gate)
 {
 	const struct api_gate_config *config = &gate->config;
@@ -233,9 +249,7 @@ void api_gate_reload(struct api_gate *gate)
 	gate->why.text[0] = '\0';
 	api_credentials_drop(gate->credentials);
 	gate->credentials = credentials;
-	for (unsigned int i = 0; i < GATE_LINKS; i++)
-		if (gate->links[i])
-			link_leave(gate->links[i]);
+	send_away(gate);
 	config->say(config->arg, "api: tls: the certificates are read again");
 }
 

@@ -19,6 +19,7 @@
 #ifndef API_GATE_H
 #define API_GATE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -40,7 +41,7 @@ struct api_gate_config {
 	struct loop *loop;
 	const char *address;		/* "ADDRESS:PORT" */
 	struct api_tls_files files;	/* stay the caller's */
-	const struct api_grant *grants;	/* the same */
+	const struct api_grant *grants;	/* the same, until other ones */
 	size_t grant_count;
 	/* One who is known; takes 'fd'.  Or fills 'reterr_answer', which is
 	 * sent, and leaves 'fd': then returns false.  Required. */
@@ -61,6 +62,10 @@ void api_gate_destroy(struct api_gate *gate);	/* NULL is allowed */
  * itself every few seconds as well).  Whoever came in under the old ones has to
  * come again; files that are not in order change nothing and are said. */
 void api_gate_reload(struct api_gate *gate);
+/* Names have these roles now; if they are new, whoever came in has to come
+ * again. */
+void api_gate_set_grants(struct api_gate *gate, const struct api_grant *grants,
+			 size_t count, bool are_new);
 /* The port that it listens on: of "ADDRESS:0", the kernel's choice. */
 unsigned int api_gate_port(const struct api_gate *gate);
 

@@ -65,8 +65,7 @@ static enum api_role peer_role(struct api_door *door,
 	const struct api_server *server =
 		container_of(door, struct api_server, door);
 
-	return api_role_of(peer, (uint32_t)geteuid(), server->grants,
-			   server->grant_count, server->everyone);
+	return api_server_role(server, peer);
 }
 
 static void enter(struct api_door *door, int fd, struct api_door_place *place)
@@ -147,17 +146,6 @@ static void on_connection(void *arg, struct MHD_Connection *connection,
 }
 
 /* --- Requests ----------------------------------------------------------- */
-
-/* Who asks?  Nobody that we know: no role. */
-static void find_who(struct api_call *call)
-{
-	const union MHD_ConnectionInfo *info = MHD_get_connection_info(
-		call->connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
-	const struct api_door_place *place = info ? info->socket_context : NULL;
-
-	if (place)
-		call->who = place->who;
-}
 
 /* A certificate may expire while its connection lasts. */
 static bool has_expired(const struct api_who *who)
@@ -242,7 +230,7 @@ static struct api_call *begin(struct api_server *server,
 		call->next->link = &call->next;
 	server->calls = call;
 	call->audit = server->audit;
-	find_who(call);
+	api_server_who(call);
 	check_head(call, method, path);
 	return call;
 }
@@ -404,22 +392,6 @@ static void on_completed(void *arg, struct MHD_Connection *connection,
 
 /* --- Life --------------------------------------------------------------- */
 
-static int copy_config(struct api_server *server,
-		       const struct api_server_config *config)
-{
-	server->everyone = config->everyone;
-	server->audit = config->audit;
-	server->say = config->say;
-	server->grant_count = config->grant_count;
-	server->grants =
-		calloc(config->grant_count + 1, sizeof(*server->grants));
-	if (!server->grants)
-		return -ENOMEM;
-	for (size_t i = 0; i < config->grant_count; i++)
-		server->grants[i] = config->grants[i];
-	return 0;
-}
-
 static int start_daemon(struct api_server *server)
 {
 	const union MHD_DaemonInfo *info;
@@ -502,7 +474,9 @@ int api_server_create(const struct api_server_config *config, struct loop *loop,
 	server->loop = loop;
 	server->host = host;
 	server->watch.ready = on_ready;
-	if (copy_config(server, config) < 0 ||
+	server->audit = config->audit;
+	server->say = config->say;
+	if (api_server_copy_roles(server, config) < 0 ||
 	    loop_timer_init(loop, &server->run_timer, on_timer) < 0) {
 		error_set(reterr, error, "out of memory");
 		goto err_after_calloc;

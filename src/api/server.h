@@ -36,7 +36,7 @@ struct api_server_config {
 	const char *unix_path;		/* copied; NULL: none */
 	mode_t mode;			/* of the socket; 0: 0666 */
 	enum api_role everyone;		/* who has no grant */
-	const struct api_grant *grants;	/* copied */
+	const struct api_grant *grants;	/* copied, but for their names */
 	size_t grant_count;
 	const char *tcp;		/* "ADDRESS:PORT"; NULL: none */
 	struct api_tls_files tls;	/* with 'tcp'; stay the caller's */
@@ -50,6 +50,12 @@ struct api_server_config {
 int api_server_create(const struct api_server_config *config, struct loop *loop,
 		      struct host *host, struct api_server **ret_server,
 		      struct error *reterr);
+/* The roles are these now ('everyone', 'grants'; their names stay the caller's
+ * until the next ones).  If they are others than before: whoever came over TLS
+ * has to come again, and who may read no longer follows no longer.  Returns
+ * whether they are, or -ENOMEM: nothing has changed. */
+int api_server_set_roles(struct api_server *server,
+			 const struct api_server_config *config);
 /* The certificates may have changed: look. */
 void api_server_reload(struct api_server *server);
 /* The port of 'tcp'; 0: none. */

@@ -119,6 +119,18 @@ static int fill_chunk(struct api_call *call)
 	return fclose(out) == 0 ? 0 : -ENOMEM;
 }
 
+void api_streams_judge(struct api_server *server)
+{
+	for (struct api_call *call = server->calls; call; call = call->next) {
+		if (!call->is_stream || call->who.is_remote)
+			continue;
+		api_server_who(call);
+		call->is_over = call->who.role < API_ROLE_READ;
+		if (call->is_over)
+			api_call_resume(call);
+	}
+}
+
 static ssize_t read_stream(void *arg, uint64_t offset, char *buffer,
 			   size_t size)
 {
@@ -126,6 +138,8 @@ static ssize_t read_stream(void *arg, uint64_t offset, char *buffer,
 	size_t length;
 
 	(void)offset;
+	if (call->is_over)
+		return MHD_CONTENT_READER_END_OF_STREAM;
 	if (call->chunk_offset == call->chunk_length && fill_chunk(call) < 0)
 		return MHD_CONTENT_READER_END_WITH_ERROR;
 	length = call->chunk_length - call->chunk_offset;

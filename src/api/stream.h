@@ -11,6 +11,8 @@ struct api_server;
 /* Listen to the host's events.  Returns 0 or -ENOMEM. */
 int api_streams_start(struct api_server *server);
 void api_streams_stop(struct api_server *server);
+/* Roles changed: who may read no longer is told no more. */
+void api_streams_judge(struct api_server *server);
 /* The call is over; does nothing for a call that is no stream. */
 void api_stream_end(struct api_call *call);
 

@@ -65,6 +65,22 @@ static json_t *vdev_json(const struct config_vdev *entry)
 	return is;
 }
 
+#define ROLE "role "			/* begins their keys */
+
+static void put_roles(json_t *entries, const struct config_api *api)
+{
+	for (unsigned int i = 0; i < api->role_count; i++) {
+		const struct config_role_entry *entry = &api->roles[i];
+
+		put(entries, entry->line, json_true(), ROLE "%s of %s%s",
+		    role_word(entry->role),
+		    entry->is_group		  ? "@" :
+			    entry->is_certificate ? "cert:" :
+						    "",
+		    entry->who);
+	}
+}
+
 static json_t *read_entries(const struct config *config)
 {
 	const struct config_api *api = &config->api;
@@ -72,19 +88,11 @@ static json_t *read_entries(const struct config *config)
 	unsigned int i;
 
 	put(entries, api->line,
-	    json_pack("{s:s?, s:s?, s:s?, s:s?}", "unix", api->unix_path, "tcp",
-		      api->tcp, "cert", api->tls_cert, "ca", api->tls_ca),
+	    json_pack("{s:s?, s:s?, s:s?, s:s?, s:s?}", "unix", api->unix_path,
+		      "tcp", api->tcp, "cert", api->tls_cert, "ca", api->tls_ca,
+		      "crl", api->tls_crl),
 	    "api");
-	for (i = 0; i < api->role_count; i++) {
-		const struct config_role_entry *entry = &api->roles[i];
-
-		put(entries, entry->line, json_true(), "role %s of %s%s",
-		    role_word(entry->role),
-		    entry->is_group		  ? "@" :
-			    entry->is_certificate ? "cert:" :
-						    "",
-		    entry->who);
-	}
+	put_roles(entries, api);
 	for (i = 0; i < config->vdev_count; i++)
 		if (config->vdevs[i].served)
 			put(entries, config->vdevs[i].line,
@@ -100,19 +108,19 @@ static json_t *read_entries(const struct config *config)
 
 /* --- What it said -------------------------------------------------------- */
 
-static char *path_of(const struct config *config, const char *suffix)
+static char *path_of(const char *state, const char *suffix)
 {
 	char *path;
 
-	if (asprintf(&path, "%s/" CHANGES_FILE "%s", config->state, suffix) < 0)
+	if (asprintf(&path, "%s/" CHANGES_FILE "%s", state, suffix) < 0)
 		return NULL;
 	return path;
 }
 
 /* Nothing, where it is not there or was damaged: then everything is new. */
-static json_t *load_before(const struct config *config)
+static json_t *load_before(const char *state)
 {
-	char *path = path_of(config, "");
+	char *path = path_of(state, "");
 	json_t *entries = path ? json_load_file(path, 0, NULL) : NULL;
 
 	free(path);
@@ -136,10 +144,9 @@ static int write_file(const char *path, const json_t *entries)
 	return 0;
 }
 
-static int save(const struct config *config, const json_t *entries,
-		struct error *reterr)
+static int save(const char *state, const json_t *entries, struct error *reterr)
 {
-	char *path = path_of(config, ""), *next = path_of(config, ".new");
+	char *path = path_of(state, ""), *next = path_of(state, ".new");
 	int ret = -ENOMEM;
 
 	if (path && next) {
@@ -168,11 +175,12 @@ static json_t *what(const json_t *entries, const char *key)
 	return json_object_get(json_object_get(entries, key), "is");
 }
 
-int changes_tell(const struct config *config,
+/* Takes both. */
+static int tell_all(const struct config *config, const char *state, json_t *now,
+		    json_t *before,
 		 void (*tell)(void *arg, const char *by, const char *text),
 		 void *arg, struct error *reterr)
 {
-	json_t *now = read_entries(config), *before = load_before(config);
 	json_t *entry;
 	const char *key;
 	int ret = 0;
@@ -205,8 +213,33 @@ int changes_tell(const struct config *config,
 		tell(arg, config->file, gone.text);
 	}
 	if (!json_equal(now, before))
-		ret = save(config, now, reterr);
+		ret = save(state, now, reterr);
 	json_decref(now);
 	json_decref(before);
 	return ret;
+}
+
+int changes_tell(const struct config *config,
+		 void (*tell)(void *arg, const char *by, const char *text),
+		 void *arg, struct error *reterr)
+{
+	return tell_all(config, config->state, read_entries(config),
+			load_before(config->state), tell, arg, reterr);
+}
+
+int changes_tell_roles(const struct config *config, const char *state,
+		       void (*tell)(void *arg, const char *by,
+				    const char *text),
+		       void *arg, struct error *reterr)
+{
+	json_t *before = load_before(state), *now = json_copy(before);
+	const char *key;
+	json_t *entry;
+	void *next;
+
+	json_object_foreach_safe(now, next, key,
+				 entry) if (strncmp(key, ROLE, strlen(ROLE)) ==
+					    0) json_object_del(now, key);
+	put_roles(now, &config->api);
+	return tell_all(config, state, now, before, tell, arg, reterr);
 }

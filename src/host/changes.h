@@ -5,7 +5,7 @@
  * Vdevs, processes, and who may what.  What it said is remembered in the state
  * directory, which is locked by then.
  *
- * Called by main.c, once.  May block on the directory.  Threads: any.
+ * Called by main.c.  May block on the directory.  Threads: any.
  */
 #ifndef HOST_CHANGES_H
 #define HOST_CHANGES_H
@@ -22,5 +22,12 @@
 int changes_tell(const struct config *config,
 		 void (*tell)(void *arg, const char *by, const char *text),
 		 void *arg, struct error *reterr);
+
+/* The same of the roles only, when they are read again; 'state' is the
+ * directory that we have locked. */
+int changes_tell_roles(const struct config *config, const char *state,
+		       void (*tell)(void *arg, const char *by,
+				    const char *text),
+		       void *arg, struct error *reterr);
 
 #endif

@@ -123,6 +123,8 @@ static int read_tls(struct reader *reader, const struct reader_key *key,
 		 true},
 		{"ca", reader_string, offsetof(struct config_api, tls_ca),
 		 true},
+		{"crl", reader_string, offsetof(struct config_api, tls_crl),
+		 false},
 		{NULL, NULL, 0, false},
 	};
 

@@ -421,6 +421,7 @@ static void free_api(struct config_api *api)
 	free(api->tls_cert);
 	free(api->tls_key);
 	free(api->tls_ca);
+	free(api->tls_crl);
 }
 
 void config_free(struct config *config)

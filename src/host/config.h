@@ -158,6 +158,7 @@ struct config_api {
 	char *unix_path;
 	char *tcp;			/* "ADDRESS:PORT" */
 	char *tls_cert, *tls_key, *tls_ca;
+	char *tls_crl;			/* or NULL */
 	struct config_role_entry *roles;
 	unsigned int role_count;
 	unsigned int line;

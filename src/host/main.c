@@ -4,7 +4,7 @@
  *
  * In the foreground, one line for each event on standard error.  SIGTERM and
  * SIGINT end it and its endpoints in order, SIGUSR1 ends only it; SIGHUP has
- * the audit's file opened and the certificates read again.  READY=1 to
+ * the audit's file opened, and certificates and roles read again.  READY=1 to
  * $NOTIFY_SOCKET when every endpoint serves what it can.
  */
 #include <errno.h>
@@ -43,6 +43,8 @@ struct program {
 	struct host_listener listener;
 	struct loop_watch signals;
 	int signal_fd;
+	/* Who may what: the file's as it was last read. */
+	struct config *roles;		/* has the names; NULL: 'config' */
 	struct api_grant *grants;
 	size_t grant_count;
 };
@@ -77,10 +79,70 @@ static void on_stopped(void *arg)
 	loop_stop(program->loop);
 }
 
+static void changed(void *arg, const char *by, const char *text)
+{
+	audit_changed(arg, by, text);
+}
+
+/* Takes 'config' and 'grants'. */
+static void set_roles(struct program *program, struct config *config,
+		      struct api_grant *grants, size_t count)
+{
+	const struct api_server_config roles = {
+		.everyone = api_role_everyone(&config->api),
+		.grants = grants,
+		.grant_count = count,
+	};
+	struct error why;
+	int ret = api_server_set_roles(program->api, &roles);
+
+	if (ret < 0) {
+		say("the roles cannot be read again: out of memory");
+		free(grants);
+		config_free(config);
+		return;
+	}
+	free(program->grants);
+	config_free(program->roles);
+	program->grants = grants;
+	program->grant_count = count;
+	program->roles = config;
+	if (ret == 0)
+		return;
+	say("the roles are read again");
+	if (changes_tell_roles(config, program->config->state, changed,
+			       program->audit, &why) < 0)
+		say(why.text);
+}
+
+/* Roles are taken from the file as it is now, and nothing else. */
+static void reload_roles(struct program *program)
+{
+	struct config *config;
+	struct api_grant *grants;
+	struct error why;
+	size_t count;
+
+	if (!program->api)
+		return;
+	if (config_load(program->config->file, &config, &why) < 0) {
+		say(why.text);
+		return;
+	}
+	if (api_grants_load(config->file, &config->api, &grants, &count, &why) <
+	    0) {
+		say(why.text);
+		config_free(config);
+		return;
+	}
+	set_roles(program, config, grants, count);
+}
+
 static void reload(struct program *program)
 {
 	notify_reloading(&program->notify);
 	audit_reopen(program->audit);
+	reload_roles(program);
 	api_server_reload(program->api);
 	notify_reloaded(&program->notify);
 }
@@ -141,11 +203,6 @@ static int endpoint_program(char *path, size_t size)
 	return access(path, X_OK) < 0 ? -errno : 0;
 }
 
-static void changed(void *arg, const char *by, const char *text)
-{
-	audit_changed(arg, by, text);
-}
-
 static int start_audit(struct program *program, struct error *reterr)
 {
 	const struct config_audit *entry = &program->config->audit;
@@ -172,7 +229,8 @@ static int start_audit(struct program *program, struct error *reterr)
 
 static struct api_tls_files tls_files(const struct config_api *api)
 {
-	return (struct api_tls_files){api->tls_cert, api->tls_key, api->tls_ca};
+	return (struct api_tls_files){api->tls_cert, api->tls_key, api->tls_ca,
+				      api->tls_crl};
 }
 
 static int start_api(struct program *program, struct error *reterr)
@@ -405,6 +463,7 @@ int main(int argc, char **argv)
 	audit_close(program.audit);
 	loop_destroy(program.loop);
 	config_free(program.config);
+	config_free(program.roles);
 	free(program.grants);
 	if (ret < 0)
 		fprintf(stderr, "penstockd: %s\n", why.text);

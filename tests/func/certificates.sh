@@ -6,7 +6,7 @@
 cert_authority()
 {
 	certtool --generate-privkey --ecc --outfile "$1.key" 2>/dev/null
-	printf 'cn = %s\nca\ncert_signing_key\nexpiration_days = 9\n' "$1" \
+	printf 'cn = %s\nca\ncert_signing_key\ncrl_signing_key\nexpiration_days = 9\n' "$1" \
 		>template
 	certtool --generate-self-signed --load-privkey "$1.key" \
 		--template template --outfile "$1.pem" 2>/dev/null
@@ -39,6 +39,21 @@ cert_client()
 		lines+=("dns_name = $name")
 	done
 	cert_make "$1" "$2" "${lines[@]}" "cn = nobody"
+}
+
+# cert_revoke AUTHORITY FILE CERTIFICATE...: FILE lists these.
+cert_revoke()
+{
+	local authority=$1 file=$2
+
+	shift 2
+	printf 'expiration_days = 9\ncrl_number = 1\n' >template
+	cat "$@" /dev/null >revoked
+	certtool --generate-crl --load-ca-privkey "$authority.key" \
+		--load-ca-certificate "$authority.pem" --template template \
+		${1:+--load-certificate revoked} --outfile "$file.new" \
+		2>/dev/null
+	mv "$file.new" "$file"
 }
 
 # cert_server AUTHORITY FILE

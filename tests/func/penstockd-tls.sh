@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # penstockd's API over TLS, from outside, and what its audit says of it: roles
-# by certificate, never by having one; certificates that are expired, of a
-# stranger, for servers, or none; certificates that change while it runs; and a
+# by certificate, never by having one; certificates that are expired, revoked, of
+# a stranger, for servers, or none; certificates and roles that change while it runs; and a
 # command line that says what is wrong.  (Contract: api: tcp, roles.)
 # penstockd-tls.sh PENSTOCKD PENSTOCK
 set -eu
@@ -26,7 +26,7 @@ until_true()
 
 	until "$@" >/dev/null 2>&1; do
 		left=$((left - 1))
-		[ $left -gt 0 ] || fail "never: $*"
+		[ $left -gt 0 ] || { cat log; fail "never: $*"; }
 		read -rt 0.05 <>/dev/zero || true
 	done
 }
@@ -90,13 +90,15 @@ cert_make ca common tls_www_client signing_key "expiration_days = 9" \
 	"cn = plain-name"
 cert_make ca shadow tls_www_client signing_key "expiration_days = 9" \
 	"cn = plain-name" "dns_name = shadow.example"
+cert_client ca lost ops.example
+cert_revoke ca crl.pem lost.pem
 cat >template.yaml <<-EOF
 	host: a
 	state: $DIR/state
 	api:
 	  unix: $DIR/api.sock
 	  tcp: 127.0.0.1:@PORT@
-	  tls: {cert: $DIR/server.pem, key: $DIR/server.key, ca: $DIR/ca.pem}
+	  tls: {cert: $DIR/server.pem, key: $DIR/server.key, ca: $DIR/ca.pem, crl: $DIR/crl.pem}
 	  roles:
 	    administer: ["cert:ops.example", cert:plain-name]
 	    read: ["cert:mon.example"]
@@ -161,6 +163,8 @@ audited '.stage == "refused" and (.who | has("certificate") | not) and
 	(.error | test("not of the authority"))'
 as expired 1 status
 logged "its certificate ('ops.example') has expired"
+as lost 1 status
+logged "its certificate ('ops.example') is revoked"
 as server-only 1 status
 logged "its certificate ('ops.example') is not one for clients"
 command_run 1 "$PENSTOCK" --api "https://127.0.0.1:$PORT" --cacert ca.pem status
@@ -217,13 +221,103 @@ read_again 2
 cp ca.pem ours.pem
 export PENSTOCK_CACERT=ours.pem
 cp other.pem ca.pem
+cert_revoke other crl.pem
 kill -HUP $PID
 read_again 3
 command_run 1 "$PENSTOCK" status
 cp ours.pem ca.pem
+cert_revoke ca crl.pem lost.pem
 kill -HUP $PID
 read_again 4
 command_run 0 "$PENSTOCK" status
+
+# One more is revoked, while it is connected.
+"$PENSTOCK" --cert reader.pem --key reader.key events --after 0 >follower.out 2>&1 &
+FOLLOWER=$!
+until_true test -s follower.out
+cert_revoke ca crl.pem lost.pem reader.pem
+kill -HUP $PID
+read_again 5
+wait $FOLLOWER && fail "a follower outlived its certificate"
+as reader 1 status
+logged "its certificate ('mon.example') is revoked"
+as admin 0 status
+# A list of somebody else's says nothing of ours: it is none.
+cert_revoke other crl.pem
+kill -HUP $PID
+until_true grep -qF "$DIR/crl.pem: list 1 in it is not signed by an authority in $DIR/ca.pem" log
+as reader 1 status
+cert_revoke ca crl.pem
+kill -HUP $PID
+read_again 6
+as reader 0 status
+
+# --- Roles that change -------------------------------------------------------
+"$PENSTOCK" --cert reader.pem --key reader.key events --after 0 >follower.out 2>&1 &
+FOLLOWER=$!
+until_true test -s follower.out
+roles_read()
+{
+	until_true eval "[ \$(grep -cF 'the roles are read again' log) = $1 ]"
+}
+cp c.yaml before.yaml
+sed -i 's/read: .*/read: ["cert:nobody.example"]/; s/, cert:plain-name//' c.yaml
+kill -HUP $PID
+roles_read 1
+wait $FOLLOWER && fail "a follower outlived its role"
+as reader 1 status
+grep -q 'you have no role here' err || fail "a role that was taken"
+as nobody 0 status
+as common 1 status
+audited '.stage == "changed" and .text == "role read of cert:nobody.example: true"'
+audited '.text == "role read of cert:mon.example is not there any more"'
+# What is wrong changes nothing, and is said.
+echo 'nonsense: true' >>c.yaml
+kill -HUP $PID
+until_true grep -q "^penstockd: c.yaml:[0-9]*: .*nonsense" log
+as nobody 0 status
+# Nothing new: nobody has to come again.
+cp before.yaml c.yaml
+kill -HUP $PID
+roles_read 2
+"$PENSTOCK" events --after 0 >follower.out 2>&1 &
+FOLLOWER=$!
+until_true test -s follower.out
+mv state/audit.log state/moved
+kill -HUP $PID
+until_true test -f state/audit.log
+roles_read 2
+kill -0 $FOLLOWER || fail "a follower had to come again for nothing"
+kill $FOLLOWER
+wait $FOLLOWER || true
+# Users of the Unix socket, if others can be made of us.
+if [ "$(id -u)" = 0 ] && chmod 755 "$DIR" && command -v setpriv >/dev/null; then
+	user()
+	{
+		command_run "$1" setpriv --reuid 4001 --regid 4001 --clear-groups \
+			"$PENSTOCK" --api "$DIR/api.sock" "${@:2}"
+	}
+	user 0 status
+	user 1 process add 7 --vdev v0
+	setpriv --reuid 4001 --regid 4001 --clear-groups \
+		"$PENSTOCK" --api "$DIR/api.sock" events --after 0 >follower.out 2>&1 &
+	FOLLOWER=$!
+	until_true test -s follower.out
+	sed 's/  roles:/  roles:\n    operate: ["4001"]/' before.yaml >c.yaml
+	kill -HUP $PID
+	roles_read 3
+	user 0 process add 7 --vdev v0
+	# Who reads is said: nobody else does.
+	sed 's/read: .*/read: ["4002"]/' before.yaml >c.yaml
+	kill -HUP $PID
+	roles_read 4
+	wait $FOLLOWER && fail "a user follows without a role"
+	user 1 status
+	grep -q 'you have no role here' err || fail "a user's role that was taken"
+	cp before.yaml c.yaml
+	kill -HUP $PID
+	roles_read 5
+fi
 
 # --- The audit's file --------------------------------------------------------
 mv state/audit.log state/moved

@@ -120,6 +120,7 @@ static int setup(void **state)
 		in(&rig, "server.pem"),
 		in(&rig, "server.key"),
 		in(&rig, "ca.pem"),
+		NULL,
 	};
 	assert_int_equal(api_gate_create(&config, &rig.gate, &error), 0);
 	assert_int_equal(

@@ -44,6 +44,7 @@
 	"    pool: p0\n" \
 	"    size: 8MiB\n" \
 	"    vhost-user: @/v1\n"
+#define NBD "  - {name: v2, pool: p0, size: 8MiB, nbd: 'unix:@/v2.nbd'"
 #define PROCESSES \
 	"processes:\n" \
 	"  - {pasid: 1, vdev: v1, vhost-user: @/one}\n" \
@@ -105,6 +106,26 @@ static void test_owner_by_configuration(void **state)
 	assert_int_equal(connect_as(rig, "v0", 4009, 4101), EACCES);
 	assert_int_equal(connect_as(rig, "v1", 4001, 4009), 0);
 	assert_int_equal(connect_as(rig, "v1", 4009, 4101), EACCES);
+}
+
+/* Those of NBD as well, also when the next penstockd finds them. */
+static void test_owner_of_nbd(void **state)
+{
+	struct rig *rig = *state;
+
+	chmod(rig->directory, 0755);
+	rig_start(rig, HEAD QEMU VDEVS NBD "}\n", true);
+	is_of(rig, "v2.nbd", 0, 4100, 0660);
+	assert_int_equal(connect_as(rig, "v2.nbd", 4009, 4100), 0);
+	assert_int_equal(connect_as(rig, "v2.nbd", 4009, 4101), EACCES);
+	rig_abandon(rig);
+	rig_start(rig,
+		  HEAD QEMU VDEVS NBD
+		  ", socket: {user: 4001, group: 4101, mode: 0600}}\n",
+		  true);
+	is_of(rig, "v2.nbd", 4001, 4101, 0600);
+	assert_int_equal(connect_as(rig, "v2.nbd", 4001, 4009), 0);
+	assert_int_equal(connect_as(rig, "v2.nbd", 4009, 4101), EACCES);
 }
 
 /* What is made at run time has the default, and a process on a vdev that the
@@ -190,7 +211,7 @@ int main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 		TEST(test_owner_by_configuration), TEST(test_owner_at_run_time),
 		TEST(test_owner_changes),	   TEST(test_owner_is_unknown),
-		TEST(test_owner_of_sockets_only),
+		TEST(test_owner_of_sockets_only),  TEST(test_owner_of_nbd),
 	};
 
 	if (geteuid() != 0) {
