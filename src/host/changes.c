@@ -178,8 +178,8 @@ static json_t *what(const json_t *entries, const char *key)
 /* Takes both. */
 static int tell_all(const struct config *config, const char *state, json_t *now,
 		    json_t *before,
-		 void (*tell)(void *arg, const char *by, const char *text),
-		 void *arg, struct error *reterr)
+		    void (*tell)(void *arg, const char *by, const char *text),
+		    void *arg, struct error *reterr)
 {
 	json_t *entry;
 	const char *key;

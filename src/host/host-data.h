@@ -107,6 +107,9 @@ void bind_touch(struct host *host);
 void bind_sync(struct reg_endpoint *endpoint);
 /* Nothing that it was asked for is there any more. */
 void bind_reset(struct reg_endpoint *endpoint);
+/* hooks.changed */
+void host_changed(struct host *host, const char *by, const char *format, ...)
+	__attribute__((format(printf, 3, 4)));
 /* bind_hooks.device_ready */
 void bind_device_ready(struct reg_device *device);
 /* bind_hooks.space_freed */

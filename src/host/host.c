@@ -3,6 +3,7 @@
 #include "host/host.h"
 
 #include <errno.h>
+#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -171,6 +172,19 @@ static int make_parts(struct host *host, const struct host_program *program,
 		ret = make_endpoint(host, &host->registry->endpoints[i],
 				    program, reterr);
 	return ret;
+}
+
+void host_changed(struct host *host, const char *by, const char *format, ...)
+{
+	struct error text;
+	va_list args;
+
+	if (!host->hooks.changed)
+		return;
+	va_start(args, format);
+	error_vset(&text, 0, format, args);
+	va_end(args);
+	host->hooks.changed(host->hooks.arg, by, text.text);
 }
 
 int host_create(struct loop *loop, const struct config *config,

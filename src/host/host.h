@@ -34,6 +34,9 @@ struct host_hooks {
 	void (*ready)(void *arg);
 	/* host_stop is done: the loop may end.  Required with host_stop. */
 	void (*stopped)(void *arg);
+	/* Something is changed that nobody asked for over the API; 'by' is
+	 * where it stands, or why.  May be NULL. */
+	void (*changed)(void *arg, const char *by, const char *text);
 	void *arg;
 };
 

@@ -79,9 +79,11 @@ static void on_stopped(void *arg)
 	loop_stop(program->loop);
 }
 
-static void changed(void *arg, const char *by, const char *text)
+static void on_changed(void *arg, const char *by, const char *text)
 {
-	audit_changed(arg, by, text);
+	const struct program *program = arg;
+
+	audit_changed(program->audit, by, text);
 }
 
 /* Takes 'config' and 'grants'. */
@@ -110,8 +112,8 @@ static void set_roles(struct program *program, struct config *config,
 	if (ret == 0)
 		return;
 	say("the roles are read again");
-	if (changes_tell_roles(config, program->config->state, changed,
-			       program->audit, &why) < 0)
+	if (changes_tell_roles(config, program->config->state, on_changed,
+			       program, &why) < 0)
 		say(why.text);
 }
 
@@ -222,7 +224,7 @@ static int start_audit(struct program *program, struct error *reterr)
 	ret = audit_open(&config, &program->audit, reterr);
 	free(path);
 	if (ret == 0 &&
-	    changes_tell(program->config, changed, program->audit, &why) < 0)
+	    changes_tell(program->config, on_changed, program, &why) < 0)
 		say(why.text);
 	return ret;
 }
@@ -320,6 +322,7 @@ static int run(struct program *program, struct error *reterr)
 	const struct host_hooks hooks = {
 		.ready = on_ready,
 		.stopped = on_stopped,
+		.changed = on_changed,
 		.arg = program,
 	};
 	int ret;

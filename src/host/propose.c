@@ -266,6 +266,16 @@ void host_process_derive(struct host *host,
 
 /* --- Kept up ------------------------------------------------------------- */
 
+static void tell_kept(struct host *host, const struct reg_process *process)
+{
+	char text[SLA_TEXT_MAX] = "none";
+
+	if (process->sla.count)
+		sla_format(&process->sla, text, sizeof(text));
+	host_changed(host, "derived", "process %u updated: sla %s",
+		     process->pasid, text);
+}
+
 static void kept_answered(struct host_call *call,
 			  const struct host_reply *reply)
 {
@@ -276,6 +286,8 @@ static void kept_answered(struct host_call *call,
 
 	if (process) {
 		process->is_deriving = false;
+		if (reply->result == HOST_DONE)
+			tell_kept(op->host, process);
 		if (reply->result == HOST_REFUSED)
 			process->derive_after_s = op->now_s + REFUSED_S;
 	}

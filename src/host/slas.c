@@ -62,6 +62,7 @@ struct slas_op {
 	uint32_t pasid;
 	unsigned int line;
 	char hash[RECORDS_HASH_MAX];
+	struct error what;		/* for who hears of changes */
 };
 
 static struct slas_tried *find_tried(const struct slas *slas, uint32_t pasid)
@@ -101,6 +102,14 @@ static const char *place(const struct host *host)
 	return config->postgresql ? "PostgreSQL" : config->sqlite;
 }
 
+static void tell_changed(const struct slas_op *op)
+{
+	struct error by;
+
+	error_set(&by, 0, "%s:%u", place(op->host), op->line);
+	host_changed(op->host, by.text, "%s", op->what.text);
+}
+
 static void entry_done(struct host_call *call, const struct host_reply *reply)
 {
 	struct slas_op *op = container_of(call, struct slas_op, call);
@@ -121,7 +130,9 @@ static void entry_done(struct host_call *call, const struct host_reply *reply)
 		note_tried(slas, op, now_ns + SOON_NS);
 	else if (reply->result != HOST_DONE)
 		note_tried(slas, op, now_ns + REFUSED_NS);
-	if (reply->result != HOST_DONE)
+	if (reply->result == HOST_DONE)
+		tell_changed(op);
+	else
 		loop_timer_set(op->host->loop, &slas->timer, slas->again_ns);
 	free(op);
 }
@@ -186,6 +197,10 @@ static void ask(struct slas *slas, const struct config_process *entry,
 	if (entry->has_match)
 		config_format_ioprio(entry->match_ioprio, ioprio,
 				     sizeof(ioprio));
+	error_set(&op->what, 0,
+		  "process %u %s: sla %s; limit %s; weight %u; best-effort %s",
+		  entry->pasid, process ? "updated" : "added", sla, limit,
+		  request.weight, request.best_effort ? "yes" : "no");
 	if (process)
 		host_process_update(slas->host, &request, &op->call);
 	else
@@ -250,6 +265,9 @@ static void release_gone(struct slas *slas, const struct config *read)
 		    process->state == REG_PROCESS_REMOVING ||
 		    has_entry(read, process->pasid))
 			continue;
+		host_changed(slas->host, place(slas->host),
+			     "process %u released: it is not there any more",
+			     process->pasid);
 		verbs_release(slas->host, process, NULL);
 	}
 }

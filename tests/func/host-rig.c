@@ -74,6 +74,15 @@ static void on_ready(void *arg)
 	((struct rig *)arg)->is_ready = true;
 }
 
+static void on_changed(void *arg, const char *by, const char *text)
+{
+	struct rig *rig = arg;
+	const size_t length = strlen(rig->changed);
+
+	snprintf(rig->changed + length, sizeof(rig->changed) - length,
+		 "%s: %s\n", by, text);
+}
+
 static void on_stopped(void *arg)
 {
 	((struct rig *)arg)->is_stopped = true;
@@ -114,6 +123,7 @@ void rig_start(struct rig *rig, const char *text, bool wait)
 	const struct host_hooks hooks = {
 		.ready = on_ready,
 		.stopped = on_stopped,
+		.changed = on_changed,
 		.arg = rig,
 	};
 	const struct host_program program = {rig_program, rig_uid, rig_gid};

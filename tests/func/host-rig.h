@@ -45,6 +45,7 @@ struct rig {
 	struct config *config;
 	struct host *host;
 	bool is_ready, is_stopped;
+	char changed[8192];		/* lines "BY: TEXT" of hooks.changed */
 	/* The last answer of a verb. */
 	struct host_call call;
 	bool is_answered;

@@ -295,6 +295,11 @@ static void test_derive_kept_up(void **state)
 	wait_promised(
 		rig, 2,
 		"iops >= 600, bandwidth >= 1 MB/s, latency p99 <= 1.9 ms");
+	assert_non_null(strstr(
+		rig->changed,
+		"derived: process 2 updated: sla iops >= 80, bandwidth >= 2 MB/s"));
+	assert_non_null(
+		strstr(rig->changed, "process 2 updated: sla iops >= 600,"));
 
 	host_process_update(rig->host, &update, &rig->call);
 	rig_answer(rig, HOST_DONE);

@@ -73,6 +73,12 @@ static void wait_promised(struct rig *rig, uint32_t pasid, const char *text)
 	rig_wait(rig, is_promised, &expected);
 }
 
+static void changed(const struct rig *rig, const char *text)
+{
+	if (!strstr(rig->changed, text))
+		fail_msg("'%s' is not in:\n%s", text, rig->changed);
+}
+
 /* Added, changed while it runs, released: as the file says. */
 static void test_slas_file_is_followed(void **state)
 {
@@ -109,6 +115,14 @@ static void test_slas_file_is_followed(void **state)
 		   "  - {pasid: 6, vdev: v0, sla: {bandwidth: '>= 1 MB/s'}}\n");
 	wait_promised(rig, 5, NULL);
 	wait_promised(rig, 6, "bandwidth >= 1 MB/s");
+	/* Who keeps a record hears of each, and where it stands. */
+	changed(rig,
+		"/slas.yaml:2: process 5 added: sla iops >= 500; limit iops 900, write bandwidth 2000000 B/s; weight 3;");
+	changed(rig,
+		"/slas.yaml:2: process 5 updated: sla iops >= 700; limit none; weight 1; best-effort no\n");
+	changed(rig, "/slas.yaml:3: process 6 added: sla bandwidth >= 1 MB/s;");
+	changed(rig,
+		"/slas.yaml: process 5 released: it is not there any more\n");
 }
 
 /* What makes no sense is said with its place, and the last good state stays. */
