@@ -134,7 +134,7 @@ static int op_list(struct endpoint *endpoint, json_t *request, int *fd,
 		json_t *said = json_copy(d->said);
 
 		json_object_set_new(said, "calibrating",
-				    json_boolean(d->calibration != NULL));
+				    json_boolean(d->is_measured));
 		if (d->measured)
 			json_object_set(said, "calibration", d->measured);
 		list_item(&listing, "devices", said);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* devices.c - devices of an endpoint: adding, measuring, removing */
+/* devices.c - devices of an endpoint: adding, removing */
 #include "endpoint/endpoint.h"
 
 #include <assert.h>
@@ -11,7 +11,6 @@
 
 #include "endpoint/fields.h"
 
-#define CALIBRATION_MAX_NS	UINT64_C(600000000000)
 /* Requests inside a device: as many as it takes for nearly all of its rate;
  * of one whose depth nobody has measured: */
 #define WINDOW_RATE_MILLI	950U
@@ -257,9 +256,9 @@ out:
 	return 0;
 }
 
-static int find_device(struct endpoint *endpoint, const json_t *request,
-		       struct endpoint_device **ret_device,
-		       struct error *reterr)
+int endpoint_named_device(struct endpoint *endpoint, const json_t *request,
+			  struct endpoint_device **ret_device,
+			  struct error *reterr)
 {
 	const char *name;
 	int result = field_name(request, "name", &name, reterr);
@@ -272,13 +271,6 @@ static int find_device(struct endpoint *endpoint, const json_t *request,
 	return 0;
 }
 
-static void forget_measured(struct endpoint_device *device)
-{
-	json_decref(device->measured);
-	json_decref(device->measured_capacity);
-	device->measured = device->measured_capacity = NULL;
-}
-
 int endpoint_device_capacity(struct endpoint *endpoint, json_t *request,
 			     int *fd, json_t *reply, struct error *reterr)
 {
@@ -286,7 +278,7 @@ int endpoint_device_capacity(struct endpoint *endpoint, json_t *request,
 	struct endpoint_device *device;
 	struct sched_config config;
 	struct capacity capacity;
-	int result = find_device(endpoint, request, &device, reterr);
+	int result = endpoint_named_device(endpoint, request, &device, reterr);
 
 	(void)fd;
 	(void)reply;
@@ -301,150 +293,9 @@ int endpoint_device_capacity(struct endpoint *endpoint, json_t *request,
 	if (result == 0)
 		json_object_set(device->said, "capacity", table);
 	/* It has been written down: nobody will ask for it again. */
-	if (result == 0 && !device->calibration)
-		forget_measured(device);
+	if (result == 0 && !device->is_measured)
+		endpoint_measured_forget(device);
 	return result;
-}
-
-static void calibrated(void *arg, int result, const struct capacity *capacity)
-{
-	struct endpoint_device *device = arg;
-	struct error error = {0};
-	struct capacity behind;
-	json_t *reply = NULL;
-
-	if (result < 0) {
-		error_set(&error, result, "device %s could not be measured: %s",
-			  device->name, strerror(-result));
-		forget_measured(device);
-	} else {
-		/* It was measured without the way to it, through which what
-		 * is promised passes. */
-		behind = *capacity;
-		for (unsigned int d = 0; d < 2; d++)
-			capacity_behind(&behind.direction[d], CAPACITY_PATH_NS,
-					device->immediate);
-		device->measured_capacity = ctl_from_capacity(&behind);
-		reply = json_pack("{s:O}", "capacity",
-				  device->measured_capacity);
-	}
-	endpoint_answer(device->endpoint, &device->calibration_answer, result,
-			&error, reply);
-	calibration_destroy(device->calibration);	/* the table is its */
-	device->calibration = NULL;
-}
-
-/* Is this what an earlier penstockd asked for and got no answer to?  Then the
- * one that asks now is answered, at once or when it is measured. */
-static bool take_over_measuring(struct endpoint_device *device, json_t *request,
-				json_t *reply, int *ret_result)
-{
-	struct endpoint *endpoint = device->endpoint;
-
-	if (!device->measured ||
-	    device->calibration_answer.connection == endpoint->connection ||
-	    !field_same_request(device->measured, request))
-		return false;
-	device->calibration_answer = endpoint_answer_later(endpoint, request);
-	*ret_result = ENDPOINT_LATER;
-	if (device->measured_capacity) {
-		json_object_set(reply, "capacity", device->measured_capacity);
-		*ret_result = 0;
-	}
-	return true;
-}
-
-/* [[offset, size], ...]; absent: everywhere. */
-static int read_data(const json_t *request, struct range data[RANGES_MAX],
-		     struct calibration_config *config, struct error *reterr)
-{
-	const json_t *array = json_object_get(request, "data");
-	const size_t count = json_array_size(array);
-
-	if (!array)
-		return 0;
-	if (!json_is_array(array) || count > RANGES_MAX)
-		return error_set(reterr, -EINVAL,
-				 "'data' must be at most %u ranges",
-				 RANGES_MAX);
-	for (size_t i = 0; i < count; i++) {
-		const json_t *range = json_array_get(array, i);
-		const json_int_t offset =
-			json_integer_value(json_array_get(range, 0));
-		const json_int_t size =
-			json_integer_value(json_array_get(range, 1));
-
-		if (offset < 0 || size < 0)
-			return error_set(reterr, -EINVAL,
-					 "'data' has a negative range");
-		data[i] = (struct range){(uint64_t)offset, (uint64_t)size};
-	}
-	config->data = data;
-	config->data_count = (unsigned int)count;
-	return 0;
-}
-
-/* 'config->data' is then 'data', or NULL. */
-static int read_calibration(const json_t *request,
-			    struct range data[RANGES_MAX],
-			    struct calibration_config *config,
-			    struct error *reterr)
-{
-	int result = field_u64(request, "duration_ns", CALIBRATION_MAX_NS,
-			       &config->duration_ns, reterr);
-
-	if (result == 0)
-		result = field_u64(request, "free_offset_bytes", INT64_MAX,
-				   &config->free_offset_bytes, reterr);
-	if (result == 0)
-		result = field_u64(request, "free_size_bytes", INT64_MAX,
-				   &config->free_size_bytes, reterr);
-	if (result == 0)
-		result = field_bool(request, "keep_allocated",
-				    &config->keep_allocated, reterr);
-	if (result == 0)
-		result = read_data(request, data, config, reterr);
-	return result;
-}
-
-int endpoint_device_calibrate(struct endpoint *endpoint, json_t *request,
-			      int *fd, json_t *reply, struct error *reterr)
-{
-	struct calibration_config config = {0};
-	struct range data[RANGES_MAX];
-	struct endpoint_device *device;
-	int result = find_device(endpoint, request, &device, reterr);
-
-	(void)fd;
-	if (result == 0)
-		result = read_calibration(request, data, &config, reterr);
-	if (result < 0)
-		return result;
-	if (take_over_measuring(device, request, reply, &result))
-		return result;
-	if (device->member)
-		return error_set(
-			reterr, -EBUSY,
-			"device %s is of pool %s, whose data measuring would destroy",
-			device->name, device->member->pool->name);
-	if (device->calibration)
-		return error_set(reterr, -EBUSY,
-				 "device %s is being measured already",
-				 device->name);
-	config.device = device->block;
-	config.loop = endpoint->loop;
-	/* A real-time thread that never sleeps would keep the kernel's own
-	 * threads, which may be part of the device, from its core. */
-	config.keep_awake = !endpoint->realtime;
-	config.done = calibrated;
-	config.arg = device;
-	forget_measured(device);
-	device->calibration_answer = endpoint_answer_later(endpoint, request);
-	result = calibration_start(&config, &device->calibration, reterr);
-	if (result < 0)
-		return result;
-	device->measured = field_said(request);
-	return ENDPOINT_LATER;
 }
 
 int endpoint_device_remove(struct endpoint *endpoint, json_t *request, int *fd,
@@ -452,7 +303,7 @@ int endpoint_device_remove(struct endpoint *endpoint, json_t *request, int *fd,
 {
 	struct endpoint_device **link = &endpoint->devices;
 	struct endpoint_device *device;
-	int result = find_device(endpoint, request, &device, reterr);
+	int result = endpoint_named_device(endpoint, request, &device, reterr);
 
 	(void)fd;
 	(void)reply;
@@ -460,12 +311,12 @@ int endpoint_device_remove(struct endpoint *endpoint, json_t *request, int *fd,
 		return 0;
 	if (result < 0)
 		return result;
-	if (device->vdevs || device->member || device->calibration)
+	if (device->vdevs || device->member || device->is_measured)
 		return error_set(reterr, -EBUSY,
 				 "device %s is in use: %u vdev(s)%s%s",
 				 device->name, device->vdevs,
 				 device->member ? ", a pool" : "",
-				 device->calibration ? ", being measured" : "");
+				 device->is_measured ? ", being measured" : "");
 	while (*link != device)
 		link = &(*link)->next;
 	*link = device->next;

@@ -67,6 +67,9 @@ struct endpoint_device {
 	 * result: kept until a penstockd says that it has it. */
 	json_t *measured, *measured_capacity;
 	struct endpoint_later calibration_answer;
+	uint64_t measured_ns;		/* for how long */
+	bool is_measured;		/* now, or soon */
+	uint32_t first_taken, taken_extents;	/* of its pool, to write to */
 	uint64_t told_errors;
 	struct shortage_news shortage;
 	uint64_t completions_seen, stalled_since_ns;
@@ -229,6 +232,15 @@ struct endpoint_process *endpoint_find_process(struct endpoint *endpoint,
 int endpoint_named_vdev(struct endpoint *endpoint, const json_t *request,
 			const char *key, struct endpoint_vdev **ret_vdev,
 			struct error *reterr);
+
+int endpoint_named_device(struct endpoint *endpoint, const json_t *request,
+			  struct endpoint_device **ret_device,
+			  struct error *reterr);
+
+/* calibrating.c: the result was taken, or is of no use. */
+void endpoint_measured_forget(struct endpoint_device *device);
+/* Begin, if its pool has what it takes.  Returns whether that is waited for. */
+bool endpoint_measuring_poll(struct endpoint_device *device);
 
 /* pools.c */
 struct endpoint_pool *endpoint_find_pool(struct endpoint *endpoint,

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* members.c - devices of an endpoint's pools: opened, refused, and gone again */
+/* members.c - devices of pools: opened, or refused, and gone again */
 #include "endpoint/endpoint.h"
 
 #include <errno.h>
@@ -106,7 +106,7 @@ int endpoint_member_remove(struct endpoint *endpoint, json_t *request, int *fd,
 		return error_set(reterr, -EBUSY,
 				 "pool %s: device %s is changing",
 				 m->pool->name, m->device->name);
-	if (m->device->calibration)
+	if (m->device->is_measured)
 		return error_set(reterr, -EBUSY, "device %s is being measured",
 				 m->device->name);
 	if (m->pool->pool->volumes)
@@ -180,7 +180,7 @@ static int find_free_device(struct endpoint *endpoint, const json_t *request,
 	if (!*ret_device)
 		return error_set(reterr, -ENOENT, "no device %s", name);
 	if ((*ret_device)->member || (*ret_device)->vdevs ||
-	    (*ret_device)->calibration)
+	    (*ret_device)->is_measured)
 		return error_set(reterr, -EBUSY, "device %s is in use", name);
 	return 0;
 }
@@ -231,8 +231,8 @@ int endpoint_member_add(struct endpoint *endpoint, json_t *request, int *fd,
 	}
 	if (result == 0)
 		return error_set(reterr, -EEXIST,
-				 "pool %s has device %s already",
-				 m->pool->name, m->device->name);
+				 "pool %s has device %s already", m->pool->name,
+				 m->device->name);
 	if (result == -ENOENT)
 		result = endpoint_named_pool(endpoint, request, "pool", &pool,
 					     reterr);

@@ -171,7 +171,7 @@ static int check_unused(const struct endpoint_pool *pool, struct error *reterr)
 		return error_set(reterr, -EBUSY, "pool %s is changing",
 				 pool->name);
 	for (const struct endpoint_member *m = pool->members; m; m = m->next)
-		if (m->device->calibration)
+		if (m->device->is_measured)
 			return error_set(reterr, -EBUSY,
 					 "pool %s: device %s is being measured",
 					 pool->name, m->device->name);
@@ -240,6 +240,8 @@ static void poll_pools(struct loop_timer *timer, uint64_t now_ns)
 	bool waits = false;
 
 	(void)now_ns;
+	for (struct endpoint_device *d = endpoint->devices; d; d = d->next)
+		waits |= endpoint_measuring_poll(d);
 	for (struct endpoint_pool *pool = endpoint->pools; pool; pool = next) {
 		next = pool->next;
 		waits |= poll_pool(pool);

@@ -110,7 +110,8 @@ static void describe(const struct connection *connection,
 	if (vdev_read_only(vdev))
 		ret_export->flags |= WIRE_READ_ONLY;
 	else
-		ret_export->flags |= WIRE_SEND_TRIM | WIRE_SEND_WRITE_ZEROES;
+		ret_export->flags |= WIRE_SEND_TRIM | WIRE_SEND_WRITE_ZEROES |
+			(vdev_volume(vdev) ? WIRE_SEND_FAST_ZERO : 0);
 }
 
 /* ---- which export ---- */

@@ -59,11 +59,16 @@ void reply_data(struct slot *slot)
 
 void reply_status(struct slot *slot)
 {
+	uint64_t bytes;
+	const bool is_hole = vdev_is_hole(slot->connection->config.vdev,
+					  slot->request.offset_bytes,
+					  slot->request.length_bytes, &bytes);
+
 	slot->final = true;
 	slot->payload_bytes = 0;
 	slot->head_bytes = wire_put_status(slot->head, slot->request.cookie, 1);
-	wire_put_extent(slot->head + slot->head_bytes,
-			slot->request.length_bytes, 0);
+	wire_put_extent(slot->head + slot->head_bytes, (uint32_t)bytes,
+			is_hole ? WIRE_STATE_HOLE | WIRE_STATE_ZERO : 0);
 	slot->head_bytes += WIRE_EXTENT_BYTES;
 	add(slot);
 }

@@ -262,6 +262,23 @@ static void trim(struct slot *slot, uint64_t now_ns)
 	transfer(slot, BLOCK_DISCARD, 0, now_ns);
 }
 
+/* Fast, if that is asked for, or not at all. */
+static void write_zeroes(struct slot *slot, uint64_t now_ns)
+{
+	const struct wire_request *request = &slot->request;
+	const bool may_unmap = !(request->flags & WIRE_NO_HOLE);
+
+	if (request->flags & WIRE_FAST_ZERO &&
+	    !vdev_zeroes_fast(slot->connection->config.vdev,
+			      request->offset_bytes, request->length_bytes,
+			      may_unmap)) {
+		fail(slot, -EOPNOTSUPP);
+		return;
+	}
+	transfer(slot, BLOCK_WRITE_ZEROES, may_unmap ? BLOCK_FLAG_UNMAP : 0,
+		 now_ns);
+}
+
 void request_begin(struct slot *slot, uint64_t now_ns)
 {
 	const struct wire_request *request = &slot->request;
@@ -278,11 +295,7 @@ void request_begin(struct slot *slot, uint64_t now_ns)
 		trim(slot, now_ns);
 		return;
 	case WIRE_WRITE_ZEROES:
-		transfer(slot, BLOCK_WRITE_ZEROES,
-			 (uint8_t)(request->flags & WIRE_NO_HOLE ?
-					   0 :
-					   BLOCK_FLAG_UNMAP),
-			 now_ns);
+		write_zeroes(slot, now_ns);
 		return;
 	case WIRE_FLUSH:
 		slot->vdev.done = done;

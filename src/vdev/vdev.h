@@ -172,6 +172,13 @@ uint64_t vdev_size_bytes(const struct vdev *vdev);
 uint32_t vdev_block_size(const struct vdev *vdev);
 bool vdev_read_only(const struct vdev *vdev);
 struct volume *vdev_volume(const struct vdev *vdev);	/* or NULL */
+/* Was nothing ever written at the start of this range, which then reads as
+ * zeroes?  '*ret_bytes' of it, from the start, are alike.  In range. */
+bool vdev_is_hole(const struct vdev *vdev, uint64_t offset_bytes,
+		  uint64_t length_bytes, uint64_t *ret_bytes);
+/* Does it take no writing to have this range read as zeroes? */
+bool vdev_zeroes_fast(const struct vdev *vdev, uint64_t offset_bytes,
+		      uint64_t length_bytes, bool may_unmap);
 /* Fronts are told of a new size.  A volume is as long by then; when it shrinks,
  * the vdev does so first. */
 int vdev_resize(struct vdev *vdev, uint64_t size_bytes);

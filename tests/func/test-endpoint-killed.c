@@ -10,6 +10,9 @@
  * which write it is of.  A write that was done twice, and late, would put an
  * old content over a newer one; each read, and the file itself at the end,
  * must show the newest.
+ *
+ * The same on a volume of a pool, whose blocks lie far apart: its mappings are
+ * found again too (E2).  What it holds is read through another endpoint.
  */
 #include "endpoint-bench.h"
 
@@ -37,6 +40,8 @@
 #define BLOCKS		192U	/* few, so that they are written often */
 #define BLOCK		4096U
 #define DEVICE_BYTES	(16 << 20)
+#define POOL_BYTES	(UINT64_C(96) << 20)	/* with its metadata */
+#define VOLUME_BYTES	(UINT64_C(64) << 20)
 #define VDEV_AT		(1 << 20)
 #define TIMEOUT_NS	UINT64_C(20000000000)
 
@@ -58,25 +63,49 @@ struct guest {
 	uint32_t versions[BLOCKS];	/* of the last write that was done */
 	bool busy[BLOCKS];
 	unsigned int completions;
+	bool is_volume;
 };
 
 /* --- As penstockd -------------------------------------------------------- */
+
+static void add_volume(struct bench *bench)
+{
+	static const char *const asked[] = {
+		"{\"op\": \"pool-add\", \"name\": \"p\"}",
+		"{\"op\": \"member-add\", \"pool\": \"p\", \"device\": \"m0\", \"uuid\": \"00000000000000000000000000000001\", \"claim\": true, \"zeroed\": true}",
+		"{\"op\": \"pool-start\", \"pool\": \"p\"}",
+	};
+
+	for (unsigned int i = 0; i < sizeof(asked) / sizeof(*asked); i++)
+		bench_ok(bench_ask(bench, json_loads(asked[i], 0, NULL), -1));
+	bench_ok(bench_ask(bench,
+			   json_pack("{s:s, s:s, s:s, s:s, s:I, s:i}", "op",
+				     "vdev-add", "name", "vd0", "pool", "p",
+				     "uuid", "00000000000000000000000000000002",
+				     "size_bytes", (json_int_t)VOLUME_BYTES,
+				     "slot", 0),
+			   -1));
+}
 
 /* The lock is had when the last request of the dead one has landed. */
 static void hand_over(struct guest *guest)
 {
 	struct bench *bench = guest->bench;
+	const uint64_t size = guest->is_volume ? POOL_BYTES : DEVICE_BYTES;
 	int fd = open(guest->file, O_RDWR | O_CLOEXEC);
 
 	assert_true(fd >= 0);
 	assert_int_equal(flock(fd, LOCK_EX), 0);
 	bench_ok(bench_ask(bench,
-			   json_pack("{s:s, s:s, s:s, s:i, s:i}", "op",
+			   json_pack("{s:s, s:s, s:s, s:I, s:i}", "op",
 				     "device-add", "name", "m0", "kind", "file",
-				     "size_bytes", DEVICE_BYTES, "slot", 0),
+				     "size_bytes", (json_int_t)size, "slot", 0),
 			   fd));
 	close(fd);
-	bench_ok(bench_ask(bench, bench_vdev(), -1));
+	if (guest->is_volume)
+		add_volume(bench);
+	else
+		bench_ok(bench_ask(bench, bench_vdev(), -1));
 	bench_ok(bench_ask(bench, bench_process(1), -1));
 	bench_ok(bench_ask(
 		bench, json_pack("{s:s, s:s}", "op", "listen", "vdev", "vd0"),
@@ -106,6 +135,14 @@ static void check(const uint32_t *words, uint32_t block, uint32_t version)
 				 block, words[i + 1], words[i], version);
 }
 
+/* Of a volume each third block is in another extent. */
+static uint64_t offset_of(const struct guest *guest, uint32_t block)
+{
+	return (uint64_t)block *
+		(guest->is_volume ? VOLUME_BYTES / BLOCKS / BLOCK * BLOCK :
+				    BLOCK);
+}
+
 static void submit(struct guest *guest, struct slot *slot)
 {
 	do
@@ -120,7 +157,7 @@ static void submit(struct guest *guest, struct slot *slot)
 	} else {
 		fill(slot, UINT32_MAX);
 	}
-	slot->request.offset_bytes = (uint64_t)slot->block * BLOCK;
+	slot->request.offset_bytes = offset_of(guest, slot->block);
 	slot->request.result = 1;
 	assert_int_equal(vhost_client_add(guest->queue, &slot->request), 0);
 	slot->in_flight = true;
@@ -198,7 +235,8 @@ static void make_guest(struct guest *guest)
 		 guest->bench->directory);
 	fd = open(guest->file, O_CREAT | O_RDWR | O_CLOEXEC, 0600);
 	assert_true(fd >= 0);
-	assert_int_equal(ftruncate(fd, DEVICE_BYTES), 0);
+	assert_int_equal(
+		ftruncate(fd, guest->is_volume ? POOL_BYTES : DEVICE_BYTES), 0);
 	close(fd);
 	guest->listen_fd = bench_listener(&guest->bench->front, SOCK_STREAM);
 	guest->memory_fd = memfd_create("guest", MFD_CLOEXEC);
@@ -259,12 +297,36 @@ static void check_file(struct guest *guest)
 	unlink(guest->file);
 }
 
-static void test_killed_under_load_does_each_once(void **state)
+/* Every block once more, through one that has found everything in the file. */
+static void check_volume(struct guest *guest)
+{
+	bench_restart(guest->bench);
+	hand_over(guest);
+	connect_guest(guest);
+	for (uint32_t i = 0; i < BLOCKS; i++) {
+		struct slot *slot = &guest->slots[i % DEPTH];
+
+		slot->block = i;
+		slot->version = guest->versions[i];
+		slot->request.op = VHOST_CLIENT_READ;
+		slot->request.offset_bytes = offset_of(guest, i);
+		slot->in_flight = true;
+		assert_int_equal(vhost_client_add(guest->queue, &slot->request),
+				 0);
+		vhost_client_publish(guest->queue);
+		finish(guest);
+	}
+	vhost_client_destroy(guest->client);
+	unlink(guest->file);
+}
+
+static void killed_under_load(struct bench *bench, bool is_volume)
 {
 	struct guest *guest = calloc(1, sizeof(*guest));
 	unsigned int i;
 
-	guest->bench = *state;
+	guest->bench = bench;
+	guest->is_volume = is_volume;
 	srandom(7);
 	make_guest(guest);
 	hand_over(guest);
@@ -278,11 +340,24 @@ static void test_killed_under_load_does_each_once(void **state)
 	work(guest, PER_LIFE_MAX);
 	finish(guest);
 	vhost_client_destroy(guest->client);
-	check_file(guest);
+	if (is_volume)
+		check_volume(guest);
+	else
+		check_file(guest);
 	munmap(guest->memory, DEPTH * BLOCK);
 	close(guest->memory_fd);
 	close(guest->listen_fd);
 	free(guest);
+}
+
+static void test_killed_under_load_does_each_once(void **state)
+{
+	killed_under_load(*state, false);
+}
+
+static void test_killed_under_load_on_a_volume(void **state)
+{
+	killed_under_load(*state, true);
 }
 
 int main(int argc, char **argv)
@@ -290,6 +365,9 @@ int main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(
 			test_killed_under_load_does_each_once, bench_setup,
+			bench_teardown),
+		cmocka_unit_test_setup_teardown(
+			test_killed_under_load_on_a_volume, bench_setup,
 			bench_teardown),
 	};
 

@@ -226,3 +226,29 @@ unsigned int vdev_turn(struct vdev *vdev, struct vdev_process *process,
 	(void)now_ns;
 	return found;
 }
+
+/* It is no volume. */
+struct volume *vdev_volume(const struct vdev *vdev)
+{
+	(void)vdev;
+	return NULL;
+}
+
+bool vdev_is_hole(const struct vdev *vdev, uint64_t offset_bytes,
+		  uint64_t length_bytes, uint64_t *ret_bytes)
+{
+	(void)vdev;
+	(void)offset_bytes;
+	*ret_bytes = length_bytes;
+	return false;
+}
+
+bool vdev_zeroes_fast(const struct vdev *vdev, uint64_t offset_bytes,
+		      uint64_t length_bytes, bool may_unmap)
+{
+	(void)vdev;
+	(void)offset_bytes;
+	(void)length_bytes;
+	(void)may_unmap;
+	return false;
+}
