@@ -7,11 +7,13 @@
 GUEST_MEMORY_MB=${GUEST_MEMORY_MB:-128}
 declare -A GUEST_PID GUEST_IN GUEST_OUT QMP_IN QMP_OUT
 
-# guest_start NAME [-n NICE] [-c CPUS] [-q QUEUES] SOCKET... [-- QEMU OPTION...]
+# guest_start NAME [-n NICE] [-c CPUS] [-q QUEUES] [-u UID:GID] SOCKET...
+#	[-- QEMU OPTION...]
 # Disks are vda, vdb, ... in the order of the sockets.  Does not wait.
 guest_start()
 {
 	local name=$1 queues=1 nice=0 cpus=1 dir disk=0 disks=() fifo fd
+	local owner="" as=()
 
 	shift
 	while :; do
@@ -19,6 +21,7 @@ guest_start()
 		-n) nice=$2; shift 2 ;;
 		-c) cpus=$2; shift 2 ;;
 		-q) queues=$2; shift 2 ;;
+		-u) owner=$2; shift 2 ;;
 		*) break ;;
 		esac
 	done
@@ -35,6 +38,12 @@ guest_start()
 		rm -f "$dir/$fifo"
 		mkfifo "$dir/$fifo"
 	done
+	if [ -n "$owner" ]; then
+		as=(setpriv --reuid "${owner%:*}" --regid "${owner#*:}"
+			--clear-groups)
+		: >"$dir/console"
+		chown -R "$owner" "$dir"
+	fi
 	# Open for both directions: neither end waits for the other.
 	exec {fd}<>"$dir/command.in"; GUEST_IN[$name]=$fd
 	exec {fd}<>"$dir/command.out"; GUEST_OUT[$name]=$fd
@@ -42,7 +51,7 @@ guest_start()
 	exec {fd}<>"$dir/qmp.out"; QMP_OUT[$name]=$fd
 	# A file: numbers are also given out in subshells.
 	echo 0 >"$dir/next"
-	nice -n "$nice" qemu-system-x86_64 \
+	"${as[@]}" nice -n "$nice" qemu-system-x86_64 \
 		-nodefaults -no-user-config -display none -no-reboot \
 		-machine q35,accel=tcg,memory-backend=mem0 \
 		-m "$GUEST_MEMORY_MB" -smp "$cpus" -object \
