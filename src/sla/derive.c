@@ -157,19 +157,25 @@ static uint64_t find_percentile(struct figure *figures, size_t count,
 }
 
 /* Up to the next figure that a person would write: at most 5 % more, and no
- * more digits than that needs.  1234 is 1250, 20.0 MB/s stays. */
+ * more digits than that needs.  1234 is 1250. */
 static uint64_t round_up(uint64_t value)
 {
-	uint64_t low = value - value * FORGIVEN_MILLI / ONE_MILLI;
 	uint64_t ten = 1, step, lead;
 
+	while (value / ten >= 1000)
+		ten *= 10;
+	lead = value / ten;
+	step = (lead < 200 ? 5 : lead < 500 ? 10 : 25) * ten;
+	return (value + step - 1) / step * step;
+}
+
+/* A rate that is a trifle over such a figure was meant to be it: 20.0 MB/s
+ * stays.  Not so a bound of latency, which would be broken by what was seen. */
+static uint64_t round_rate(uint64_t value)
+{
 	if (value < 100)
 		return value;
-	while (low / ten >= 1000)
-		ten *= 10;
-	lead = low / ten;
-	step = (lead < 200 ? 5 : lead < 500 ? 10 : 25) * ten;
-	return (low + step - 1) / step * step;
+	return round_up(value - value * FORGIVEN_MILLI / ONE_MILLI);
 }
 
 static uint64_t with_headroom(uint64_t value, uint32_t headroom_milli)
@@ -275,7 +281,7 @@ static void derive_rate(struct deriving *deriving, enum sla_direction direction,
 				deriving->cells[i].seconds};
 	value = find_percentile(deriving->figures, count,
 				options->percentile_milli);
-	value = round_up(with_headroom(value, options->headroom_milli));
+	value = round_rate(with_headroom(value, options->headroom_milli));
 	for (i = 0; i < deriving->limit_count; i++) {
 		uint64_t limit = limit_of(deriving->limits[i], direction, axis);
 

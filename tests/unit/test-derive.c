@@ -200,6 +200,18 @@ static void test_derive_latency(void **state)
 	/* Its bucket is 3 % wide. */
 	assert_in_range(proposal.sla.specs[2].value, 1900000, 2050000);
 
+	/* Never below what was seen, as 48 us would be of 48.1. */
+	for (uint64_t ns = 10000; ns < 100000; ns += 127) {
+		struct seen once = {.count = 0};
+		uint64_t p99;
+
+		see_latency(&once, 1000, ns, ns);
+		p99 = once.cells[0].latency_ns[0][DERIVE_POINT_P99];
+		proposal = propose(&once, &options, &nothing, &unlimited);
+		assert_in_range(proposal.sla.specs[2].value, p99,
+				p99 + p99 / 20 + 1);
+	}
+
 	options.headroom_milli = 1000;
 	proposal = propose(&seen, &options, &nothing, &unlimited);
 	assert_in_range(proposal.sla.specs[2].value, 3800000, 4100000);
