@@ -133,6 +133,7 @@ static int op_list(struct endpoint *endpoint, json_t *request, int *fd,
 	for (struct endpoint_device *d = endpoint->devices; d; d = d->next) {
 		json_t *said = json_copy(d->said);
 
+		endpoint_export_list(d, said);
 		json_object_set_new(said, "calibrating",
 				    json_boolean(d->is_measured));
 		if (d->measured)
@@ -314,6 +315,7 @@ static const struct {
 	{"device-add", endpoint_device_add},
 	{"device-calibrate", endpoint_device_calibrate},
 	{"device-capacity", endpoint_device_capacity},
+	{"device-connect", endpoint_device_connect},
 	{"device-remove", endpoint_device_remove},
 	{"pool-add", endpoint_pool_add},
 	{"pool-start", endpoint_pool_start},

@@ -151,10 +151,11 @@ static int read_config(json_t *request, struct block_config *config,
 	return result;
 }
 
-static void device_free(struct endpoint_device *device)
+void endpoint_device_free(struct endpoint_device *device)
 {
 	vdev_device_destroy(device->device);
 	block_close(device->block);
+	endpoint_export_free(device->export);
 	if (device->memory_fd >= 0)
 		close(device->memory_fd);
 	json_decref(device->said);
@@ -176,51 +177,67 @@ static int keep_memory(const struct block_config *config, int *ret_fd)
 	return *ret_fd < 0 ? -errno : 0;
 }
 
-static int device_open(struct endpoint *endpoint,
-		       struct endpoint_device *device,
-		       struct block_config *config,
-		       const struct capacity *capacity, uint64_t slot, int *fd,
-		       struct error *reterr)
+int endpoint_device_serve(struct endpoint_device *device,
+			  const struct endpoint_device_wish *wish,
+			  struct error *reterr)
 {
+	const struct block_config *config = &wish->block;
+	struct endpoint *endpoint = device->endpoint;
 	struct sched_config sched;
-	int result = keep_memory(config, &device->memory_fd);
+	int result;
 
-	if (result < 0)
-		return error_set(reterr, result,
-				 "no descriptor left for device %s",
-				 device->name);
-	result = block_open(config, endpoint->loop, &device->block, reterr);
-	if (result < 0)
-		return result;
-	*fd = -1;
 	device->immediate = (!strcmp(config->kind, "memory") ||
 			     !strcmp(config->kind, "nullio")) &&
 		config->model.servers == 0;
-	device->stats = &endpoint->stats->devices[slot];
-	sched = sched_config_from(capacity, device->immediate);
+	device->stats = &endpoint->stats->devices[wish->slot];
+	sched = sched_config_from(&wish->capacity, device->immediate);
 	result = vdev_device_create(device->block, &sched, device->stats,
 				    endpoint->loop, &device->device, reterr);
 	if (result == 0 && device->immediate)
 		vdev_device_share(device->device, &endpoint->turns);
-	if (result == 0)
-		sched_enforce(vdev_device_sched(device->device),
-			      endpoint->enforce, loop_clock_ns());
-	return result;
+	if (result < 0)
+		return result;
+	sched_enforce(vdev_device_sched(device->device), endpoint->enforce,
+		      loop_clock_ns());
+	device->told_errors = stats_get(&device->stats->errors);
+	device->stalled_since_ns = loop_clock_ns();
+	device->next = endpoint->devices;
+	endpoint->devices = device;
+	return 0;
+}
+
+static int device_open(struct endpoint_device *device,
+		       const struct endpoint_device_wish *wish, json_t *request,
+		       int *fd, struct error *reterr)
+{
+	int result;
+
+	if (!strcmp(wish->block.kind, "nbd"))
+		return endpoint_export_open(device, wish, request, fd, reterr);
+	result = keep_memory(&wish->block, &device->memory_fd);
+	if (result < 0)
+		return error_set(reterr, result,
+				 "no descriptor left for device %s",
+				 device->name);
+	result = block_open(&wish->block, device->endpoint->loop,
+			    &device->block, reterr);
+	if (result < 0)
+		return result;
+	*fd = -1;
+	return endpoint_device_serve(device, wish, reterr);
 }
 
 int endpoint_device_add(struct endpoint *endpoint, json_t *request, int *fd,
 			json_t *reply, struct error *reterr)
 {
-	struct block_config config = {.fd = *fd};
-	struct capacity capacity = {0};
+	struct endpoint_device_wish wish = {.block.fd = *fd};
 	struct endpoint_device *device;
 	const char *name;
-	uint64_t slot = 0;
 	int result = field_name(request, "name", &name, reterr);
 
 	if (result == 0)
-		result =
-			read_config(request, &config, &capacity, &slot, reterr);
+		result = read_config(request, &wish.block, &wish.capacity,
+				     &wish.slot, reterr);
 	if (result < 0)
 		return result;
 	device = endpoint_find_device(endpoint, name);
@@ -237,17 +254,13 @@ int endpoint_device_add(struct endpoint *endpoint, json_t *request, int *fd,
 	device->memory_fd = -1;
 	device->said = field_said(request);
 	device->name = strdup(name);
-	result = device->name ? device_open(endpoint, device, &config,
-					    &capacity, slot, fd, reterr) :
-				error_set(reterr, -ENOMEM, "no memory");
-	if (result < 0) {
-		device_free(device);
+	result = device->name ?
+		device_open(device, &wish, request, fd, reterr) :
+		error_set(reterr, -ENOMEM, "no memory");
+	if (result < 0)
+		endpoint_device_free(device);
+	if (result != 0)
 		return result;
-	}
-	device->told_errors = stats_get(&device->stats->errors);
-	device->stalled_since_ns = loop_clock_ns();
-	device->next = endpoint->devices;
-	endpoint->devices = device;
 out:
 	assert(device->block);
 	json_object_set_new(
@@ -320,6 +333,6 @@ int endpoint_device_remove(struct endpoint *endpoint, json_t *request, int *fd,
 	while (*link != device)
 		link = &(*link)->next;
 	*link = device->next;
-	device_free(device);
+	endpoint_device_free(device);
 	return 0;
 }

@@ -77,6 +77,7 @@ struct endpoint_device {
 	unsigned int vdevs;
 	struct endpoint_member *member;	/* of a pool that it is, or NULL */
 	struct endpoint *endpoint;
+	struct endpoint_export *export;	/* nbd; or NULL */
 };
 
 /* A device of a pool. */
@@ -163,6 +164,7 @@ struct endpoint {
 	struct loop_timer poll;		/* pools that something waits for */
 	struct endpoint_work *works;
 	struct endpoint_device *devices;
+	struct endpoint_export *opening; /* not among 'devices' yet */
 	struct endpoint_pool *pools;
 	struct endpoint_vdev *vdevs;
 	struct endpoint_process *processes;
@@ -187,6 +189,8 @@ int endpoint_device_capacity(struct endpoint *endpoint, json_t *request,
 			     int *fd, json_t *reply, struct error *reterr);
 int endpoint_device_calibrate(struct endpoint *endpoint, json_t *request,
 			      int *fd, json_t *reply, struct error *reterr);
+int endpoint_device_connect(struct endpoint *endpoint, json_t *request, int *fd,
+			    json_t *reply, struct error *reterr);
 int endpoint_device_remove(struct endpoint *endpoint, json_t *request, int *fd,
 			   json_t *reply, struct error *reterr);
 int endpoint_pool_add(struct endpoint *endpoint, json_t *request, int *fd,
@@ -293,6 +297,29 @@ void endpoint_volumes_said(const struct endpoint_pool *pool, uint64_t from,
 /* vdevs.c: it is there from now on. */
 void endpoint_vdev_put(struct endpoint *endpoint, struct endpoint_vdev *vdev);
 void endpoint_vdev_free(struct endpoint_vdev *vdev);
+
+/* What of a device 'device-add' says beside its kind. */
+struct endpoint_device_wish {
+	struct block_config block;
+	struct capacity capacity;
+	uint64_t slot;
+};
+/* 'device->block' is there: make it one that serves, and the endpoint's. */
+int endpoint_device_serve(struct endpoint_device *device,
+			  const struct endpoint_device_wish *wish,
+			  struct error *reterr);
+void endpoint_device_free(struct endpoint_device *device);
+
+/* exports.c: devices that are another server's. */
+/* 'device' is taken over when it returns ENDPOINT_LATER: it is answered when
+ * the server has said what it is. */
+int endpoint_export_open(struct endpoint_device *device,
+			 const struct endpoint_device_wish *wish,
+			 json_t *request, int *fd, struct error *reterr);
+/* Its block device is closed, if it was never ready. */
+void endpoint_export_free(struct endpoint_export *export);
+/* As 'list' says it again. */
+void endpoint_export_list(const struct endpoint_device *device, json_t *said);
 
 /* ways.c */
 /* By 'kind', 'vdev' and 'pasid' of a request, as they are; NULL: none. */

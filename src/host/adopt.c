@@ -150,11 +150,15 @@ static bool device_matches(const struct reg_device *device, const json_t *item)
 {
 	const struct config_device *config = device->config;
 	json_t *model = bind_device_model(config);
+	json_t *export = bind_device_export(config);
 	const json_t *has_model = json_object_get(item, "model");
-	bool is_model = model ? json_equal(model, has_model) : !has_model;
+	const json_t *has_export = json_object_get(item, "export");
+	bool is_model = (model ? json_equal(model, has_model) : !has_model) &&
+		(export ? json_equal(export, has_export) : !has_export);
 	struct identity file;
 
 	json_decref(model);
+	json_decref(export);
 	identity_from_json(&file, json_object_get(item, "file"));
 	return is_model && strcmp(config->kind, text_of(item, "kind")) == 0 &&
 		strcmp(config->path ? config->path : "", file.path) == 0 &&

@@ -4,6 +4,7 @@
  *
  *   open, lock (opening.c) -> device-add -> (never measured: measure.c)
  *   -> ready
+ *   nbd: connect (dial.c) -> device-add -> ...
  *
  * Whatever fails is tried again, after a wait that doubles, or when its
  * endpoint is back.
@@ -24,6 +25,7 @@
 
 #include "base/container.h"
 #include "ctl/ctl.h"
+#include "host/dial.h"
 #include "host/endpoint.h"
 #include "host/opening.h"
 
@@ -103,7 +105,7 @@ json_t *bind_device_model(const struct config_device *config)
 {
 	const struct block_model *model = &config->model;
 
-	if (strcmp(config->kind, "file") == 0)
+	if (strcmp(config->kind, "file") == 0 || config->export)
 		return NULL;
 	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}",
 			 "servers", (json_int_t)model->servers,
@@ -115,6 +117,23 @@ json_t *bind_device_model(const struct config_device *config)
 			 (json_int_t)model->error_ppm, "stall_every_ns",
 			 (json_int_t)model->stall_every_ns, "stall_ns",
 			 (json_int_t)model->stall_ns);
+}
+
+json_t *bind_device_export(const struct config_device *config)
+{
+	static const char *const unflushed[] = {
+		[CONFIG_UNFLUSHED_LOST] = "lost",
+		[CONFIG_UNFLUSHED_KEPT] = "kept",
+		[CONFIG_UNFLUSHED_NONE] = "none",
+	};
+	const struct config_export *export = config->export;
+
+	if (!export)
+		return NULL;
+	return json_pack("{s:s, s:I, s:s, s:i}", "name", export->uri.export,
+			 "reconnect_ns", (json_int_t) export->reconnect_ns,
+			 "unflushed", unflushed[export->unflushed],
+			 "connections", (int)export->connections);
 }
 
 static int take_slot(struct reg_device *device)
@@ -150,13 +169,14 @@ static void device_add(struct reg_device *device, int fd)
 		device_failed(device, "the endpoint has too many devices");
 		return;
 	}
-	message = json_pack("{s:s, s:s, s:s, s:I, s:b, s:i, s:o*, s:o*}", "op",
-			    "device-add", "name", device->config->name, "kind",
-			    device->config->kind, "size_bytes",
+	message = json_pack("{s:s, s:s, s:s, s:I, s:b, s:i, s:o*, s:o*, s:o*}",
+			    "op", "device-add", "name", device->config->name,
+			    "kind", device->config->kind, "size_bytes",
 			    (json_int_t)device->size_bytes, "read_only",
 			    device->config->read_only, "slot", device->slot,
-			    "model", bind_device_model(device->config), "file",
-			    identity_json(&device->file));
+			    "model", bind_device_model(device->config),
+			    "export", bind_device_export(device->config),
+			    "file", identity_json(&device->file));
 	if (device->has_capacity)
 		json_object_set_new(message, "capacity",
 				    ctl_from_capacity(&device->capacity));
@@ -233,6 +253,73 @@ static void open_expired(struct reg_device *device)
 		       loop_clock_ns() + OPENING_PATIENCE_NS);
 }
 
+/* --- Exports of other servers -------------------------------------------- */
+
+/* For a device that its endpoint has; what it says to it is its own affair. */
+static void pass_connection(struct reg_device *device, int fd)
+{
+	const struct bind_op op = {
+		.endpoint = device->endpoint,
+		.device = device,
+		.then = bind_ignore,
+	};
+
+	bind_ask(&op,
+		 json_pack("{s:s, s:s}", "op", "device-connect", "name",
+			   device->config->name),
+		 fd);
+}
+
+static void dialled(void *arg, int fd, const struct error *why)
+{
+	struct reg_device *device = arg;
+	struct error text;
+
+	device->dial = NULL;
+	if (!device->is_busy && !(device->is_added && fd >= 0)) {
+		/* Its endpoint died meanwhile; or it asks again in a second. */
+		if (fd >= 0)
+			close(fd);
+		else if (device->is_added)
+			complain(device, why->text);
+		return;
+	}
+	if (!device->is_busy) {
+		device->error.text[0] = device->told.text[0] = '\0';
+		pass_connection(device, fd);
+		return;
+	}
+	if (fd < 0) {
+		error_set(&text, fd, "%s", why->text);
+		device_failed(device, text.text);
+		return;
+	}
+	/* As large as the server says, unless it is configured. */
+	device->size_bytes = device->config->size_bytes;
+	device_add(device, fd);
+}
+
+/* On a thread of its own; one that is under way goes on. */
+static int dial(struct reg_device *device)
+{
+	const struct dial_config config = {
+		.loop = device->endpoint->host->loop,
+		.uri = device->config->export->uri,
+		.done = dialled,
+		.arg = device,
+	};
+
+	return device->dial ? 0 : dial_start(&config, &device->dial);
+}
+
+void bind_device_connect(struct reg_device *device)
+{
+	if (device && device->config->export && device->is_added)
+		(void)dial(device);	/* it asks again */
+}
+
+/* --- Beginning ----------------------------------------------------------- */
+
 void bind_device_start(struct reg_device *device)
 {
 	const char *kind = device->config->kind;
@@ -246,6 +333,12 @@ void bind_device_start(struct reg_device *device)
 	device->state = REG_DEVICE_WAITING;
 	if (strcmp(kind, "file") == 0) {
 		ret = open_file(device);
+		if (ret < 0)
+			device_failed(device, strerror(-ret));
+		return;
+	}
+	if (device->config->export) {
+		ret = dial(device);
 		if (ret < 0)
 			device_failed(device, strerror(-ret));
 		return;
@@ -293,6 +386,9 @@ static void device_added(struct bind_op *op, struct link_reply *reply)
 	}
 	device->is_added = true;
 	device->error.text[0] = '\0';
+	if (device->config->export)
+		device->size_bytes = (uint64_t)json_integer_value(
+			json_object_get(reply->reply, "size_bytes"));
 	bind_measured_release(device);
 	if (device->has_capacity)
 		device->endpoint->host->bind.device_ready(device);
@@ -345,6 +441,8 @@ void bind_device_finish(struct reg_device *device)
 	bind_device_reset(device);
 	opening_abandon(device->opening);
 	device->opening = NULL;
+	dial_abandon(device->dial);
+	device->dial = NULL;
 	bind_calibrate_finish(device);
 	loop_timer_finish(device->endpoint->host->loop, &device->retry);
 	if (device->memory_fd >= 0)

@@ -19,7 +19,7 @@ static const struct {
 	bool served;
 } kinds[] = {
 	{"file", true},	   {"memory", true},	  {"nullio", true},
-	{"nbd", false},	   {"vhost-user", false}, {"nic", false},
+	{"nbd", true},	   {"vhost-user", false}, {"nic", false},
 	{"crypto", false},
 };
 #define KINDS	(sizeof(kinds) / sizeof(kinds[0]))
@@ -44,7 +44,7 @@ static int read_kind(struct reader *reader, const struct reader_key *key,
 	}
 	return reader_fail(
 		reader, reader_line(node),
-		"'%s' is not a kind of device: file, memory, nullio (later: nbd, vhost-user, nic, crypto)",
+		"'%s' is not a kind of device: file, memory, nullio, nbd (later: vhost-user, nic, crypto)",
 		text);
 }
 
@@ -211,14 +211,183 @@ static int read_model(struct reader *reader, const struct reader_key *key,
 	return reader_mapping(reader, node, key->name, keys, field);
 }
 
+/* ---- exports of other servers ---- */
+
+/* What a device of this kind has beside what all have; made when it is first
+ * named. */
+static struct config_export *export_of(struct config_device *device)
+{
+	if (device->export)
+		return device->export;
+	device->export = calloc(1, sizeof(*device->export));
+	if (device->export)
+		device->export->unflushed = CONFIG_UNFLUSHED_NONE;
+	return device->export;
+}
+
+static int read_uri(struct reader *reader, const struct reader_key *key,
+		    yaml_node_t *node, void *object)
+{
+	struct config_export *export = export_of(object);
+	struct config_device *device = object;
+	struct error why;
+	const char *text;
+	int ret;
+
+	if (!export)
+		return -ENOMEM;
+	ret = reader_text(reader, key->name, node, &text);
+	if (ret < 0)
+		return ret;
+	if (device->path)
+		return reader_fail(reader, reader_line(node),
+				   "a device has a path or a uri, not both");
+	if (uri_parse(text, &export->uri, &why) < 0)
+		return reader_fail(reader, reader_line(node), "%s", why.text);
+	device->path = strdup(text);
+	return device->path ? 0 : -ENOMEM;
+}
+
+/* 0 is a wish, too: one more than it is until all is read. */
+static int read_reconnect(struct reader *reader, const struct reader_key *key,
+			  yaml_node_t *node, void *object)
+{
+	struct config_export *export = export_of(object);
+	uint64_t time_ns;
+	int ret;
+
+	if (!export)
+		return -ENOMEM;
+	ret = reader_duration(reader, key, node, &time_ns);
+	if (ret < 0)
+		return ret;
+	if (time_ns > CONFIG_RECONNECT_MAX_NS)
+		return reader_fail(reader, reader_line(node),
+				   "reconnect: more than an hour");
+	export->reconnect_ns = time_ns + 1;
+	return 0;
+}
+
+static int read_unflushed(struct reader *reader, const struct reader_key *key,
+			  yaml_node_t *node, void *object)
+{
+	static const char *const words[] = {
+		[CONFIG_UNFLUSHED_LOST] = "lost",
+		[CONFIG_UNFLUSHED_KEPT] = "kept",
+		[CONFIG_UNFLUSHED_NONE] = "none",
+	};
+	struct config_export *export = export_of(object);
+	const char *text;
+	int ret;
+
+	if (!export)
+		return -ENOMEM;
+	ret = reader_text(reader, key->name, node, &text);
+	for (unsigned int i = 0; ret == 0; i++) {
+		if (i == sizeof(words) / sizeof(words[0]))
+			return reader_fail(
+				reader, reader_line(node),
+				"unflushed must be lost, kept or none, not '%s'",
+				text);
+		if (strcmp(words[i], text) == 0) {
+			export->unflushed = (enum config_unflushed)i;
+			break;
+		}
+	}
+	return ret;
+}
+
+static int read_connections(struct reader *reader, const struct reader_key *key,
+			    yaml_node_t *node, void *object)
+{
+	struct config_export *export = export_of(object);
+	long long value;
+	int ret;
+
+	if (!export)
+		return -ENOMEM;
+	ret = reader_number(reader, key->name, node, 1, 2, &value);
+	if (ret == 0)
+		export->connections = (unsigned int)value;
+	return ret;
+}
+
+static int check_export(struct reader *reader, struct config_device *device)
+{
+	struct config_export *export = device->export;
+
+	if (strcmp(device->kind, "nbd") != 0)
+		return reader_fail(
+			reader, device->line,
+			"device '%s': only kind nbd has uri, reconnect, unflushed, connections",
+			device->name);
+	export->reconnect_ns = export->reconnect_ns ?
+		export->reconnect_ns - 1 :
+		CONFIG_RECONNECT_DEFAULT_NS;
+	if (!export->connections)
+		export->connections = 2;
+	return 0;
+}
+
+/* ---- a device ---- */
+
+/* Where it is, and how large. */
+static int check_place(struct reader *reader,
+		       const struct config_device *device)
+{
+	const bool is_file = strcmp(device->kind, "file") == 0;
+
+	if (strcmp(device->kind, "nbd") == 0) {
+		if (!device->path || !device->export)
+			return reader_fail(
+				reader, device->line,
+				"device '%s' of kind nbd has no 'uri'",
+				device->name);
+		return 0;
+	}
+	if (is_file && !device->path)
+		return reader_fail(reader, device->line,
+				   "device '%s' of kind file has no 'path'",
+				   device->name);
+	if (is_file && device->path[0] != '/')
+		return reader_fail(reader, device->line,
+				   "device '%s': path '%s' is not absolute",
+				   device->name, device->path);
+	if (is_file)
+		return 0;
+	if (device->path)
+		return reader_fail(reader, device->line,
+				   "device '%s': kind %s has no path",
+				   device->name, device->kind);
+	if (device->size_bytes == 0)
+		return reader_fail(reader, device->line,
+				   "device '%s' of kind %s has no 'size'",
+				   device->name, device->kind);
+	return 0;
+}
+
+static int read_path(struct reader *reader, const struct reader_key *key,
+		     yaml_node_t *node, void *object)
+{
+	struct config_device *device = object;
+
+	if (device->path)
+		return reader_fail(reader, reader_line(node),
+				   "a device has a path or a uri, not both");
+	return reader_string(reader, key, node, &device->path);
+}
+
 static int read_device(struct reader *reader, yaml_node_t *node, void *element)
 {
 	static const struct reader_key keys[] = {
 		{"name", reader_name, offsetof(struct config_device, name),
 		 true},
 		{"kind", read_kind, 0, true},
-		{"path", reader_string, offsetof(struct config_device, path),
-		 false},
+		{"path", read_path, 0, false},
+		{"uri", read_uri, 0, false},
+		{"reconnect", read_reconnect, 0, false},
+		{"unflushed", read_unflushed, 0, false},
+		{"connections", read_connections, 0, false},
 		{"size", reader_size,
 		 offsetof(struct config_device, size_bytes), false},
 		{"read-only", reader_bool,
@@ -247,28 +416,12 @@ static int read_device(struct reader *reader, yaml_node_t *node, void *element)
 	if (!device->served)
 		return reader_note(reader, line, "device '%s': kind '%s'",
 				   device->name, device->kind);
-	if (strcmp(device->kind, "file") == 0) {
-		if (!device->path)
-			return reader_fail(
-				reader, line,
-				"device '%s' of kind file has no 'path'",
-				device->name);
-		if (device->path[0] != '/')
-			return reader_fail(
-				reader, line,
-				"device '%s': path '%s' is not absolute",
-				device->name, device->path);
-		return 0;
+	if (device->export) {
+		ret = check_export(reader, device);
+		if (ret < 0)
+			return ret;
 	}
-	if (device->path)
-		return reader_fail(reader, line,
-				   "device '%s': kind %s has no path",
-				   device->name, device->kind);
-	if (device->size_bytes == 0)
-		return reader_fail(reader, line,
-				   "device '%s' of kind %s has no 'size'",
-				   device->name, device->kind);
-	return 0;
+	return check_place(reader, device);
 }
 
 static int read_devices(struct reader *reader, const struct reader_key *key,

@@ -348,6 +348,7 @@ static void free_endpoints(struct config *config)
 			free(endpoint->devices[j].name);
 			free(endpoint->devices[j].kind);
 			free(endpoint->devices[j].path);
+			free(endpoint->devices[j].export);
 		}
 		free(endpoint->devices);
 		free(endpoint->name);

@@ -16,6 +16,7 @@
 
 #include "base/error.h"
 #include "block/block.h"
+#include "host/uri.h"
 #include "sched/sched.h"
 #include "sla/sla.h"
 
@@ -35,6 +36,8 @@
 #define CONFIG_BURST_DEFAULT_NS	UINT64_C(10000000)
 #define CONFIG_HEADROOM_DEFAULT	100U	/* thousandths */
 #define CONFIG_HOLD_DEFAULT_NS	UINT64_C(30000000000)
+#define CONFIG_RECONNECT_DEFAULT_NS UINT64_C(30000000000)
+#define CONFIG_RECONNECT_MAX_NS	UINT64_C(3600000000000)
 #define CONFIG_AUDIT_SIZE_DEFAULT (UINT64_C(16) << 20)
 #define CONFIG_AUDIT_SIZE_MIN	(UINT64_C(1) << 16)
 #define CONFIG_AUDIT_KEEP_DEFAULT 8U
@@ -44,12 +47,29 @@
 struct config_device {
 	char *name;
 	char *kind;			/* "file", "memory", "nullio", ... */
-	char *path;			/* file; else NULL */
+	char *path;			/* file; nbd: its URI; else NULL */
 	uint64_t size_bytes;		/* 0: take the file's own */
 	bool read_only;
 	bool served;			/* false: a kind of a later version */
 	struct block_model model;	/* nullio */
+	struct config_export *export;	/* nbd; else NULL */
 	unsigned int line;
+};
+
+/* As enum client_unflushed. */
+enum config_unflushed {
+	CONFIG_UNFLUSHED_LOST,
+	CONFIG_UNFLUSHED_KEPT,
+	CONFIG_UNFLUSHED_NONE,
+};
+
+/* Of another server (E15): see docs/architecture.md, "A device that is an
+ * export". */
+struct config_export {
+	struct uri uri;
+	uint64_t reconnect_ns;
+	enum config_unflushed unflushed;
+	unsigned int connections;
 };
 
 struct config_endpoint {

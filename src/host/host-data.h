@@ -193,6 +193,10 @@ void bind_device_reset(struct reg_device *device);
 void bind_device_start(struct reg_device *device);
 /* How it is to behave, if that is invented; NULL: it is not. */
 json_t *bind_device_model(const struct config_device *config);
+/* nbd; else NULL. */
+json_t *bind_device_export(const struct config_device *config);
+/* Its endpoint wants a connection to its server.  NULL: nothing. */
+void bind_device_connect(struct reg_device *device);
 /* bind_hooks.device_measured */
 void bind_device_measured(struct reg_device *device, int result,
 			  const char *text);

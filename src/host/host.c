@@ -90,6 +90,8 @@ static void endpoint_event(void *arg, const json_t *event)
 	else if (strcmp(kind, "shortage") == 0 || strcmp(kind, "stall") == 0 ||
 		 strcmp(kind, "device-error") == 0)
 		device_event(endpoint, kind, event);
+	else if (strcmp(kind, "connect") == 0)
+		bind_device_connect(event_device(endpoint, event));
 }
 
 static void endpoint_stopped(void *arg)

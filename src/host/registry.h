@@ -79,6 +79,7 @@ struct reg_device {
 	/* the binder's */
 	bool is_added, is_busy, is_blank;
 	struct opening *opening;	/* under way; else NULL */
+	struct dial *dial;		/* nbd: under way; else NULL */
 	int memory_fd;			/* kept as long as we run; else -1 */
 	uint64_t retry_ns;		/* how long it waited after failing */
 	struct error told;		/* the last complaint, to say it once */

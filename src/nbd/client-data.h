@@ -121,6 +121,7 @@ struct client {
 	bool flush_fails;
 
 	struct loop_timer outage, again, look;
+	uint64_t ask_ns;		/* until a connection is asked for */
 	uint64_t outage_since_ns;	/* without an answer since */
 	bool progress;			/* an answer since the last outage */
 	bool expired;			/* it lasted too long */

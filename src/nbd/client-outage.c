@@ -18,6 +18,8 @@
 #include "base/container.h"
 #include "block/kinds.h"
 
+/* Then doubled, up to the next. */
+#define ASK_FIRST_NS		UINT64_C(100000000)
 #define ASK_NS			UINT64_C(1000000000)
 #define ASK_SECOND_NS		UINT64_C(30000000000)
 #define HANDSHAKE_NS		UINT64_C(10000000000)
@@ -120,7 +122,10 @@ static void ask(struct client *client, uint64_t now_ns)
 {
 	if (!client_is_missing(client))
 		return;
-	loop_timer_set(client->config.loop, &client->again, now_ns + ASK_NS);
+	loop_timer_set(client->config.loop, &client->again,
+		       now_ns + client->ask_ns);
+	if (client->ask_ns < ASK_NS)
+		client->ask_ns *= 2;
 	client->config.ops->want(client->config.arg);
 }
 
@@ -204,6 +209,7 @@ static void outage_expired(struct loop_timer *timer, uint64_t now_ns)
 void client_progress(struct client *client)
 {
 	client->progress = true;
+	client->ask_ns = ASK_FIRST_NS;
 }
 
 static bool any_serves(const struct client *client)
@@ -337,9 +343,10 @@ void client_link_down(struct client_link *link)
 	if (served && now_ns - link->since_ns >= ASK_NS)
 		ask(client, now_ns);
 	else
-		loop_timer_set(
-			client->config.loop, &client->again,
-			now_ns + (any_serves(client) ? ASK_SECOND_NS : ASK_NS));
+		loop_timer_set(client->config.loop, &client->again,
+			       now_ns +
+				       (any_serves(client) ? ASK_SECOND_NS :
+							     client->ask_ns));
 	if (!served)
 		return;
 	client->status.lost++;
@@ -435,6 +442,7 @@ int client_outage_init(struct client *client)
 	struct loop *loop = client->config.loop;
 	int rc = loop_timer_init(loop, &client->outage, outage_expired);
 
+	client->ask_ns = ASK_FIRST_NS;
 	if (rc == 0)
 		rc = loop_timer_init(loop, &client->again, again_expired);
 	if (rc == 0)

@@ -53,7 +53,8 @@ enum client_unflushed {
 struct client_ops {
 	/* The first connection serves, or (-errno) never will. */
 	void (*ready)(void *arg, int result, const struct error *error);
-	/* A connection is wanted: client_connect.  Said again each second. */
+	/* A connection is wanted: client_connect.  Said again and again, in
+	 * the end each second. */
 	void (*want)(void *arg);
 	/* A connection was lost: why; one line. */
 	void (*report)(void *arg, const struct error *error);

@@ -158,6 +158,19 @@ void vdev_device_settle(struct vdev_device *device)
 	free_buried(device);
 }
 
+/* Some writes that were acknowledged may be lost (block.h): each vdev has to be
+ * told, and one flush that fails is how. */
+static void doubt_flush(const struct vdev_device *device,
+			struct vdev_request *request)
+{
+	struct vdev *vdev = request->process->vdev;
+
+	if (vdev->losses == device->block->losses)
+		return;
+	vdev->losses = device->block->losses;
+	request->block.result = -EIO;
+}
+
 /* Completed later, or with an error.  By itself, so that block_done has no
  * more to save than the other way takes. */
 static __attribute__((noinline)) void record(struct vdev_device *device,
@@ -173,6 +186,8 @@ static __attribute__((noinline)) void record(struct vdev_device *device,
 
 	if (!request->told)
 		vdev_device_arrive(request, request->sched.arrival_ns);
+	if (request->block.op == BLOCK_FLUSH)
+		doubt_flush(device, request);
 	if (request->block.result < 0) {
 		stats_add(&counters->errors, 1);
 		/* Memory that its front took away is not the device's. */

@@ -63,6 +63,7 @@ struct vdev {
 	uint64_t offset_bytes, size_bytes;
 	uint32_t block_mask;		/* block size - 1 */
 	bool read_only;
+	uint64_t losses;		/* of the device, as told to it */
 	struct vdev_process *by_ioprio[4][8];
 	struct vdev_process *processes;
 	struct vdev_process *unpromised;	/* the default; never NULL */

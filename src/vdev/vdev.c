@@ -402,6 +402,7 @@ int vdev_create(const struct vdev_config *config, struct vdev **ret_vdev,
 		return error_set(reterr, -ENOMEM, "no memory for vdev %s",
 				 config->name);
 	vdev->device = config->device;
+	vdev->losses = block->losses;
 	vdev->volume = config->volume;
 	vdev->offset_bytes = config->volume ? 0 : config->offset_bytes;
 	vdev->size_bytes = config->size_bytes;

@@ -79,12 +79,12 @@ cat >c.yaml <<-EOF
 	host: a
 	state: $DIR/state
 	endpoints:
-	  - {name: ep0, devices: [{name: d0, kind: nbd, path: "nbd://b/x"}]}
+	  - {name: ep0, devices: [{name: d0, kind: vhost-user, path: "/b/x"}]}
 	uplinks: [{name: up0, dev: eth0}]
 EOF
 run 0 --config c.yaml --check
 is out 'c.yaml: in order'
-is err "c.yaml:4: not served by this version: device 'd0': kind 'nbd'"
+is err "c.yaml:4: not served by this version: device 'd0': kind 'vhost-user'"
 is err "c.yaml:5: not served by this version: uplink 'up0'"
 [ ! -e state ] || fail "--check made the state directory"
 echo "penstockd's options: everything is as it should be"

@@ -69,7 +69,6 @@ static void ask(struct stub *stub, struct stub_request *requests,
 						    BLOCK_DISCARD, BLOCK_READ};
 	uint8_t data[BYTES];
 
-	memset(memory, 0x5a, sizeof(memory));
 	for (unsigned int i = 0; i < REQUESTS; i++)
 		stub_submit(stub, &requests[i], ops[i], UINT64_C(1) * i * BYTES,
 			    memory[i] + GUARD,
@@ -96,6 +95,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	if (size < 1)
 		return 0;
+	memset(memory, 0x5a, sizeof(memory));
 	stub_create(&stub, &config);
 	if (data[0] & 1) {
 		stub.structured = data[0] & 2;

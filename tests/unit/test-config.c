@@ -53,6 +53,75 @@ static const char contract[] =
 	"hosts: [{name: beta, api: \"https://beta:7780\"}]\n"
 	"uplinks: [{name: up0, dev: eth0, queues: 4}]\n";
 
+static void test_config_export_of_another_server(void **state)
+{
+	struct config *config = parse(
+		"host: a\nstate: /s\nendpoints:\n  - name: e\n    devices:\n"
+		"      - {name: r0, kind: nbd, uri: \"nbd+unix:///a%2Fb?socket=/run/x\", reconnect: 0 s, unflushed: kept}\n"
+		"      - {name: r1, kind: nbd, uri: \"nbd://[::1]:7/x\", size: 1GiB, connections: 1}\n"
+		"      - {name: r2, kind: nbd, uri: \"nbd://b\"}\n");
+	const struct config_device *devices = config->endpoints[0].devices;
+
+	(void)state;
+	assert_string_equal(devices[0].export->uri.export, "a/b");
+	assert_string_equal(devices[0].export->uri.socket, "/run/x");
+	assert_int_equal(devices[0].export->reconnect_ns, 0);
+	assert_int_equal(devices[0].export->unflushed, CONFIG_UNFLUSHED_KEPT);
+	assert_int_equal(devices[0].export->connections, 2);
+	assert_string_equal(devices[1].export->uri.host, "::1");
+	assert_string_equal(devices[1].export->uri.port, "7");
+	assert_string_equal(devices[1].export->uri.export, "x");
+	assert_int_equal(devices[1].export->connections, 1);
+	assert_int_equal(devices[1].export->reconnect_ns,
+			 CONFIG_RECONNECT_DEFAULT_NS);
+	assert_string_equal(devices[2].export->uri.port, "10809");
+	assert_string_equal(devices[2].export->uri.export, "");
+	assert_int_equal(devices[2].export->unflushed, CONFIG_UNFLUSHED_NONE);
+	config_free(config);
+}
+
+static void test_uri_refuses(void **state)
+{
+	static const char *const wrong[] = {
+		"",
+		"nbd:",
+		"nbd://",
+		"nbd:///x",
+		"nbd://:7/x",
+		"nbd://b:/x",
+		"nbd://b:0/x",
+		"nbd://b:70000/x",
+		"nbd://b:7y/x",
+		"nbd://b/x?socket=/s",
+		"nbd://[::1/x",
+		"nbd://[::1]7/x",
+		"nbd://b/%",
+		"nbd://b/%4",
+		"nbd://b/%zz",
+		"nbd://b/%00",
+		"nbd+unix:///x",
+		"nbd+unix:///x?socket=",
+		"nbd+unix:///x?socket=s",
+		"nbd+unix://b/x?socket=/s",
+		"nbd+unix:///x?other=/s",
+	};
+	char text[512];
+	struct error why;
+	struct uri uri;
+
+	(void)state;
+	for (unsigned int i = 0; i < sizeof(wrong) / sizeof(*wrong); i++)
+		if (uri_parse(wrong[i], &uri, &why) != -EINVAL)
+			fail_msg("'%s' is taken", wrong[i]);
+	memset(text, 'x', sizeof(text));
+	memcpy(text, "nbd://b/", 8);
+	text[8 + URI_EXPORT_MAX] = '\0';
+	assert_int_equal(uri_parse(text, &uri, &why), 0);
+	text[8 + URI_EXPORT_MAX] = 'x';
+	text[9 + URI_EXPORT_MAX] = '\0';
+	assert_int_equal(uri_parse(text, &uri, &why), -EINVAL);
+}
+
 static void test_config_contract_is_read(void **state)
 {
 	struct config *config = parse(contract);
@@ -205,7 +274,7 @@ static const struct wrong {
 	{HEAD "endpoints:\n  - name: e\n    devices: [{kind: memory}]\n",
 	 "f:5: device has no 'name'"},
 	{HEAD "endpoints:\n  - name: e\n    devices: [{name: d, kind: tape}]\n",
-	 "f:5: 'tape' is not a kind of device: file, memory, nullio (later: nbd, vhost-user, nic, crypto)"},
+	 "f:5: 'tape' is not a kind of device: file, memory, nullio, nbd (later: vhost-user, nic, crypto)"},
 	{HEAD
 	 "endpoints:\n  - name: e\n    devices: [{name: d, kind: memory}]\n",
 	 "f:5: device 'd' of kind memory has no 'size'"},
@@ -218,6 +287,23 @@ static const struct wrong {
 	{HEAD
 	 "endpoints:\n  - name: e\n    devices: [{name: d, kind: memory, path: /d, size: 1GiB}]\n",
 	 "f:5: device 'd': kind memory has no path"},
+	{HEAD "endpoints:\n  - name: e\n    devices: [{name: d, kind: nbd}]\n",
+	 "f:5: device 'd' of kind nbd has no 'uri'"},
+	{HEAD
+	 "endpoints:\n  - name: e\n    devices: [{name: d, kind: file, uri: \"nbd://b/x\"}]\n",
+	 "f:5: device 'd': only kind nbd has uri, reconnect, unflushed, connections"},
+	{HEAD
+	 "endpoints:\n  - name: e\n    devices: [{name: d, kind: nbd, path: /d, uri: \"nbd://b/x\"}]\n",
+	 "f:5: a device has a path or a uri, not both"},
+	{HEAD
+	 "endpoints:\n  - name: e\n    devices: [{name: d, kind: nbd, uri: \"http://b/x\"}]\n",
+	 "f:5: 'http://b/x' is not nbd://HOST:PORT/EXPORT or nbd+unix:///EXPORT?socket=/PATH"},
+	{HEAD
+	 "endpoints:\n  - name: e\n    devices: [{name: d, kind: nbd, uri: \"nbd://b/x\", unflushed: maybe}]\n",
+	 "f:5: unflushed must be lost, kept or none, not 'maybe'"},
+	{HEAD
+	 "endpoints:\n  - name: e\n    devices: [{name: d, kind: nbd, uri: \"nbd://b/x\", reconnect: 4000 s}]\n",
+	 "f:5: reconnect: more than an hour"},
 	{HEAD
 	 "endpoints:\n  - name: e\n    devices: [{name: d, kind: memory, size: 1000}]\n",
 	 "f:5: size: '1000' is not a size from 512 B to 65536 TiB in whole blocks of 512 B"},
@@ -563,6 +649,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_config_contract_is_read),
+		cmocka_unit_test(test_config_export_of_another_server),
+		cmocka_unit_test(test_uri_refuses),
 		cmocka_unit_test(test_config_contract_notes),
 		cmocka_unit_test(test_config_refuses),
 		cmocka_unit_test(test_config_cut_anywhere),

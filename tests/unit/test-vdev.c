@@ -537,6 +537,33 @@ static void test_vdev_shares_the_reactor_by_promise(void **state)
 	vdev_device_destroy(device);
 }
 
+/* A server behind the device may have lost acknowledged writes: the next flush
+ * of each vdev fails, once, whichever of them the device itself told (E15). */
+static void test_vdev_is_told_of_losses(void **state)
+{
+	struct bench *bench = *state;
+	struct vdev_process *process = add(bench, 1, -1, false);
+	struct request request;
+
+	submit(bench, &request, process, BLOCK_FLUSH, 0, 0);
+	assert_int_equal(bench->result, 0);
+	bench->fake.block.losses++;
+	submit(bench, &request, process, BLOCK_WRITE, 0, 512);
+	assert_int_equal(bench->result, 0);
+	submit(bench, &request, process, BLOCK_FLUSH, 0, 0);
+	assert_int_equal(bench->result, -EIO);
+	submit(bench, &request, process, BLOCK_FLUSH, 0, 0);
+	assert_int_equal(bench->result, 0);
+	/* The device said so itself: once is enough. */
+	bench->fake.block.losses++;
+	bench->fake.result = -EIO;
+	submit(bench, &request, process, BLOCK_FLUSH, 0, 0);
+	assert_int_equal(bench->result, -EIO);
+	bench->fake.result = 0;
+	submit(bench, &request, process, BLOCK_FLUSH, 0, 0);
+	assert_int_equal(bench->result, 0);
+}
+
 static void on_resized(struct vdev_listener *listener)
 {
 	((struct resized *)listener)->times++;
@@ -574,6 +601,7 @@ int main(void)
 		TEST(test_vdev_owners_take_back_and_let_go),
 		TEST(test_vdev_update_takes_effect_at_once),
 		TEST(test_vdev_shares_the_reactor_by_promise),
+		TEST(test_vdev_is_told_of_losses),
 		TEST(test_vdev_resize_tells_its_fronts),
 	};
 
