@@ -12,7 +12,7 @@ if [ -z "${TEST_DIR:-}" ]; then
 	. "$ROOT/tests/isolate.sh"
 	isolate_clean_stale
 	status=0
-	isolate 600 "$0" "$@" || status=$?
+	isolate "${TEST_LIMIT_S:-600}" "$0" "$@" || status=$?
 	exit $status
 fi
 cd "$TEST_DIR"
