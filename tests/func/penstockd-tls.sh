@@ -39,6 +39,8 @@ start()
 	while :; do
 		PORT=$((20000 + RANDOM % 20000))
 		sed "s/@PORT@/$PORT/" template.yaml >c.yaml
+		# Before it is waited for: the last one's says ready.
+		: >log
 		"$PENSTOCKD" --config c.yaml 2>log &
 		PID=$!
 		until_true grep -q 'ready$\|cannot listen' log
