@@ -11,8 +11,7 @@
 #define TCP		"nbd://"
 #define UNIX		"nbd+unix://"
 #define SOCKET		"socket="
-#define SHOWN \
-	"nbd://HOST:PORT/EXPORT or nbd+unix:///EXPORT?socket=/PATH"
+#define SHOWN "nbd://HOST:PORT/EXPORT or nbd+unix:///EXPORT?socket=/PATH"
 
 static int digit_of(char c)
 {
