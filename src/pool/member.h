@@ -45,6 +45,7 @@ struct member_ops {
 
 struct member_config {
 	struct block_device *device;
+	void *user;			/* the caller's, beside the device */
 	const char *name;		/* for errors; must stay valid */
 	const struct member_ops *ops;
 	uint64_t capacity_bytes;	/* 0: what the device has room for */
@@ -132,6 +133,7 @@ struct member_counts {
 struct member {
 	struct member_config config;
 	void *owner;			/* the caller's to set */
+	uint32_t index;			/* the caller's: among the others */
 	struct format_super super;
 	struct space space;
 	struct log log;

@@ -33,8 +33,14 @@ static void take_in(struct pool *pool, struct pool_add *add)
 
 	pool->members[index] = add->member;
 	pool->is_local[index] = add->is_local;
+	add->member->index = index;
 	for (uint32_t i = 0; i < add->chunks; i++)
-		pool->member_of[add->chunk + i] = (uint8_t)(index + 1);
+		pool->chunks[add->chunk + i] = (struct pool_chunk){
+			.member = add->member,
+			.base_bytes = member_offset(add->member, 0) -
+				((uint64_t)add->member->config.first_number
+				 << FORMAT_EXTENT_SHIFT),
+		};
 	if (!pool->is_started)
 		return;
 	member_run(add->member);
@@ -119,16 +125,17 @@ int pool_add(struct pool *pool, const struct member_config *config,
  * volumes. */
 static void take_out(struct pool *pool, uint32_t index)
 {
+	const struct member *member = pool->members[index];
+
 	pool->member_count--;
 	for (uint32_t i = index; i < pool->member_count; i++) {
 		pool->members[i] = pool->members[i + 1];
+		pool->members[i]->index = i;
 		pool->is_local[i] = pool->is_local[i + 1];
 	}
 	for (uint32_t i = 0; i < POOL_CHUNKS; i++)
-		if (pool->member_of[i] == index + 1)
-			pool->member_of[i] = 0;
-		else if (pool->member_of[i] > index + 1)
-			pool->member_of[i]--;
+		if (pool->chunks[i].member == member)
+			pool->chunks[i] = (struct pool_chunk){0};
 }
 
 int pool_remove(struct pool *pool, struct pool_add *add)

@@ -51,6 +51,12 @@ struct pool_wait {
 	struct pool_wait *next;		/* the pool's */
 };
 
+/* Where the extents of a chunk of numbers lie. */
+struct pool_chunk {
+	struct member *member;		/* NULL: nobody's */
+	uint64_t base_bytes;	/* of number 0, on its device; modulo 2^64 */
+};
+
 struct pool {
 	const struct pool_ops *ops;
 	void *arg;			/* the owner's */
@@ -59,7 +65,7 @@ struct pool {
 	uint32_t member_count;
 	struct member *adds[POOL_MEMBERS_MAX];	/* the refused ones too */
 	uint32_t add_count;
-	uint8_t member_of[POOL_CHUNKS];	/* plus one; 0: nobody's */
+	struct pool_chunk chunks[POOL_CHUNKS];
 	struct volume *volumes;
 	struct pool_wait *starved, **starved_end;	/* for an open extent */
 	struct pool_loser *losers;	/* mappings taken back at start */
@@ -102,15 +108,15 @@ int pool_start(struct pool *pool, struct error *reterr);
 void pool_stop(struct pool *pool);
 bool pool_is_idle(const struct pool *pool);
 
-static inline uint32_t pool_index_of(const struct pool *pool, uint32_t number)
-{
-	return pool->member_of[number >> POOL_CHUNK_SHIFT] - 1U;
-}
-
 static inline struct member *pool_member_of(const struct pool *pool,
 					    uint32_t number)
 {
-	return pool->members[pool_index_of(pool, number)];
+	return pool->chunks[number >> POOL_CHUNK_SHIFT].member;
+}
+
+static inline uint32_t pool_index_of(const struct pool *pool, uint32_t number)
+{
+	return pool_member_of(pool, number)->index;
 }
 
 /* ---- space ---- */

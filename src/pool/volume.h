@@ -108,12 +108,12 @@ static inline void volume_place_of(const struct volume *volume, uint32_t number,
 				   uint64_t offset_bytes,
 				   struct volume_place *ret_place)
 {
-	struct member *member = pool_member_of(volume->pool, number);
+	const struct pool_chunk *chunk =
+		&volume->pool->chunks[number >> POOL_CHUNK_SHIFT];
 
-	ret_place->member = member;
-	ret_place->offset_bytes = member->super.metadata_bytes +
-		((uint64_t)(number - member->config.first_number)
-		 << FORMAT_EXTENT_SHIFT) +
+	ret_place->member = chunk->member;
+	ret_place->offset_bytes = chunk->base_bytes +
+		((uint64_t)number << FORMAT_EXTENT_SHIFT) +
 		(offset_bytes & (FORMAT_EXTENT_BYTES - 1));
 }
 
