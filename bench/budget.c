@@ -38,6 +38,7 @@ struct house {
 	struct stats_segment *stats;
 	struct block_device *block;
 	struct vdev_device *device;
+	struct vdev_gate *gate;
 	struct pool *pool;
 	struct volume *volume;		/* NULL: all of the device */
 	struct vdev *vdev;
@@ -194,12 +195,15 @@ static int build(struct house *house, const char *what, struct error *reterr)
 		result = vdev_device_create(
 			house->block, &sched, &house->stats->devices[0],
 			house->loop, &house->device, reterr);
+	if (result == 0)
+		result = vdev_gate_create(house->loop, &house->gate, reterr);
 	if (result == 0 && strcmp(what, "volume") == 0)
 		result = build_volume(house);
 	if (result < 0)
 		return result;
 	vdev.device = house->device;
 	vdev.volume = house->volume;
+	vdev.gate = house->gate;
 	vdev.default_stats = &house->stats->processes[0];
 	result = vdev_create(&vdev, &house->vdev, reterr);
 	if (result == 0 && strcmp(what, "free") != 0)

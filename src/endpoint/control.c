@@ -295,6 +295,7 @@ static int op_enforce(struct endpoint *endpoint, json_t *request, int *fd,
 				 "enforce: 'on' must be true or false");
 	endpoint->enforce = json_is_true(on);
 	turns_enforce(&endpoint->turns, endpoint->enforce);
+	vdev_gate_enforce(endpoint->gate, endpoint->enforce, loop_clock_ns());
 	for (struct endpoint_device *d = endpoint->devices; d; d = d->next)
 		sched_enforce(vdev_device_sched(d->device), endpoint->enforce,
 			      loop_clock_ns());

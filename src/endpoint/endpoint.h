@@ -169,6 +169,7 @@ struct endpoint {
 	struct endpoint_vdev *vdevs;
 	struct endpoint_process *processes;
 	struct endpoint_front *fronts;
+	struct vdev_gate *gate;	/* limits of vdevs on pools */
 	struct turns turns;	/* of devices that complete inside submit */
 	bool enforce;
 	bool listing;	/* a part of 'list' is still to be asked for */

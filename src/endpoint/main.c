@@ -217,6 +217,9 @@ static int serve(struct endpoint *endpoint, const struct arguments *args,
 	if (result < 0)
 		return result;
 	turns_init(&endpoint->turns);
+	result = vdev_gate_create(endpoint->loop, &endpoint->gate, reterr);
+	if (result < 0)
+		goto err_after_loop;
 	result = guard_install();
 	if (result < 0) {
 		error_set(reterr, result, "can't install the SIGBUS guard");

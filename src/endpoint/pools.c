@@ -60,7 +60,7 @@ static void pool_free(struct endpoint_pool *pool)
 int endpoint_pool_add(struct endpoint *endpoint, json_t *request, int *fd,
 		      json_t *reply, struct error *reterr)
 {
-	static const struct pool_ops ops;
+	static const struct pool_ops ops = {.choose = vdev_choose};
 	struct endpoint_pool *pool;
 	const char *name;
 	uint64_t slot = 0;

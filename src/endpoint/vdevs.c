@@ -111,6 +111,7 @@ static int read_vdev(struct endpoint *endpoint, const json_t *request,
 	config->device = vdev->device->device;
 	vdev->stats = &endpoint->stats->processes[slot];
 	config->default_stats = vdev->stats;
+	config->gate = endpoint->gate;
 	return 0;
 }
 

@@ -84,14 +84,11 @@ void pool_look(struct pool *pool)
 		pool->ops->level(pool, level);
 }
 
-static int choose(struct pool *pool, const struct volume *volume,
-		  const void *writer, uint64_t candidates)
+int pool_prefer(const struct pool *pool, uint64_t candidates)
 {
 	uint32_t best = 0, most = 0;
 	bool is_local = false;
 
-	if (pool->ops->choose)
-		return pool->ops->choose(pool, volume, writer, candidates);
 	for (uint64_t left = candidates; left; left &= left - 1) {
 		const uint32_t i = (uint32_t)__builtin_ctzll(left);
 		const uint32_t has = member_free(pool->members[i]);
@@ -106,12 +103,20 @@ static int choose(struct pool *pool, const struct volume *volume,
 	return (int)best;
 }
 
+static int choose(struct pool *pool, const struct volume *volume,
+		  const void *writer, uint64_t candidates)
+{
+	if (pool->ops->choose)
+		return pool->ops->choose(pool, volume, writer, candidates);
+	return pool_prefer(pool, candidates);
+}
+
 int pool_take(struct pool *pool, const struct volume *volume,
 	      const void *writer, uint64_t mask, uint32_t near,
 	      uint32_t *ret_number)
 {
-	uint64_t candidates = 0;
-	bool is_coming = false, has_taken;
+	uint64_t candidates = 0, coming = 0;
+	bool has_taken;
 	uint32_t extent;
 	int chosen;
 
@@ -124,11 +129,14 @@ int pool_take(struct pool *pool, const struct volume *volume,
 		if (member->space.total[SPACE_OPEN] > 0 &&
 		    !member->log.has_failed)
 			candidates |= UINT64_C(1) << i;
-		is_coming |= member_has_coming(member);
+		if (member_has_coming(member))
+			coming |= UINT64_C(1) << i;
 	}
-	if (!candidates)
-		return is_coming ? -EAGAIN : -ENOSPC;
-	chosen = choose(pool, volume, writer, candidates);
+	if (!(candidates | coming))
+		return -ENOSPC;
+	chosen = candidates ? choose(pool, volume, writer, candidates) : -1;
+	if (chosen < 0 && coming && choose(pool, volume, writer, coming) >= 0)
+		return -EAGAIN;
 	if (chosen < 0)
 		return -EDQUOT;
 	assert(candidates >> chosen & 1);

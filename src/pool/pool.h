@@ -133,6 +133,8 @@ void pool_look(struct pool *pool);
 int pool_take(struct pool *pool, const struct volume *volume,
 	      const void *writer, uint64_t mask, uint32_t near,
 	      uint32_t *ret_number);
+/* What is done without pool_ops.choose. */
+int pool_prefer(const struct pool *pool, uint64_t candidates);
 void pool_wait(struct pool *pool, struct pool_wait *wait);
 void pool_wake(struct pool *pool);
 

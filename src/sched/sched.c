@@ -333,6 +333,17 @@ enum sched_verdict sched_submit(struct sched *sched,
 	return SCHED_GO;
 }
 
+bool sched_pass(struct sched *sched, struct sched_client *client,
+		uint64_t now_ns)
+{
+	/* As in sched_submit. */
+	if (now_ns >= sched->gate_ns || !client_is_plain(client) ||
+	    client->limit.tag_ns > now_ns + client->burst_ns)
+		return false;
+	charge_plain_limit(client, now_ns, false);
+	return true;
+}
+
 /* The window is full, or a timer may have run out. */
 static __attribute__((noinline)) struct sched_request *next_slowly(
 	struct sched *sched, uint64_t now_ns)

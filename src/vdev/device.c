@@ -67,10 +67,10 @@ static inline __attribute__((always_inline)) void tally_add(
 	const unsigned int direction = request->sched.direction;
 	struct vdev_tally *tally = &process->tally[direction];
 
-	if (tally->arrival_ns != request->sched.arrival_ns) {
+	if (tally->arrival_ns != request->arrival_ns) {
 		if (tally->count)
 			tally_settle(process, direction, loop_clock_ns());
-		tally->arrival_ns = request->sched.arrival_ns;
+		tally->arrival_ns = request->arrival_ns;
 	}
 	if (request->told) {
 		tally->conforming += request->conforming;
@@ -102,6 +102,14 @@ void vdev_device_arrive(struct vdev_request *request, uint64_t now_ns)
 	request->told = true;
 }
 
+void vdev_device_waits(struct vdev_request *request, uint64_t now_ns)
+{
+	if (request->told)
+		return;
+	vdev_device_arrive(request, now_ns);
+	stats_add(&request->process->stats->throttled, 1);
+}
+
 static void settle_all(struct vdev_device *device, uint64_t now_ns)
 {
 	struct vdev_process *process = device->tallied;
@@ -123,16 +131,6 @@ void vdev_device_bury(struct vdev_device *device, struct vdev_process *process)
 	process->vdev->buried++;
 	process->next = device->buried;
 	device->buried = process;
-}
-
-/* Freed when its last request is done and timed. */
-void vdev_process_free(struct vdev_process *process)
-{
-	assert(process->outstanding == 0 && !process->tallied);
-	turns_client_finish(&process->turns);
-	turns_way_finish(&process->way);
-	sched_client_destroy(process->client);
-	free(process);
 }
 
 static void free_buried(struct vdev_device *device)
@@ -158,43 +156,60 @@ void vdev_device_settle(struct vdev_device *device)
 	free_buried(device);
 }
 
+void vdev_device_blame(struct vdev_device *device, int result)
+{
+	/* Memory that its front took away is not the device's. */
+	if (result >= 0 || result == -EFAULT)
+		return;
+	stats_add(&device->stats->errors, 1);
+	device->last_error = -result;
+}
+
+uint64_t vdev_losses(const struct vdev *vdev)
+{
+	uint64_t losses = 0;
+
+	if (!vdev->volume)
+		return vdev->device->block->losses;
+	for (uint64_t left = vdev->volume->joined; left; left &= left - 1)
+		losses += vdev->volume->pool->members[__builtin_ctzll(left)]
+				  ->config.device->losses;
+	return losses;
+}
+
 /* Some writes that were acknowledged may be lost (block.h): each vdev has to be
  * told, and one flush that fails is how. */
-static void doubt_flush(const struct vdev_device *device,
-			struct vdev_request *request)
+static void doubt_flush(struct vdev_request *request)
 {
 	struct vdev *vdev = request->process->vdev;
+	const uint64_t losses = vdev_losses(vdev);
 
-	if (vdev->losses == device->block->losses)
+	if (vdev->losses == losses)
 		return;
-	vdev->losses = device->block->losses;
+	vdev->losses = losses;
 	request->block.result = -EIO;
+	vdev_device_blame(vdev->device, -EIO);
 }
 
 /* Completed later, or with an error.  By itself, so that block_done has no
  * more to save than the other way takes. */
-static __attribute__((noinline)) void record(struct vdev_device *device,
-					     struct vdev_request *request,
-					     bool may_blame)
+static __attribute__((noinline)) void record(struct vdev_request *request)
 {
 	const uint64_t now_ns = loop_clock_ns();
 	struct stats_process *stats = request->process->stats;
 	const unsigned int direction = request->sched.direction;
-	const uint64_t latency_ns = now_ns - request->sched.arrival_ns;
+	const uint64_t latency_ns = now_ns - request->arrival_ns;
 	const bool transfer = request->block.op <= BLOCK_WRITE;
 	struct stats_counters *counters = vdev_counters_of(request, direction);
 
 	if (!request->told)
-		vdev_device_arrive(request, request->sched.arrival_ns);
+		vdev_device_arrive(request, request->arrival_ns);
+	turns_served(&request->process->turns, direction, 1,
+		     request->sched.bytes);
 	if (request->block.op == BLOCK_FLUSH)
-		doubt_flush(device, request);
+		doubt_flush(request);
 	if (request->block.result < 0) {
 		stats_add(&counters->errors, 1);
-		/* Memory that its front took away is not the device's. */
-		if (may_blame && request->block.result != -EFAULT) {
-			stats_add(&device->stats->errors, 1);
-			device->last_error = -request->block.result;
-		}
 		/* It was answered: no longer offered, but not delivered. */
 		keep_failed(&stats->keep, direction == SCHED_WRITE,
 			    request->sched.bytes, request->conforming, now_ns);
@@ -208,10 +223,16 @@ static __attribute__((noinline)) void record(struct vdev_device *device,
 		  request->conforming, latency_ns, now_ns);
 }
 
+void vdev_device_end(struct vdev_request *request)
+{
+	record(request);
+	request->process->outstanding--;
+	request->done(request);
+}
+
 /* In each that calls it, as the rest of that. */
 static inline __attribute__((always_inline)) void end(
-	struct vdev_device *device, struct vdev_request *request,
-	bool may_blame)
+	struct vdev_device *device, struct vdev_request *request, bool had_turn)
 {
 	struct vdev_process *process = request->process;
 	const bool inside = device->submitting == request;
@@ -220,14 +241,14 @@ static inline __attribute__((always_inline)) void end(
 
 	if (inside)
 		device->submitting = NULL;
-	sched_complete(device->sched, &request->sched, now_ns);
+	if (had_turn)
+		sched_complete(device->sched, &request->sched, now_ns);
 	if (inside && request->block.result == 0 &&
 	    request->block.op <= BLOCK_WRITE) {
-		tally_add(device, request);
+		tally_add(process->vdev->device, request);
 	} else {
-		record(device, request, may_blame);
-		turns_served(&process->turns, request->sched.direction, 1,
-			     request->sched.bytes);
+		vdev_device_blame(device, request->block.result);
+		record(request);
 	}
 	device->in_flight--;
 	device->completions++;
@@ -235,75 +256,70 @@ static inline __attribute__((always_inline)) void end(
 	request->done(request);
 }
 
-void vdev_device_end(struct vdev_device *device, struct vdev_request *request,
-		     bool may_blame)
-{
-	end(device, request, may_blame);
-}
-
-static void block_done(struct block_request *block)
+void vdev_device_done_plain(struct block_request *block)
 {
 	struct vdev_request *request = vdev_request_of(block);
 
 	end(request->process->vdev->device, request, true);
 }
 
-static void mapped_done(struct block_request *block)
+void vdev_device_done_mapped(struct block_request *block)
 {
 	struct vdev_request *request = vdev_request_of(block);
 
 	member_leave(request->at.member, request->at.parity);
-	end(request->process->vdev->device, request, true);
+	end(request->at.way->device, request, true);
 }
 
-/* Returns false when it is slow.c's. */
-static inline bool map(const struct volume *volume,
-		       struct vdev_request *request)
+void vdev_device_done_at_once(struct block_request *block)
 {
-	struct block_request *block = &request->block;
-	struct volume_place place;
+	struct vdev_request *request = vdev_request_of(block);
 
-	if (block->op > BLOCK_WRITE ||
-	    !volume_map(volume, block->offset_bytes, block->length_bytes,
-			block->op == BLOCK_WRITE, &place))
-		return false;
-	block->offset_bytes = place.offset_bytes;
-	request->at.member = place.member;
-	request->at.parity = member_enter(place.member);
-	return true;
+	member_leave(request->at.member, request->at.parity);
+	end(request->at.way->device, request, false);
 }
 
+/* It is its turn. */
 void vdev_device_issue(struct vdev_device *device, struct vdev_request *request)
 {
-	const struct volume *volume = request->process->vdev->volume;
-
 	device->in_flight++;
 	device->submitting = request;
-	if (!volume) {
-		request->block.done = block_done;
-		block_submit(device->block, &request->block);
-	} else if (map(volume, request)) {
-		request->block.done = mapped_done;
-		block_submit(device->block, &request->block);
-	} else {
-		vdev_slow_begin(request);
-	}
+	block_submit(device->block, &request->block);
 	/* If it is done, it may be gone. */
 	if (device->submitting == request && !request->told)
-		vdev_device_arrive(request, request->sched.arrival_ns);
+		vdev_device_arrive(request, request->arrival_ns);
 	device->submitting = NULL;
 }
 
-void vdev_device_issue_late(struct vdev_device *device,
-			    struct vdev_request *request)
+void vdev_device_begin(struct vdev_device *device)
 {
-	if (vdev_slow_is_beyond(request)) {
-		device->in_flight++;
+	device->in_flight++;
+}
+
+void vdev_device_done(struct vdev_device *device, struct vdev_request *piece,
+		      int result)
+{
+	if (!device->is_immediate)
+		sched_complete(device->sched, &piece->sched, loop_clock_ns());
+	vdev_device_blame(device, result);
+	device->in_flight--;
+	device->completions++;
+}
+
+/* It was given out by the scheduler. */
+static void issue_late(struct vdev_device *device, struct vdev_request *request,
+		       uint64_t now_ns)
+{
+	if (request->is_piece) {
+		vdev_slow_issue(request);
+	} else if (vdev_device_is_beyond(request, request->at.offset_bytes)) {
+		sched_complete(device->sched, &request->sched, now_ns);
+		vdev_device_forget(request);
 		request->block.result = -EIO;
-		end(device, request, false);
-		return;
+		vdev_device_end(request);
+	} else {
+		vdev_device_issue(device, request);
 	}
-	vdev_device_issue(device, request);
 }
 
 static unsigned int device_poll(struct loop_poller *poller, uint64_t now_ns)
@@ -313,6 +329,7 @@ static unsigned int device_poll(struct loop_poller *poller, uint64_t now_ns)
 	struct sched_request *next;
 	unsigned int work = 0;
 
+	device->round_ns = now_ns;
 	if (device->in_flight &&
 	    device->back_ns != loop_back_ns(device->loop)) {
 		device->back_ns = loop_back_ns(device->loop);
@@ -324,7 +341,7 @@ static unsigned int device_poll(struct loop_poller *poller, uint64_t now_ns)
 		free_buried(device);
 	while (work < DISPATCH_MAX &&
 	       (next = sched_next(device->sched, now_ns)) != NULL) {
-		vdev_device_issue_late(device, vdev_request_of_sched(next));
+		issue_late(device, vdev_request_of_sched(next), now_ns);
 		work++;
 	}
 	return work;
@@ -388,6 +405,7 @@ int vdev_device_create(struct block_device *block,
 		goto err_after_sched;
 	device->block = block;
 	device->stats = stats;
+	device->is_immediate = config->immediate;
 	device->loop = loop;
 	device->poller.poll = device_poll;
 	device->poller.arm = device_arm;

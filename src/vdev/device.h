@@ -30,6 +30,8 @@ struct vdev_device {
 	struct vdev_request *submitting;
 	uint64_t back_ns;		/* the loop's last absence, as told */
 	struct turns *turns;		/* NULL: not shared with others */
+	uint64_t round_ns;		/* when this one began */
+	bool is_immediate;		/* completes inside submit */
 };
 
 /* Completions of one round that are timed together. */
@@ -42,9 +44,23 @@ struct vdev_tally {
 	uint32_t untold, untold_bytes;
 };
 
+/* To a device of a volume's pool. */
+struct vdev_way {
+	struct vdev_device *device;	/* NULL: not used yet */
+	struct sched_client *client;	/* NULL: it is immediate */
+};
+
+struct vdev_gate {
+	struct loop_poller poller;
+	struct sched *sched;
+	struct sched_client *unlimited;	/* of what is let go */
+	struct loop *loop;
+};
+
 struct vdev_process {
 	struct vdev *vdev;
-	struct sched_client *client;
+	struct sched_client *client;	/* the device's, or the gate's */
+	bool is_limited;		/* so: its requests go by the gate */
 	struct stats_process *stats;
 	uint32_t outstanding;		/* submitted and not done */
 	bool tallied;
@@ -54,22 +70,28 @@ struct vdev_process {
 	struct turns_client turns;
 	struct turns_way way;		/* of its own, if it has one */
 	struct vdev_process_config config;
+	struct vdev_way ways[POOL_MEMBERS_MAX];	/* by the pool's order */
 };
 
 struct vdev {
+	/* The one that it stands on, or of a volume one of several, whose turn
+	 * it is to do what is to be done once a round. */
 	struct vdev_device *device;
+	struct vdev_gate *gate;		/* of a volume */
 	struct volume *volume;		/* NULL: an extent of the device */
 	struct vdev_slow *slow;		/* of a volume */
 	uint64_t offset_bytes, size_bytes;
 	uint32_t block_mask;		/* block size - 1 */
 	bool read_only;
-	uint64_t losses;		/* of the device, as told to it */
+	uint64_t losses;		/* of its devices, as told to it */
+	bool is_limited;		/* all its processes together */
 	struct vdev_process *by_ioprio[4][8];
 	struct vdev_process *processes;
 	struct vdev_process *unpromised;	/* the default; never NULL */
 	struct turns_way way;		/* the common one */
 	struct sched_group *group;
 	struct vdev_listener *listeners;
+	struct vdev_refusals refused;
 	unsigned int buried;		/* removed processes not yet freed */
 	char *name;
 };
@@ -95,24 +117,62 @@ static inline struct stats_counters *vdev_counters_of(
 						  &stats->other;
 }
 
-/* To the device, now. */
+/* submit.c: from its front, or as if it were; and past its limits. */
+void vdev_gate_submit(struct vdev_request *request, uint64_t now_ns);
+/* False: it waits for its limits. */
+bool vdev_gate_lets(struct vdev_gate *gate, struct vdev_request *request,
+		    uint64_t now_ns);
+void vdev_gate_passed(struct vdev_request *request, uint64_t now_ns);
+/* Of one that waited: beyond the end of a volume's vdev, since that has
+ * shrunk? */
+bool vdev_device_is_beyond(const struct vdev_request *request,
+			   uint64_t offset_bytes);
+/* The same; then it has failed. */
+bool vdev_device_refuses(struct vdev_request *request);
+/* It does not go to the device where it waits for its turn: as it was before
+ * it came there. */
+void vdev_device_forget(struct vdev_request *request);
+/* It is its turn. */
 void vdev_device_issue(struct vdev_device *device,
 		       struct vdev_request *request);
-/* The same, of one that has waited: its vdev may be shorter by now. */
-void vdev_device_issue_late(struct vdev_device *device,
-			    struct vdev_request *request);
-/* It is done, with the result that it has; 'may_blame': the device, if it is an
- * error. */
-void vdev_device_end(struct vdev_device *device, struct vdev_request *request,
-		     bool may_blame);
+/* block_request.done of a plain one, one with a place in a volume, and one
+ * that needed no turn for that. */
+void vdev_device_done_plain(struct block_request *block);
+void vdev_device_done_mapped(struct block_request *block);
+void vdev_device_done_at_once(struct block_request *block);
+/* A piece is at its device; it is done, 'result' being the device's. */
+void vdev_device_begin(struct vdev_device *device);
+void vdev_device_done(struct vdev_device *device, struct vdev_request *piece,
+		      int result);
+/* An error that is the device's. */
+void vdev_device_blame(struct vdev_device *device, int result);
+/* How often some of its writes may have been lost (block.h), on any of its
+ * devices. */
+uint64_t vdev_losses(const struct vdev *vdev);
+/* A request that was in pieces is done, with the result that it has. */
+void vdev_device_end(struct vdev_request *request);
+/* It is not its turn yet. */
+void vdev_device_waits(struct vdev_request *request, uint64_t now_ns);
 /* Tell the keeping that 'request' came at 'now_ns': unless it is done inside
  * submit, when it is told for many at a time. */
 void vdev_device_arrive(struct vdev_request *request, uint64_t now_ns);
 /* Time what was completed inside submit, and free what was buried and has
  * nothing outstanding any more. */
 void vdev_device_settle(struct vdev_device *device);
+/* The way to 'member', made if there is none yet: never NULL. */
+struct vdev_way *vdev_process_way(struct vdev_process *process,
+				  const struct member *member);
 /* Free 'process' when nothing of it is outstanding. */
 void vdev_device_bury(struct vdev_device *device, struct vdev_process *process);
 void vdev_process_free(struct vdev_process *process);
+int vdev_process_create(struct vdev *vdev,
+			const struct vdev_process_config *config,
+			struct vdev_process **ret_process,
+			struct error *reterr);
+/* Its limits or its vdev's are others. */
+void vdev_process_limited(struct vdev_process *process);
+/* Processes or what they are known by have changed. */
+void vdev_rebind(struct vdev *vdev);
+struct vdev_process *vdev_unmarked_process(const struct vdev *vdev);
 
 #endif

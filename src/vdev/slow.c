@@ -10,13 +10,13 @@
  * A vdev has so many pieces and no more.  The requests in the list take turns,
  * piece by piece, so that a long one holds up no other; those that find no
  * piece wait for one.  No piece waits for another piece's memory, only for its
- * device, its log and its pool, so that pieces always come back.
+ * turn, its device, its log and its pool, so that pieces always come back.
  *
  * A write's piece:
  *
- *	volume_map ---------- yes -------------------------> device --> end
- *	    |                                                  ^
- *	    no --> volume_write -- READY ----------------------+
+ *	volume_map ---------- yes ------------------> its turn, device --> end
+ *	    |                                             ^
+ *	    no --> volume_write -- READY -----------------+
  *	                |          PLACED: its data and its MAP, both --> end
  *	                +--------- WAIT: volume_map again, when woken
  */
@@ -31,13 +31,11 @@
 #define EXTENT_MASK	(FORMAT_EXTENT_BYTES - 1)
 
 struct vdev_piece {
-	struct block_request block;
+	struct vdev_request as;		/* to a scheduler and its device */
 	struct vdev_request *parent;
 	struct vdev_piece *next;	/* while free */
 	uint64_t offset_bytes;		/* of the vdev */
 	uint64_t length_bytes;
-	struct member *member;		/* while at a device */
-	uint32_t parity;
 	uint32_t waits;			/* for data, and for a MAP */
 	int result;
 	/* What volume_write had to say before it returned. */
@@ -99,10 +97,27 @@ static void put_piece(struct vdev_slow *slow, struct vdev_piece *piece)
 	slow->free = piece;
 }
 
-/* That there is no space left is no fault of a device. */
-static bool is_devices(int result)
+/* There is no space; or there is, but not where its process was promised what
+ * it was promised. */
+static void refuse(struct vdev_request *request)
 {
-	return result != -ENOSPC && result != -EDQUOT;
+	struct vdev *vdev = request->process->vdev;
+
+	stats_add(&vdev->unpromised->stats->no_space, 1);
+	vdev->refused.no_space++;
+	vdev->refused.unfit += request->block.result == -EDQUOT;
+	request->block.result = -ENOSPC;
+}
+
+int vdev_choose(struct pool *pool, const struct volume *volume,
+		const void *writer, uint64_t candidates)
+{
+	const struct vdev_process *process = writer;
+
+	(void)volume;
+	if (process && process->config.members)
+		candidates &= process->config.members;
+	return candidates ? pool_prefer(pool, candidates) : -1;
 }
 
 static void put_request(struct vdev_request *request)
@@ -110,11 +125,10 @@ static void put_request(struct vdev_request *request)
 	if (--request->split.under_way > 0)
 		return;
 	request->block.result = request->split.result;
-	if (request->block.result < 0 && !is_devices(request->block.result))
-		stats_add(&request->process->vdev->unpromised->stats->no_space,
-			  1);
-	vdev_device_end(request->process->vdev->device, request,
-			is_devices(request->block.result));
+	if (request->block.result == -ENOSPC ||
+	    request->block.result == -EDQUOT)
+		refuse(request);
+	vdev_device_end(request);
 }
 
 static void cut_all(struct vdev_slow *slow);
@@ -142,13 +156,18 @@ static void part_ended(struct vdev_piece *piece, int result)
 
 /* ---- at a device ---- */
 
+static struct vdev_piece *piece_of(struct vdev_request *as)
+{
+	return container_of(as, struct vdev_piece, as);
+}
+
 static void piece_done(struct block_request *block)
 {
-	struct vdev_piece *piece =
-		container_of(block, struct vdev_piece, block);
+	struct vdev_request *as = vdev_request_of(block);
 
-	member_leave(piece->member, piece->parity);
-	part_ended(piece, block->result);
+	member_leave(as->at.member, as->at.parity);
+	vdev_device_done(as->at.way->device, as, block->result);
+	part_ended(piece_of(as), block->result);
 }
 
 /* What a request has from 'skip' bytes on.  Returns how many segments. */
@@ -186,14 +205,53 @@ static uint32_t piece_iov(struct vdev_piece *piece)
 		       piece->length_bytes, piece->iov);
 }
 
+static void flush_member(struct vdev_piece *piece);
+
+void vdev_slow_issue(struct vdev_request *as)
+{
+	struct vdev_device *device = as->at.way->device;
+
+	vdev_device_begin(device);
+	if (as->block.op == BLOCK_FLUSH)
+		flush_member(piece_of(as));
+	else
+		block_submit(device->block, &as->block);
+}
+
+void vdev_slow_resubmit(struct vdev_request *as, struct vdev_process *process)
+{
+	struct vdev_way *way = vdev_process_way(process, as->at.member);
+	const uint64_t round_ns = way->device->round_ns;
+
+	as->process = process;
+	as->at.way = way;
+	if (way->device->is_immediate ||
+	    sched_submit(way->device->sched, way->client, &as->sched,
+			 as->arrival_ns > round_ns ? as->arrival_ns :
+						     round_ns) == SCHED_GO)
+		vdev_slow_issue(as);
+}
+
+/* Wait for its turn at the device of 'member', and begin there. */
+static void take_turn(struct vdev_piece *piece, struct member *member)
+{
+	struct vdev_request *as = &piece->as;
+
+	as->arrival_ns = piece->parent->arrival_ns;
+	as->at.member = member;
+	as->is_piece = true;
+	as->sched.direction = as->block.op != BLOCK_READ;
+	as->sched.bytes = (uint32_t)as->block.length_bytes;
+	vdev_slow_resubmit(as, piece->parent->process);
+}
+
 static void issue(struct vdev_piece *piece, const struct volume_place *place)
 {
 	const uint8_t op = piece->parent->block.op;
 	const bool is_transfer = op <= BLOCK_WRITE;
 
-	piece->member = place->member;
-	piece->parity = member_enter(place->member);
-	piece->block = (struct block_request){
+	piece->as.at.parity = member_enter(place->member);
+	piece->as.block = (struct block_request){
 		.done = piece_done,
 		.offset_bytes = place->offset_bytes,
 		.length_bytes = piece->length_bytes,
@@ -203,7 +261,7 @@ static void issue(struct vdev_piece *piece, const struct volume_place *place)
 		.flags = op == BLOCK_DISCARD ? BLOCK_FLAG_UNMAP :
 					       piece->parent->block.flags,
 	};
-	block_submit(place->member->config.device, &piece->block);
+	take_turn(piece, place->member);
 }
 
 /* ---- reads ---- */
@@ -247,6 +305,7 @@ static void allocated(struct volume_alloc *alloc, int result)
 		piece->was_told = true;
 		piece->told = result;
 	} else if (piece->waits > 0) {
+		vdev_device_blame(piece->as.at.way->device, result);
 		part_ended(piece, result);
 	} else if (result < 0) {
 		end_piece(piece, result);
@@ -327,7 +386,17 @@ static void unmapped(struct volume_unmap *unmap, int result)
 
 static void flushed(struct member_flush *flush, int result)
 {
-	end_piece(container_of(flush, struct vdev_piece, flush), result);
+	struct vdev_piece *piece =
+		container_of(flush, struct vdev_piece, flush);
+
+	vdev_device_done(piece->as.at.way->device, &piece->as, result);
+	end_piece(piece, result);
+}
+
+static void flush_member(struct vdev_piece *piece)
+{
+	piece->flush.done = flushed;
+	member_flush(piece->as.at.member, &piece->flush);
 }
 
 static bool gives_back(const struct block_request *block)
@@ -377,8 +446,8 @@ static bool begin_flush(struct vdev_piece *piece)
 	}
 	m = (uint32_t)__builtin_ctzll(left);
 	request->split.begun_bytes = m + 1U;
-	piece->flush.done = flushed;
-	member_flush(volume->pool->members[m], &piece->flush);
+	piece->as.block = (struct block_request){.op = BLOCK_FLUSH};
+	take_turn(piece, volume->pool->members[m]);
 	return has_more;
 }
 
@@ -446,6 +515,8 @@ void vdev_slow_begin(struct vdev_request *request)
 {
 	struct vdev_slow *slow = request->process->vdev->slow;
 
+	if (!request->told)
+		vdev_device_arrive(request, request->arrival_ns);
 	/* One of these is this list's. */
 	request->split.under_way = 1;
 	request->split.begun_bytes = 0;

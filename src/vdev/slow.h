@@ -3,15 +3,16 @@
  * slow.h - requests of a volume that a look-up does not answer
  *
  * More than one extent, holes, first writes, discards, write-zeroes, flushes.
- * device.c comes here with what the scheduler has let pass; the request stays
- * one to the scheduler, to the statistics and to its front.
+ * The request is past its limits and stays one to the statistics and to its
+ * front.  Its pieces are requests of their own to the schedulers of the
+ * devices that they go to, each once it is known where: what waits for the pool
+ * (an open extent, a mapping, a copy) waits nowhere else, and takes up no one's
+ * turn.
  *
  * Threads: the reactor's.
  */
 #ifndef VDEV_SLOW_H
 #define VDEV_SLOW_H
-
-#include <stdbool.h>
 
 #include "vdev/device.h"
 
@@ -23,18 +24,13 @@ struct vdev_slow;
 int vdev_slow_create(struct vdev_slow **ret_slow, struct error *reterr);
 void vdev_slow_destroy(struct vdev_slow *slow);	/* NULL is allowed */
 
-/* In range, and counted as in flight; vdev_device_end ends it, maybe before
- * this returns. */
+/* In range, and past its limits; vdev_device_end ends it, maybe before this
+ * returns. */
 void vdev_slow_begin(struct vdev_request *request);
-
-/* Beyond the end of its volume's vdev, since that has shrunk? */
-static inline bool vdev_slow_is_beyond(const struct vdev_request *request)
-{
-	const struct vdev *vdev = request->process->vdev;
-	const struct block_request *block = &request->block;
-
-	return vdev->volume && block->op != BLOCK_FLUSH &&
-		block->offset_bytes + block->length_bytes > vdev->size_bytes;
-}
+/* A piece that waits for its turn goes on as one of 'process'. */
+void vdev_slow_resubmit(struct vdev_request *piece,
+			struct vdev_process *process);
+/* It is a piece's turn at its device. */
+void vdev_slow_issue(struct vdev_request *piece);
 
 #endif

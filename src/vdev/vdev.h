@@ -25,9 +25,12 @@
 struct vdev;
 struct vdev_process;
 struct vdev_device;
+struct vdev_gate;
+struct vdev_way;
 struct stats_process;
 struct stats_device;
 struct member;
+struct pool;
 struct volume;
 struct turns;
 struct turns_seat;
@@ -41,11 +44,15 @@ struct vdev_request {
 	struct vdev_process *process;
 	uint32_t ioprio;		/* the front's, to find it by */
 	bool told, conforming;		/* the vdev's: see sla/keep.h */
+	bool is_piece;			/* the vdev's: see slow.h */
 	const void *owner; /* the front's, for what follows vdev_submit */
+	uint64_t arrival_ns;		/* the vdev's */
 	/* The vdev's, of a volume: where it is under way. */
 	union {
 		struct {
 			struct member *member;
+			struct vdev_way *way;
+			uint64_t offset_bytes;	/* of the vdev */
 			uint32_t parity;
 		} at;
 		struct {
@@ -57,7 +64,15 @@ struct vdev_request {
 	};
 };
 
-/* A device with its scheduler: what vdevs stand on. */
+/* Where the limits of vdevs over volumes hold, whichever device their requests
+ * go to: one for a reactor. */
+int vdev_gate_create(struct loop *loop, struct vdev_gate **ret_gate,
+		     struct error *reterr);
+void vdev_gate_destroy(struct vdev_gate *gate);	/* no vdevs left */
+void vdev_gate_enforce(struct vdev_gate *gate, bool on, uint64_t now_ns);
+
+/* A device with its scheduler: what vdevs stand on.  That of a pool's device is
+ * its member_config.user. */
 int vdev_device_create(struct block_device *block,
 		       const struct sched_config *config,
 		       struct stats_device *stats, struct loop *loop,
@@ -76,9 +91,10 @@ void vdev_device_report(struct vdev_device *device);
 
 struct vdev_config {
 	const char *name;
+	/* One of the volume's pool, which stays as long as the vdev. */
 	struct vdev_device *device;
-	/* Of a pool whose only device this is; or NULL: an extent of it. */
-	struct volume *volume;
+	struct volume *volume;		/* NULL: an extent of the device */
+	struct vdev_gate *gate;		/* of a volume */
 	uint64_t offset_bytes;		/* where on the device: the extent */
 	uint64_t size_bytes;
 	bool read_only;
@@ -98,6 +114,9 @@ struct vdev_process_config {
 	uint16_t match_ioprio;		/* Linux: class << 13 | level */
 	struct sched_params sched;
 	struct sla sla;			/* for keeping */
+	/* A volume's: those of its pool's devices (a bit each) that have room
+	 * for what is promised; 0: all. */
+	uint64_t members;
 	struct stats_process *stats;	/* shared with penstockd */
 };
 
@@ -167,6 +186,18 @@ void vdev_report(struct vdev *vdev);
 /* Change the parent limit. */
 int vdev_limits(struct vdev *vdev, const struct sched_limits *limits,
 		struct error *reterr);
+
+/* pool_ops.choose, 'writer' being a process, or NULL: of the devices that have
+ * room for what it was promised, local first, then the one with most that is
+ * free (E10). */
+int vdev_choose(struct pool *pool, const struct volume *volume,
+		const void *writer, uint64_t candidates);
+/* Writes that found no extent, and those of them for which there were some, but
+ * none where the process is promised what it is (both got ENOSPC). */
+struct vdev_refusals {
+	uint64_t no_space, unfit;
+};
+struct vdev_refusals vdev_refused(const struct vdev *vdev);
 
 uint64_t vdev_size_bytes(const struct vdev *vdev);
 uint32_t vdev_block_size(const struct vdev *vdev);

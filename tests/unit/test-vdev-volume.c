@@ -36,6 +36,7 @@ struct bench {
 	struct fake fake;
 	struct stats_segment *stats;
 	struct vdev_device *device;
+	struct vdev_gate *gate;
 	struct pool *pool;
 	struct volume *volume;
 	struct vdev *vdev;
@@ -212,9 +213,11 @@ static int setup(void **state)
 					    &bench->stats->devices[0],
 					    bench->loop, &bench->device, NULL),
 			 0);
+	assert_int_equal(vdev_gate_create(bench->loop, &bench->gate, NULL), 0);
 	const struct vdev_config vdev = {
 		.name = "vd0",
 		.device = bench->device,
+		.gate = bench->gate,
 		.volume = bench->volume,
 		.size_bytes = VDEV_BYTES,
 		.default_stats = &bench->stats->processes[0],
@@ -231,6 +234,7 @@ static int teardown(void **state)
 	struct bench *bench = *state;
 
 	assert_int_equal(vdev_destroy(bench->vdev), 0);
+	vdev_gate_destroy(bench->gate);
 	vdev_device_destroy(bench->device);
 	pool_stop(bench->pool);
 	pool_destroy(bench->pool);
@@ -356,7 +360,7 @@ static void test_vdev_volume_counts_a_request_once(void **state)
 
 	bench->fake.hold = true;
 	submit(bench, &request, BLOCK_WRITE, MIB / 2, 4 * MIB, data);
-	assert_int_equal(vdev_device_in_flight(bench->device), 1);
+	assert_int_equal(vdev_device_in_flight(bench->device), 5);
 	assert_int_equal(vdev_destroy(bench->vdev), -EBUSY);
 	let_all(bench, 1);
 	assert_int_equal(bench->done, 1);
