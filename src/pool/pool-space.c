@@ -18,13 +18,10 @@ void pool_wait(struct pool *pool, struct pool_wait *wait)
 }
 
 /* Each asks again; who finds nothing waits behind the others. */
-void pool_wake(struct pool *pool)
+static void wake_once(struct pool *pool)
 {
 	struct pool_wait *list;
 
-	if (pool->is_waking)
-		return;
-	pool->is_waking = true;
 	list = pool->starved;
 	pool->starved = NULL;
 	pool->starved_end = &pool->starved;
@@ -33,6 +30,20 @@ void pool_wake(struct pool *pool)
 
 		list = wait->next;
 		wait->woken(wait, 0);
+	}
+}
+
+/* A device may end what one of them begins at once: then there is more, for
+ * those too that have asked before. */
+void pool_wake(struct pool *pool)
+{
+	pool->wakes = true;
+	if (pool->is_waking)
+		return;
+	pool->is_waking = true;
+	while (pool->wakes) {
+		pool->wakes = false;
+		wake_once(pool);
 	}
 	pool->is_waking = false;
 }
@@ -116,7 +127,7 @@ int pool_take(struct pool *pool, const struct volume *volume,
 	      uint32_t *ret_number)
 {
 	uint64_t candidates = 0, coming = 0;
-	bool has_taken;
+	bool has_taken, works = false;
 	uint32_t extent;
 	int chosen;
 
@@ -126,17 +137,22 @@ int pool_take(struct pool *pool, const struct volume *volume,
 		const uint32_t i = (uint32_t)__builtin_ctzll(left);
 		const struct member *member = pool->members[i];
 
-		if (member->space.total[SPACE_OPEN] > 0 &&
-		    !member->log.has_failed)
+		if (member->log.has_failed)
+			continue;
+		works = true;
+		if (member->space.total[SPACE_OPEN] > 0)
 			candidates |= UINT64_C(1) << i;
 		if (member_has_coming(member))
 			coming |= UINT64_C(1) << i;
 	}
-	if (!(candidates | coming))
-		return -ENOSPC;
 	chosen = candidates ? choose(pool, volume, writer, candidates) : -1;
 	if (chosen < 0 && coming && choose(pool, volume, writer, coming) >= 0)
 		return -EAGAIN;
+	/* Just after a start a volume has joined none of its members yet. */
+	if (chosen < 0 && volume->settle)
+		return -EAGAIN;
+	if (chosen < 0 && !(candidates | coming))
+		return works ? -ENOSPC : -EIO;
 	if (chosen < 0)
 		return -EDQUOT;
 	assert(candidates >> chosen & 1);

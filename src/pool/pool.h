@@ -35,9 +35,9 @@ struct volume;
 
 struct pool_ops {
 	/* Where shall a first write's extent be?  One of 'candidates' (a bit
-	 * for each member that has an open extent; not zero), or -1: none of
-	 * them satisfies 'writer' (E10).  Optional: those that are local first,
-	 * of these the one with most that is free. */
+	 * for each member that has an open extent, or for each that will soon
+	 * have one; not zero), or -1: none of them satisfies 'writer' (E10).
+	 * Optional: pool_prefer. */
 	int (*choose)(struct pool *pool, const struct volume *volume,
 		      const void *writer, uint64_t candidates);
 	/* The level has changed.  Optional. */
@@ -72,7 +72,7 @@ struct pool {
 	struct pool_copier *copier;	/* NULL: there was no snapshot */
 	uint64_t reserved;		/* extents */
 	enum usage_level level;
-	bool is_started, is_waking;
+	bool is_started, is_waking, wakes;
 };
 
 int pool_create(const struct pool_ops *ops, void *arg, struct pool **ret_pool);
@@ -128,8 +128,9 @@ uint64_t pool_unpromised(const struct pool *pool);
 void pool_look(struct pool *pool);
 
 /* An extent of one of the members in 'mask'.  'near' is a number that would be
- * best (0: none).  Returns 0; -EAGAIN: one will be open soon, pool_wait for it;
- * -ENOSPC; -EDQUOT: there are, and none satisfies 'writer'. */
+ * best (0: none).  Returns 0; -EAGAIN: one will be open soon, or the volume is
+ * about to join members: pool_wait for it; -ENOSPC; -EDQUOT: there are, and none
+ * satisfies 'writer'; -EIO: the logs have failed. */
 int pool_take(struct pool *pool, const struct volume *volume,
 	      const void *writer, uint64_t mask, uint32_t near,
 	      uint32_t *ret_number);

@@ -39,6 +39,7 @@ static void part_ended(struct settle_part *part, int result)
 {
 	struct volume_settle *settle = part->settle;
 	struct volume *volume = settle->volume;
+	struct pool *pool = volume->pool;
 	void (*then)(struct volume * volume, int result) = settle->then;
 
 	if (result < 0)
@@ -51,6 +52,8 @@ static void part_ended(struct settle_part *part, int result)
 	volume->settle = NULL;
 	free(settle);
 	then(volume, result);
+	/* Who found no member to take space on. */
+	pool_wake(pool);
 }
 
 static void part_flushed(struct member_flush *flush, int result)

@@ -407,6 +407,47 @@ static void test_open_without_a_device(void **state)
 	finish(rig);
 }
 
+static int woken_result = 1;
+
+static void woken(struct volume_alloc *alloc, int result)
+{
+	(void)alloc;
+	woken_result = result;
+}
+
+/* E3: a write that comes before anything is open, or its volume has joined a
+ * device, waits for that. */
+static void test_open_write_at_once(void **state)
+{
+	struct rig *rig = make();
+	struct powercut *device = powercut_copy(rig->devices[0]);
+	struct volume_alloc alloc = {.done = woken};
+	struct volume_place place;
+	struct opening opening;
+	struct pool *pool;
+
+	(void)state;
+	assert_int_equal(pool_create(&pool_ops, NULL, &pool), 0);
+	assert_int_equal(add(pool, device, &claiming, &opening), 0);
+	assert_int_equal(pool_start(pool, NULL), 0);
+	assert_int_equal(volume_write(pool->volumes, 0, &alloc, &place),
+			 VOLUME_WAIT);
+	while (woken_result > 0) {
+		assert_true(powercut_pending(device) > 0);
+		powercut_end(device, 0);
+		if (woken_result == 0 &&
+		    volume_write(pool->volumes, 0, &alloc, &place) ==
+			    VOLUME_WAIT)
+			woken_result = 1;
+	}
+	assert_int_equal(woken_result, 0);
+	let_end(device);
+	assert_true(table_get(&pool->volumes->table, 0) > 0);
+	pool_destroy(pool);
+	powercut_destroy(device);
+	finish(rig);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -422,6 +463,7 @@ int main(void)
 		cmocka_unit_test(test_open_cloned),
 		cmocka_unit_test(test_open_grown),
 		cmocka_unit_test(test_open_without_a_device),
+		cmocka_unit_test(test_open_write_at_once),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
