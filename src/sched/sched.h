@@ -161,8 +161,8 @@ enum sched_verdict sched_submit(struct sched *sched,
 				struct sched_client *client,
 				struct sched_request *request, uint64_t now_ns);
 /* The same where nothing but limits holds a request ('immediate'), without a
- * request: true: nothing holds it, and it was charged; it is neither counted nor
- * completed.  False: nothing was done, submit it. */
+ * request: true: nothing holds it, and it was charged; it is neither counted
+ * nor completed.  False: nothing was done, submit it. */
 bool sched_pass(struct sched *sched, struct sched_client *client,
 		uint64_t now_ns);
 /* The next request for the device, or NULL. */

@@ -2,8 +2,8 @@
 /*
  * gate.c - where the limits of vdevs over volumes hold
  *
- *	front --> gate --> look-up in the volume --> turn at a device --> device
- *	          limits   (slow.c: pieces)          reservation, weight, latency
+ *	front --> gate --> look-up in a volume --> turn at a device --> device
+ *	          limits   (slow.c: pieces)        promises, weight
  *
  * One budget over all devices of a pool, as exact as over one: it is one
  * scheduler's, which orders by nothing but limits.  Whoever has none passes by.

@@ -100,8 +100,8 @@ static bool has_limits(const struct sched_params *params)
 
 void vdev_process_limited(struct vdev_process *process)
 {
-	process->is_limited = process->vdev->is_limited ||
-		has_limits(&process->config.sched);
+	process->is_limited =
+		process->vdev->is_limited || has_limits(&process->config.sched);
 }
 
 static int join(struct vdev_process *process, const struct member *member,
@@ -144,8 +144,7 @@ struct vdev_way *vdev_process_way(struct vdev_process *process,
 	struct vdev_way *way = &process->ways[member->index];
 
 	/* Without memory nothing is promised there, but all is served. */
-	if (!way->device &&
-	    join(process, member, loop_clock_ns(), NULL) < 0)
+	if (!way->device && join(process, member, loop_clock_ns(), NULL) < 0)
 		way->client = way->device->unlimited;
 	return way;
 }
@@ -176,9 +175,8 @@ void vdev_process_free(struct vdev_process *process)
 /* ---- they come, change and go ---- */
 
 int vdev_process_create(struct vdev *vdev,
-			  const struct vdev_process_config *config,
-			  struct vdev_process **ret_process,
-			  struct error *reterr)
+			const struct vdev_process_config *config,
+			struct vdev_process **ret_process, struct error *reterr)
 {
 	struct vdev_process *process = calloc(1, sizeof(*process));
 	const uint64_t now_ns = loop_clock_ns();
@@ -301,7 +299,8 @@ static void hand_over(struct vdev *vdev, struct sched_request *queued,
 
 		next = queued->next;
 		if (request->is_piece) {
-			vdev_slow_resubmit(request, vdev_unmarked_process(vdev));
+			vdev_slow_resubmit(request,
+					   vdev_unmarked_process(vdev));
 			continue;
 		}
 		uncount(request, now_ns);

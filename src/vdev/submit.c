@@ -30,7 +30,7 @@
 
 /* Returns false when it is to be cut into pieces. */
 static inline ALWAYS bool look_up(const struct volume *volume,
-			   struct vdev_request *request)
+				  struct vdev_request *request)
 {
 	struct block_request *block = &request->block;
 	struct volume_place place;
@@ -51,7 +51,8 @@ static inline ALWAYS bool look_up(const struct volume *volume,
 	return true;
 }
 
-static inline ALWAYS void submit_mapped(struct vdev_request *request, uint64_t now_ns)
+static inline ALWAYS void submit_mapped(struct vdev_request *request,
+					uint64_t now_ns)
 {
 	const struct vdev_way *way = request->at.way;
 	struct vdev_device *device = way->device;
@@ -71,7 +72,8 @@ static inline ALWAYS void submit_mapped(struct vdev_request *request, uint64_t n
 }
 
 static inline ALWAYS void submit_volume(const struct volume *volume,
-				 struct vdev_request *request, uint64_t now_ns)
+					struct vdev_request *request,
+					uint64_t now_ns)
 {
 	if (look_up(volume, request))
 		submit_mapped(request, now_ns);

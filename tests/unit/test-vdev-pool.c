@@ -55,11 +55,11 @@ struct request {
 	struct iovec iov;
 	bool is_done;
 	int result;
-	unsigned int count;		/* how often it was done */
+	unsigned int count;		/* how often done */
 };
 
 static struct bench *current;
-static int next_member;			/* where a first write goes; -1: vdev's */
+static int next_member;	/* for a first write; -1: the vdev chooses */
 
 /* ---- devices ---- */
 
@@ -212,7 +212,8 @@ static struct bench *build(uint32_t devices, bool is_immediate, uint32_t window,
 		.gate = bench->gate,
 		.volume = bench->volume,
 		.size_bytes = VDEV_BYTES,
-		.limits = limits ? *limits : (struct sched_limits){.burst_ns = 0},
+		.limits =
+			limits ? *limits : (struct sched_limits){.burst_ns = 0},
 		.default_stats = &bench->stats->processes[0],
 	};
 	assert_int_equal(vdev_create(&vdev, &bench->vdev, NULL), 0);
@@ -382,8 +383,8 @@ static void passed(uint32_t devices, const struct sched_params *params,
 	spread(bench);
 	process = add(bench, 1, params, 0);
 	for (uint32_t i = 0; i < HELD_MAX; i++)
-		submit(bench, &requests[i], process, BLOCK_READ,
-		       i % 6 * MIB, 4096, data);
+		submit(bench, &requests[i], process, BLOCK_READ, i % 6 * MIB,
+		       4096, data);
 	for (uint32_t step = 0; step < STEPS; step++) {
 		poll(bench, bench->now_ns += MS);
 		ret_passed[step] = bench->done;
@@ -491,8 +492,7 @@ static void test_vdev_pool_pieces_are_charged_once(void **state)
 
 /* Both processes keep both devices busy, which do one request each 0.5 ms, for
  * a second: how many each process got done on each of them. */
-static void compete(const struct sched_params params[2],
-		    unsigned int got[2][2])
+static void compete(const struct sched_params params[2], unsigned int got[2][2])
 {
 	struct bench *bench = build(2, false, 1, NULL);
 	struct request *requests = requests_new(32);
@@ -637,9 +637,9 @@ static uint32_t mapped_on(const struct bench *bench, uint64_t offset_bytes)
 	struct volume_place place;
 	uint64_t bytes;
 
-	assert_int_equal(volume_read(bench->volume, offset_bytes, 512, &place,
-				     &bytes),
-			 VOLUME_MAPPED);
+	assert_int_equal(
+		volume_read(bench->volume, offset_bytes, 512, &place, &bytes),
+		VOLUME_MAPPED);
 	return place.member->index;
 }
 
@@ -780,8 +780,8 @@ static void test_vdev_pool_takes_back(void **state)
 	bench->fakes[0].hold = bench->fakes[1].hold = true;
 	for (uint32_t i = 0; i < 8; i++) {
 		requests[i].vdev.owner = bench;
-		submit(bench, &requests[i], NULL, BLOCK_READ, i % 2 * MIB,
-		       4096, data);
+		submit(bench, &requests[i], NULL, BLOCK_READ, i % 2 * MIB, 4096,
+		       data);
 	}
 	vdev_take_back(bench->vdev, bench, taken, bench->now_ns);
 	assert_int_equal(bench->done, 6);
