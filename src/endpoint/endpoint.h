@@ -120,6 +120,7 @@ struct endpoint_vdev {
 	uint64_t told_no_space, told_no_space_ns;
 	unsigned int fronts, processes;
 	struct endpoint_front *nbd;	/* one of the fronts, or NULL */
+	struct endpoint_front *transfer;	/* the same */
 };
 
 struct endpoint_process {
@@ -135,6 +136,7 @@ struct endpoint_process {
 enum endpoint_kind {
 	ENDPOINT_VHOST_USER,
 	ENDPOINT_NBD,
+	ENDPOINT_TRANSFER,	/* NBD, for one import or export */
 };
 
 struct endpoint_front {
@@ -144,6 +146,7 @@ struct endpoint_front {
 	struct endpoint_process *process;	/* NULL: the common way in */
 	enum endpoint_kind kind;
 	unsigned int connections;	/* most of them: nbd */
+	bool read_only;			/* of a transfer: an export */
 	struct front *front;		/* by kind, one of these */
 	struct server *server;
 	struct front_status told;

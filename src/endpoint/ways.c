@@ -18,6 +18,7 @@
 static const char *const kinds[] = {
 	[ENDPOINT_VHOST_USER] = "vhost-user",
 	[ENDPOINT_NBD] = "nbd",
+	[ENDPOINT_TRANSFER] = "transfer",
 };
 
 static struct endpoint_front *find(struct endpoint *endpoint,
@@ -43,6 +44,8 @@ static int read_kind(const json_t *request, enum endpoint_kind *ret_kind)
 		*ret_kind = ENDPOINT_VHOST_USER;
 	else if (text && !strcmp(text, kinds[ENDPOINT_NBD]))
 		*ret_kind = ENDPOINT_NBD;
+	else if (text && !strcmp(text, kinds[ENDPOINT_TRANSFER]))
+		*ret_kind = ENDPOINT_TRANSFER;
 	else
 		return -EINVAL;
 	return 0;
@@ -80,14 +83,20 @@ struct front_status endpoint_front_status(const struct endpoint_front *f)
 		status.epoch = nbd.epoch;
 		status.attached = nbd.attached;
 		break;
+	case ENDPOINT_TRANSFER:
+		server_status(f->server, &nbd);
+		status.sessions = nbd.sessions;
+		status.epoch = nbd.epoch;
+		status.attached = nbd.attached;
+		break;
 	}
 	return status;
 }
 
 int endpoint_front_listen_fd(const struct endpoint_front *f)
 {
-	return f->kind == ENDPOINT_NBD ? server_listen_fd(f->server) :
-					 front_listen_fd(f->front);
+	return f->server ? server_listen_fd(f->server) :
+			   front_listen_fd(f->front);
 }
 
 const char *endpoint_front_kind(const struct endpoint_front *f)
@@ -104,10 +113,12 @@ unsigned int endpoint_nbd_sessions(const struct endpoint_process *process)
 
 void endpoint_nbd_forget(const struct endpoint_process *process)
 {
-	const struct endpoint_front *f = process->vdev->nbd;
+	const struct endpoint_vdev *vdev = process->vdev;
 
-	if (f)
-		server_forget(f->server, process->process);
+	if (vdev->nbd)
+		server_forget(vdev->nbd->server, process->process);
+	if (vdev->transfer)
+		server_forget(vdev->transfer->server, process->process);
 }
 
 /* What a request says of a way in, into 'ret_front'. */
@@ -131,9 +142,10 @@ static int read_front(struct endpoint *endpoint, const json_t *request,
 	assert(f.vdev);
 	if (read_kind(request, &f.kind) < 0)
 		return error_set(reterr, -EINVAL,
-				 "'kind' must be vhost-user or nbd");
+				 "'kind' must be vhost-user, nbd or transfer");
 	f.process = pasid ? endpoint_find_process(endpoint, pasid) : NULL;
 	f.connections = (unsigned int)connections;
+	f.read_only = json_is_true(json_object_get(request, "read_only"));
 	if (pasid && (!f.process || f.process->vdev != f.vdev))
 		return error_set(reterr, -ENOENT,
 				 "process %llu is not bound to vdev %s",
@@ -186,18 +198,20 @@ static int create(struct endpoint_front *f, int fd, struct error *reterr)
 		.listen_fd = fd,
 		.connections = f->connections,
 		.generation = GENERATION,
+		.read_only = f->kind == ENDPOINT_TRANSFER && f->read_only,
+		.unpromised = f->kind == ENDPOINT_TRANSFER,
 		.report = front_trouble,
 		.arg = f,
 	};
 
-	if (f->kind == ENDPOINT_NBD && f->process)
+	if (f->kind == ENDPOINT_VHOST_USER)
+		return front_create(&vhost, &f->front, reterr);
+	if (f->process)
 		return error_set(
 			reterr, -EINVAL,
 			"vdev %s: nbd has one way in; a process is named in the export",
 			f->vdev->name);
-	return f->kind == ENDPOINT_NBD ?
-		server_create(&nbd, &f->server, reterr) :
-		front_create(&vhost, &f->front, reterr);
+	return server_create(&nbd, &f->server, reterr);
 }
 
 int endpoint_listen(struct endpoint *endpoint, json_t *request, int *fd,
@@ -235,6 +249,8 @@ int endpoint_listen(struct endpoint *endpoint, json_t *request, int *fd,
 		f->process->has_front = true;
 	if (f->kind == ENDPOINT_NBD)
 		f->vdev->nbd = f;
+	if (f->kind == ENDPOINT_TRANSFER)
+		f->vdev->transfer = f;
 	f->next = endpoint->fronts;
 	endpoint->fronts = f;
 	return 0;
@@ -250,6 +266,8 @@ static void front_free(struct endpoint_front *f)
 	f->vdev->fronts--;
 	if (f->kind == ENDPOINT_NBD)
 		f->vdev->nbd = NULL;
+	if (f->kind == ENDPOINT_TRANSFER)
+		f->vdev->transfer = NULL;
 	if (f->process)
 		f->process->has_front = false;
 	front_destroy(f->front);
@@ -278,7 +296,7 @@ static void drain_front(struct endpoint_front *f)
 	if (f->draining)
 		return;
 	f->draining = true;
-	if (f->kind == ENDPOINT_NBD)
+	if (f->server)
 		server_drain(f->server, front_drained, f);
 	else
 		front_drain(f->front, front_drained, f);

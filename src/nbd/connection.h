@@ -54,6 +54,7 @@ struct connection_config {
 	struct vdev *vdev;
 	const char *name;		/* of the export; outlives it */
 	uint64_t generation;
+	bool read_only, unpromised;	/* as in struct server_config */
 	const struct connection_ops *ops;
 	void *arg;
 	struct edge *edge; /* of all connections of the vdev; it

@@ -93,6 +93,12 @@ static void acknowledge(struct handshake *handshake)
 			       handshake->option.option, WIRE_REP_ACK, NULL, 0);
 }
 
+static bool is_read_only(const struct connection *connection)
+{
+	return connection->config.read_only ||
+		vdev_read_only(connection->config.vdev);
+}
+
 static void describe(const struct connection *connection,
 		     struct wire_export *ret_export)
 {
@@ -107,7 +113,7 @@ static void describe(const struct connection *connection,
 	};
 	if (connection->handshake->structured)
 		ret_export->flags |= WIRE_SEND_DF;
-	if (vdev_read_only(vdev))
+	if (is_read_only(connection))
 		ret_export->flags |= WIRE_READ_ONLY;
 	else
 		ret_export->flags |= WIRE_SEND_TRIM | WIRE_SEND_WRITE_ZEROES |
@@ -154,6 +160,17 @@ static uint32_t find_export(const struct connection *connection,
 
 /* ---- the end of it ---- */
 
+/* In whose name it asks; NULL: of whoever the common way in belongs to. */
+static struct vdev_process *process_of(const struct connection *connection,
+				       const struct wire_target *target)
+{
+	const struct vdev *vdev = connection->config.vdev;
+
+	if (target->pasid)
+		return vdev_process_by_pasid(vdev, target->pasid);
+	return connection->config.unpromised ? vdev_unpromised(vdev) : NULL;
+}
+
 /* Returns 0; -ENOMEM; -ESHUTDOWN. */
 static int prepare(struct connection *connection,
 		   const struct wire_target *target)
@@ -167,12 +184,10 @@ static int prepare(struct connection *connection,
 		return -ESHUTDOWN;
 	connection->began = true;
 	connection->pasid = target->pasid;
-	connection->process = target->pasid ?
-		vdev_process_by_pasid(connection->config.vdev, target->pasid) :
-		NULL;
+	connection->process = process_of(connection, target);
 	connection->terms = (struct wire_terms){
 		.df_max_bytes = CONNECTION_PIECE_BYTES,
-		.read_only = vdev_read_only(connection->config.vdev),
+		.read_only = is_read_only(connection),
 		.structured = handshake->structured,
 		.allocation = handshake->allocation,
 	};

@@ -144,7 +144,7 @@ static void release_flushed(struct server *server)
 
 	if (flush->busy)
 		return;
-	if (vdev_read_only(vdev)) {
+	if (vdev_read_only(vdev) || server->config.read_only) {
 		release(server);
 		return;
 	}
@@ -252,6 +252,8 @@ static bool accept_one(struct server *server)
 		.vdev = server->config.vdev,
 		.name = server->config.name,
 		.generation = server->config.generation,
+		.read_only = server->config.read_only,
+		.unpromised = server->config.unpromised,
 		.ops = &connection_ops,
 		.arg = server,
 		.edge = server->edge,

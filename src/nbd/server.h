@@ -43,6 +43,10 @@ struct server_config {
 	int listen_fd;			/* taken over on success */
 	unsigned int connections;	/* 1 .. SERVER_CONNECTIONS_MAX */
 	uint64_t generation;		/* of who serves it: "@GENERATION" */
+	bool read_only;			/* even if the vdev is not */
+	/* Requests of connections that name no process are the unpromised
+	 * default's, not those of the common way in. */
+	bool unpromised;
 	/* A connection ended by its client's fault: what, once for each.
 	 * Optional; 'arg' is its. */
 	void (*report)(void *arg, const struct error *error);

@@ -50,6 +50,11 @@ struct vdev_process *vdev_find_process(const struct vdev *vdev, uint32_t ioprio)
 	return vdev->by_ioprio[ioprio_class(ioprio)][ioprio_level(ioprio)];
 }
 
+struct vdev_process *vdev_unpromised(const struct vdev *vdev)
+{
+	return vdev->unpromised;
+}
+
 struct vdev_process *vdev_process_by_pasid(const struct vdev *vdev,
 					   uint32_t pasid)
 {

@@ -134,6 +134,8 @@ void vdev_process_remove(struct vdev_process *process);
  * priority word of its header: never NULL (E9, contract). */
 struct vdev_process *vdev_find_process(const struct vdev *vdev,
 				       uint32_t ioprio);
+/* The one whom nothing is promised and whose requests no other's are. */
+struct vdev_process *vdev_unpromised(const struct vdev *vdev);
 /* The process that has a way in of its own, or NULL: not bound here. */
 struct vdev_process *vdev_process_by_pasid(const struct vdev *vdev,
 					   uint32_t pasid);

@@ -90,6 +90,11 @@ struct vdev_process *vdev_find_process(const struct vdev *vdev, uint32_t ioprio)
 	return &writable->processes[ioprio & 7U];
 }
 
+struct vdev_process *vdev_unpromised(const struct vdev *vdev)
+{
+	return vdev_find_process(vdev, 0);
+}
+
 struct vdev_process *vdev_process_by_pasid(const struct vdev *vdev,
 					   uint32_t pasid)
 {
