@@ -277,6 +277,7 @@ static const struct field fields[API_FIELDS] = {
 			  API_WORD_MAX},
 	[API_SPLIT] = {"split", read_bool, AT(split), 0},
 	[API_KEEP_UP] = {"keep-up", read_bool, AT(keep_up), 0},
+	[API_FORCE] = {"force", read_bool, AT(force), 0},
 };
 
 static int read_field(const char *key, const json_t *value, uint32_t may,

@@ -51,6 +51,7 @@ enum api_field {
 	API_HEADROOM,
 	API_SPLIT,
 	API_KEEP_UP,
+	API_FORCE,
 	API_FIELDS
 };
 #define API_FIELD(field)	(UINT32_C(1) << (field))
@@ -60,7 +61,7 @@ enum api_field {
 struct api_body {
 	uint32_t present;		/* API_FIELD() of what was sent */
 	uint32_t pasid, weight, queues;
-	bool session, best_effort, read_only, on, split, keep_up;
+	bool session, best_effort, read_only, on, split, keep_up, force;
 	uint64_t duration_ns;
 	char name[API_NAME_MAX], vdev[API_NAME_MAX], pool[API_NAME_MAX];
 	char size[API_WORD_MAX], burst[API_WORD_MAX], ioprio[API_WORD_MAX];

@@ -239,6 +239,11 @@ const struct api_body *api_call_body(const struct api_call *call)
 	return &call->body;
 }
 
+const struct api_who *api_call_who(const struct api_call *call)
+{
+	return &call->who;
+}
+
 const char *api_call_header(const struct api_call *call, const char *name)
 {
 	return MHD_lookup_connection_value(call->connection, MHD_HEADER_KIND,

@@ -14,6 +14,7 @@
 
 #include "api/body.h"
 #include "api/route.h"
+#include "api/who.h"
 #include "host/host.h"
 
 /* The word in "code", and its HTTP status. */
@@ -31,6 +32,7 @@ enum api_code {
 struct host *api_call_host(const struct api_call *call);
 const struct api_params *api_call_params(const struct api_call *call);
 const struct api_body *api_call_body(const struct api_call *call);
+const struct api_who *api_call_who(const struct api_call *call);
 /* A request header or NULL, and a query argument or NULL. */
 const char *api_call_header(const struct api_call *call, const char *name);
 const char *api_call_query(const struct api_call *call, const char *name);

@@ -252,6 +252,49 @@ static void delete_vdev(struct api_call *call)
 			 api_call_verb(call));
 }
 
+static void transfer(struct api_call *call, bool is_import)
+{
+	const struct api_who *who = api_call_who(call);
+	const struct host_transfer_request request = {
+		.vdev = api_call_params(call)->name,
+		.is_import = is_import,
+		.force = api_call_body(call)->force,
+		.pasid = api_call_body(call)->pasid,
+		.uid = who->uid,
+	};
+
+	if (who->is_remote || who->uid == UINT32_MAX)
+		api_answer_error(
+			call, API_CONFLICT,
+			"only on penstockd's own host, by its Unix socket");
+	else if (has_vdev(call))
+		host_vdev_transfer(api_call_host(call), &request,
+				   api_call_verb(call));
+}
+
+static void post_vdev_import(struct api_call *call)
+{
+	transfer(call, true);
+}
+
+static void post_vdev_export(struct api_call *call)
+{
+	transfer(call, false);
+}
+
+/* One's own; who may administer ends another's, too. */
+static void delete_vdev_transfer(struct api_call *call)
+{
+	const struct api_who *who = api_call_who(call);
+
+	if (has_vdev(call))
+		host_vdev_transfer_end(
+			api_call_host(call), api_call_params(call)->name,
+			who->role == API_ROLE_ADMINISTER ? UINT32_MAX :
+							   who->uid,
+			api_call_verb(call));
+}
+
 static struct host_process_request process_request(const struct api_body *body,
 						   uint32_t pasid)
 {
@@ -381,6 +424,12 @@ const struct api_route api_routes[] = {
 	{"PATCH", "/v1/vdevs/NAME", API_ROLE_ADMINISTER,
 	 F(SIZE) | F(LIMIT) | F(BURST), 0, patch_vdev},
 	{"DELETE", "/v1/vdevs/NAME", API_ROLE_ADMINISTER, 0, 0, delete_vdev},
+	{"POST", "/v1/vdevs/NAME/import", API_ROLE_ADMINISTER,
+	 F(PASID) | F(FORCE), 0, post_vdev_import},
+	{"POST", "/v1/vdevs/NAME/export", API_ROLE_OPERATE, F(PASID), 0,
+	 post_vdev_export},
+	{"DELETE", "/v1/vdevs/NAME/transfer", API_ROLE_OPERATE, 0, 0,
+	 delete_vdev_transfer},
 	{"GET", "/v1/processes", API_ROLE_READ, 0, 0, get_processes},
 	{"POST", "/v1/processes", API_ROLE_OPERATE, PROCESS_ADD,
 	 F(PASID) | F(VDEV), post_processes},

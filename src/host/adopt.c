@@ -372,6 +372,9 @@ static bool adopt_listener(struct reg_endpoint *endpoint, const json_t *item)
 
 	if (!vdev || !vdev->is_added || reg_vdev_endpoint(vdev) != endpoint)
 		return false;
+	/* Of a dead penstockd's: whoever asked for it asks again. */
+	if (strcmp(text_of(item, "kind"), "transfer") == 0)
+		return false;
 	if (strcmp(text_of(item, "kind"), "nbd") == 0) {
 		if (!bind_nbd_found(vdev, item))
 			return false;

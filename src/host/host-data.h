@@ -7,6 +7,7 @@
  *   watch.c      once a second: kept or not, what was delivered
  *   verbs*.c     what is asked for at run time: checked, written down, then
  *                handed to the binder; what-if.c: would it be admitted?
+ *   transfer.c   a way in for one import or export
  *   propose.c    an SLA from history: shown, accepted or kept up
  *   slas.c       SLAs from a file or a database, followed
  *   unbind.c     takes away what the binder brought
@@ -51,6 +52,7 @@ struct bind_hooks {
 
 struct history;
 struct slas;
+struct transfer;
 
 struct host {
 	struct loop *loop;
@@ -61,6 +63,7 @@ struct host {
 	struct events *events;
 	struct history *history;
 	struct slas *slas;
+	struct transfer *transfers;
 	struct bind_hooks bind;
 	struct loop_timer tick;
 	struct loop_timer settle;	/* bind_touch: bind_check_ready */
@@ -250,6 +253,18 @@ void propose_again(struct host *host, int64_t now_s);
 /* Follow the configuration's 'slas', if there are any.  Returns 0 or -errno. */
 int slas_start(struct host *host);
 void slas_finish(struct host *host);
+
+/* --- transfer.c ---------------------------------------------------------- */
+
+/* Take away what one that died left behind. */
+void transfer_start(struct host *host);
+void transfer_finish(struct host *host);
+/* Is it being imported or exported? */
+bool transfer_is_on(const struct host *host, const struct reg_vdev *vdev);
+/* The endpoint's event 'session' of such a way in. */
+void transfer_session(struct host *host, const json_t *event);
+/* Those that nobody came to, or whose endpoint is lost (once a second). */
+void transfer_tick(struct host *host, uint64_t now_ns);
 
 /* --- verbs-delete.c ------------------------------------------------------ */
 

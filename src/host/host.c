@@ -264,6 +264,7 @@ void host_destroy(struct host *host)
 	loop_timer_finish(host->loop, &host->settle);
 	if (host->registry)
 		space_finish(host);
+	transfer_finish(host);
 	if (host->registry)
 		close_listeners(host->registry);
 	registry_destroy(host->registry);
@@ -284,6 +285,7 @@ int host_start(struct host *host, struct error *reterr)
 			   "%s:%u: not served by this version: %s",
 			   host->config->file, host->config->notes[i].line,
 			   host->config->notes[i].text);
+	transfer_start(host);
 	for (i = 0; i < host->registry->endpoint_count; i++)
 		endpoint_start(host->registry->endpoints[i].process);
 	bind_touch(host);

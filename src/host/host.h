@@ -237,6 +237,23 @@ void host_vdev_limit(struct host *host, const char *name, const char *limit,
 void host_vdev_delete(struct host *host, const char *name,
 		      struct host_call *call);
 
+struct host_transfer_request {
+	const char *vdev;
+	bool is_import;			/* else an export */
+	bool force;			/* import although it is in use */
+	uint32_t pasid;			/* in whose name; 0: nobody's */
+	uint32_t uid;			/* who may connect */
+};
+/* A way in by NBD for one import or export of a vdev, until its connection
+ * ends.  Done: {"vdev", "direction", "socket", "export", "size_bytes",
+ * "read_only", "sessions" (others', that may change what is exported)}. */
+void host_vdev_transfer(struct host *host,
+			const struct host_transfer_request *request,
+			struct host_call *call);
+/* End it now.  'uid' (UINT32_MAX: whoever): who began it. */
+void host_vdev_transfer_end(struct host *host, const char *name, uint32_t uid,
+			    struct host_call *call);
+
 /* Measure and from then on use the result.  'duration_ns' 0: the default; else
  * what the caller checked to be in this range. */
 #define HOST_CALIBRATION_MIN_NS	UINT64_C(100000000)
@@ -261,7 +278,7 @@ void host_enforce(struct host *host, bool on, struct host_call *call);
  *  endpoint-hung
  *  shortage device-error stall session device-ready device-failed calibrated
  *  device-changed file-accepted vdev-ready vdev-created vdev-resized
- *  vdev-deleted enforce space not-served error. */
+ *  vdev-deleted transfer enforce space not-served error. */
 struct host_listener {
 	/* 'event' is borrowed. */
 	void (*event)(struct host_listener *listener, json_t *event);

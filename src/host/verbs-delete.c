@@ -190,6 +190,10 @@ static int check_unused(struct host *host, const struct reg_vdev *vdev,
 	if (vdev->is_writing || vdev->is_going)
 		return error_set(reterr, -EBUSY, "vdev '%s' is being changed",
 				 vdev->name);
+	if (transfer_is_on(host, vdev))
+		return error_set(reterr, -EBUSY,
+				 "vdev '%s' is being imported or exported",
+				 vdev->name);
 	if (vdev->sessions || vdev->nbd.sessions)
 		return error_set(reterr, -EBUSY,
 				 "vdev '%s' is in use: detach it first",

@@ -158,7 +158,8 @@ static void resize_written(struct store_write *write)
 /* Is anybody there, by its own way in or by that of a process? */
 static bool is_in_use(const struct host *host, const struct reg_vdev *vdev)
 {
-	return reg_vdev_sessions(host->registry, vdev) > 0;
+	return reg_vdev_sessions(host->registry, vdev) > 0 ||
+		transfer_is_on(host, vdev);
 }
 
 static void refuse_growth(struct host *host, const struct reg_vdev *vdev,

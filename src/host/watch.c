@@ -191,6 +191,7 @@ static void tick(struct loop_timer *timer, uint64_t now_ns)
 	watch_vdevs(host, now_ns);
 	if (history_second(host->history, now_ns, time(NULL)))
 		propose_again(host, time(NULL));
+	transfer_tick(host, now_ns);
 	bind_retry_refused(host);
 	bind_retry_listeners(host);
 	bind_retry_vdevs(host);
@@ -315,6 +316,10 @@ void watch_session(struct host *host, const json_t *event,
 
 	if (!vdev || reg_vdev_endpoint(vdev) != endpoint)
 		return;
+	if (kind && strcmp(kind, "transfer") == 0) {
+		transfer_session(host, event);
+		return;
+	}
 	before = (is_nbd ? nbd_session : vhost_session)(host, vdev, pasid,
 							sessions, is_attached);
 	if (sessions == 0 && before == 0)

@@ -496,3 +496,36 @@ json_t *host_events(struct host *host, uint64_t after)
 			   after) json_array_append(found, event);
 	return found;
 }
+
+void host_vdev_transfer(struct host *host,
+			const struct host_transfer_request *request,
+			struct host_call *call)
+{
+	json_t *vdev = host_vdev(host, request->vdev);
+
+	if (vdev && request->is_import && !request->force)
+		reply(call, HOST_CONFLICT, "it is in use", NULL);
+	else if (vdev)
+		reply(call, HOST_DONE, "",
+		      json_pack("{s:s, s:s, s:s, s:s, s:I, s:b, s:i, s:I, s:I}",
+				"vdev", request->vdev, "direction",
+				request->is_import ? "import" : "export",
+				"socket", "/run/fake.transfer", "export",
+				request->vdev, "size_bytes",
+				(json_int_t)1 << 30, "read_only",
+				!request->is_import, "sessions", 1, "uid",
+				(json_int_t)request->uid, "pasid",
+				(json_int_t)request->pasid));
+	else
+		reply(call, HOST_NOT_FOUND, "there is no such vdev", NULL);
+	json_decref(vdev);
+}
+
+void host_vdev_transfer_end(struct host *host, const char *name, uint32_t uid,
+			    struct host_call *call)
+{
+	(void)host;
+	(void)name;
+	reply(call, uid == UINT32_MAX ? HOST_DONE : HOST_CONFLICT,
+	      uid == UINT32_MAX ? "" : "another user's", NULL);
+}

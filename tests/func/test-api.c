@@ -198,6 +198,31 @@ static void test_api_other_verbs(void **state)
 	api_rig_check("POST", "/v1/enforce", "{\"on\": true}", 200);
 }
 
+/* Who may, of whom the kernel says who it is. */
+static void test_api_transfer(void **state)
+{
+	struct http_answer answer;
+
+	(void)state;
+	api_rig_check("POST", "/v1/vdevs/none/export", NULL, 404);
+	api_rig_refused("POST", "/v1/vdevs/vd0/export", "{\"force\": true}",
+			400, "usage", "force");
+	api_rig_refused("POST", "/v1/vdevs/vd0/import", "{}", 409, "conflict",
+			"in use");
+	api_rig_check("POST", "/v1/vdevs/vd0/import", "{\"force\": true}", 200);
+	http_ask(api_rig_path, "POST", "/v1/vdevs/vd0/export", "{\"pasid\": 3}",
+		 &answer);
+	assert_int_equal(answer.status, 200);
+	/* Whose it is to be, the kernel told. */
+	assert_int_equal(
+		json_integer_value(json_object_get(answer.json, "uid")),
+		getuid());
+	assert_int_equal(
+		json_integer_value(json_object_get(answer.json, "pasid")), 3);
+	http_forget(&answer);
+	api_rig_check("DELETE", "/v1/vdevs/vd0/transfer", NULL, 200);
+}
+
 /* Bodies are checked in one place; each refusal says why. */
 static void test_api_bodies(void **state)
 {
@@ -407,6 +432,7 @@ int main(void)
 		cmocka_unit_test(test_api_admission),
 		cmocka_unit_test(test_api_answers_later),
 		cmocka_unit_test(test_api_other_verbs),
+		cmocka_unit_test(test_api_transfer),
 		cmocka_unit_test(test_api_bodies),
 		cmocka_unit_test(test_api_events),
 		cmocka_unit_test(test_api_events_again),
