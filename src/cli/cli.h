@@ -72,6 +72,11 @@ extern const struct cli_later cli_later[];
 extern const struct cli_option cli_check_options[];
 int cli_check(struct cli *cli, const struct cli_args *args);
 
+/* transfer.c: penstock vdev import, export */
+extern const struct cli_option cli_import_options[], cli_export_options[];
+int cli_import(struct cli *cli, const struct cli_args *args);
+int cli_export(struct cli *cli, const struct cli_args *args);
+
 /* "penstock: ..." on standard error; returns 'status'. */
 int cli_error(int status, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));

@@ -171,5 +171,9 @@ const struct cli_verb cli_vdev_verbs[] = {
 	 "change its size while it is used"},
 	{"vdev", "delete", "NAME", 1, 1, NULL, vdev_delete,
 	 "delete one and its data"},
+	{"vdev", "import", "NAME FILE", 2, 2, cli_import_options, cli_import,
+	 "fill one from a disk image"},
+	{"vdev", "export", "NAME FILE", 2, 2, cli_export_options, cli_export,
+	 "write one to a disk image"},
 	{NULL, NULL, NULL, 0, 0, NULL, NULL, NULL},
 };

@@ -91,7 +91,7 @@ run 0 --help
 sed -n '/^Usage/,/^Known/s/^  \([a-z]* *[a-z|]*\).*/\1/p' out |
 while read -r group verb; do
 	case $verb in
-	list|show|add|update|release|stats|derive|create|resize|delete|calibrate|accept|check)
+	list|show|add|update|release|stats|derive|create|resize|delete|calibrate|accept|check|import|export)
 		grep -q "\*$group $verb\*" "$manual" ;;
 	*)
 		grep -q "\*$group\*" "$manual" ;;
@@ -101,7 +101,7 @@ done
 # --- The rest of the contract is known --------------------------------------
 for verb in 'device evacuate d0' \
 	'device replace d0' 'device remove d0' \
-	'vdev snapshot vd0' 'vdev import vd0' 'vdev export vd0' \
+	'vdev snapshot vd0' \
 	'process migrate 1 --to beta' 'handover vd0 --to ep1 --mode take --wait' \
 	'handover vd0 --back' upgrade 'vm define f' 'vm start v' 'vm stop v' \
 	'vm suspend v' 'vm resume v' 'vm list' 'vm show v' 'vm stats v' \
