@@ -212,6 +212,7 @@ static int device_open(struct endpoint_device *device,
 {
 	int result;
 
+	assert(wish->block.kind);
 	if (!strcmp(wish->block.kind, "nbd"))
 		return endpoint_export_open(device, wish, request, fd, reterr);
 	result = keep_memory(&wish->block, &device->memory_fd);
@@ -254,9 +255,11 @@ int endpoint_device_add(struct endpoint *endpoint, json_t *request, int *fd,
 	device->memory_fd = -1;
 	device->said = field_said(request);
 	device->name = strdup(name);
-	result = device->name ?
-		device_open(device, &wish, request, fd, reterr) :
-		error_set(reterr, -ENOMEM, "no memory");
+	result = -ENOMEM;
+	if (device->name)
+		result = device_open(device, &wish, request, fd, reterr);
+	else
+		error_set(reterr, result, "no memory");
 	if (result < 0)
 		endpoint_device_free(device);
 	if (result != 0)
