@@ -198,14 +198,6 @@ static void post_device_calibrate(struct api_call *call)
 			      api_call_verb(call));
 }
 
-static void post_device_accept(struct api_call *call)
-{
-	if (!has_device(call))
-		return;
-	host_device_accept(api_call_host(call), api_call_params(call)->name,
-			   api_call_verb(call));
-}
-
 static void post_vdevs(struct api_call *call)
 {
 	const struct api_body *body = api_call_body(call);
@@ -413,8 +405,6 @@ const struct api_route api_routes[] = {
 	{"GET", "/v1/devices/DEVICE", API_ROLE_READ, 0, 0, get_device},
 	{"POST", "/v1/devices/DEVICE/calibrate", API_ROLE_ADMINISTER,
 	 F(DURATION), 0, post_device_calibrate},
-	{"POST", "/v1/devices/DEVICE/accept", API_ROLE_ADMINISTER, 0, 0,
-	 post_device_accept},
 	{"GET", "/v1/pools", API_ROLE_READ, 0, 0, get_pools},
 	{"GET", "/v1/pools/NAME", API_ROLE_READ, 0, 0, get_pool},
 	{"GET", "/v1/vdevs", API_ROLE_READ, 0, 0, get_vdevs},

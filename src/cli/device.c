@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * device.c - penstock device list | calibrate | accept
+ * device.c - penstock device list | calibrate
  */
 #include "cli/ask.h"
 #include "cli/list.h"
@@ -85,27 +85,10 @@ static int device_calibrate(struct cli *cli, const struct cli_args *args)
 	return CLI_DONE;
 }
 
-static int device_accept(struct cli *cli, const struct cli_args *args)
-{
-	json_t *device;
-	int status;
-
-	status = cli_ask_one(cli, "POST", "devices", args->operands[0],
-			     "/accept", NULL, &device);
-	if (status != CLI_DONE)
-		return status;
-	if (cli->json)
-		return list_json(device);
-	json_decref(device);
-	return CLI_DONE;
-}
-
 const struct cli_verb cli_device_verbs[] = {
 	{"device", "list", NULL, 0, 0, NULL, device_list,
 	 "devices, what they sustain and what is promised of it"},
 	{"device", "calibrate", "NAME", 1, 1, calibrate_options,
 	 device_calibrate, "measure what a device sustains"},
-	{"device", "accept", "NAME", 1, 1, NULL, device_accept,
-	 "its file was exchanged for a copy: use that from now on"},
 	{NULL, NULL, NULL, 0, 0, NULL, NULL, NULL},
 };

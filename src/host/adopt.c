@@ -109,7 +109,7 @@ static void listener_fetched(struct bind_op *op, struct link_reply *reply)
 							op->process->pasid :
 							0)),
 			 -1);
-		return;		/* bind_retry_listeners opens the new one */
+		return; /* bind_retry_listeners opens the new one */
 	}
 	*listen_fd = reply->fd;
 	reply->fd = -1;
@@ -162,8 +162,6 @@ static bool device_matches(const struct reg_device *device, const json_t *item)
 	identity_from_json(&file, json_object_get(item, "file"));
 	return is_model && strcmp(config->kind, text_of(item, "kind")) == 0 &&
 		strcmp(config->path ? config->path : "", file.path) == 0 &&
-		(config->size_bytes == 0 ||
-		 config->size_bytes == number_of(item, "size_bytes")) &&
 		config->read_only == flag_of(item, "read_only");
 }
 
@@ -181,17 +179,6 @@ static void tell_differs(const struct reg_device *device)
 		device->name);
 }
 
-/* It is measured, or was and nobody took the result. */
-static void adopt_measuring(struct reg_device *device, const json_t *item)
-{
-	const json_t *asked = json_object_get(item, "calibration");
-
-	if (asked)
-		bind_calibrate_found(device, asked);
-	else
-		bind_measured_release(device);
-}
-
 static void adopt_device(struct reg_device *device, const json_t *item)
 {
 	struct bind_op op = {
@@ -203,10 +190,9 @@ static void adopt_device(struct reg_device *device, const json_t *item)
 
 	device->slot = (int)number_of(item, "slot");
 	device->endpoint->device_slots_taken |= UINT64_C(1) << device->slot;
-	device->size_bytes = number_of(item, "size_bytes");
+	device->whole_bytes = number_of(item, "size_bytes");
 	identity_from_json(&device->file, json_object_get(item, "file"));
 	device->is_added = true;
-	device->is_blank = false;
 	device->state = REG_DEVICE_WAITING;
 	device->error.text[0] = '\0';
 	if (strcmp(device->config->kind, "memory") == 0 &&
@@ -222,7 +208,10 @@ static void adopt_device(struct reg_device *device, const json_t *item)
 		device->has_capacity = true;
 		device->measured_file = device->file;
 	}
-	adopt_measuring(device, item);
+	/* It is measured, or was and nobody took the result. */
+	if (json_object_get(item, "calibration"))
+		bind_calibrate_found(device,
+				     json_object_get(item, "calibration"));
 }
 
 static void adopt_devices(struct reg_endpoint *endpoint, const json_t *list)
@@ -243,15 +232,34 @@ static void adopt_devices(struct reg_endpoint *endpoint, const json_t *list)
 	}
 }
 
+static const json_t *device_item(const json_t *list, const char *name)
+{
+	const json_t *item;
+	size_t i;
+
+	json_array_foreach(json_object_get(list, "devices"), i,
+			   item) if (strcmp(text_of(item, "name"), name) ==
+				     0) return item;
+	return NULL;
+}
+
+struct reg_device *adopt_wanted(struct reg_endpoint *endpoint,
+				const json_t *list, const char *name)
+{
+	struct reg_device *device = find_device(endpoint, name);
+	const json_t *item = device_item(list, name);
+
+	return device && item && device_matches(device, item) ? device : NULL;
+}
+
 /* --- Vdevs --------------------------------------------------------------- */
 
 static bool vdev_matches(const struct reg_vdev *vdev, const json_t *item)
 {
-	return vdev->is_placed && vdev->state == REG_VDEV_PENDING &&
-		vdev->pool->device->is_added &&
-		strcmp(vdev->pool->device->config->name,
-		       text_of(item, "device")) == 0 &&
-		vdev->offset_bytes == number_of(item, "offset_bytes") &&
+	return vdev->uuid[0] && vdev->state == REG_VDEV_PENDING &&
+		vdev->pool->is_started &&
+		strcmp(vdev->pool->name, text_of(item, "pool")) == 0 &&
+		strcmp(vdev->uuid, text_of(item, "uuid")) == 0 &&
 		vdev->queues == number_of(item, "queues") &&
 		vdev->read_only == flag_of(item, "read_only");
 }
@@ -269,9 +277,11 @@ static void adopt_vdev(struct reg_endpoint *endpoint, struct reg_vdev *vdev,
 	vdev->slot = (int)number_of(item, "slot");
 	reg_slot_reserve(endpoint, (unsigned int)vdev->slot);
 	vdev->is_added = true;
+	vdev->is_there = true;
 	vdev->state = REG_VDEV_SERVING;
 	/* bind_sync asks for it, when it is written down. */
-	vdev->is_resizing = vdev->size_bytes != number_of(item, "size_bytes");
+	vdev->volume_bytes = number_of(item, "size_bytes");
+	vdev->is_resizing = vdev->size_bytes != vdev->volume_bytes;
 	if (!json_equal(limits, json_object_get(item, "limits")))
 		bind_ask(&op,
 			 json_pack("{s:s, s:s, s:O}", "op", "vdev-limits",
@@ -398,42 +408,52 @@ static bool adopt_listener(struct reg_endpoint *endpoint, const json_t *item)
 	return true;
 }
 
-/* What is to go, kept until the ways in are closed. */
-static void remove_strangers(struct reg_endpoint *endpoint, const json_t *list)
+/* What is to go, kept until what stands on it has gone. */
+struct removing {
+	struct reg_endpoint *endpoint;
+	json_t *list;
+	unsigned int left; /* answers that are waited for */
+	void (*then)(struct removing *removing);
+	bool is_gone; /* the endpoint is */
+};
+
+static void removed(void *arg, struct link_reply *reply)
 {
-	struct registry *registry = endpoint->host->registry;
+	struct removing *removing = arg;
+
+	removing->is_gone |= reply->result == -ECONNRESET;
+	if (--removing->left == 0)
+		removing->then(removing);
+}
+
+static void removing_ask(struct removing *removing, json_t *message)
+{
+	removing->left++;
+	endpoint_request(removing->endpoint->process, message, -1, removed,
+			 removing);
+}
+
+/* Go on with 'then' when all that was asked for is answered. */
+static void removing_wait(struct removing *removing,
+			  void (*then)(struct removing *removing))
+{
+	struct link_reply fine = {.fd = -1};
+
+	removing->then = then;
+	removed(removing, &fine);
+}
+
+/* The strangers are out, or the endpoint is gone. */
+static void strangers_out(struct removing *removing)
+{
+	struct reg_endpoint *endpoint = removing->endpoint;
 	struct bind_op op = {.endpoint = endpoint, .then = bind_ignore};
 	const json_t *item;
 	size_t i;
 
-	json_array_foreach(json_object_get(list, "processes"), i, item)
-	{
-		struct reg_process *process = registry_process(
-			registry, (uint32_t)number_of(item, "pasid"));
-
-		if (process && process->is_added)
-			continue;
-		reg_slot_release(endpoint, (int)number_of(item, "slot"));
-		bind_ask(&op,
-			 json_pack("{s:s, s:I}", "op", "process-remove",
-				   "pasid",
-				   (json_int_t)number_of(item, "pasid")),
-			 -1);
-	}
-	json_array_foreach(json_object_get(list, "vdevs"), i, item)
-	{
-		struct reg_vdev *vdev =
-			registry_vdev(registry, text_of(item, "name"));
-
-		if (vdev && vdev->is_added)
-			continue;
-		reg_slot_release(endpoint, (int)number_of(item, "slot"));
-		bind_ask(&op,
-			 json_pack("{s:s, s:s}", "op", "vdev-remove", "name",
-				   text_of(item, "name")),
-			 -1);
-	}
-	json_array_foreach(json_object_get(list, "devices"), i, item)
+	if (removing->is_gone)
+		goto out;
+	json_array_foreach(json_object_get(removing->list, "devices"), i, item)
 	{
 		struct reg_device *device =
 			find_device(endpoint, text_of(item, "name"));
@@ -444,68 +464,97 @@ static void remove_strangers(struct reg_endpoint *endpoint, const json_t *list)
 					   "name", text_of(item, "name")),
 				 -1);
 	}
+	endpoint->is_connected = true;
+	bind_sync(endpoint);
+	bind_calibrate_next(endpoint);
+	volumes_retry(endpoint->host);
+	/* Perhaps nothing had to be asked for. */
+	bind_check_ready(endpoint->host);
+out:
+	json_decref(removing->list);
+	free(removing);
 }
 
-struct removing {
-	struct bind_op op;	/* only to be found by the callback */
-	json_t *list;
-	unsigned int left;	/* ways in that still drain */
-};
-
-/* All strangers' ways in are closed (or the endpoint is gone). */
-static void strangers_out(struct reg_endpoint *endpoint, json_t *list,
-			  bool is_gone)
+static void remove_vdevs(struct removing *removing)
 {
-	if (!is_gone) {
-		remove_strangers(endpoint, list);
-		endpoint->is_connected = true;
-		bind_sync(endpoint);
-		bind_calibrate_next(endpoint);
-		space_retry(endpoint->host);
-		/* Perhaps nothing had to be asked for. */
-		bind_check_ready(endpoint->host);
+	struct reg_endpoint *endpoint = removing->endpoint;
+	struct registry *registry = endpoint->host->registry;
+	const json_t *item;
+	size_t i;
+
+	json_array_foreach(json_object_get(removing->list, "processes"), i,
+			   item)
+	{
+		struct reg_process *process = registry_process(
+			registry, (uint32_t)number_of(item, "pasid"));
+
+		if (process && process->is_added)
+			continue;
+		reg_slot_release(endpoint, (int)number_of(item, "slot"));
+		removing_ask(removing,
+			     json_pack("{s:s, s:I}", "op", "process-remove",
+				       "pasid",
+				       (json_int_t)number_of(item, "pasid")));
 	}
-	json_decref(list);
+	json_array_foreach(json_object_get(removing->list, "vdevs"), i, item)
+	{
+		struct reg_vdev *vdev =
+			registry_vdev(registry, text_of(item, "name"));
+
+		if (vdev && vdev->is_added)
+			continue;
+		reg_slot_release(endpoint, (int)number_of(item, "slot"));
+		removing_ask(removing,
+			     json_pack("{s:s, s:s}", "op", "vdev-remove",
+				       "name", text_of(item, "name")));
+	}
 }
 
-static void stranger_unlistened(void *arg, struct link_reply *reply)
+/* All strangers' ways in are closed. */
+static void remove_strangers(struct removing *removing)
 {
-	struct removing *removing = arg;
-	struct reg_endpoint *endpoint = removing->op.endpoint;
+	struct registry *registry = removing->endpoint->host->registry;
+	const json_t *item;
+	size_t i;
 
-	if (--removing->left == 0) {
-		strangers_out(endpoint, removing->list,
-			      reply->result == -ECONNRESET);
-		free(removing);
+	removing->left = 1;
+	if (!removing->is_gone) {
+		remove_vdevs(removing);
+		json_array_foreach(json_object_get(removing->list, "pools"), i,
+				   item)
+		{
+			const struct reg_pool *pool =
+				registry_pool(registry, text_of(item, "name"));
+
+			if (!pool || !pool->is_added)
+				removing_ask(removing,
+					     json_pack("{s:s, s:s}", "op",
+						       "pool-remove", "name",
+						       text_of(item, "name")));
+		}
 	}
+	removing_wait(removing, strangers_out);
 }
 
 static void close_ways_in(struct reg_endpoint *endpoint, const json_t *list)
 {
 	struct removing *removing = calloc(1, sizeof(*removing));
 	const json_t *item;
-	struct link_reply fine = {.fd = -1};
 	size_t i;
 
 	if (!removing)
-		abort();	/* as in link_request */
-	removing->op.endpoint = endpoint;
+		abort(); /* as in link_request */
+	removing->endpoint = endpoint;
 	removing->list = json_incref((json_t *)(uintptr_t)list);
 	removing->left = 1;
-	json_array_foreach(json_object_get(list, "listeners"), i, item)
-	{
-		if (adopt_listener(endpoint, item))
-			continue;
-		removing->left++;
-		endpoint_request(
-			endpoint->process,
-			json_pack("{s:s, s:s, s:s, s:I}", "op", "unlisten",
-				  "kind", text_of(item, "kind"), "vdev",
-				  text_of(item, "vdev"), "pasid",
-				  (json_int_t)number_of(item, "pasid")),
-			-1, stranger_unlistened, removing);
-	}
-	stranger_unlistened(removing, &fine);
+	json_array_foreach(json_object_get(list, "listeners"), i,
+			   item) if (!adopt_listener(endpoint, item))
+		removing_ask(removing,
+			     json_pack("{s:s, s:s, s:s, s:I}", "op", "unlisten",
+				       "kind", text_of(item, "kind"), "vdev",
+				       text_of(item, "vdev"), "pasid",
+				       (json_int_t)number_of(item, "pasid")));
+	removing_wait(removing, remove_strangers);
 }
 
 /* What is there can be judged before anything is asked for. */
@@ -516,14 +565,12 @@ static void admit_found(struct reg_endpoint *endpoint)
 	for (i = 0; i < endpoint->device_count; i++) {
 		struct reg_device *device = &endpoint->devices[i];
 
-		if (!device->is_added)
+		if (!device->is_member || !device->pool->is_started)
 			continue;
 		if (device->has_capacity)
 			bind_device_ready(device);
 		else if (device->is_measuring)
 			device->state = REG_DEVICE_CALIBRATING;
-		else
-			bind_calibrate_first(device);
 	}
 }
 
@@ -536,6 +583,7 @@ void adopt_connected(void *arg, bool adopted, const json_t *list)
 	(void)adopted;
 	bind_reset(endpoint);
 	adopt_devices(endpoint, list);
+	adopt_pools(endpoint, list);
 	admit_found(endpoint);
 	adopt_vdevs(endpoint, list);
 	adopt_processes(endpoint, list);

@@ -26,8 +26,9 @@ void host_refuse(struct host *host, const struct reg_process *process,
 {
 	json_t *value = promise_refusal_json(refusal);
 
-	json_object_set_new(value, "device",
-			    json_string(process->vdev->pool->device->name));
+	if (refusal->device)
+		json_object_set_new(value, "device",
+				    json_string(refusal->device));
 	json_object_set_new(value, "where",
 			    promise_where(host->registry, process, sla));
 	host_answer(call, HOST_REFUSED, value, "%s", refusal->text.text);

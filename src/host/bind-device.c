@@ -2,8 +2,8 @@
 /*
  * bind-device.c - a device on its way into its endpoint
  *
- *   open, lock (opening.c) -> device-add -> (never measured: measure.c)
- *   -> ready
+ *   open, lock (opening.c) -> device-add -> its pool (bind-pool.c)
+ *   -> (never measured: measure.c) -> ready
  *   nbd: connect (dial.c) -> device-add -> ...
  *
  * Whatever fails is tried again, after a wait that doubles, or when its
@@ -28,6 +28,7 @@
 #include "host/dial.h"
 #include "host/endpoint.h"
 #include "host/opening.h"
+#include "pool/format.h"
 
 #define MS			UINT64_C(1000000)
 #define OPENING_PATIENCE_NS	(5000U * MS)
@@ -38,8 +39,7 @@ static void device_added(struct bind_op *op, struct link_reply *reply);
 
 /* --- Complaints ---------------------------------------------------------- */
 
-/* Say what is wrong with it, once for each complaint. */
-static void complain(struct reg_device *device, const char *text)
+void bind_device_complain(struct reg_device *device, const char *text)
 {
 	struct host *host = device->endpoint->host;
 	struct event_subject subject = {
@@ -53,13 +53,16 @@ static void complain(struct reg_device *device, const char *text)
 			   "device %s: %s", device->name, text);
 		device->told = device->error;
 	}
+	if (device->pool && !device->is_member)
+		bind_pool_settle(device->pool);
 	bind_touch(host);
 }
 
-/* It can't be used now; tried again, after a wait that grows. */
-static void device_failed(struct reg_device *device, const char *text)
+void bind_device_failed(struct reg_device *device, const char *fault,
+			const char *text)
 {
 	device->is_busy = false;
+	device->fault = fault;
 	device->state = REG_DEVICE_FAILED;
 	device->retry_ns =
 		device->retry_ns ? device->retry_ns * 2 : RETRY_MIN_NS;
@@ -67,7 +70,7 @@ static void device_failed(struct reg_device *device, const char *text)
 		device->retry_ns = RETRY_MAX_NS;
 	loop_timer_set(device->endpoint->host->loop, &device->retry,
 		       loop_clock_ns() + device->retry_ns);
-	complain(device, text);
+	bind_device_complain(device, text);
 }
 
 /* --- Opening ------------------------------------------------------------- */
@@ -82,7 +85,7 @@ static int open_memory(struct reg_device *device, int *ret_fd)
 				  MFD_CLOEXEC | MFD_ALLOW_SEALING);
 		if (fd < 0)
 			return -errno;
-		if (ftruncate(fd, (off_t)device->size_bytes) < 0 ||
+		if (ftruncate(fd, (off_t)device->whole_bytes) < 0 ||
 		    fcntl(fd, F_ADD_SEALS,
 			  F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0) {
 			ret = -errno;
@@ -90,7 +93,6 @@ static int open_memory(struct reg_device *device, int *ret_fd)
 			return ret;
 		}
 		device->memory_fd = fd;
-		device->is_blank = true;
 	}
 	fd = fcntl(device->memory_fd, F_DUPFD_CLOEXEC, 0);
 	if (fd < 0)
@@ -166,13 +168,14 @@ static void device_add(struct reg_device *device, int fd)
 	if (take_slot(device) < 0) {
 		if (fd >= 0)
 			close(fd);
-		device_failed(device, "the endpoint has too many devices");
+		bind_device_failed(device, NULL,
+				   "the endpoint has too many devices");
 		return;
 	}
 	message = json_pack("{s:s, s:s, s:s, s:I, s:b, s:i, s:o*, s:o*, s:o*}",
 			    "op", "device-add", "name", device->config->name,
 			    "kind", device->config->kind, "size_bytes",
-			    (json_int_t)device->size_bytes, "read_only",
+			    (json_int_t)device->whole_bytes, "read_only",
 			    device->config->read_only, "slot", device->slot,
 			    "model", bind_device_model(device->config),
 			    "export", bind_device_export(device->config),
@@ -192,19 +195,18 @@ static void file_opened(void *arg, const struct opening_result *result)
 		/* Its endpoint died meanwhile: the next one asks again. */
 		if (result->result == 0)
 			close(result->fd);
-		device->is_blank |= result->is_blank;
 		return;
 	}
 	loop_timer_cancel(device->endpoint->host->loop, &device->retry);
 	if (result->result < 0) {
-		device_failed(device, result->why.text);
+		bind_device_failed(device,
+				   result->result == -ENOENT ? "missing" : NULL,
+				   result->why.text);
 		return;
 	}
-	device->size_bytes = result->size_bytes;
-	if (!identity_is_same(&device->file, &result->file))
-		device->is_blank = false;	/* that was another */
+	device->whole_bytes = result->size_bytes;
+	device->is_zeroed = result->is_zeroed;
 	device->file = result->file;
-	device->is_blank |= result->is_blank;
 	bind_capacity_check(device);
 	device_add(device, result->fd);
 }
@@ -248,7 +250,7 @@ static void open_expired(struct reg_device *device)
 			  "%s is locked by another program: end it", path);
 		break;
 	}
-	complain(device, why.text);
+	bind_device_complain(device, why.text);
 	loop_timer_set(device->endpoint->host->loop, &device->retry,
 		       loop_clock_ns() + OPENING_PATIENCE_NS);
 }
@@ -281,7 +283,7 @@ static void dialled(void *arg, int fd, const struct error *why)
 		if (fd >= 0)
 			close(fd);
 		else if (device->is_added)
-			complain(device, why->text);
+			bind_device_complain(device, why->text);
 		return;
 	}
 	if (!device->is_busy) {
@@ -291,11 +293,12 @@ static void dialled(void *arg, int fd, const struct error *why)
 	}
 	if (fd < 0) {
 		error_set(&text, fd, "%s", why->text);
-		device_failed(device, text.text);
+		bind_device_failed(device, "missing", text.text);
 		return;
 	}
 	/* As large as the server says, unless it is configured. */
-	device->size_bytes = device->config->size_bytes;
+	device->whole_bytes = 0;	/* all that is exported */
+	device->is_zeroed = false;
 	device_add(device, fd);
 }
 
@@ -325,24 +328,31 @@ void bind_device_start(struct reg_device *device)
 	const char *kind = device->config->kind;
 	int fd = -1, ret;
 
-	if (device->is_added || device->is_busy ||
-	    !device->endpoint->is_connected)
+	if (device->is_busy || !device->endpoint->is_connected)
 		return;
+	if (device->is_added) {
+		bind_pool_join(device);
+		return;
+	}
 	loop_timer_cancel(device->endpoint->host->loop, &device->retry);
 	device->is_busy = true;
 	device->state = REG_DEVICE_WAITING;
 	if (strcmp(kind, "file") == 0) {
 		ret = open_file(device);
 		if (ret < 0)
-			device_failed(device, strerror(-ret));
+			bind_device_failed(device, NULL, strerror(-ret));
 		return;
 	}
 	if (device->config->export) {
 		ret = dial(device);
 		if (ret < 0)
-			device_failed(device, strerror(-ret));
+			bind_device_failed(device, NULL, strerror(-ret));
 		return;
 	}
+	device->is_zeroed = true;
+	device->whole_bytes = strcmp(kind, "memory") == 0 ?
+		format_device_bytes(device->config->size_bytes) :
+		reg_round(device->config->size_bytes);
 	if (strcmp(kind, "memory") == 0) {
 		ret = open_memory(device, &fd);
 		if (ret < 0) {
@@ -350,11 +360,9 @@ void bind_device_start(struct reg_device *device)
 
 			error_set(&why, ret, "no memory for it: %s",
 				  strerror(-ret));
-			device_failed(device, why.text);
+			bind_device_failed(device, NULL, why.text);
 			return;
 		}
-	} else {
-		device->is_blank = true;
 	}
 	device_add(device, fd);
 }
@@ -367,7 +375,8 @@ static void retry_expired(struct loop_timer *timer, uint64_t now_ns)
 	(void)now_ns;
 	if (device->is_busy && device->opening)
 		open_expired(device);
-	else if (device->is_added && device->state == REG_DEVICE_FAILED)
+	else if (device->is_member && device->pool->is_started &&
+		 device->state == REG_DEVICE_FAILED)
 		bind_calibrate_first(device);
 	else
 		bind_device_start(device);
@@ -381,19 +390,16 @@ static void device_added(struct bind_op *op, struct link_reply *reply)
 		return;		/* begins anew when the endpoint is back */
 	device->is_busy = false;
 	if (reply->result < 0) {
-		device_failed(device, reply->text);
+		bind_device_failed(device, NULL, reply->text);
 		return;
 	}
 	device->is_added = true;
 	device->error.text[0] = '\0';
 	if (device->config->export)
-		device->size_bytes = (uint64_t)json_integer_value(
+		device->whole_bytes = (uint64_t)json_integer_value(
 			json_object_get(reply->reply, "size_bytes"));
-	bind_measured_release(device);
-	if (device->has_capacity)
-		device->endpoint->host->bind.device_ready(device);
-	else
-		bind_calibrate_first(device);
+	device->fault = NULL;
+	bind_pool_join(device);
 }
 
 void bind_device_measured(struct reg_device *device, int result,
@@ -408,7 +414,7 @@ void bind_device_measured(struct reg_device *device, int result,
 	if (device->state != REG_DEVICE_CALIBRATING)
 		return;
 	if (result < 0 && result != -ENODATA) {
-		device_failed(device, text);
+		bind_device_failed(device, NULL, text);
 		return;
 	}
 	/* Nothing is promised of it, but it is served. */
@@ -433,6 +439,8 @@ void bind_device_reset(struct reg_device *device)
 	loop_timer_cancel(device->endpoint->host->loop, &device->retry);
 	device->is_added = false;
 	device->is_busy = false;
+	device->is_joining = false;
+	device->is_member = false;
 	device->state = REG_DEVICE_WAITING;
 }
 
@@ -443,7 +451,6 @@ void bind_device_finish(struct reg_device *device)
 	device->opening = NULL;
 	dial_abandon(device->dial);
 	device->dial = NULL;
-	bind_calibrate_finish(device);
 	loop_timer_finish(device->endpoint->host->loop, &device->retry);
 	if (device->memory_fd >= 0)
 		close(device->memory_fd);

@@ -3,20 +3,24 @@
  * bind-vdev.c - vdevs on their way into their endpoint, and the ways in to
  * them
  *
- * A vdev is added when it has its place and its device is ready; then its
- * common socket, and those of its processes once these are added, are handed
- * over.  A socket that cannot be opened is tried again every second; what the
- * endpoint refuses, after a wait that doubles, or when it is back.
+ * A vdev is added when its volume's UUID is written down and its pool is ready:
+ * the endpoint makes the volume if it is not there.  Then its common socket,
+ * and those of its processes once these are added, are handed over.  A socket
+ * that cannot be opened is tried again every second; what the endpoint refuses,
+ * after a wait that doubles, or when it is back.
  */
 #include "host/host-data.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "base/container.h"
 #include "ctl/ctl.h"
 #include "host/endpoint.h"
 #include "host/listen.h"
+#include "host/records.h"
 
 #define RETRY_MIN_NS	UINT64_C(1000000000)
 #define RETRY_MAX_NS	UINT64_C(60000000000)
@@ -70,21 +74,68 @@ static void vdev_in_order(struct reg_vdev *vdev)
 		   "vdev %s is served now", vdev->name);
 }
 
-static void vdev_added(struct bind_op *op, struct link_reply *reply)
-{
-	struct reg_vdev *vdev = op->vdev;
+struct volume_write {
+	struct store_write write;
+	struct host *host;
+};
 
-	if (reply->result == -ECONNRESET)
-		return;
-	if (reply->result < 0) {
-		vdev->is_added = false;
-		bind_vdev_failed(vdev, reply->text);
-		return;
+static void volume_written(struct store_write *write)
+{
+	struct volume_write *op =
+		container_of(write, struct volume_write, write);
+
+	if (write->result < 0)
+		events_add(op->host->events, "error", NULL, "%s",
+			   write->error.text);
+	free(op);
+}
+
+/* Put the volume's record: it is there, and so long. */
+static void record_volume(struct reg_vdev *vdev)
+{
+	struct host *host = reg_vdev_endpoint(vdev)->host;
+	struct volume_write *op = calloc(1, sizeof(*op));
+
+	if (!op)
+		return;		/* at the next start */
+	op->host = host;
+	store_write_init(&op->write, volume_written);
+	if (records_put_volume(&op->write, vdev, "there") < 0)
+		free(op);
+	else
+		store_write_start(host->store, &op->write);
+}
+
+static void vdev_is_there(struct reg_vdev *vdev)
+{
+	vdev->is_there = true;
+	if (!vdev->volume_bytes)
+		vdev->volume_bytes = vdev->size_bytes;
+	if (!vdev->is_made && vdev->state != REG_VDEV_REMOVING) {
+		vdev->is_made = true;
+		record_volume(vdev);
 	}
 	if (vdev->state == REG_VDEV_PENDING)
 		vdev->state = REG_VDEV_SERVING;
 	if (vdev->state == REG_VDEV_SERVING && !vdev->vhost_user)
 		vdev_in_order(vdev);
+	bind_vdev_resize(vdev);
+	/* Its processes and ways in waited for it. */
+	bind_sync(reg_vdev_endpoint(vdev));
+}
+
+static void vdev_added(struct bind_op *op, struct link_reply *reply)
+{
+	struct reg_vdev *vdev = op->vdev;
+
+	if (reply->result >= 0) {
+		vdev_is_there(vdev);
+	} else if (reply->result != -ECONNRESET) {
+		vdev->is_added = false;
+		bind_vdev_failed(vdev, reply->text);
+	}
+	if (vdev->is_new)
+		op->endpoint->host->bind.vdev_made(vdev);
 }
 
 void bind_vdev_add(struct reg_vdev *vdev)
@@ -109,16 +160,39 @@ void bind_vdev_add(struct reg_vdev *vdev)
 		       sizeof(stats->processes[0]));
 	}
 	vdev->is_added = true;
+	/* As long as its volume is; what it is to be, after that. */
+	vdev->is_resizing =
+		vdev->volume_bytes && vdev->volume_bytes != vdev->size_bytes;
 	bind_ask(&op,
-		 json_pack("{s:s, s:s, s:s, s:I, s:I, s:i, s:b, s:i, s:o}",
-			   "op", "vdev-add", "name", vdev->name, "device",
-			   vdev->pool->device->config->name, "offset_bytes",
-			   (json_int_t)vdev->offset_bytes, "size_bytes",
-			   (json_int_t)vdev->size_bytes, "queues",
-			   (int)vdev->queues, "read_only", vdev->read_only,
-			   "slot", vdev->slot, "limits",
+		 json_pack("{s:s, s:s, s:s, s:s, s:b, s:I, s:i, s:b, s:i, s:o}",
+			   "op", "vdev-add", "name", vdev->name, "pool",
+			   vdev->pool->name, "uuid", vdev->uuid, "thick",
+			   vdev->is_thick, "size_bytes",
+			   (json_int_t)(vdev->is_resizing ? vdev->volume_bytes :
+							    vdev->size_bytes),
+			   "queues", (int)vdev->queues, "read_only",
+			   vdev->read_only, "slot", vdev->slot, "limits",
 			   ctl_from_sched_limits(&vdev->limits)),
 		 -1);
+}
+
+/* It keeps the size that it has. */
+static void vdev_resized(struct bind_op *op, struct link_reply *reply)
+{
+	struct reg_vdev *vdev = op->vdev;
+	struct event_subject subject = {.vdev = vdev->name};
+
+	if (reply->result >= 0) {
+		vdev->volume_bytes = (uint64_t)(uintptr_t)op->arg;
+		return;
+	}
+	if (reply->result == -ECONNRESET || vdev->is_writing ||
+	    vdev->state == REG_VDEV_REMOVING)
+		return;
+	vdev->size_bytes = vdev->volume_bytes;
+	record_volume(vdev);
+	events_add(op->endpoint->host->events, "error", &subject,
+		   "vdev '%s' keeps its size: %s", vdev->name, reply->text);
 }
 
 void bind_vdev_resize(struct reg_vdev *vdev)
@@ -126,11 +200,11 @@ void bind_vdev_resize(struct reg_vdev *vdev)
 	struct bind_op op = {
 		.endpoint = reg_vdev_endpoint(vdev),
 		.vdev = vdev,
-		.then = bind_ignore,
+		.arg = (void *)(uintptr_t)vdev->size_bytes,
+		.then = vdev_resized,
 	};
 
-	if (!vdev->is_resizing || vdev->is_writing ||
-	    vdev->pool->device->extents.is_closed)
+	if (!vdev->is_resizing || vdev->is_writing)
 		return;
 	vdev->is_resizing = false;
 	bind_ask(&op,

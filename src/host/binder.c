@@ -59,7 +59,7 @@ void bind_check_ready(struct host *host)
 	}
 	for (const struct reg_vdev *vdev = host->registry->vdevs; vdev;
 	     vdev = vdev->next)
-		if (vdev->is_placed && !vdev->is_journaled &&
+		if (vdev->uuid[0] && !vdev->is_journaled &&
 		    vdev->state != REG_VDEV_FAILED)
 			return;
 	host->told_ready = true;
@@ -202,7 +202,7 @@ void bind_retry_refused(struct host *host)
 
 		if ((!is_refused && !is_unpromised) || process->is_writing ||
 		    process->vdev->state == REG_VDEV_REMOVING ||
-		    process->vdev->pool->device->state != REG_DEVICE_READY ||
+		    !reg_pool_is_ready(process->vdev->pool) ||
 		    !readmit(process))
 			continue;
 		process->state = REG_PROCESS_BOUND;
@@ -219,8 +219,8 @@ void bind_retry_refused(struct host *host)
 
 static bool vdev_may_serve(const struct reg_vdev *vdev)
 {
-	return vdev->is_placed && vdev->is_journaled &&
-		vdev->pool->device->state == REG_DEVICE_READY &&
+	return vdev->uuid[0] && vdev->is_journaled &&
+		reg_pool_is_ready(vdev->pool) &&
 		(vdev->state == REG_VDEV_PENDING ||
 		 vdev->state == REG_VDEV_SERVING);
 }
@@ -237,6 +237,9 @@ void bind_sync(struct reg_endpoint *endpoint)
 	for (i = 0; i < endpoint->device_count; i++)
 		if (endpoint->devices[i].state == REG_DEVICE_WAITING)
 			bind_device_start(&endpoint->devices[i]);
+	for (i = 0; i < registry->pool_count; i++)
+		if (registry->pools[i].endpoint == endpoint)
+			bind_pool_load(&registry->pools[i]);
 	for (vdev = registry->vdevs; vdev; vdev = vdev->next) {
 		if (reg_vdev_endpoint(vdev) != endpoint ||
 		    !vdev_may_serve(vdev))
@@ -248,31 +251,31 @@ void bind_sync(struct reg_endpoint *endpoint)
 	}
 	/* Processes before ways in: the first request finds its process. */
 	for (process = registry->processes; process; process = process->next) {
-		if (process->vdev->is_added && !process->is_added &&
+		if (process->vdev->is_there && !process->is_added &&
 		    !process->is_writing &&
 		    process->state == REG_PROCESS_BOUND &&
 		    reg_vdev_endpoint(process->vdev) == endpoint)
 			add_process(process);
 	}
 	for (vdev = registry->vdevs; vdev; vdev = vdev->next)
-		if (reg_vdev_endpoint(vdev) == endpoint && vdev->is_added &&
+		if (reg_vdev_endpoint(vdev) == endpoint && vdev->is_there &&
 		    vdev_may_serve(vdev)) {
 			bind_way_in(vdev, NULL);
 			bind_nbd(vdev);
 		}
 }
 
-/* --- Places -------------------------------------------------------------- */
+/* --- Volumes ------------------------------------------------------------- */
 
-struct placement_write {
+struct volume_write {
 	struct store_write write;
 	struct reg_vdev *vdev;
 };
 
-static void placement_written(struct store_write *write)
+static void volume_written(struct store_write *write)
 {
-	struct placement_write *op =
-		container_of(write, struct placement_write, write);
+	struct volume_write *op =
+		container_of(write, struct volume_write, write);
 	struct reg_vdev *vdev = op->vdev;
 
 	vdev->is_writing = false;
@@ -280,29 +283,26 @@ static void placement_written(struct store_write *write)
 		bind_vdev_failed(vdev, write->error.text);
 	} else {
 		vdev->is_journaled = true;
+		bind_pool_held(vdev->pool);
 		bind_sync(reg_vdev_endpoint(vdev));
 	}
 	free(op);
 	bind_touch(reg_vdev_endpoint(vdev)->host);
 }
 
-/* Find a place if it has none, write it down, then serve it. */
-static void place_vdev(struct host *host, struct reg_vdev *vdev)
+/* Write down what its volume is, then serve it. */
+static void record_volume(struct host *host, struct reg_vdev *vdev)
 {
-	struct placement_write *op;
-	struct error why;
+	struct volume_write *op = calloc(1, sizeof(*op));
 
-	if (!vdev->is_placed &&
-	    registry_place(host->registry, vdev, &why) < 0) {
-		bind_vdev_failed(vdev, why.text);
-		return;
-	}
-	op = calloc(1, sizeof(*op));
 	if (op) {
 		op->vdev = vdev;
-		store_write_init(&op->write, placement_written);
+		store_write_init(&op->write, volume_written);
 	}
-	if (!op || records_put_placement(&op->write, vdev, &vdev->file) < 0) {
+	if (!op ||
+	    records_put_volume(&op->write, vdev,
+			       vdev->is_made ? "there" : "making") < 0 ||
+	    records_put_held(&op->write, vdev->pool) < 0) {
 		free(op);
 		bind_vdev_failed(vdev, "out of memory");
 		return;
@@ -311,24 +311,68 @@ static void place_vdev(struct host *host, struct reg_vdev *vdev)
 	store_write_start(host->store, &op->write);
 }
 
-/* Vdevs of this device that have no place, or one that is not written down. */
-static void place_vdevs(struct reg_device *device)
+/* It has none yet: the one of its name that the pool holds and nobody else
+ * has (our records were lost), or one to be made.  Returns 0, -ENOSPC or -EIO
+ * with a reason. */
+static int choose_volume(struct host *host, struct reg_vdev *vdev,
+			 struct error *reterr)
 {
-	struct host *host = device->endpoint->host;
+	uint64_t size_bytes = vdev->size_bytes;
+	const json_t *found = volumes_of_name(host, vdev);
+	struct event_subject subject = {.vdev = vdev->name};
+
+	if (found) {
+		volumes_take(vdev, found);
+		events_add(
+			host->events, "space", &subject,
+			"vdev '%s' has the volume of this name that was found in pool %s",
+			vdev->name, vdev->pool->name);
+		return 0;
+	}
+	if (vdev->is_equal)
+		size_bytes = registry_equal_size(host->registry, vdev);
+	if (size_bytes == 0)
+		return error_set(reterr, -ENOSPC,
+				 "the others leave nothing of pool '%s'",
+				 vdev->pool->name);
+	if (reg_uuid_make(vdev->uuid) < 0)
+		return error_set(reterr, -EIO, "there is no randomness");
+	vdev->size_bytes = size_bytes;
+	vdev->is_thick = !vdev->pool->config->thin;
+	return 0;
+}
+
+/* Is its volume there, if it was? */
+static bool is_lost(struct reg_vdev *vdev)
+{
+	const struct reg_pool *pool = vdev->pool;
+
+	vdev->volume_bytes = volumes_bytes(vdev);
+	if (vdev->volume_bytes || !vdev->is_made || !reg_pool_is_lasting(pool))
+		return false;
+	bind_vdev_failed(
+		vdev,
+		"its volume is not on the devices of its pool: put the device back that has it, or delete the vdev to give its data up");
+	return true;
+}
+
+/* Vdevs of this pool of which not all is on disk. */
+static void give_volumes(struct reg_pool *pool)
+{
+	struct host *host = pool->endpoint->host;
 	struct reg_vdev *vdev;
+	struct error why;
 
 	for (vdev = host->registry->vdevs; vdev; vdev = vdev->next) {
-		if (vdev->pool->device != device ||
-		    vdev->state != REG_VDEV_PENDING)
+		if (vdev->pool != pool || vdev->is_writing ||
+		    (vdev->state != REG_VDEV_PENDING &&
+		     vdev->state != REG_VDEV_SERVING))
 			continue;
-		if (vdev->is_placed &&
-		    vdev->offset_bytes + vdev->size_bytes > device->size_bytes)
-			bind_vdev_failed(
-				vdev,
-				"its device is smaller than it was: part of the data is gone");
-		else if (!vdev->is_journaled && !vdev->is_writing &&
-			 (vdev->is_placed || !device->extents.is_closed))
-			place_vdev(host, vdev);
+		if (!vdev->uuid[0] && choose_volume(host, vdev, &why) < 0)
+			bind_vdev_failed(vdev, why.text);
+		else if ((vdev->is_added || !is_lost(vdev)) &&
+			 !vdev->is_journaled)
+			record_volume(host, vdev);
 	}
 }
 
@@ -338,23 +382,55 @@ void bind_retry_vdevs(struct host *host)
 	struct reg_vdev *vdev;
 
 	for (vdev = host->registry->vdevs; vdev; vdev = vdev->next) {
-		struct reg_device *device = vdev->pool->device;
+		struct reg_pool *pool = vdev->pool;
 
 		if (now_ns < vdev->retry_at_ns ||
-		    !device->endpoint->is_connected ||
-		    device->state != REG_DEVICE_READY || !bind_vdev_again(vdev))
+		    !pool->endpoint->is_connected || !reg_pool_is_ready(pool) ||
+		    !bind_vdev_again(vdev))
 			continue;
-		place_vdevs(device);
-		bind_sync(device->endpoint);
+		give_volumes(pool);
+		bind_sync(pool->endpoint);
 	}
 }
 
-void bind_space_freed(struct reg_device *device)
+void bind_pool_ready(struct reg_pool *pool)
 {
-	if (device->state != REG_DEVICE_READY)
+	if (!reg_pool_is_ready(pool))
 		return;
-	place_vdevs(device);
-	bind_sync(device->endpoint);
+	give_volumes(pool);
+	bind_sync(pool->endpoint);
+	volumes_retry(pool->endpoint->host);
+}
+
+/* It came after its pool: what is promised holds there, too. */
+static void extend_promise(struct reg_process *process)
+{
+	struct host *host = reg_vdev_endpoint(process->vdev)->host;
+	struct event_subject subject = {
+		.pasid = process->pasid,
+		.vdev = process->vdev->name,
+	};
+	struct promise_refusal refusal;
+
+	if (process->vdev->pool->device_count > 1 &&
+	    process->state == REG_PROCESS_BOUND && process->member.is_counted &&
+	    promise_admit(process, &process->sla, &refusal) < 0)
+		events_add(
+			host->events, "error", &subject,
+			"process %u (%s): what comes to lie on a device that joined its pool is not promised: %s",
+			process->pasid, process->name, refusal.text.text);
+}
+
+/* Every device that is there is known. */
+static void admit_if_judged(struct host *host, struct reg_process *process)
+{
+	const struct reg_pool *pool = process->vdev->pool;
+
+	for (unsigned int i = 0; i < pool->device_count; i++)
+		if (pool->devices[i]->is_member &&
+		    pool->devices[i]->state != REG_DEVICE_READY)
+			return;
+	bind_admit(host, process);
 }
 
 void bind_device_ready(struct reg_device *device)
@@ -380,24 +456,25 @@ void bind_device_ready(struct reg_device *device)
 	}
 	device->state = REG_DEVICE_READY;
 	device->retry_ns = 0;
+	device->fault = NULL;
 	device->told.text[0] = '\0';
 	events_add(host->events, "device-ready", &subject, "device %s is ready",
 		   device->name);
-	if (registry_file_differs(host->registry, device))
-		events_add(
-			host->events, "error", &subject,
-			"device %s: %s is another file than the one in which its vdevs were placed: they have what lies there now, and space that they give back stays taken; put that file back, or, if this is a copy of it, say 'penstock device accept %s'",
-			device->name,
-			device->file.path[0] ? device->file.path :
-					       "what it has",
-			device->name);
-	place_vdevs(device);
+	if (!device->pool)
+		return;
+	/* What has a size can be promised. */
+	if (reg_pool_is_ready(device->pool))
+		give_volumes(device->pool);
 	for (process = host->registry->processes; process;
-	     process = process->next)
-		if (process->vdev->pool->device == device)
-			bind_admit(host, process);
-	bind_sync(device->endpoint);
-	space_retry(host);
+	     process = process->next) {
+		if (process->vdev->pool != device->pool)
+			continue;
+		if (process->state == REG_PROCESS_PENDING)
+			admit_if_judged(host, process);
+		else
+			extend_promise(process);
+	}
+	bind_pool_ready(device->pool);
 }
 
 /* --- Losing -------------------------------------------------------------- */
@@ -424,6 +501,9 @@ void bind_reset(struct reg_endpoint *endpoint)
 	endpoint->is_connected = false;
 	for (i = 0; i < endpoint->device_count; i++)
 		bind_device_reset(&endpoint->devices[i]);
+	for (i = 0; i < registry->pool_count; i++)
+		if (registry->pools[i].endpoint == endpoint)
+			bind_pool_reset(&registry->pools[i]);
 	for (process = registry->processes; process; process = process->next) {
 		if (reg_vdev_endpoint(process->vdev) != endpoint)
 			continue;
@@ -438,8 +518,10 @@ void bind_reset(struct reg_endpoint *endpoint)
 		if (reg_vdev_endpoint(vdev) != endpoint)
 			continue;
 		vdev->is_added = false;
+		vdev->is_there = false;
 		vdev->is_listening = false;
 		vdev->is_resizing = false;
+		vdev->volume_bytes = 0;
 		vdev->sessions = 0;
 		vdev->is_attached = false;
 		vdev->nbd.is_listening = false;

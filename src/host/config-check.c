@@ -322,11 +322,6 @@ static int check_pool(struct reader *reader, unsigned int index)
 				  "pool '%s': more than one device",
 				  pool->name);
 	}
-	if (ret == 0 && pool->served && pool->thin)
-		ret = reader_note(
-			reader, pool->line,
-			"pool '%s': thin provisioning (it is served as thick)",
-			pool->name);
 	return ret;
 }
 
@@ -337,29 +332,32 @@ static int check_room(struct reader *reader, const struct config_vdev *vdev)
 {
 	const struct config *config = reader->config;
 	const struct config_pool *pool = find_pool(config, vdev->pool);
-	const struct config_device *device =
-		find_device(config, &pool->devices[0]);
-	uint64_t used_bytes = 0;
+	uint64_t used_bytes = 0, all_bytes = 0;
 	const struct config_vdev *other;
 	char size[UNITS_TEXT_MAX], free_text[UNITS_TEXT_MAX];
 
-	if (device->size_bytes == 0 || pool->thin ||
-	    vdev->size_bytes == CONFIG_SIZE_EQUAL)
+	if (pool->thin || vdev->size_bytes == CONFIG_SIZE_EQUAL)
 		return 0;
+	for (unsigned int i = 0; i < pool->device_count; i++) {
+		const struct config_device *device =
+			find_device(config, &pool->devices[i]);
+
+		if (device->size_bytes == 0)
+			return 0;
+		all_bytes += device->size_bytes;
+	}
 	for (other = config->vdevs; other < vdev; other++) {
 		if (strcmp(other->pool, vdev->pool) == 0 &&
 		    other->size_bytes != CONFIG_SIZE_EQUAL)
 			used_bytes += (other->size_bytes + EXTENT_BYTES - 1) /
 				EXTENT_BYTES * EXTENT_BYTES;
 	}
-	if (used_bytes <= device->size_bytes &&
-	    vdev->size_bytes <= device->size_bytes - used_bytes)
+	if (used_bytes <= all_bytes &&
+	    vdev->size_bytes <= all_bytes - used_bytes)
 		return 0;
 	units_format_size(size, sizeof(size), vdev->size_bytes);
 	units_format_size(free_text, sizeof(free_text),
-			  used_bytes < device->size_bytes ?
-				  device->size_bytes - used_bytes :
-				  0);
+			  used_bytes < all_bytes ? all_bytes - used_bytes : 0);
 	return reader_fail(
 		reader, vdev->line,
 		"vdev '%s' of %s does not fit: pool '%s' has %s left",

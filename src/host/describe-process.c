@@ -217,8 +217,12 @@ static void set_process_statistics(json_t *object,
 /* What it waits for. */
 static void set_pending_reason(json_t *object, const struct reg_vdev *vdev)
 {
-	const struct reg_device *device = vdev->pool->device;
+	const struct reg_device *device = vdev->pool->devices[0];
 	struct error reason;
+
+	for (unsigned int i = 0; i < vdev->pool->device_count; i++)
+		if (vdev->pool->devices[i]->error.text[0])
+			device = vdev->pool->devices[i];
 
 	if (vdev->error.text[0])
 		error_set(&reason, 0, "vdev %s: %s", vdev->name,

@@ -28,15 +28,20 @@ static const char *device_state(const struct reg_device *device)
 	return "waiting";
 }
 
+static const struct stats_device *device_stats(const struct reg_device *device)
+{
+	return device->slot < 0 ? NULL :
+				  &endpoint_stats(device->endpoint->process)
+					   ->devices[device->slot];
+}
+
 static void set_device_statistics(json_t *object,
 				  const struct reg_device *device)
 {
-	const struct stats_device *stats;
+	const struct stats_device *stats = device_stats(device);
 
-	if (device->slot < 0)
+	if (!stats)
 		return;
-	stats = &endpoint_stats(device->endpoint->process)
-			 ->devices[device->slot];
 	describe_set_u64(object, "capacity_milli",
 			 stats_get(&stats->capacity_milli));
 	describe_set_u64(object, "shortage_milli",
@@ -47,6 +52,26 @@ static void set_device_statistics(json_t *object,
 	describe_set_u64(object, "queued", stats_get(&stats->queued));
 	describe_set_u64(object, "errors", stats_get(&stats->errors));
 	describe_set_u64(object, "stalled_ns", stats_get(&stats->stalled_ns));
+	if (!device->is_member)
+		return;
+	describe_set_u64(object, "emptying_bytes",
+			 stats_get(&stats->extents_dirty) * REG_EXTENT_BYTES);
+	describe_set_u64(object, "bad_bytes",
+			 stats_get(&stats->extents_bad) * REG_EXTENT_BYTES);
+	describe_set_u64(object, "log_errors", stats_get(&stats->log_errors));
+}
+
+/* What volumes hold of it, or is being emptied of what they held. */
+static uint64_t device_used_bytes(const struct reg_device *device)
+{
+	const struct stats_device *stats = device_stats(device);
+	const uint64_t all = reg_round(device->size_bytes);
+	uint64_t free_bytes;
+
+	if (!stats || !device->is_member)
+		return 0;
+	free_bytes = stats_get(&stats->extents_free) * REG_EXTENT_BYTES;
+	return free_bytes < all ? all - free_bytes : 0;
 }
 
 static json_t *describe_device(const struct reg_device *device)
@@ -56,14 +81,20 @@ static json_t *describe_device(const struct reg_device *device)
 		device->name, "endpoint", device->endpoint->name, "device",
 		device->config->name, "kind", device->config->kind,
 		"size_bytes", (json_int_t)device->size_bytes, "allocated_bytes",
-		(json_int_t)extents_taken_bytes(&device->extents), "read_only",
+		(json_int_t)device_used_bytes(device), "read_only",
 		device->config->read_only, "state", device_state(device));
 
 	describe_set_text(object, "path", device->config->path);
+	describe_set_text(object, "pool",
+			  device->pool ? device->pool->name : NULL);
 	describe_set_text(object, "error", device->error.text);
-	if (device->state == REG_DEVICE_READY &&
-	    registry_file_differs(device->endpoint->host->registry, device))
-		describe_set(object, "file_differs", json_true());
+	describe_set_text(object, "fault", device->fault);
+	describe_set_text(object, "uuid",
+			  device->is_recorded ? device->uuid : NULL);
+	if (device->is_member)
+		describe_set_u64(object, "generation", device->generation);
+	describe_set(object, "measuring",
+		     device->is_measuring ? json_true() : NULL);
 	describe_set(object, "calibration",
 		     json_string(!device->has_capacity		   ? "none" :
 					 device->capacity.is_short ? "short" :
@@ -104,34 +135,73 @@ json_t *host_device(struct host *host, const char *name)
 	return device ? describe_device(device) : NULL;
 }
 
+static const char *pool_state(const struct reg_pool *pool)
+{
+	bool is_whole = reg_pool_is_ready(pool);
+
+	if (!is_whole)
+		return pool->error.text[0] ? "failed" : "waiting";
+	for (unsigned int i = 0; i < pool->device_count; i++)
+		is_whole &= pool->devices[i]->is_member;
+	return is_whole ? "ready" : "degraded";
+}
+
+static void set_space(json_t *object, const struct reg_pool *pool)
+{
+	static const struct stats_pool none;
+	const struct stats_pool *stats = pool->slot < 0 ?
+		&none :
+		&endpoint_stats(pool->endpoint->process)->pools[pool->slot];
+	const uint64_t all = reg_pool_bytes(pool);
+	uint64_t used = stats_get(&stats->used) * REG_EXTENT_BYTES;
+	uint64_t reserved = stats_get(&stats->reserved) * REG_EXTENT_BYTES;
+
+	/* The last extent may be short. */
+	if (used > all)
+		used = all;
+	if (reserved > all - used)
+		reserved = all - used;
+	describe_set_u64(object, "size_bytes", all);
+	describe_set_u64(object, "allocated_bytes", used);
+	describe_set_u64(object, "reserved_bytes", reserved);
+	describe_set_u64(object, "free_bytes", all - used - reserved);
+	describe_set_u64(object, "promised_bytes",
+			 stats_get(&stats->promised) * REG_EXTENT_BYTES);
+	describe_set_u64(object, "level_percent", stats_get(&stats->level));
+}
+
 static json_t *describe_pool(struct host *host, const struct reg_pool *pool)
 {
-	const struct reg_device *device = pool->device;
-	uint64_t taken_bytes = extents_taken_bytes(&device->extents);
-	json_t *vdevs = json_array();
+	json_t *vdevs = json_array(), *devices = json_array();
+	json_t *members = json_array();
 	const struct reg_vdev *vdev;
 	json_t *object;
 
 	for (vdev = host->registry->vdevs; vdev; vdev = vdev->next)
 		if (vdev->pool == pool)
 			json_array_append_new(vdevs, json_string(vdev->name));
-	/* The last extent may be short. */
-	if (taken_bytes > device->size_bytes)
-		taken_bytes = device->size_bytes;
-	object = json_pack("{s:s, s:[s], s:s, s:I, s:I, s:I, s:I, s:o}", "name",
-			   pool->name, "devices", device->name, "provisioning",
-			   "thick", "size_bytes",
-			   (json_int_t)device->size_bytes, "allocated_bytes",
-			   (json_int_t)taken_bytes, "free_bytes",
-			   (json_int_t)(device->size_bytes - taken_bytes),
-			   "largest_free_bytes",
-			   (json_int_t)extents_largest_free(&device->extents,
-							    device->size_bytes)
-				   .size_bytes,
-			   "vdevs", vdevs);
-	describe_set(object, "combined", promise_json(&device->promise));
+	for (unsigned int i = 0; i < pool->device_count; i++) {
+		const struct reg_device *device = pool->devices[i];
+		json_t *member = json_pack("{s:s, s:s}", "name", device->name,
+					   "state", device_state(device));
+
+		describe_set_text(member, "fault", device->fault);
+		describe_set_text(member, "error", device->error.text);
+		json_array_append_new(members, member);
+		json_array_append_new(devices, json_string(device->name));
+	}
+	object = json_pack("{s:s, s:s, s:o, s:o, s:s, s:o}", "name", pool->name,
+			   "endpoint", pool->endpoint->name, "devices", devices,
+			   "members", members, "provisioning",
+			   pool->config->thin ? "thin" : "thick", "vdevs",
+			   vdevs);
+	describe_set(object, "state", json_string(pool_state(pool)));
+	describe_set_text(object, "error", pool->error.text);
+	set_space(object, pool);
+	describe_set(object, "combined",
+		     promise_json(&pool->devices[0]->promise));
 	describe_set(object, "combined_text",
-		     promise_text_json(&device->promise));
+		     promise_text_json(&pool->devices[0]->promise));
 	return object;
 }
 
@@ -195,6 +265,16 @@ static void sum_delivered(struct host *host, const struct reg_vdev *vdev,
 	}
 }
 
+/* What its volume has been given. */
+static uint64_t vdev_used_bytes(const struct reg_vdev *vdev)
+{
+	const struct stats_process *stats = describe_stats(vdev, vdev->slot);
+
+	return stats && vdev->is_added ?
+		stats_get(&stats->mapped) * REG_EXTENT_BYTES :
+		0;
+}
+
 static json_t *describe_vdev(struct host *host, const struct reg_vdev *vdev)
 {
 	const struct reg_endpoint *endpoint = reg_vdev_endpoint(vdev);
@@ -213,14 +293,16 @@ static json_t *describe_vdev(struct host *host, const struct reg_vdev *vdev)
 	object = json_pack(
 		"{s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:i, s:b, s:o, s:s}",
 		"name", vdev->name, "endpoint", endpoint->name, "pool",
-		vdev->pool->name, "device", vdev->pool->device->name, "state",
-		vdev_state(vdev), "size_bytes", (json_int_t)size_bytes,
-		"allocated_bytes",
-		(json_int_t)(vdev->is_placed ? extents_round(size_bytes) : 0),
-		"queues", (int)vdev->queues, "read_only", vdev->read_only,
-		"limit", describe_limit(&vdev->limits), "origin",
+		vdev->pool->name, "device", vdev->pool->devices[0]->name,
+		"state", vdev_state(vdev), "size_bytes", (json_int_t)size_bytes,
+		"allocated_bytes", (json_int_t)vdev_used_bytes(vdev), "queues",
+		(int)vdev->queues, "read_only", vdev->read_only, "limit",
+		describe_limit(&vdev->limits), "origin",
 		vdev->is_runtime ? "runtime" : "file");
 	describe_set_text(object, "error", vdev->error.text);
+	describe_set_text(object, "uuid", vdev->uuid[0] ? vdev->uuid : NULL);
+	describe_set(object, "provisioning",
+		     json_string(vdev->is_thick ? "thick" : "thin"));
 	describe_set_text(object, "vhost_user", vdev->vhost_user);
 	describe_set_text(object, "nbd", vdev->nbd.at);
 	if (vdev->nbd.at) {
@@ -366,12 +448,13 @@ json_t *host_status(struct host *host)
 			describe_endpoint(&host->registry->endpoints[i]));
 	json_array_foreach(vdevs, j, vdev) json_object_del(vdev, "processes");
 	object = json_pack(
-		"{s:s, s:i, s:I, s:b, s:o, s:o, s:o, s:o, s:o}", "host",
+		"{s:s, s:i, s:I, s:b, s:o, s:o, s:o, s:o, s:o, s:o}", "host",
 		host->config->host, "pid", (int)getpid(), "uptime_s",
 		(json_int_t)((loop_clock_ns() - host->started_ns) /
 			     1000000000U),
 		"enforce", host->is_enforcing, "endpoints", endpoints,
-		"devices", host_devices(host), "vdevs", vdevs, "processes",
-		describe_counts(host), "not_served", describe_not_served(host));
+		"devices", host_devices(host), "pools", host_pools(host),
+		"vdevs", vdevs, "processes", describe_counts(host),
+		"not_served", describe_not_served(host));
 	return object;
 }

@@ -44,18 +44,17 @@ static bool slots_fit(const json_t *items, json_int_t slots)
 static int gather(json_t *list, const json_t *part)
 {
 	static const char *const keys[] = {
-		"devices",
-		"vdevs",
-		"processes",
-		"listeners",
+		"devices", "pools",	"members",
+		"vdevs",   "processes", "listeners",
 	};
 	unsigned int i;
 
 	if (!slots_fit(json_object_get(part, "devices"), STATS_DEVICES) ||
+	    !slots_fit(json_object_get(part, "pools"), STATS_POOLS) ||
 	    !slots_fit(json_object_get(part, "vdevs"), STATS_PROCESSES) ||
 	    !slots_fit(json_object_get(part, "processes"), STATS_PROCESSES))
 		return -EBADMSG;
-	for (i = 0; i < 4; i++) {
+	for (i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
 		json_t *all = json_object_get(list, keys[i]);
 		json_t *more = json_object_get(part, keys[i]);
 

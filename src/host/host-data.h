@@ -16,6 +16,7 @@
  *   bind-vdev.c  the same for vdevs and ways in
  *   bind-nbd.c   the same for ways in by NBD
  *   bind-device.c  the same for devices: opened, locked
+ *   bind-pool.c  the same for pools: their devices, what they hold
  *   measure.c    what a device sustains
  *   ask.c        one request to an endpoint
  *   describe.c, describe-process.c, answer.c   answers as JSON
@@ -46,8 +47,10 @@ struct bind_hooks {
 				const char *text);
 	/* It can be used: place vdevs, admit processes. */
 	void (*device_ready)(struct reg_device *device);
-	/* There is more free space than before. */
-	void (*space_freed)(struct reg_device *device);
+	/* Whoever made it waits for this: it is there, or has failed. */
+	void (*vdev_made)(struct reg_vdev *vdev);
+	/* It may hold vdevs, or more than before. */
+	void (*pool_ready)(struct reg_pool *pool);
 };
 
 struct history;
@@ -115,8 +118,8 @@ void host_changed(struct host *host, const char *by, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
 /* bind_hooks.device_ready */
 void bind_device_ready(struct reg_device *device);
-/* bind_hooks.space_freed */
-void bind_space_freed(struct reg_device *device);
+/* bind_hooks.pool_ready */
+void bind_pool_ready(struct reg_pool *pool);
 /* Try to admit a process that waits; says so if it is refused. */
 void bind_admit(struct host *host, struct reg_process *process);
 /* Those that were refused, or run without a promise: is there room now (once a
@@ -137,33 +140,43 @@ void bind_check_ready(struct host *host);
 /* Take it away from its endpoint, then free it; 'call' may be NULL.  If the
  * endpoint does not let it go it stays, REMOVING: to be asked for again. */
 void unbind_process(struct reg_process *process, struct host_call *call);
-/* The same with a vdev and its processes; then 'vdev->space' is given back,
- * and 'call' answered when that is free. */
+/* The same with a vdev and its processes; then 'vdev->doomed' is deleted, and
+ * 'call' answered when that is gone. */
 void unbind_vdev(struct reg_vdev *vdev, struct host_call *call);
 /* What did not go and whose endpoint has lost it since (once a second). */
 void unbind_retry(struct host *host);
 
-/* --- space.c ------------------------------------------------------------- */
+/* --- volumes.c ----------------------------------------------------------- */
 
-/* 'space', whose record is on disk, is nobody's any more: emptied, then free.
- * Takes it over.  'call' (NULL: nobody waits) is answered when it is free, or
- * cannot be made free now. */
-void space_give_back(struct host *host, struct reg_space *space,
-		     struct host_call *call);
+/* A volume of its pool that has the vdev's name and is nobody's, or NULL. */
+const json_t *volumes_of_name(const struct host *host,
+			      const struct reg_vdev *vdev);
+/* The vdev stands on that volume from now on. */
+void volumes_take(struct reg_vdev *vdev, const json_t *volume);
+/* How long its volume was when its pool started; 0: there was none. */
+uint64_t volumes_bytes(const struct reg_vdev *vdev);
+/* Of each that no vdev has, nor will have: say so. */
+void volumes_tell_unknown(const struct reg_pool *pool);
+
+/* 'doomed', whose record is on disk, is wanted by nobody: deleted.  Takes it
+ * over.  'call' (NULL: nobody waits) is answered when it is gone, or cannot go
+ * now. */
+void volumes_doom(struct host *host, struct reg_doomed *doomed,
+		  struct host_call *call);
 /* Somebody asks for the same again. */
-void space_again(struct host *host, struct reg_space *space,
-		 struct host_call *call);
-/* Go on with whatever can be gone on with (once a second, and when a device is
+void volumes_again(struct host *host, struct reg_doomed *doomed,
+		   struct host_call *call);
+/* Go on with whatever can be gone on with (once a second, and when a pool is
  * there again). */
-void space_retry(struct host *host);
+void volumes_retry(struct host *host);
 /* Nobody goes on: whoever still waits is told. */
-void space_finish(struct host *host);
+void volumes_finish(struct host *host);
 
 /* --- bind-vdev.c --------------------------------------------------------- */
 
 void bind_vdev_add(struct reg_vdev *vdev);
 /* It was found with another size than it is to have, which is written down by
- * now; and nobody else writes to the space that it gets. */
+ * now. */
 void bind_vdev_resize(struct reg_vdev *vdev);
 /* It cannot be served now; says why, once. */
 void bind_vdev_failed(struct reg_vdev *vdev, const char *text);
@@ -194,6 +207,12 @@ void bind_device_finish(struct reg_device *device);
 void bind_device_reset(struct reg_device *device);
 /* Open, lock, add, measure: whatever it lacks. */
 void bind_device_start(struct reg_device *device);
+/* Say what is wrong with it, once for each complaint. */
+void bind_device_complain(struct reg_device *device, const char *text);
+/* It can't be used now ('fault': in one word, or NULL); tried again, after a
+ * wait that grows. */
+void bind_device_failed(struct reg_device *device, const char *fault,
+			const char *text);
 /* How it is to behave, if that is invented; NULL: it is not. */
 json_t *bind_device_model(const struct config_device *config);
 /* nbd; else NULL. */
@@ -203,6 +222,20 @@ void bind_device_connect(struct reg_device *device);
 /* bind_hooks.device_measured */
 void bind_device_measured(struct reg_device *device, int result,
 			  const char *text);
+
+/* --- bind-pool.c --------------------------------------------------------- */
+
+/* The endpoint has the device: on with it, as far as it can go. */
+void bind_pool_join(struct reg_device *device);
+/* One of its devices has come, or will not come soon: start it. */
+void bind_pool_settle(struct reg_pool *pool);
+/* It was found started: ask what it holds. */
+void bind_pool_load(struct reg_pool *pool);
+/* An endpoint was found that has it as a member, and said so of it. */
+void bind_pool_found(struct reg_device *device, const json_t *found);
+/* It is on disk that volumes are made on its devices. */
+void bind_pool_held(struct reg_pool *pool);
+void bind_pool_reset(struct reg_pool *pool);
 
 /* --- measure.c ----------------------------------------------------------- */
 
@@ -214,15 +247,19 @@ void bind_calibrate_first(struct reg_device *device);
 void bind_calibrate_next(struct reg_endpoint *endpoint);
 /* An endpoint was found that measures it, or has a result nobody took, as an
  * earlier penstockd 'asked' it to: asked in these words again, the result is
- * ours.  Until it is there no space is given out: some is written to. */
+ * ours. */
 void bind_calibrate_found(struct reg_device *device, const json_t *asked);
-/* Nobody looks at its file any more. */
-void bind_calibrate_finish(struct reg_device *device);
-/* Nothing is measured with writes any more, for certain. */
-void bind_measured_release(struct reg_device *device);
+
+/* --- adopt-pools.c ------------------------------------------------------- */
+
+/* Keep those of the list that are as they should be. */
+void adopt_pools(struct reg_endpoint *endpoint, const json_t *list);
 
 /* --- adopt.c ------------------------------------------------------------- */
 
+/* The device of this name, if it is in the list as it is wanted; else NULL. */
+struct reg_device *adopt_wanted(struct reg_endpoint *endpoint,
+				const json_t *list, const char *name);
 /* endpoint_hooks.connected */
 void adopt_connected(void *arg, bool adopted, const json_t *list);
 
@@ -266,6 +303,11 @@ void transfer_session(struct host *host, const json_t *event);
 /* Those that nobody came to, or whose endpoint is lost (once a second). */
 void transfer_tick(struct host *host, uint64_t now_ns);
 
+/* --- verbs-vdev.c -------------------------------------------------------- */
+
+/* bind_hooks.vdev_made */
+void verbs_vdev_made(struct reg_vdev *vdev);
+
 /* --- verbs-delete.c ------------------------------------------------------ */
 
 /* Delete a vdev that nobody uses, has processes on or changes. */
@@ -276,6 +318,9 @@ void verbs_delete(struct host *host, struct reg_vdev *vdev,
 
 int watch_start(struct host *host);
 void watch_finish(struct host *host);
+/* How full a pool is, in percent as its endpoint counts levels: said, if it was
+ * not yet (E3). */
+void watch_level(struct reg_pool *pool, unsigned int level);
 /* The endpoint's event 'session', or a way in of its list. */
 void watch_session(struct host *host, const json_t *event,
 		   struct reg_endpoint *endpoint);

@@ -78,6 +78,42 @@ static void device_event(struct reg_endpoint *endpoint, const char *kind,
 	}
 }
 
+/* Writes that found no space (E3). */
+static void no_space_event(struct reg_endpoint *endpoint, const json_t *event)
+{
+	const char *name = json_string_value(json_object_get(event, "vdev"));
+	const struct reg_vdev *vdev =
+		name ? registry_vdev(endpoint->host->registry, name) : NULL;
+	const struct event_subject subject = {
+		.vdev = name,
+		.endpoint = endpoint->name,
+	};
+
+	if (vdev)
+		events_add(
+			endpoint->host->events, "no-space", &subject,
+			"vdev %s: %d writes failed, there is no space in pool %s: give it a device, or discard or delete what is not needed",
+			name,
+			(int)json_integer_value(
+				json_object_get(event, "count")),
+			vdev->pool->name);
+}
+
+static void space_event(struct reg_endpoint *endpoint, const json_t *event)
+{
+	const char *name = json_string_value(json_object_get(event, "pool"));
+	const char *level = json_string_value(json_object_get(event, "level"));
+	struct reg_pool *pool =
+		name ? registry_pool(endpoint->host->registry, name) : NULL;
+
+	if (!pool || !level || pool->endpoint != endpoint)
+		return;
+	watch_level(pool,
+		    strcmp(level, "full") == 0 ?
+			    100 :
+			    (unsigned int)strtoul(level, NULL, 10));
+}
+
 static void endpoint_event(void *arg, const json_t *event)
 {
 	struct reg_endpoint *endpoint = arg;
@@ -87,6 +123,10 @@ static void endpoint_event(void *arg, const json_t *event)
 		return;
 	if (strcmp(kind, "session") == 0)
 		watch_session(endpoint->host, event, endpoint);
+	else if (strcmp(kind, "space") == 0)
+		space_event(endpoint, event);
+	else if (strcmp(kind, "no-space") == 0)
+		no_space_event(endpoint, event);
 	else if (strcmp(kind, "shortage") == 0 || strcmp(kind, "stall") == 0 ||
 		 strcmp(kind, "device-error") == 0)
 		device_event(endpoint, kind, event);
@@ -205,7 +245,8 @@ int host_create(struct loop *loop, const struct config *config,
 	host->started_ns = loop_clock_ns();
 	host->bind.device_measured = bind_device_measured;
 	host->bind.device_ready = bind_device_ready;
-	host->bind.space_freed = bind_space_freed;
+	host->bind.pool_ready = bind_pool_ready;
+	host->bind.vdev_made = verbs_vdev_made;
 	if (hooks)
 		host->hooks = *hooks;
 	ret = loop_timer_init(loop, &host->settle, settle_expired);
@@ -263,7 +304,7 @@ void host_destroy(struct host *host)
 	}
 	loop_timer_finish(host->loop, &host->settle);
 	if (host->registry)
-		space_finish(host);
+		volumes_finish(host);
 	transfer_finish(host);
 	if (host->registry)
 		close_listeners(host->registry);

@@ -70,7 +70,7 @@ const struct config *host_config(const struct host *host);
  *     "count", "late_ns"} (sleeps that ended so late or less, all, and their
  *     lateness together),
  *     "away_ns" (it should have run, and did not), "error"}],
- *  "devices": as host_devices, "vdevs": as host_vdevs without processes,
+ *  "devices": as host_devices, "pools": as host_pools, "vdevs": as host_vdevs without processes,
  *  "processes": {"bound", "pending", "refused", "kept", "broken", "unknown"},
  *  "not_served": [{"where": "FILE:LINE", "what"}]} */
 json_t *host_status(struct host *host);
@@ -78,24 +78,30 @@ json_t *host_status(struct host *host);
 /* [{"name" (unique, "ep0/d0"), "endpoint", "device", "kind", "path",
  *   "size_bytes", "allocated_bytes", "read_only",
  *   "state": "waiting|calibrating|ready|failed|stopped", "error",
- *   "file_differs" (true: see host_device_accept; else absent),
+ *   "fault" (of a failed one, in a word: "blank|foreign|newer|another|shrunk|
+ *   damaged|clone|missing|late"), "pool", "uuid", "generation",
  *   "calibration": "none|short|full", "calibrated_at" (seconds, UTC),
  *   "capacity": as in docs/control.md,
  *   "capacity_milli" (as corrected while running), "shortage_milli",
  *   "in_flight", "window", "queued", "errors", "stalled_ns",
+ *   "emptying_bytes", "bad_bytes", "log_errors",
  *   "combined", "combined_text"}] */
 json_t *host_devices(struct host *host);
 json_t *host_device(struct host *host, const char *name);	/* "ep0/d0", or "d0" if unique */
 
-/* [{"name", "devices": ["ep0/d0"], "provisioning", "size_bytes",
- *   "allocated_bytes", "free_bytes", "largest_free_bytes", "combined",
- *   "combined_text", "vdevs": [NAME]}] */
+/* [{"name", "endpoint", "devices": ["ep0/d0"], "members": [{"name", "state",
+ *   "fault", "error"}], "state": "waiting|ready|degraded|failed", "error",
+ *   "provisioning": "thin|thick", "size_bytes", "allocated_bytes",
+ *   "reserved_bytes" (of thick vdevs, not used yet), "free_bytes",
+ *   "promised_bytes" (sizes of all vdevs), "level_percent" (0, 80, 90, 95 or
+ *   100 of it are used or reserved), "combined", "combined_text",
+ *   "vdevs": [NAME]}] */
 json_t *host_pools(struct host *host);
 json_t *host_pool(struct host *host, const char *name);
 
 /* [{"name", "endpoint", "pool", "device", "state": "pending|serving|failed",
- *   "error", "size_bytes", "allocated_bytes", "queues", "vhost_user",
- *   "read_only", "limit", "origin": "file|runtime",
+ *   "error", "size_bytes", "allocated_bytes", "uuid", "provisioning", "queues",
+ *   "vhost_user",   "read_only", "limit", "origin": "file|runtime",
  *   "combined": {"iops", "read_iops", "bandwidth_bytes_per_s", "latency_ns"
  *     (p99), "latency_p95_ns", "latency_p99_9_ns", "latency_max_ns",
  *     "read_latency_ns", ...}, "combined_text",
@@ -260,11 +266,6 @@ void host_vdev_transfer_end(struct host *host, const char *name, uint32_t uid,
 #define HOST_CALIBRATION_MAX_NS	UINT64_C(600000000000)
 void host_device_calibrate(struct host *host, const char *name,
 			   uint64_t duration_ns, struct host_call *call);
-/* The file that it has now is the one in which its vdevs' data lie, though
- * another was written down: a copy that was restored, say.  Space that waits to
- * be emptied is emptied in it. */
-void host_device_accept(struct host *host, const char *name,
-			struct host_call *call);
 /* Scheduling on all endpoints, on or off (off: for comparisons). */
 void host_enforce(struct host *host, bool on, struct host_call *call);
 
@@ -277,8 +278,8 @@ void host_enforce(struct host *host, bool on, struct host_call *call);
  *  endpoint-started endpoint-died endpoint-restarted endpoint-adopted
  *  endpoint-hung
  *  shortage device-error stall session device-ready device-failed calibrated
- *  device-changed file-accepted vdev-ready vdev-created vdev-resized
- *  vdev-deleted transfer enforce space not-served error. */
+ *  device-changed device-claimed vdev-ready vdev-created vdev-resized
+ *  vdev-deleted transfer enforce space no-space not-served error. */
 struct host_listener {
 	/* 'event' is borrowed. */
 	void (*event)(struct host_listener *listener, json_t *event);

@@ -13,8 +13,6 @@
 
 #include "base/container.h"
 #include "ctl/ctl.h"
-#include "host/errand.h"
-#include "host/holes.h"
 #include "host/over.h"
 #include "host/records.h"
 
@@ -145,33 +143,6 @@ void bind_capacity_check(struct reg_device *device)
 		device->name, device->config->path);
 }
 
-/* What is measured with writes is nobody's, so that nobody gets it now. */
-static struct extent measured_take(struct reg_device *device)
-{
-	struct extent none = {0, 0};
-	struct extent range =
-		extents_largest_free(&device->extents, device->size_bytes);
-
-	if (range.size_bytes == 0 || device->measured.size_bytes ||
-	    extents_take_at(&device->extents, range.offset_bytes,
-			    range.size_bytes) < 0)
-		return none;
-	device->measured = range;
-	return range;
-}
-
-void bind_measured_release(struct reg_device *device)
-{
-	if (!device->measured.size_bytes && !device->extents.is_closed)
-		return;
-	if (device->measured.size_bytes)
-		extents_release(&device->extents,
-				device->measured.offset_bytes);
-	device->measured.size_bytes = 0;
-	device->extents.is_closed = false;
-	device->endpoint->host->bind.space_freed(device);
-}
-
 static void calibrate_answered(struct bind_op *op, struct link_reply *reply)
 {
 	struct reg_device *device = op->device;
@@ -184,8 +155,7 @@ static void calibrate_answered(struct bind_op *op, struct link_reply *reply)
 	if (op->endpoint->calibrating == device)
 		op->endpoint->calibrating = NULL;
 	if (reply->result == -ECONNRESET) {
-		/* Perhaps it goes on, and is found again: its space stays taken
-		 * until we know, or have the device's lock. */
+		/* Perhaps it goes on, and is found again. */
 		device->calibrate_ns = 0;
 		host_answer(
 			call, HOST_FAILED, NULL,
@@ -193,7 +163,6 @@ static void calibrate_answered(struct bind_op *op, struct link_reply *reply)
 			device->name);
 		return;
 	}
-	bind_measured_release(device);
 	if (reply->result == 0 &&
 	    (ctl_to_capacity(json_object_get(reply->reply, "capacity"),
 			     &capacity) < 0 ||
@@ -227,61 +196,9 @@ static void ask_calibrate(struct reg_device *device, json_t *message)
 	bind_ask(&op, message, -1);
 }
 
-/* Reads stay where there is data.  At a first start nobody was asked: only
- * what is blank is written. */
-static void ask_anew(struct reg_device *device, const struct holes *holes)
-{
-	struct extent range = {0, 0};
-	json_t *message, *data;
-
-	if ((device->is_blank || holes->is_blank || device->calibrate_call) &&
-	    !device->config->read_only)
-		range = measured_take(device);
-	message = json_pack("{s:s, s:s, s:I, s:I, s:I, s:b}", "op",
-			    "device-calibrate", "name", device->config->name,
-			    "duration_ns", (json_int_t)device->calibrate_ns,
-			    "free_offset_bytes", (json_int_t)range.offset_bytes,
-			    "free_size_bytes", (json_int_t)range.size_bytes,
-			    "keep_allocated", holes->is_allocated);
-	if (holes->is_known) {
-		data = json_array();
-		for (unsigned int i = 0; i < holes->data_count; i++)
-			json_array_append_new(
-				data,
-				json_pack(
-					"[I, I]",
-					(json_int_t)holes->data[i].offset_bytes,
-					(json_int_t)holes->data[i].size_bytes));
-		json_object_set_new(message, "data", data);
-	}
-	ask_calibrate(device, message);
-}
-
-static void looked(void *arg, const struct holes *holes)
-{
-	struct reg_device *device = arg;
-	struct host_call *call = device->calibrate_call;
-
-	device->looking = NULL;
-	if (device->is_measuring)
-		return;		/* found at an endpoint meanwhile */
-	if (device->is_added) {
-		ask_anew(device, holes);
-		return;
-	}
-	device->calibrate_call = NULL;
-	device->calibrate_ns = 0;
-	device->endpoint->calibrating = NULL;
-	host_answer(call, HOST_FAILED, NULL,
-		    "device %s: its endpoint died before it was measured",
-		    device->name);
-}
-
 /* One at a time: two on one reactor would measure each other. */
 void bind_calibrate_next(struct reg_endpoint *endpoint)
 {
-	const struct holes unknown = {.is_known = false};
-	const struct holes nothing = {.is_known = true};
 	struct reg_device *device = NULL;
 	unsigned int i;
 
@@ -289,19 +206,16 @@ void bind_calibrate_next(struct reg_endpoint *endpoint)
 		return;
 	for (i = 0; i < endpoint->device_count && !device; i++)
 		if (endpoint->devices[i].calibrate_ns &&
-		    endpoint->devices[i].is_added &&
+		    endpoint->devices[i].is_member &&
 		    !endpoint->devices[i].is_measuring)
 			device = &endpoint->devices[i];
 	if (!device)
 		return;
 	endpoint->calibrating = device;
-	if (device->file.inode == 0)
-		ask_anew(device, &unknown);	/* not a regular file */
-	else if (!device->looking &&
-		 holes_start(endpoint->host->loop, &device->file,
-			     device->size_bytes, looked, device,
-			     &device->looking) < 0)
-		ask_anew(device, &nothing);
+	ask_calibrate(device,
+		      json_pack("{s:s, s:s, s:I}", "op", "device-calibrate",
+				"name", device->config->name, "duration_ns",
+				(json_int_t)device->calibrate_ns));
 }
 
 void bind_calibrate_found(struct reg_device *device, const json_t *asked)
@@ -310,7 +224,6 @@ void bind_calibrate_found(struct reg_device *device, const json_t *asked)
 
 	json_object_set_new(message, "op", json_string("device-calibrate"));
 	json_object_set_new(message, "name", json_string(device->config->name));
-	device->extents.is_closed = true;
 	device->calibrate_ns = (uint64_t)json_integer_value(
 		json_object_get(asked, "duration_ns"));
 	device->endpoint->calibrating = device;
@@ -322,10 +235,4 @@ void bind_calibrate_first(struct reg_device *device)
 	device->state = REG_DEVICE_CALIBRATING;
 	device->calibrate_ns = FIRST_CALIBRATION_NS;
 	bind_calibrate_next(device->endpoint);
-}
-
-void bind_calibrate_finish(struct reg_device *device)
-{
-	errand_abandon(device->looking);
-	device->looking = NULL;
 }

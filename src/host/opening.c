@@ -23,9 +23,9 @@
 #include <unistd.h>
 
 #include "base/container.h"
-#include "base/units.h"
 #include "host/errand.h"
 #include "os/loop.h"
+#include "pool/format.h"
 
 #define MS			1000000L
 #define LOCK_RETRY_NS		(20 * MS)
@@ -127,63 +127,102 @@ static int take_lock(struct opening *opening, int fd)
 	}
 }
 
-/* How much is behind it?  A file of 0 bytes is what a crash leaves between
- * making and sizing: nobody's data are in it. */
-static int find_size(struct opening *opening, int fd, uint64_t *ret_size_bytes)
+/* Is the first superblock of a pool's device there? */
+static bool read_super(int fd, struct format_super *ret_super)
+{
+	void *block = aligned_alloc(FORMAT_BLOCK_BYTES, FORMAT_BLOCK_BYTES);
+	struct error why;
+	bool is_there;
+
+	is_there = block &&
+		pread(fd, block, FORMAT_BLOCK_BYTES, 0) == FORMAT_BLOCK_BYTES &&
+		format_super_decode(block, ret_super, &why) == 0;
+	free(block);
+	return is_there;
+}
+
+/* Are the first and the last MiB nobody's?  Its space may be allocated. */
+static bool is_blank(int fd, uint64_t size_bytes)
+{
+	const size_t piece_bytes = 1 << 20;
+	const uint64_t last = size_bytes < 2 * piece_bytes ?
+		0 :
+		(size_bytes - piece_bytes) / FORMAT_BLOCK_BYTES *
+			FORMAT_BLOCK_BYTES;
+	unsigned char *piece = aligned_alloc(FORMAT_BLOCK_BYTES, piece_bytes);
+	bool is_blank = piece != NULL;
+	ssize_t got;
+
+	for (unsigned int i = 0; is_blank && i < 2; i++) {
+		got = pread(fd, piece, piece_bytes, (off_t)(i ? last : 0));
+		is_blank = got >= 0 && format_is_zero(piece, (uint64_t)got);
+	}
+	free(piece);
+	return is_blank;
+}
+
+/* How long a file with data is to be.  It grows, as it was configured; what was
+ * cut off is not made up for. */
+static uint64_t grown_bytes(int fd, uint64_t now_bytes, uint64_t size_bytes)
+{
+	struct format_super super;
+	uint64_t need_bytes;
+
+	if (!read_super(fd, &super) || super.capacity_bytes >= size_bytes ||
+	    now_bytes < super.metadata_bytes +
+			    super.extent_count * FORMAT_EXTENT_BYTES)
+		return now_bytes;
+	need_bytes = super.metadata_bytes +
+		format_extents(size_bytes) * FORMAT_EXTENT_BYTES;
+	return need_bytes > now_bytes ? need_bytes : now_bytes;
+}
+
+/* A file: make it as long as it is to be. */
+static int find_length(struct opening *opening, int fd, uint64_t now_bytes)
 {
 	const struct opening_config *config = &opening->config;
 	struct opening_result *result = &opening->result;
+	uint64_t need_bytes = now_bytes;
+
+	result->is_zeroed = lseek(fd, 0, SEEK_DATA) < 0 && errno == ENXIO;
+	if (!config->read_only && config->size_bytes &&
+	    (result->is_zeroed || is_blank(fd, now_bytes)))
+		need_bytes = format_device_bytes(config->size_bytes);
+	else if (!config->read_only && config->size_bytes)
+		need_bytes = grown_bytes(fd, now_bytes, config->size_bytes);
+	if (need_bytes <= now_bytes)
+		need_bytes = now_bytes;
+	else if (ftruncate(fd, (off_t)need_bytes) < 0)
+		return error_set(&result->why, -errno, "%s: %s", opening->path,
+				 strerror(errno));
+	result->size_bytes = need_bytes / 512 * 512;
+	return 0;
+}
+
+/* How much is behind it? */
+static int find_size(struct opening *opening, int fd)
+{
+	struct opening_result *result = &opening->result;
 	struct stat status;
+	int ret = 0;
 
 	if (fstat(fd, &status) < 0)
 		return error_set(&result->why, -errno, "%s: %s", opening->path,
 				 strerror(errno));
-	if (S_ISBLK(status.st_mode)) {
-		if (ioctl(fd, BLKGETSIZE64, ret_size_bytes) < 0)
-			return error_set(&result->why, -errno, "%s: %s",
-					 opening->path, strerror(errno));
-		return 0;
-	}
-	if (!S_ISREG(status.st_mode))
-		return error_set(&result->why, -EINVAL,
-				 "%s is neither a file nor a block device",
-				 opening->path);
-	*ret_size_bytes = (uint64_t)status.st_size;
-	if (status.st_size || config->size_bytes == 0 || config->read_only)
-		return 0;
-	if (ftruncate(fd, (off_t)config->size_bytes) < 0)
-		return error_set(&result->why, -errno, "%s: %s", opening->path,
-				 strerror(errno));
-	*ret_size_bytes = config->size_bytes;
-	result->is_blank = true;
-	return 0;
-}
-
-/* Is there as much behind it as it is to have? */
-static int check_size(struct opening *opening, int fd)
-{
-	const struct opening_config *config = &opening->config;
-	struct opening_result *result = &opening->result;
-	char has[UNITS_TEXT_MAX], wanted[UNITS_TEXT_MAX];
-	uint64_t size_bytes = 0;
-	int ret = find_size(opening, fd, &size_bytes);
-
-	if (ret < 0)
-		return ret;
-	if (size_bytes < config->size_bytes)
-		return error_set(
-			&result->why, -ENOSPC,
-			"%s has %s, not the %s configured", opening->path,
-			units_format_size(has, sizeof(has), size_bytes),
-			units_format_size(wanted, sizeof(wanted),
-					  config->size_bytes));
-	result->size_bytes = config->size_bytes ? config->size_bytes :
-						  size_bytes / 512 * 512;
-	if (result->size_bytes == 0)
-		return error_set(&result->why, -ENOSPC,
-				 "%s is empty and no size is configured",
-				 opening->path);
-	return 0;
+	if (S_ISREG(status.st_mode))
+		ret = find_length(opening, fd, (uint64_t)status.st_size);
+	else if (!S_ISBLK(status.st_mode))
+		ret = error_set(&result->why, -EINVAL,
+				"%s is neither a file nor a block device",
+				opening->path);
+	else if (ioctl(fd, BLKGETSIZE64, &result->size_bytes) < 0)
+		ret = error_set(&result->why, -errno, "%s: %s", opening->path,
+				strerror(errno));
+	if (ret == 0 && result->size_bytes == 0)
+		ret = error_set(&result->why, -ENOSPC,
+				"%s is empty and no size is configured",
+				opening->path);
+	return ret;
 }
 
 static int open_all(struct opening *opening)
@@ -200,7 +239,7 @@ static int open_all(struct opening *opening)
 		error_set(&opening->result.why, ret, "%s: %s", opening->path,
 			  strerror(-ret));
 	else
-		ret = check_size(opening, fd);
+		ret = find_size(opening, fd);
 	if (ret == 0) {
 		ret = identity_read(&opening->result.file, opening->path, fd);
 		if (ret < 0)

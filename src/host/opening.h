@@ -29,15 +29,17 @@ struct opening_result {
 	 * no request in flight any more. */
 	int fd;
 	struct identity file;
-	uint64_t size_bytes;
-	bool is_blank;			/* nobody's data are in it */
+	uint64_t size_bytes;		/* with superblocks and log */
+	bool is_zeroed;			/* nothing was ever written to it */
 };
 
 struct opening_config {
 	struct loop *loop;
 	const char *path;		/* copied */
-	/* 0: as large as it is.  One that is not there, or is a file of 0
-	 * bytes, is made so large, unless it is read-only. */
+	/* For data; 0: as much as it has room for.  A file that is not there,
+	 * or in which nothing was ever written, is made so long that
+	 * superblocks and log have room beside them; a device of a pool that is
+	 * to grow, too.  A read-only one is left as it is. */
 	uint64_t size_bytes;
 	bool read_only;
 	/* Called once, unless it is abandoned before; the opening is gone

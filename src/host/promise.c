@@ -70,11 +70,10 @@ void promise_set_correction(struct promise *promise, uint32_t milli)
 
 static void spec_key(const struct sla_spec *spec, char *key, size_t size);
 
-static void fill_refusal(const struct reg_process *process,
+static void fill_refusal(const struct reg_device *device,
 			 const struct admission_refusal *why,
 			 struct promise_refusal *refusal)
 {
-	const struct reg_device *device = process->vdev->pool->device;
 	const struct sla_spec spec = {
 		.metric = (uint8_t)why->metric,
 		.direction = (uint8_t)why->direction,
@@ -82,6 +81,7 @@ static void fill_refusal(const struct reg_process *process,
 	};
 
 	refusal->is_refused = true;
+	refusal->device = device->name;
 	spec_key(&spec, refusal->metric, sizeof(refusal->metric));
 	refusal->requested = why->asked;
 	refusal->available = why->available;
@@ -105,7 +105,7 @@ json_t *promise_where(const struct registry *registry,
 			const struct reg_device *device =
 				&registry->endpoints[i].devices[j];
 
-			if (device != process->vdev->pool->device &&
+			if (device->pool != process->vdev->pool &&
 			    admission_what_if(device->promise.admission,
 					      &request, NULL) == 0)
 				json_array_append_new(
@@ -117,24 +117,59 @@ json_t *promise_where(const struct registry *registry,
 
 /* --- Members ------------------------------------------------------------- */
 
-/* At the device: 'sla' instead of what it has there.  Nothing promised needs
- * no admission. */
-static int admit(struct reg_process *process,
-		 const struct admission_request *request,
-		 struct admission_refusal *why)
+/* Data may come to lie there: it is there, or is known from before. */
+static bool is_usable(const struct reg_device *device)
 {
-	struct promise_member *member = &process->member;
-	struct promise *promise = &process->vdev->pool->device->promise;
+	return device->is_member || reg_device_is_judged(device);
+}
 
-	if (request->sla->count == 0) {
-		admission_release(member->admitted);
-		member->admitted = NULL;
+/* At a device: 'request' instead of what it has there.  Nothing promised needs
+ * no admission. */
+static int admit_at(struct reg_device *device, struct admitted **admitted,
+		    const struct admission_request *request,
+		    struct admission_refusal *why)
+{
+	if (request->sla->count == 0 ||
+	    (!is_usable(device) && device->pool->device_count > 1)) {
+		admission_release(*admitted);
+		*admitted = NULL;
 		return 0;
 	}
-	if (member->admitted)
-		return admission_update(member->admitted, request, why);
-	return admission_admit(promise->admission, request, &member->admitted,
+	if (*admitted)
+		return admission_update(*admitted, request, why);
+	return admission_admit(device->promise.admission, request, admitted,
 			       why);
+}
+
+/* At all devices of its pool, or none: '*ret_at' is where it is refused. */
+static int admit(struct reg_process *process,
+		 const struct admission_request *request,
+		 struct reg_device **ret_at, struct admission_refusal *why)
+{
+	const struct reg_pool *pool = process->vdev->pool;
+	struct promise_member *member = &process->member;
+	struct admission_request before = *request;
+	unsigned int i;
+	int ret = 0;
+
+	for (i = 0; ret == 0 && i < pool->device_count; i++) {
+		*ret_at = pool->devices[i];
+		ret = admit_at(pool->devices[i], &member->admitted[i], request,
+			       why);
+	}
+	if (ret == 0)
+		return 0;
+	before.sla = &member->sla;
+	for (i--; i-- > 0;) {
+		/* What was there did fit. */
+		if (member->is_counted &&
+		    admit_at(pool->devices[i], &member->admitted[i], &before,
+			     NULL) == 0)
+			continue;
+		admission_release(member->admitted[i]);
+		member->admitted[i] = NULL;
+	}
+	return ret;
 }
 
 static int count_in(struct promise *promise, const struct sla *before,
@@ -152,21 +187,33 @@ static void count_out(struct promise *promise, const struct sla *before,
 		combine_remove(promise->combine, sla);
 }
 
-/* In the promises of vdev, device and endpoint, all or none. */
+#define PROMISES_MAX	(CONFIG_POOL_DEVICES_MAX + 2U)
+
+/* Of vdev, endpoint and devices.  Returns how many. */
+static unsigned int find_promises(struct reg_vdev *vdev,
+				  struct promise *promises[PROMISES_MAX])
+{
+	const struct reg_pool *pool = vdev->pool;
+	unsigned int count = 0;
+
+	promises[count++] = &vdev->promise;
+	promises[count++] = &pool->endpoint->promise;
+	for (unsigned int i = 0; i < pool->device_count; i++)
+		promises[count++] = &pool->devices[i]->promise;
+	return count;
+}
+
+/* In the promises of vdev, devices and endpoint, all or none. */
 static int count(struct reg_process *process, const struct sla *sla)
 {
-	struct reg_device *device = process->vdev->pool->device;
-	struct promise *promises[] = {
-		&process->vdev->promise,
-		&device->promise,
-		&device->endpoint->promise,
-	};
+	struct promise *promises[PROMISES_MAX];
+	const unsigned int all = find_promises(process->vdev, promises);
 	const struct sla before = process->member.sla;
 	const struct sla *was = process->member.is_counted ? &before : NULL;
 	unsigned int i;
 	int ret = 0;
 
-	for (i = 0; i < 3; i++) {
+	for (i = 0; i < all; i++) {
 		ret = count_in(promises[i], was, sla);
 		if (ret < 0)
 			break;
@@ -189,18 +236,19 @@ int promise_admit(struct reg_process *process, const struct sla *sla,
 		.vdev_size_bytes = process->vdev->size_bytes,
 	};
 	struct admission_refusal why;
+	struct reg_device *at = NULL;
 	int ret;
 
 	memset(ret_refusal, 0, sizeof(*ret_refusal));
-	ret = admit(process, &request, &why);
+	ret = admit(process, &request, &at, &why);
 	if (ret == -ENOSPC)
-		fill_refusal(process, &why, ret_refusal);
+		fill_refusal(at, &why, ret_refusal);
 	if (ret < 0 && ret != -ENOMEM && ret != -ENOSPC) {
 		ret_refusal->is_refused = true;
 		error_set(
 			&ret_refusal->text, ret,
 			"device %s has too many different percentiles promised",
-			process->vdev->pool->device->name);
+			at->name);
 		return -ENOSPC;
 	}
 	if (ret < 0)
@@ -210,7 +258,8 @@ int promise_admit(struct reg_process *process, const struct sla *sla,
 		return 0;
 	/* Back to what was admitted before. */
 	request.sla = &process->member.sla;
-	if (!process->member.is_counted || admit(process, &request, NULL) < 0)
+	if (!process->member.is_counted ||
+	    admit(process, &request, &at, NULL) < 0)
 		promise_leave(process);
 	ret_refusal->is_refused = true;
 	error_set(&ret_refusal->text, ret,
@@ -222,15 +271,17 @@ int promise_admit(struct reg_process *process, const struct sla *sla,
 void promise_leave(struct reg_process *process)
 {
 	struct promise_member *member = &process->member;
-	struct reg_device *device = process->vdev->pool->device;
+	struct promise *promises[PROMISES_MAX];
+	const unsigned int all = find_promises(process->vdev, promises);
 
-	admission_release(member->admitted);
-	member->admitted = NULL;
+	for (unsigned int i = 0; i < CONFIG_POOL_DEVICES_MAX; i++) {
+		admission_release(member->admitted[i]);
+		member->admitted[i] = NULL;
+	}
 	if (!member->is_counted)
 		return;
-	combine_remove(process->vdev->promise.combine, &member->sla);
-	combine_remove(device->promise.combine, &member->sla);
-	combine_remove(device->endpoint->promise.combine, &member->sla);
+	for (unsigned int i = 0; i < all; i++)
+		combine_remove(promises[i]->combine, &member->sla);
 	member->is_counted = false;
 }
 

@@ -3,8 +3,9 @@
  * promise.h - what is promised together (E5, E6), and what may still be (E8)
  *
  * A promise belongs to a vdev, a device or an endpoint; a process is a member
- * of one of each.  The device's has the measured capacity and says whether
- * one more fits.
+ * of that of its vdev, of its endpoint, and of each device of the vdev's pool:
+ * its data may come to lie on any of them.  A device's has the measured
+ * capacity and says whether one more fits.
  * Threads: the control thread's.
  */
 #ifndef HOST_PROMISE_H
@@ -15,6 +16,7 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "host/config.h"
 #include "sched/sched.h"
 #include "sla/admission.h"
 #include "sla/capacity.h"
@@ -32,15 +34,17 @@ struct promise {
 };
 
 struct promise_member {
-	bool is_counted;	/* in the promises of vdev, device, endpoint */
+	bool is_counted;	/* in the promises of vdev, devices, endpoint */
 	struct sla sla;		/* as counted */
-	struct admitted *admitted;	/* at the device; NULL: nothing */
+	/* At each device of the pool; NULL: nothing, or it is not there. */
+	struct admitted *admitted[CONFIG_POOL_DEVICES_MAX];
 };
 
 /* Why a process was refused: is_refused false: it was not. */
 struct promise_refusal {
 	bool is_refused;
 	char metric[64];	/* as in JSON: "iops", "read_latency_p95_ns" */
+	const char *device;	/* which it is; NULL: none */
 	uint64_t requested, available, shortfall;
 	struct error text;
 };
@@ -65,7 +69,7 @@ void promise_forget_capacity(struct promise *promise);
 void promise_set_correction(struct promise *promise, uint32_t milli);
 
 /* Count 'sla' (which the process is to have) in the promises of its vdev,
- * device and endpoint, instead of what was counted before.  Returns 0;
+ * devices and endpoint, instead of what was counted before.  Returns 0;
  * -ENOSPC: refused, with '*ret_refusal' filled and nothing changed; or
  * -ENOMEM. */
 int promise_admit(struct reg_process *process, const struct sla *sla,

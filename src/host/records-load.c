@@ -47,6 +47,11 @@ static int copy_path(const json_t *record, char **ret_path)
 	return *ret_path ? 0 : -ENOMEM;
 }
 
+static bool is_state(const json_t *record, const char *state)
+{
+	return strcmp(text_of(record, "state"), state) == 0;
+}
+
 static bool is_op(const json_t *record, const char *op)
 {
 	return record && strcmp(text_of(record, "op"), op) == 0;
@@ -109,6 +114,7 @@ static int load_file_vdev(struct registry *registry, struct events *events,
 	vdev->size_bytes = entry->size_bytes;
 	if (record && number_of(record, "size_bytes"))
 		vdev->size_bytes = number_of(record, "size_bytes");
+	vdev->is_equal = vdev->size_bytes == CONFIG_SIZE_EQUAL;
 	vdev->queues = entry->queues;
 	vdev->read_only = entry->read_only;
 	vdev->limits = entry->limits;
@@ -134,134 +140,105 @@ static int load_runtime_vdev(struct registry *registry, struct events *events,
 	return load_made_vdev(registry, events, name, record, "");
 }
 
-/* It is served from where the file says, but no word would be wrong. */
-static void tell_moved(const struct reg_vdev *vdev, struct events *events)
+/* A volume whose vdev nobody names any more. */
+static int load_orphan(struct registry *registry, struct events *events,
+		       json_t *record)
 {
-	const struct reg_device *device = vdev->pool->device;
-	struct event_subject subject = {
-		.vdev = vdev->name,
-		.device = device->name,
-	};
+	const char *name = text_of(record, "vdev");
+	struct event_subject subject = {.vdev = name};
 
-	if (strcmp(vdev->file.path, device->file.path) == 0)
+	events_add(
+		events, "space", &subject,
+		"vdev '%s' is not configured any more; its data stay in pool %s until it is deleted",
+		name, text_of(record, "pool"));
+	return json_object_set(registry->orphans, name, record) < 0 ? -ENOMEM :
+								      0;
+}
+
+/* Of a pool that is not configured now: it waits on disk until it is. */
+static int load_doomed(struct registry *registry, const json_t *record)
+{
+	struct reg_pool *pool =
+		registry_pool(registry, text_of(record, "pool"));
+	struct reg_doomed *doomed;
+
+	if (!pool)
+		return 0;
+	doomed = registry_doomed_new(pool, text_of(record, "uuid"),
+				     text_of(record, "vdev"));
+	if (!doomed)
+		return -ENOMEM;
+	registry_doomed_add(registry, doomed);
+	return 0;
+}
+
+/* The size that it had, if the file or a change at run time says another. */
+static void load_size(struct reg_vdev *vdev, struct events *events,
+		      uint64_t size_bytes)
+{
+	struct event_subject subject = {.vdev = vdev->name};
+
+	vdev->is_journaled = true;
+	if (vdev->is_equal)
+		vdev->size_bytes = size_bytes;
+	if (vdev->size_bytes > size_bytes)
+		vdev->is_journaled = false;	/* it grows */
+	if (vdev->size_bytes >= size_bytes)
 		return;
 	events_add(
 		events, "error", &subject,
-		"vdev '%s' was placed in %s, but device %s is %s now: it has what lies there",
-		vdev->name, *vdev->file.path ? vdev->file.path : "no file",
-		device->name,
-		*device->file.path ? device->file.path : "no file");
+		"vdev '%s' keeps its size: the file asks for less, which would cut off data (use 'penstock vdev resize')",
+		vdev->name);
+	vdev->size_bytes = size_bytes;
 }
 
-/* Where it lay when last seen. */
-static int load_placement(struct registry *registry, struct events *events,
-			  const char *name, const json_t *record)
+/* What a vdev stands on. */
+static int load_volume(struct registry *registry, struct events *events,
+		       json_t *record)
 {
-	struct reg_device *device =
-		registry_device(registry, text_of(record, "device"));
+	const char *name = text_of(record, "vdev");
+	const char *pool = text_of(record, "pool");
 	struct reg_vdev *vdev = registry_vdev(registry, name);
-	uint64_t size_bytes = number_of(record, "size_bytes");
-	uint64_t offset_bytes = number_of(record, "offset_bytes");
 	struct event_subject subject = {.vdev = name};
-	int ret;
 
-	if (vdev && vdev->pool->device != device) {
+	if (is_state(record, "deleting"))
+		return load_doomed(registry, record);
+	if (vdev && strcmp(vdev->pool->name, pool) != 0) {
 		vdev->state = REG_VDEV_FAILED;
 		error_set(
 			&vdev->error, -ENODEV,
-			"its data lie on device %s, which is not in pool '%s' (delete the vdev to give them up)",
-			text_of(record, "device"), vdev->pool->name);
+			"its data lie in pool '%s', not in '%s' (delete the vdev to give them up)",
+			pool, vdev->pool->name);
 		events_add(events, "error", &subject, "vdev '%s': %s", name,
 			   vdev->error.text);
-		vdev = NULL;
-	}
-	if (!device)
-		return json_object_set(registry->orphans, name,
-				       (json_t *)(uintptr_t)record) < 0 ?
+		return json_object_set(registry->orphans, name, record) < 0 ?
 			-ENOMEM :
 			0;
-	ret = extents_take_at(&device->extents, offset_bytes, size_bytes);
-	if (ret == -ENOMEM)
-		return ret;
-	if (ret < 0)
+	}
+	if (!vdev)
+		return load_orphan(registry, events, record);
+	if (strlen(text_of(record, "uuid")) != REG_UUID_MAX - 1)
 		return -EUCLEAN;
-	if (!vdev) {
-		events_add(
-			events, "space", &subject,
-			"vdev '%s' is not configured any more; its space on %s stays taken until it is deleted",
-			name, device->name);
-		return json_object_set(registry->orphans, name,
-				       (json_t *)(uintptr_t)record) < 0 ?
-			-ENOMEM :
-			0;
-	}
-	vdev->offset_bytes = offset_bytes;
-	identity_from_json(&vdev->file, json_object_get(record, "file"));
-	tell_moved(vdev, events);
-	vdev->is_placed = true;
-	vdev->is_journaled = true;
-	/* What it is to have is looked at when all the others have theirs. */
-	vdev->wanted_bytes = vdev->size_bytes;
-	vdev->size_bytes = size_bytes;
+	strcpy(vdev->uuid, text_of(record, "uuid"));
+	vdev->is_thick = json_is_true(json_object_get(record, "thick"));
+	vdev->is_made = is_state(record, "there");
+	load_size(vdev, events, number_of(record, "size_bytes"));
 	return 0;
 }
 
-/* Given back before, and not emptied yet: nobody gets it.  That of a device
- * which is not configured now is met when it is. */
-static int load_space(struct registry *registry, const json_t *record)
+static int load_device(struct registry *registry, const char *name,
+		       const json_t *record)
 {
-	struct reg_device *device =
-		registry_device(registry, text_of(record, "device"));
-	const struct extent range = {
-		.offset_bytes = number_of(record, "offset_bytes"),
-		.size_bytes = number_of(record, "size_bytes"),
-	};
-	struct reg_space *space;
-	struct identity file;
-	int ret;
+	struct reg_device *device = registry_device(registry, name);
 
 	if (!device)
 		return 0;
-	identity_from_json(&file, json_object_get(record, "file"));
-	ret = extents_take_at(&device->extents, range.offset_bytes,
-			      range.size_bytes);
-	if (ret < 0)
-		return ret == -ENOMEM ? ret : -EUCLEAN;
-	space = registry_space_new(device, &range, &file,
-				   text_of(record, "vdev"));
-	if (!space)
-		return -ENOMEM;
-	registry_space_add(registry, space);
+	if (strlen(text_of(record, "uuid")) != REG_UUID_MAX - 1)
+		return -EUCLEAN;
+	strcpy(device->uuid, text_of(record, "uuid"));
+	device->is_recorded = true;
+	device->is_held = json_is_true(json_object_get(record, "held"));
 	return 0;
-}
-
-/* The file, or a change at run time, says another size than it had. */
-static void adjust_size(struct reg_vdev *vdev, struct events *events)
-{
-	struct reg_device *device = vdev->pool->device;
-	struct event_subject subject = {.vdev = vdev->name};
-
-	if (!vdev->is_placed || vdev->wanted_bytes == CONFIG_SIZE_EQUAL ||
-	    vdev->wanted_bytes == vdev->size_bytes)
-		return;
-	if (vdev->wanted_bytes < vdev->size_bytes) {
-		events_add(
-			events, "error", &subject,
-			"vdev '%s' keeps its size: the file asks for less, which would cut off data (use 'penstock vdev resize')",
-			vdev->name);
-		return;
-	}
-	if (extents_resize(&device->extents,
-			   device->size_bytes ? device->size_bytes : UINT64_MAX,
-			   vdev->offset_bytes, vdev->wanted_bytes) < 0) {
-		events_add(
-			events, "error", &subject,
-			"vdev '%s' keeps its size: there is no free space behind it on %s",
-			vdev->name, device->name);
-		return;
-	}
-	vdev->size_bytes = vdev->wanted_bytes;
-	vdev->is_journaled = false;
 }
 
 static int apply_derived(struct reg_process *process, const json_t *record)
@@ -444,7 +421,6 @@ static int load_vdevs(struct registry *registry, const struct loaded *loaded,
 		      struct events *events)
 {
 	const struct config *config = registry->config;
-	struct reg_vdev *vdev;
 	const char *key;
 	json_t *record;
 	unsigned int i;
@@ -459,18 +435,11 @@ static int load_vdevs(struct registry *registry, const struct loaded *loaded,
 		if (ret == 0)
 			ret = load_runtime_vdev(registry, events, key, record);
 	}
-	json_object_foreach(loaded->records[STORE_PLACEMENT], key, record)
+	json_object_foreach(loaded->records[STORE_VOLUME], key, record)
 	{
 		if (ret == 0)
-			ret = load_placement(registry, events, key, record);
+			ret = load_volume(registry, events, record);
 	}
-	json_object_foreach(loaded->records[STORE_SPACE], key, record)
-	{
-		if (ret == 0)
-			ret = load_space(registry, record);
-	}
-	for (vdev = registry->vdevs; ret == 0 && vdev; vdev = vdev->next)
-		adjust_size(vdev, events);
 	return ret;
 }
 
@@ -480,7 +449,7 @@ static int load_processes(struct registry *registry,
 	const struct config *config = registry->config;
 	const char *key;
 	json_t *record;
-	unsigned int i, j;
+	unsigned int i;
 	int ret = 0;
 
 	for (i = 0; ret == 0 && i < config->process_count; i++)
@@ -492,6 +461,21 @@ static int load_processes(struct registry *registry,
 		if (ret == 0)
 			ret = load_runtime_process(registry, events, key,
 						   record);
+	}
+	return ret;
+}
+
+static int load_devices(struct registry *registry, const struct loaded *loaded)
+{
+	const char *key;
+	json_t *record;
+	unsigned int i, j;
+	int ret = 0;
+
+	json_object_foreach(loaded->records[STORE_DEVICE], key, record)
+	{
+		if (ret == 0)
+			ret = load_device(registry, key, record);
 	}
 	for (i = 0; ret == 0 && i < registry->endpoint_count; i++)
 		for (j = 0; ret == 0 && j < registry->endpoints[i].device_count;
@@ -514,6 +498,8 @@ int records_load(struct registry *registry, struct store *store,
 		ret = load_vdevs(registry, &loaded, events);
 		if (ret == 0)
 			ret = load_processes(registry, &loaded, events);
+		if (ret == 0)
+			ret = load_devices(registry, &loaded);
 		if (ret < 0)
 			error_set(
 				reterr, ret,

@@ -4,7 +4,6 @@
 #include "host/records.h"
 
 #include <errno.h>
-#include <inttypes.h>
 #include <stdio.h>
 
 #include "ctl/ctl.h"
@@ -46,47 +45,44 @@ int records_put_capacity(struct store_write *write,
 			     identity_json(&device->measured_file)));
 }
 
-int records_put_placement(struct store_write *write,
-			  const struct reg_vdev *vdev,
-			  const struct identity *file)
+static int put_device(struct store_write *write,
+		      const struct reg_device *device, bool is_held)
 {
-	return put(write, STORE_PLACEMENT, vdev->name,
-		   json_pack("{s:s, s:I, s:I, s:o*}", "device",
-			     vdev->pool->device->name, "offset_bytes",
-			     (json_int_t)vdev->offset_bytes, "size_bytes",
-			     (json_int_t)vdev->size_bytes, "file",
-			     identity_json(file)));
+	return put(write, STORE_DEVICE, device->name,
+		   json_pack("{s:s, s:b, s:o*}", "uuid", device->uuid, "held",
+			     is_held, "file", identity_json(&device->file)));
 }
 
-static void space_key(const char *device, const struct extent *range,
-		      char key[STORE_KEY_MAX])
+int records_put_device(struct store_write *write,
+		       const struct reg_device *device)
 {
-	snprintf(key, STORE_KEY_MAX, "%s@%" PRIu64, device,
-		 range->offset_bytes);
+	return put_device(write, device, device->is_held);
 }
 
-int records_put_space(struct store_write *write, const char *device,
-		      const struct extent *range, const struct identity *file,
-		      const char *vdev)
+int records_put_held(struct store_write *write, const struct reg_pool *pool)
 {
-	char key[STORE_KEY_MAX];
+	int ret = 0;
 
-	space_key(device, range, key);
-	return put(write, STORE_SPACE, key,
-		   json_pack("{s:s, s:s, s:I, s:I, s:o*}", "vdev", vdev,
-			     "device", device, "offset_bytes",
-			     (json_int_t)range->offset_bytes, "size_bytes",
-			     (json_int_t)range->size_bytes, "file",
-			     identity_json(file)));
+	for (unsigned int i = 0; ret == 0 && i < pool->device_count; i++)
+		if (pool->devices[i]->is_member && !pool->devices[i]->is_held)
+			ret = put_device(write, pool->devices[i], true);
+	return ret;
 }
 
-int records_forget_space(struct store_write *write, const char *device,
-			 const struct extent *range)
+int records_put_volume(struct store_write *write, const struct reg_vdev *vdev,
+		       const char *state)
 {
-	char key[STORE_KEY_MAX];
+	return put(write, STORE_VOLUME, vdev->uuid,
+		   json_pack("{s:s, s:s, s:s, s:I, s:b, s:s}", "uuid",
+			     vdev->uuid, "vdev", vdev->name, "pool",
+			     vdev->pool->name, "size_bytes",
+			     (json_int_t)vdev->size_bytes, "thick",
+			     vdev->is_thick, "state", state));
+}
 
-	space_key(device, range, key);
-	return store_write_put(write, STORE_SPACE, key, NULL);
+int records_forget_volume(struct store_write *write, const char *uuid)
+{
+	return store_write_put(write, STORE_VOLUME, uuid, NULL);
 }
 
 int records_put_vdev(struct store_write *write, const struct reg_vdev *vdev,
@@ -95,7 +91,9 @@ int records_put_vdev(struct store_write *write, const struct reg_vdev *vdev,
 	return put(write, STORE_VDEV, vdev->name,
 		   json_pack("{s:s, s:s, s:s, s:I, s:i, s:b, s:s?, s:o}", "op",
 			     op, "entry", vdev->entry, "pool", vdev->pool->name,
-			     "size_bytes", (json_int_t)vdev->size_bytes,
+			     "size_bytes",
+			     vdev->is_equal ? (json_int_t)0 :
+					      (json_int_t)vdev->size_bytes,
 			     "queues", (int)vdev->queues, "read_only",
 			     vdev->read_only, "vhost_user", vdev->vhost_user,
 			     "limits", ctl_from_sched_limits(&vdev->limits)));

@@ -36,7 +36,7 @@ void records_entry_process(const struct config *config, uint32_t pasid,
 			   char text[RECORDS_HASH_MAX]);
 
 /* Fill the registry with vdevs and processes: the file's, changed by what
- * the store has of run time, with the places and capacities it remembers.
+ * the store has of run time, with the volumes and capacities it remembers.
  * Returns 0 or -errno with a reason. */
 int records_load(struct registry *registry, struct store *store,
 		 struct events *events, struct error *reterr);
@@ -48,17 +48,16 @@ json_t *records_device_identity(const struct reg_device *device);
 /* Add a change to a group.  Each returns what store_write_put does. */
 int records_put_capacity(struct store_write *write,
 			 const struct reg_device *device);
-/* 'file': in which it lies. */
-int records_put_placement(struct store_write *write,
-			  const struct reg_vdev *vdev,
-			  const struct identity *file);
-/* Space that is given back, until it is forgotten: emptied and free.
- * 'device' is a name, because it may not be configured. */
-int records_put_space(struct store_write *write, const char *device,
-		      const struct extent *range, const struct identity *file,
-		      const char *vdev);
-int records_forget_space(struct store_write *write, const char *device,
-			 const struct extent *range);
+/* Its UUID, and whether volumes were made on it. */
+int records_put_device(struct store_write *write,
+		       const struct reg_device *device);
+/* The vdev's volume, of its size: 'state' is "making", until it was there;
+ * "there"; or "deleting". */
+int records_put_volume(struct store_write *write, const struct reg_vdev *vdev,
+		       const char *state);
+/* That volumes are made on each device of the pool, where it is not yet. */
+int records_put_held(struct store_write *write, const struct reg_pool *pool);
+int records_forget_volume(struct store_write *write, const char *uuid);
 /* 'op': "created", "resized" or "deleted". */
 int records_put_vdev(struct store_write *write, const struct reg_vdev *vdev,
 		     const char *op);

@@ -6,8 +6,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 
-#include "base/units.h"
 #include "host/history-slot.h"
 
 /* --- Made from the configuration, freed ---------------------------------- */
@@ -66,15 +66,23 @@ static int make_pool(struct registry *registry,
 		     const struct config_pool *config)
 {
 	struct reg_pool *pool = &registry->pools[registry->pool_count];
-	char name[2 * CONFIG_NAME_MAX + 2];
 
-	snprintf(name, sizeof(name), "%s/%s", config->devices[0].endpoint,
-		 config->devices[0].device);
 	pool->config = config;
 	pool->name = config->name;
-	pool->device = registry_device(registry, name);
-	if (!pool->device)
-		return -EINVAL;
+	pool->slot = -1;
+	for (unsigned int i = 0; i < config->device_count; i++) {
+		const struct config_pool_device *at = &config->devices[i];
+		char name[2 * CONFIG_NAME_MAX + 2];
+		struct reg_device *device;
+
+		snprintf(name, sizeof(name), "%s/%s", at->endpoint, at->device);
+		device = registry_device(registry, name);
+		if (!device || pool->device_count == CONFIG_POOL_DEVICES_MAX)
+			return -EINVAL;
+		device->pool = pool;
+		pool->endpoint = device->endpoint;
+		pool->devices[pool->device_count++] = device;
+	}
 	registry->pool_count++;
 	return 0;
 }
@@ -122,21 +130,17 @@ void registry_destroy(struct registry *registry)
 	for (i = 0; i < registry->endpoint_count; i++) {
 		struct reg_endpoint *endpoint = &registry->endpoints[i];
 
-		for (j = 0; j < endpoint->device_count; j++) {
-			extents_finish(&endpoint->devices[j].extents);
+		for (j = 0; j < endpoint->device_count; j++)
 			promise_finish(&endpoint->devices[j].promise);
-		}
 		promise_finish(&endpoint->promise);
 		free(endpoint->devices);
 	}
+	for (i = 0; i < registry->pool_count; i++)
+		json_decref(registry->pools[i].volumes);
 	free(registry->endpoints);
 	free(registry->pools);
-	while (registry->spaces) {
-		struct reg_space *space = registry->spaces;
-
-		registry->spaces = space->next;
-		free(space);
-	}
+	while (registry->doomed)
+		registry_doomed_free(registry, registry->doomed);
 	json_decref(registry->orphans);
 	free(registry);
 }
@@ -203,7 +207,7 @@ bool reg_device_is_judged(const struct reg_device *device)
 
 struct reg_endpoint *reg_vdev_endpoint(const struct reg_vdev *vdev)
 {
-	return vdev->pool->device->endpoint;
+	return vdev->pool->endpoint;
 }
 
 /* --- Vdevs and processes ------------------------------------------------- */
@@ -273,12 +277,9 @@ void registry_vdev_free(struct registry *registry, struct reg_vdev *vdev)
 	while (*link != vdev)
 		link = &(*link)->next;
 	*link = vdev->next;
-	if (vdev->is_placed)
-		extents_release(&vdev->pool->device->extents,
-				vdev->offset_bytes);
 	reg_slot_release(reg_vdev_endpoint(vdev), vdev->slot);
 	promise_finish(&vdev->promise);
-	free(vdev->space);
+	free(vdev->doomed);
 	free(vdev->watch);
 	free(vdev->vhost_user);
 	free(vdev->name);
@@ -320,153 +321,174 @@ void registry_process_free(struct registry *registry,
 	free(process);
 }
 
-/* --- Space given back ---------------------------------------------------- */
+/* --- Volumes to be deleted ----------------------------------------------- */
 
-struct reg_space *registry_space_new(struct reg_device *device,
-				     const struct extent *range,
-				     const struct identity *file,
-				     const char *vdev)
+struct reg_doomed *registry_doomed_new(struct reg_pool *pool, const char *uuid,
+				       const char *vdev)
 {
-	struct reg_space *space = calloc(1, sizeof(*space));
+	struct reg_doomed *doomed = calloc(1, sizeof(*doomed));
 
-	if (!space)
+	if (!doomed)
 		return NULL;
-	space->device = device;
-	space->range = *range;
-	space->file = *file;
-	snprintf(space->vdev, sizeof(space->vdev), "%s", vdev);
-	return space;
+	doomed->pool = pool;
+	snprintf(doomed->uuid, sizeof(doomed->uuid), "%s", uuid);
+	snprintf(doomed->vdev, sizeof(doomed->vdev), "%s", vdev);
+	return doomed;
 }
 
-void registry_space_add(struct registry *registry, struct reg_space *space)
+void registry_doomed_add(struct registry *registry, struct reg_doomed *doomed)
 {
-	space->next = registry->spaces;
-	registry->spaces = space;
+	doomed->next = registry->doomed;
+	registry->doomed = doomed;
 }
 
-struct reg_space *registry_space(struct registry *registry, const char *vdev)
+struct reg_doomed *registry_doomed(struct registry *registry, const char *vdev)
 {
-	struct reg_space *space = registry->spaces;
+	struct reg_doomed *doomed = registry->doomed;
 
-	while (space && strcmp(space->vdev, vdev))
-		space = space->next;
-	return space;
+	while (doomed && strcmp(doomed->vdev, vdev))
+		doomed = doomed->next;
+	return doomed;
 }
 
-void registry_space_free(struct registry *registry, struct reg_space *space)
+void registry_doomed_free(struct registry *registry, struct reg_doomed *doomed)
 {
-	struct reg_space **link = &registry->spaces;
+	struct reg_doomed **link = &registry->doomed;
 
-	while (*link != space)
+	while (*link != doomed)
 		link = &(*link)->next;
-	*link = space->next;
-	extents_release(&space->device->extents, space->range.offset_bytes);
-	free(space);
+	*link = doomed->next;
+	free(doomed);
 }
 
-/* --- Places -------------------------------------------------------------- */
+int reg_uuid_make(char uuid[REG_UUID_MAX])
+{
+	unsigned char bytes[(REG_UUID_MAX - 1) / 2];
+
+	if (getrandom(bytes, sizeof(bytes), 0) != (ssize_t)sizeof(bytes))
+		return -EIO;
+	bytes[6] = (unsigned char)((bytes[6] & 0x0f) | 0x40); /* RFC 4122 */
+	bytes[8] = (unsigned char)((bytes[8] & 0x3f) | 0x80);
+	for (size_t i = 0; i < sizeof(bytes); i++)
+		snprintf(uuid + 2 * i, 3, "%02x", bytes[i]);
+	return 0;
+}
+
+/* --- Pools --------------------------------------------------------------- */
+
+uint64_t reg_round(uint64_t size_bytes)
+{
+	return (size_bytes + REG_EXTENT_BYTES - 1) / REG_EXTENT_BYTES *
+		REG_EXTENT_BYTES;
+}
+
+uint64_t reg_pool_bytes(const struct reg_pool *pool)
+{
+	uint64_t bytes = 0;
+
+	for (unsigned int i = 0; i < pool->device_count; i++)
+		bytes += pool->devices[i]->size_bytes;
+	return bytes;
+}
+
+static uint64_t orphans_bytes(const struct registry *registry,
+			      const struct reg_pool *pool)
+{
+	uint64_t bytes = 0;
+	const char *name;
+	json_t *record;
+
+	json_object_foreach(registry->orphans, name, record)
+	{
+		const char *at =
+			json_string_value(json_object_get(record, "pool"));
+
+		if (at && strcmp(at, pool->name) == 0)
+			bytes += reg_round((uint64_t)json_integer_value(
+				json_object_get(record, "size_bytes")));
+	}
+	return bytes;
+}
+
+uint64_t registry_unpromised(const struct registry *registry,
+			     const struct reg_pool *pool)
+{
+	const uint64_t all = reg_round(reg_pool_bytes(pool));
+	uint64_t promised = orphans_bytes(registry, pool);
+
+	for (const struct reg_vdev *vdev = registry->vdevs; vdev;
+	     vdev = vdev->next)
+		if (vdev->pool == pool && vdev->uuid[0])
+			promised += reg_round(vdev->size_bytes);
+	return promised < all ? all - promised : 0;
+}
+
+bool reg_pool_is_ready(const struct reg_pool *pool)
+{
+	unsigned int members = 0;
+
+	for (unsigned int i = 0; i < pool->device_count; i++) {
+		const struct reg_device *device = pool->devices[i];
+
+		if (device->is_member && device->state != REG_DEVICE_READY)
+			return false;
+		members += device->is_member;
+	}
+	return pool->is_loaded && members > 0;
+}
+
+const struct reg_device *reg_pool_unjudged(const struct reg_pool *pool)
+{
+	const struct reg_device *unjudged = NULL;
+
+	for (unsigned int i = 0; i < pool->device_count; i++) {
+		const struct reg_device *device = pool->devices[i];
+
+		if (!reg_device_is_judged(device) &&
+		    (device->is_member || pool->device_count == 1 ||
+		     device->state != REG_DEVICE_FAILED))
+			unjudged = device;
+	}
+	return unjudged;
+}
+
+bool reg_device_is_lasting(const struct reg_device *device)
+{
+	const char *kind = device->config->kind;
+
+	return strcmp(kind, "memory") != 0 && strcmp(kind, "nullio") != 0;
+}
+
+bool reg_pool_is_lasting(const struct reg_pool *pool)
+{
+	bool is_lasting = true;
+
+	for (unsigned int i = 0; i < pool->device_count; i++)
+		is_lasting &= reg_device_is_lasting(pool->devices[i]);
+	return is_lasting;
+}
 
 /* E3: what the vdevs with a size of their own leave, in equal parts. */
 uint64_t registry_equal_size(const struct registry *registry,
 			     const struct reg_vdev *vdev)
 {
-	const struct reg_device *device = vdev->pool->device;
-	const struct reg_vdev *other;
-	uint64_t fixed_bytes = 0, equals = 0;
-	unsigned int i;
+	const uint64_t all = reg_pool_bytes(vdev->pool);
+	uint64_t fixed_bytes = orphans_bytes(registry, vdev->pool), equals = 0;
 
-	for (other = registry->vdevs; other; other = other->next) {
-		bool is_equal = other->size_bytes == CONFIG_SIZE_EQUAL;
-
-		if (other->pool->device != device)
+	for (const struct reg_vdev *other = registry->vdevs; other;
+	     other = other->next) {
+		if (other->pool != vdev->pool ||
+		    other->state == REG_VDEV_REMOVING)
 			continue;
-		for (i = 0; !is_equal && i < registry->config->vdev_count;
-		     i++) {
-			const struct config_vdev *entry =
-				&registry->config->vdevs[i];
-
-			is_equal = entry->size_bytes == CONFIG_SIZE_EQUAL &&
-				strcmp(entry->name, other->name) == 0;
-		}
-		if (is_equal)
+		if (other->is_equal)
 			equals++;
 		else
-			fixed_bytes += extents_round(other->size_bytes);
+			fixed_bytes += reg_round(other->size_bytes);
 	}
-	if (equals == 0 || fixed_bytes >= device->size_bytes)
+	if (equals == 0 || fixed_bytes >= all)
 		return 0;
-	return (device->size_bytes - fixed_bytes) / equals / EXTENT_BYTES *
-		EXTENT_BYTES;
-}
-
-static bool lies_elsewhere(const struct identity *file,
-			   const struct reg_device *device)
-{
-	return device->file.path[0] == '\0' ?
-		file->path[0] != '\0' :
-		!identity_is_recorded(file, &device->file);
-}
-
-bool registry_file_differs(const struct registry *registry,
-			   const struct reg_device *device)
-{
-	struct identity file;
-	const char *name;
-	json_t *record;
-
-	for (const struct reg_vdev *vdev = registry->vdevs; vdev;
-	     vdev = vdev->next)
-		if (vdev->pool->device == device && vdev->is_placed &&
-		    lies_elsewhere(&vdev->file, device))
-			return true;
-	for (const struct reg_space *space = registry->spaces; space;
-	     space = space->next)
-		if (space->device == device &&
-		    lies_elsewhere(&space->file, device))
-			return true;
-	json_object_foreach(registry->orphans, name, record)
-	{
-		const char *on =
-			json_string_value(json_object_get(record, "device"));
-
-		identity_from_json(&file, json_object_get(record, "file"));
-		if (on && strcmp(on, device->name) == 0 &&
-		    lies_elsewhere(&file, device))
-			return true;
-	}
-	return false;
-}
-
-int registry_place(struct registry *registry, struct reg_vdev *vdev,
-		   struct error *reterr)
-{
-	struct reg_device *device = vdev->pool->device;
-	uint64_t size_bytes = vdev->size_bytes;
-	char wanted[UNITS_TEXT_MAX], largest[UNITS_TEXT_MAX];
-	int ret;
-
-	if (size_bytes == CONFIG_SIZE_EQUAL)
-		size_bytes = registry_equal_size(registry, vdev);
-	ret = size_bytes ? extents_take(&device->extents, device->size_bytes,
-					size_bytes, &vdev->offset_bytes) :
-			   -ENOSPC;
-	if (ret == -ENOMEM)
-		return error_set(reterr, ret, "out of memory");
-	if (ret < 0)
-		return error_set(
-			reterr, ret,
-			"pool '%s' has no place for vdev '%s' of %s: the largest free one is %s",
-			vdev->pool->name, vdev->name,
-			units_format_size(wanted, sizeof(wanted), size_bytes),
-			units_format_size(
-				largest, sizeof(largest),
-				extents_largest_free(&device->extents,
-						     device->size_bytes)
-					.size_bytes));
-	vdev->size_bytes = size_bytes;
-	vdev->file = device->file;
-	vdev->is_placed = true;
-	return 0;
+	return (all - fixed_bytes) / equals / REG_EXTENT_BYTES *
+		REG_EXTENT_BYTES;
 }
 
 /* --- Slots --------------------------------------------------------------- */
@@ -499,4 +521,15 @@ void reg_slot_release(struct reg_endpoint *endpoint, int slot)
 {
 	if (slot >= 0 && slot < (int)STATS_PROCESSES)
 		endpoint->slots_taken[slot / 64] &= ~(UINT64_C(1) << slot % 64);
+}
+
+int reg_bit_take(uint64_t *taken)
+{
+	int bit;
+
+	if (~*taken == 0)
+		return -ENOSPC;
+	bit = __builtin_ctzll(~*taken);
+	*taken |= UINT64_C(1) << bit;
+	return bit;
 }

@@ -2,8 +2,8 @@
 /*
  * registry.h - what there is on this host: devices, pools, vdevs, processes
  *
- * Bookkeeping only: names, places on devices, slots in the statistics, and
- * what is promised (promise.h).  Making endpoints match it is the binder's.
+ * Bookkeeping only: names, volumes, slots in the statistics, and what is
+ * promised (promise.h).  Making endpoints match it is the binder's.
  * Fields under "the binder's" and "the watch's" are theirs alone.
  *
  * Threads: the control thread's.
@@ -18,7 +18,6 @@
 #include "base/error.h"
 #include "ctl/stats.h"
 #include "host/config.h"
-#include "host/extents.h"
 #include "host/identity.h"
 #include "host/over.h"
 #include "host/promise.h"
@@ -26,11 +25,13 @@
 #include "sla/capacity.h"
 #include "sla/derive.h"
 
-struct emptying;
 struct endpoint;
 struct history_slot;
 struct host_call;
 struct opening;
+
+#define REG_UUID_MAX	33U	/* 32 digits */
+#define REG_EXTENT_BYTES (UINT64_C(1) << 20)
 
 enum reg_device_state {
 	REG_DEVICE_WAITING,	/* for its endpoint, or its lock */
@@ -47,6 +48,7 @@ struct reg_endpoint {
 	struct promise promise;
 	uint64_t slots_taken[STATS_PROCESSES / 64];
 	uint64_t device_slots_taken;	/* STATS_DEVICES bits */
+	uint64_t pool_slots_taken;	/* STATS_POOLS bits */
 	/* the binder's */
 	struct endpoint *process;
 	struct host *host;
@@ -67,9 +69,15 @@ struct reg_device {
 	int slot;			/* -1: none yet */
 	enum reg_device_state state;
 	struct error error;		/* FAILED, or why it waits */
-	uint64_t size_bytes;		/* 0: not known yet */
+	const char *fault;		/* one word for 'error', or NULL */
+	struct reg_pool *pool;		/* NULL: in none */
+	uint64_t size_bytes;		/* for data; 0: not known yet */
+	uint64_t whole_bytes;		/* with superblocks and log */
 	struct identity file;		/* that its endpoint has */
-	struct extents extents;
+	char uuid[REG_UUID_MAX];	/* "": none yet */
+	uint64_t generation;		/* of its owner; 0: not known */
+	bool is_recorded, is_recording;	/* the UUID is on disk, on its way */
+	bool is_held;			/* on disk: volumes were made on it */
 	bool has_capacity;
 	struct capacity capacity;
 	int64_t calibrated_at;		/* seconds, UTC */
@@ -77,40 +85,48 @@ struct reg_device {
 	struct promise promise;
 	struct over_state over;
 	/* the binder's */
-	bool is_added, is_busy, is_blank;
+	bool is_added, is_busy;
+	bool is_zeroed;			/* what it never held reads as zeroes */
+	bool is_joining, is_member;	/* of its pool, at the endpoint */
 	struct opening *opening;	/* under way; else NULL */
 	struct dial *dial;		/* nbd: under way; else NULL */
 	int memory_fd;			/* kept as long as we run; else -1 */
 	uint64_t retry_ns;		/* how long it waited after failing */
 	struct error told;		/* the last complaint, to say it once */
-	struct emptying *emptying;	/* of its file; NULL: none */
 	struct loop_timer retry;
 	struct host_call *calibrate_call;
 	uint64_t calibrate_ns;		/* asked for; 0: none waits */
-	struct errand *looking;		/* where to measure; NULL: nobody */
 	bool is_measuring;		/* asked for, not answered */
-	struct extent measured;		/* taken while it is; size 0: none */
 };
 
 struct reg_pool {
 	const struct config_pool *config;
 	const char *name;
-	struct reg_device *device;
+	struct reg_endpoint *endpoint;
+	struct reg_device *devices[CONFIG_POOL_DEVICES_MAX];
+	unsigned int device_count;
+	int slot;			/* -1: none yet */
+	struct error error;		/* why it is not there */
+	/* the binder's */
+	bool is_added, is_starting, is_started;	/* asked for, or had */
+	bool is_loading, is_loaded;
+	json_t *volumes;		/* by UUID, as it was loaded */
+	/* the watch's */
+	unsigned int level;		/* that was told, percent; 0: fine */
 };
 
-/* Space that a vdev gave back and that is not free yet: it is emptied first
- * (space.c).  On disk before anything is done about it. */
-struct reg_space {
-	struct reg_space *next;
-	struct reg_device *device;
-	struct extent range;
-	struct identity file;		/* in which it lies */
+/* A volume that nobody wants any more, until it is deleted (volumes.c).  On
+ * disk before anything is done about it. */
+struct reg_doomed {
+	struct reg_doomed *next;
+	struct reg_pool *pool;
+	char uuid[REG_UUID_MAX];
 	char vdev[CONFIG_NAME_MAX + 1];	/* whose it was */
-	/* space.c's */
+	/* volumes.c's */
 	bool is_busy;
 	uint64_t retry_ns;		/* not before; 0: at once */
 	struct error told;		/* the last complaint, to say it once */
-	struct host_call *call;		/* waits for it to be free */
+	struct host_call *call;		/* waits for it to be gone */
 };
 
 /* A way in by NBD; of the file's vdevs. */
@@ -137,11 +153,12 @@ struct reg_vdev {
 	struct reg_vdev *next;
 	char *name;
 	struct reg_pool *pool;
-	uint64_t size_bytes;		/* or CONFIG_SIZE_EQUAL until placed */
-	uint64_t offset_bytes;
-	bool is_placed;
-	struct identity file;		/* in which its data lie, if placed */
-	uint64_t wanted_bytes;		/* by the file, if placed before */
+	uint64_t size_bytes;		/* CONFIG_SIZE_EQUAL: not known */
+	bool is_equal;			/* a share of what the others leave */
+	char uuid[REG_UUID_MAX];	/* of its volume; "": none yet */
+	bool is_thick;			/* its volume */
+	bool is_made;			/* its volume was there */
+	uint64_t volume_bytes;		/* at the endpoint; 0: none */
 	unsigned int queues;
 	bool read_only;
 	char *vhost_user;
@@ -159,7 +176,9 @@ struct reg_vdev {
 	uint64_t epoch;
 	/* the binder's */
 	bool is_added, is_listening;	/* asked for, or had */
-	bool is_journaled;		/* its place survives */
+	bool is_there;			/* had: its volume is made */
+	struct host_call *made_call;	/* of whoever makes it */
+	bool is_journaled;		/* UUID and size are on disk */
 	bool is_writing;		/* a change is on its way to disk */
 	bool is_resizing;		/* the endpoint has another size */
 	uint64_t retry_ns;		/* how long it waited after failing */
@@ -168,7 +187,7 @@ struct reg_vdev {
 	unsigned int removing;		/* ways in that still drain */
 	bool is_going;			/* the endpoint is asked to remove it */
 	struct host_call *call;		/* to be told of the end of removal */
-	struct reg_space *space;	/* given back once it is gone */
+	struct reg_doomed *doomed;	/* deleted once it is gone */
 	/* the watch's */
 	struct watch_slot *watch;
 };
@@ -237,8 +256,8 @@ struct registry {
 	unsigned int pool_count;
 	struct reg_vdev *vdevs;		/* in the order of making */
 	struct reg_process *processes;
-	json_t *orphans;		/* placements of vdevs nobody names */
-	struct reg_space *spaces;	/* to be emptied */
+	json_t *orphans;		/* volumes of vdevs nobody names */
+	struct reg_doomed *doomed;	/* to be deleted */
 };
 
 /* Endpoints, devices and pools of 'config' that are served.  'config' must
@@ -271,32 +290,41 @@ struct reg_process *registry_process_new(struct registry *registry,
 					 uint32_t pasid, struct reg_vdev *vdev);
 void registry_process_free(struct registry *registry,
 			   struct reg_process *process);
-/* Not in the registry until registry_space_add; the extents are the
- * caller's.  NULL: no memory. */
-struct reg_space *registry_space_new(struct reg_device *device,
-				     const struct extent *range,
-				     const struct identity *file,
-				     const char *vdev);
-void registry_space_add(struct registry *registry, struct reg_space *space);
-/* One that was given back by a vdev of this name, or NULL. */
-struct reg_space *registry_space(struct registry *registry, const char *vdev);
-/* Take it out and free it; its extent is free then. */
-void registry_space_free(struct registry *registry, struct reg_space *space);
-/* The size that "equal" means for this vdev now (E3). */
+/* Not in the registry until registry_doomed_add.  NULL: no memory. */
+struct reg_doomed *registry_doomed_new(struct reg_pool *pool, const char *uuid,
+				       const char *vdev);
+void registry_doomed_add(struct registry *registry, struct reg_doomed *doomed);
+/* That of a vdev of this name, or NULL. */
+struct reg_doomed *registry_doomed(struct registry *registry, const char *vdev);
+/* Take it out and free it. */
+void registry_doomed_free(struct registry *registry, struct reg_doomed *doomed);
+
+/* Whole extents. */
+uint64_t reg_round(uint64_t size_bytes);
+/* What its devices have for data, as far as it is known. */
+uint64_t reg_pool_bytes(const struct reg_pool *pool);
+/* Of a thick pool: what no volume is made of, whatever is in them. */
+uint64_t registry_unpromised(const struct registry *registry,
+			     const struct reg_pool *pool);
+/* Its volumes are known, and each device that is there can be used. */
+bool reg_pool_is_ready(const struct reg_pool *pool);
+/* The device of it that is waited for, to say what may be promised, or NULL:
+ * there is none. */
+const struct reg_device *reg_pool_unjudged(const struct reg_pool *pool);
+/* It is there whatever an endpoint, or this host, forgets. */
+bool reg_device_is_lasting(const struct reg_device *device);
+bool reg_pool_is_lasting(const struct reg_pool *pool);
+/* The size that "equal" means for this vdev now (E3); 0: nothing is left. */
 uint64_t registry_equal_size(const struct registry *registry,
 			     const struct reg_vdev *vdev);
-/* Does anything on the device lie in another file than it has now, as far as
- * is written down?  The device must be ready. */
-bool registry_file_differs(const struct registry *registry,
-			   const struct reg_device *device);
-/* Find a place for a vdev on its device, whose size is known.  Returns 0;
- * -ENOSPC or -ENOMEM with a reason. */
-int registry_place(struct registry *registry, struct reg_vdev *vdev,
-		   struct error *reterr);
+/* Of 128 random bits.  Returns 0 or -errno. */
+int reg_uuid_make(char uuid[REG_UUID_MAX]);
 
 /* A slot for statistics of a process.  Returns its number, or -ENOSPC. */
 int reg_slot_take(struct reg_endpoint *endpoint);
 void reg_slot_reserve(struct reg_endpoint *endpoint, unsigned int slot);
 void reg_slot_release(struct reg_endpoint *endpoint, int slot);
+/* One of a few, each a bit.  Returns its number, or -ENOSPC. */
+int reg_bit_take(uint64_t *taken);
 
 #endif

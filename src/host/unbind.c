@@ -131,7 +131,7 @@ static void vdev_gone(struct bind_op *op, struct link_reply *reply)
 	struct reg_vdev *vdev = op->vdev;
 	struct host *host = op->endpoint->host;
 	struct host_call *call = vdev->call;
-	struct reg_space *space = vdev->space;
+	struct reg_doomed *doomed = vdev->doomed;
 	struct event_subject subject = {.endpoint = op->endpoint->name};
 
 	vdev->is_going = false;
@@ -146,12 +146,10 @@ static void vdev_gone(struct bind_op *op, struct link_reply *reply)
 	bind_nbd_close(vdev);
 	events_add(host->events, "vdev-deleted", &subject,
 		   "vdev '%s' is deleted", vdev->name);
-	/* Its extent goes with the space. */
-	vdev->space = NULL;
-	vdev->is_placed = vdev->is_placed && !space;
+	vdev->doomed = NULL;
 	registry_vdev_free(host->registry, vdev);
-	if (space)
-		space_give_back(host, space, call);
+	if (doomed)
+		volumes_doom(host, doomed, call);
 	else
 		host_answer(call, HOST_DONE, NULL, "%s", "");
 }

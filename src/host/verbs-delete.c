@@ -3,9 +3,10 @@
  * verbs-delete.c - what is asked for at run time: vdevs that go, with their
  * data
  *
- * One group of records says that the vdev is gone and that its space is given
- * back (space.c).  From then on it goes, whatever happens: a repeated delete
- * goes on where the one before it stopped, and so does the next penstockd.
+ * One group of records says that the vdev is gone and that its volume is to be
+ * deleted (volumes.c).  From then on it goes, whatever happens: a repeated
+ * delete goes on where the one before it stopped, and so does the next
+ * penstockd.
  */
 #include "host/host-data.h"
 
@@ -19,9 +20,9 @@
 struct delete_write {
 	struct store_write write;
 	struct host *host;
-	struct reg_vdev *vdev;		/* NULL: only its space is left */
-	struct reg_space *space;	/* NULL: it has none */
-	json_t *orphan;			/* its place, or NULL */
+	struct reg_vdev *vdev;		/* NULL: only its volume is left */
+	struct reg_doomed *doomed;	/* NULL: it has none */
+	json_t *orphan;			/* its volume's record, or NULL */
 	struct host_call *call;
 	enum reg_vdev_state state_before;
 	char name[CONFIG_NAME_MAX + 1];
@@ -73,7 +74,7 @@ static void delete_written(struct store_write *write)
 		if (op->orphan)
 			json_object_set(host->registry->orphans, op->name,
 					op->orphan);
-		free(op->space);
+		free(op->doomed);
 		host_answer(op->call, HOST_FAILED, NULL, "%s",
 			    write->error.text);
 		json_decref(op->orphan);
@@ -82,10 +83,10 @@ static void delete_written(struct store_write *write)
 	}
 	if (op->vdev) {
 		op->vdev->is_writing = false;
-		op->vdev->space = op->space;
+		op->vdev->doomed = op->doomed;
 		unbind_vdev(op->vdev, op->call);
-	} else if (op->space) {
-		space_give_back(host, op->space, op->call);
+	} else if (op->doomed) {
+		volumes_doom(host, op->doomed, op->call);
 	} else {
 		host_answer(op->call, HOST_DONE, NULL, "%s", "");
 	}
@@ -93,57 +94,47 @@ static void delete_written(struct store_write *write)
 	free(op);
 }
 
-/* Where its data lie: 'ret_device' NULL: nowhere. */
-static void find_space(const struct delete_write *op, const char **ret_device,
-		       struct extent *ret_range, struct identity *ret_file)
+/* The volume's record says what is to become of it.  That of a pool which is
+ * not configured waits on disk for it. */
+static int put_doomed(struct delete_write *op)
 {
-	const struct reg_vdev *vdev = op->vdev;
-	const json_t *orphan = op->orphan;
-
-	*ret_device = NULL;
-	if (vdev && vdev->is_placed) {
-		*ret_device = vdev->pool->device->name;
-		ret_range->offset_bytes = vdev->offset_bytes;
-		ret_range->size_bytes = extents_round(vdev->size_bytes);
-		*ret_file = vdev->file;
-	} else if (orphan) {
-		*ret_device =
-			json_string_value(json_object_get(orphan, "device"));
-		ret_range->offset_bytes = (uint64_t)json_integer_value(
-			json_object_get(orphan, "offset_bytes"));
-		ret_range->size_bytes =
-			extents_round((uint64_t)json_integer_value(
-				json_object_get(orphan, "size_bytes")));
-		identity_from_json(ret_file, json_object_get(orphan, "file"));
-	}
-}
-
-/* What is written: no place, no vdev, but space that is given back. */
-static int put_delete(struct delete_write *op)
-{
-	struct reg_device *device = NULL;
-	const char *device_name;
-	struct identity file;
-	struct extent range;
+	const char *uuid, *pool_name;
+	struct reg_pool *pool;
+	json_t *record;
 	int ret;
 
-	find_space(op, &device_name, &range, &file);
-	ret = store_write_put(&op->write, STORE_PLACEMENT, op->name, NULL);
-	if (ret == 0)
-		ret = op->vdev && op->vdev->entry[0] ?
-			records_put_vdev(&op->write, op->vdev, "deleted") :
-			store_write_put(&op->write, STORE_VDEV, op->name, NULL);
-	if (ret == 0 && device_name) {
-		device = registry_device(op->host->registry, device_name);
-		ret = records_put_space(&op->write, device_name, &range, &file,
-					op->name);
+	if (op->vdev && op->vdev->uuid[0]) {
+		op->doomed = registry_doomed_new(op->vdev->pool, op->vdev->uuid,
+						 op->name);
+		return op->doomed ?
+			records_put_volume(&op->write, op->vdev, "deleting") :
+			-ENOMEM;
 	}
-	/* That of a device which is not configured waits on disk for it. */
-	if (ret == 0 && device) {
-		op->space = registry_space_new(device, &range, &file, op->name);
-		ret = op->space ? 0 : -ENOMEM;
+	if (!op->orphan)
+		return 0;
+	record = json_copy(op->orphan);
+	json_object_set_new(record, "state", json_string("deleting"));
+	uuid = json_string_value(json_object_get(record, "uuid"));
+	pool_name = json_string_value(json_object_get(record, "pool"));
+	pool = pool_name ? registry_pool(op->host->registry, pool_name) : NULL;
+	ret = uuid ? store_write_put(&op->write, STORE_VOLUME, uuid, record) :
+		     0;
+	if (ret == 0 && uuid && pool) {
+		op->doomed = registry_doomed_new(pool, uuid, op->name);
+		ret = op->doomed ? 0 : -ENOMEM;
 	}
+	json_decref(record);
 	return ret;
+}
+
+/* What is written: no vdev, but a volume that goes. */
+static int put_delete(struct delete_write *op)
+{
+	int ret = op->vdev && op->vdev->entry[0] ?
+		records_put_vdev(&op->write, op->vdev, "deleted") :
+		store_write_put(&op->write, STORE_VDEV, op->name, NULL);
+
+	return ret < 0 ? ret : put_doomed(op);
 }
 
 static void delete_start(struct host *host, struct reg_vdev *vdev,
@@ -187,7 +178,8 @@ static int check_unused(struct host *host, const struct reg_vdev *vdev,
 {
 	const struct reg_process *process;
 
-	if (vdev->is_writing || vdev->is_going)
+	if (vdev->is_writing || vdev->is_going ||
+	    (vdev->is_added && !vdev->is_there))
 		return error_set(reterr, -EBUSY, "vdev '%s' is being changed",
 				 vdev->name);
 	if (transfer_is_on(host, vdev))
@@ -217,7 +209,7 @@ void host_vdev_delete(struct host *host, const char *name,
 		      struct host_call *call)
 {
 	struct reg_vdev *vdev = registry_vdev(host->registry, name);
-	struct reg_space *space = registry_space(host->registry, name);
+	struct reg_doomed *doomed = registry_doomed(host->registry, name);
 	struct error why;
 
 	if (vdev && vdev->state == REG_VDEV_REMOVING && !vdev->is_writing &&
@@ -227,8 +219,8 @@ void host_vdev_delete(struct host *host, const char *name,
 		host_answer(call, HOST_CONFLICT, NULL, "%s", why.text);
 	else if (vdev || json_object_get(host->registry->orphans, name))
 		delete_start(host, vdev, name, call);
-	else if (space)
-		space_again(host, space, call);
+	else if (doomed)
+		volumes_again(host, doomed, call);
 	else
 		host_answer(call, HOST_NOT_FOUND, NULL, "there is no vdev '%s'",
 			    name);

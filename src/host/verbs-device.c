@@ -23,6 +23,13 @@ void host_device_calibrate(struct host *host, const char *name,
 			name);
 		return;
 	}
+	if (!device->pool) {
+		host_answer(
+			call, HOST_CONFLICT, NULL,
+			"device %s is in no pool: nothing can be promised of it",
+			device->name);
+		return;
+	}
 	if (device->state != REG_DEVICE_READY || device->calibrate_ns) {
 		host_answer(call, HOST_CONFLICT, NULL, "device %s is %s",
 			    device->name,

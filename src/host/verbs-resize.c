@@ -2,10 +2,8 @@
 /*
  * verbs-resize.c - what is asked for at run time: a vdev's size
  *
- * Growing takes what is free behind it, then writes it down, then tells the
- * endpoint.  Shrinking writes down what will be given back, tells the
- * endpoint, and only then has it emptied: at no instant have two the same
- * space.  An endpoint that says no has the old size written down again.
+ * It is written down, then told to the endpoint, which makes the volume so
+ * long.  An endpoint that says no has the old size written down again.
  */
 #include "host/verbs-vdev.h"
 
@@ -16,36 +14,17 @@
 #include "base/units.h"
 #include "host/records.h"
 
-/* The records of the size that it has now; 'space' is given back with it, or
- * (is_back) was and is not. */
-static int put_resize(struct vdev_write *op, bool is_back)
+/* The records of the size that it has now. */
+static int put_resize(struct vdev_write *op)
 {
 	const struct reg_vdev *vdev = op->vdev;
-	const struct reg_space *space = op->space;
-	int ret = records_put_placement(&op->write, vdev, &vdev->file);
+	int ret = records_put_volume(&op->write, vdev,
+				     vdev->is_made ? "there" : "making");
 
-	if (ret == 0)
-		ret = records_put_vdev(&op->write, vdev,
-				       vdev->is_runtime ? "created" :
-							  "resized");
-	if (ret == 0 && space)
-		ret = is_back ?
-			records_forget_space(&op->write, space->device->name,
-					     &space->range) :
-			records_put_space(&op->write, space->device->name,
-					  &space->range, &space->file,
-					  space->vdev);
-	return ret;
-}
-
-/* It has its old size again: what was taken for more is free. */
-static void release_growth(const struct vdev_write *op)
-{
-	struct reg_device *device = op->vdev->pool->device;
-
-	if (!op->space)
-		extents_resize(&device->extents, device->size_bytes,
-			       op->vdev->offset_bytes, op->vdev->size_bytes);
+	return ret < 0 ?
+		ret :
+		records_put_vdev(&op->write, vdev,
+				 vdev->is_runtime ? "created" : "resized");
 }
 
 static void resize_failed(struct vdev_write *op, const char *why)
@@ -53,7 +32,6 @@ static void resize_failed(struct vdev_write *op, const char *why)
 	op->vdev->is_writing = false;
 	host_answer(op->call, HOST_FAILED, NULL, "vdev '%s': %s",
 		    op->vdev->name, why);
-	free(op->space);
 	free(op);
 }
 
@@ -62,9 +40,7 @@ static void resize_taken_back(struct store_write *write)
 	struct vdev_write *op = container_of(write, struct vdev_write, write);
 	struct event_subject subject = {.vdev = op->vdev->name};
 
-	if (write->result == 0)
-		release_growth(op);
-	else	/* what it grew by stays taken: the records say so */
+	if (write->result < 0)
 		events_add(
 			op->host->events, "error", &subject,
 			"vdev '%s': its size is as it was, but that could not be written down: %s",
@@ -79,34 +55,14 @@ static void resize_take_back(struct vdev_write *op, const char *why)
 
 	error_set(&op->why, -EIO, "%s", why);
 	op->vdev->size_bytes = op->size_before_bytes;
+	op->vdev->is_equal = op->was_equal;
 	events_add(op->host->events, "error", &subject,
 		   "vdev '%s' keeps its size: %s", op->vdev->name, why);
 	store_write_init(&op->write, resize_taken_back);
-	if (put_resize(op, true) < 0)
+	if (put_resize(op) < 0)
 		resize_failed(op, why);
 	else
 		store_write_start(op->host->store, &op->write);
-}
-
-/* What was cut off is emptied before anybody else has it. */
-static void give_back_rest(struct vdev_write *op)
-{
-	struct reg_vdev *vdev = op->vdev;
-	struct event_subject subject = {.vdev = vdev->name};
-
-	if (!op->space)
-		return;
-	if (extents_split(&op->space->device->extents, vdev->offset_bytes,
-			  vdev->size_bytes) < 0) {
-		events_add(
-			op->host->events, "error", &subject,
-			"vdev '%s': what was cut off stays taken until penstockd is started again: out of memory",
-			vdev->name);
-		free(op->space);
-	} else {
-		space_give_back(op->host, op->space, NULL);
-	}
-	op->space = NULL;
 }
 
 static void vdev_resized(struct bind_op *bind, struct link_reply *reply)
@@ -120,7 +76,8 @@ static void vdev_resized(struct bind_op *bind, struct link_reply *reply)
 		return;
 	}
 	op->vdev->is_writing = false;
-	give_back_rest(op);
+	if (reply->result == 0 && op->vdev->volume_bytes)
+		op->vdev->volume_bytes = op->vdev->size_bytes;
 	events_add(op->host->events, "vdev-resized", &subject,
 		   "vdev %s has a new size", op->vdev->name);
 	host_answer(op->call, HOST_DONE, host_vdev(op->host, op->vdev->name),
@@ -142,7 +99,7 @@ static void resize_written(struct store_write *write)
 
 	if (write->result < 0) {
 		vdev->size_bytes = op->size_before_bytes;
-		release_growth(op);
+		vdev->is_equal = op->was_equal;
 		resize_failed(op, write->error.text);
 	} else if (!vdev->is_added) {
 		vdev_resized(&bind, &nothing);
@@ -162,46 +119,28 @@ static bool is_in_use(const struct host *host, const struct reg_vdev *vdev)
 		transfer_is_on(host, vdev);
 }
 
-static void refuse_growth(struct host *host, const struct reg_vdev *vdev,
+/* Returns whether it was refused: a thick pool has not that much. */
+static bool refuse_growth(struct host *host, const struct reg_vdev *vdev,
 			  uint64_t wanted_bytes, struct host_call *call)
 {
-	const struct reg_device *device = vdev->pool->device;
-	uint64_t most_bytes = extents_room(&device->extents, device->size_bytes,
-					   vdev->offset_bytes);
+	const uint64_t has_bytes = reg_round(vdev->size_bytes);
+	const uint64_t most_bytes =
+		has_bytes + registry_unpromised(host->registry, vdev->pool);
 	char wanted[UNITS_TEXT_MAX], most[UNITS_TEXT_MAX];
 	struct error text;
 
+	if (!vdev->is_thick || wanted_bytes <= most_bytes)
+		return false;
 	error_set(
 		&text, -ENOSPC,
-		"vdev '%s' cannot grow to %s: with what is free behind it on %s it could have %s",
+		"vdev '%s' cannot grow to %s: with what is free in pool '%s' it could have %s",
 		vdev->name,
 		units_format_size(wanted, sizeof(wanted), wanted_bytes),
-		device->name,
+		vdev->pool->name,
 		units_format_size(most, sizeof(most), most_bytes));
-	verbs_refuse_space(host, device, wanted_bytes, most_bytes, text.text,
-			   call);
-}
-
-/* Make room for it, or note what it will give back.  Returns 0; -ENOSPC: what
- * lies behind it is not free; or -ENOMEM. */
-static int resize_space(struct vdev_write *op, uint64_t size_bytes)
-{
-	struct reg_vdev *vdev = op->vdev;
-	struct reg_device *device = vdev->pool->device;
-	uint64_t before_bytes = extents_round(vdev->size_bytes);
-	uint64_t after_bytes = extents_round(size_bytes);
-	const struct extent rest = {
-		.offset_bytes = vdev->offset_bytes + after_bytes,
-		.size_bytes = before_bytes - after_bytes,
-	};
-
-	if (size_bytes > vdev->size_bytes)
-		return extents_resize(&device->extents, device->size_bytes,
-				      vdev->offset_bytes, size_bytes);
-	if (after_bytes == before_bytes)
-		return 0;
-	op->space = registry_space_new(device, &rest, &vdev->file, vdev->name);
-	return op->space ? 0 : -ENOMEM;
+	verbs_refuse_space(host, vdev->pool, wanted_bytes, most_bytes,
+			   text.text, call);
+	return true;
 }
 
 static void resize_start(struct host *host, struct reg_vdev *vdev,
@@ -209,24 +148,19 @@ static void resize_start(struct host *host, struct reg_vdev *vdev,
 {
 	struct vdev_write *op =
 		verbs_write_new(host, vdev, call, resize_written);
-	int ret = op ? resize_space(op, size_bytes) : -ENOMEM;
 
-	if (ret == -ENOSPC) {
-		free(op);
-		refuse_growth(host, vdev, size_bytes, call);
-		return;
-	}
-	if (ret < 0) {
-		free(op);
+	if (!op) {
 		host_answer(call, HOST_FAILED, NULL, "out of memory");
 		return;
 	}
 	op->size_before_bytes = vdev->size_bytes;
+	op->was_equal = vdev->is_equal;
 	vdev->size_bytes = size_bytes;
+	vdev->is_equal = false;		/* somebody chose */
 	vdev->is_writing = true;
-	if (put_resize(op, false) < 0) {
+	if (put_resize(op) < 0) {
 		vdev->size_bytes = op->size_before_bytes;
-		release_growth(op);
+		vdev->is_equal = op->was_equal;
 		resize_failed(op, "out of memory");
 		return;
 	}
@@ -246,13 +180,14 @@ void host_vdev_resize(struct host *host, const char *name, const char *size,
 	else if (!vdev)
 		host_answer(call, HOST_NOT_FOUND, NULL, "there is no vdev '%s'",
 			    name);
-	else if (!vdev->is_placed || vdev->is_writing ||
+	else if (!vdev->is_journaled || vdev->is_writing ||
+		 (vdev->is_added && !vdev->is_there) ||
 		 vdev->state == REG_VDEV_REMOVING)
 		host_answer(call, HOST_CONFLICT, NULL,
 			    "vdev '%s' cannot be resized now", name);
 	else if (size_bytes < vdev->size_bytes && is_in_use(host, vdev))
 		host_answer(call, HOST_CONFLICT, NULL,
 			    "vdev '%s' is in use: it can only grow", name);
-	else
+	else if (!refuse_growth(host, vdev, size_bytes, call))
 		resize_start(host, vdev, size_bytes, call);
 }

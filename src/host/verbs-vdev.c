@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/container.h"
+#include "base/units.h"
 #include "host/listen.h"
 #include "host/records.h"
 #include "sla/limit.h"
@@ -30,7 +31,16 @@ struct vdev_write *verbs_write_new(struct host *host, struct reg_vdev *vdev,
 
 /* --- No space ------------------------------------------------------------ */
 
-void verbs_refuse_space(struct host *host, const struct reg_device *device,
+/* Could a volume of this size be made there? */
+static bool has_room(const struct registry *registry,
+		     const struct reg_pool *pool, uint64_t wanted_bytes)
+{
+	return reg_pool_is_ready(pool) &&
+		(pool->config->thin ||
+		 registry_unpromised(registry, pool) >= wanted_bytes);
+}
+
+void verbs_refuse_space(struct host *host, const struct reg_pool *pool,
 			uint64_t wanted_bytes, uint64_t available_bytes,
 			const char *text, struct host_call *call)
 {
@@ -41,43 +51,48 @@ void verbs_refuse_space(struct host *host, const struct reg_device *device,
 		.available = available_bytes,
 		.shortfall = wanted_bytes - available_bytes,
 	};
-	json_t *value, *where;
-	unsigned int i;
+	json_t *value = promise_refusal_json(&refusal);
+	json_t *where = json_array();
 
-	if (device->measured.size_bytes || device->extents.is_closed) {
-		host_answer(call, HOST_CONFLICT, NULL,
-			    "%s; device %s is being measured; ask again", text,
-			    device->name);
-		return;
-	}
-	value = promise_refusal_json(&refusal);
-	where = json_array();
-	for (i = 0; i < host->registry->pool_count; i++) {
-		const struct reg_device *other =
-			host->registry->pools[i].device;
+	for (unsigned int i = 0; i < host->registry->pool_count; i++) {
+		const struct reg_pool *other = &host->registry->pools[i];
 
-		if (other != device && other->state == REG_DEVICE_READY &&
-		    extents_largest_free(&other->extents, other->size_bytes)
-				    .size_bytes >= wanted_bytes)
-			json_array_append_new(where, json_string(other->name));
+		if (other == pool ||
+		    !has_room(host->registry, other, wanted_bytes))
+			continue;
+		for (unsigned int j = 0; j < other->device_count; j++)
+			json_array_append_new(
+				where, json_string(other->devices[j]->name));
 	}
-	json_object_set_new(value, "device", json_string(device->name));
+	json_object_set_new(value, "device",
+			    json_string(pool->devices[0]->name));
 	json_object_set_new(value, "where", where);
 	events_add(host->events, "refused",
-		   &(struct event_subject){.device = device->name}, "%s", text);
+		   &(struct event_subject){.device = pool->devices[0]->name},
+		   "%s", text);
 	host_answer(call, HOST_REFUSED, value, "%s", text);
 }
 
-static void refuse_place(struct host *host, const struct reg_vdev *made,
-			 const char *text, struct host_call *call)
+/* Returns whether it was refused: a thick pool has not that much. */
+static bool refuse_size(struct host *host, const struct reg_vdev *made,
+			const char *name, struct host_call *call)
 {
-	const struct reg_device *device = made->pool->device;
+	const struct reg_pool *pool = made->pool;
+	const uint64_t free_bytes = registry_unpromised(host->registry, pool);
+	char wanted[UNITS_TEXT_MAX], available[UNITS_TEXT_MAX];
+	struct error text;
 
-	verbs_refuse_space(
-		host, device, made->size_bytes,
-		extents_largest_free(&device->extents, device->size_bytes)
-			.size_bytes,
-		text, call);
+	if (has_room(host->registry, pool, made->size_bytes))
+		return false;
+	error_set(
+		&text, -ENOSPC,
+		"pool '%s' has no space for vdev '%s' of %s: %s of it is free",
+		pool->name, name,
+		units_format_size(wanted, sizeof(wanted), made->size_bytes),
+		units_format_size(available, sizeof(available), free_bytes));
+	verbs_refuse_space(host, pool, made->size_bytes, free_bytes, text.text,
+			   call);
+	return true;
 }
 
 /* --- Creating ------------------------------------------------------------ */
@@ -142,17 +157,24 @@ static void vdev_created(struct bind_op *op, struct link_reply *reply)
 	host_answer(op->call, HOST_DONE, host_vdev(host, vdev->name), "%s", "");
 }
 
+void verbs_vdev_made(struct reg_vdev *vdev)
+{
+	const struct bind_op op = {
+		.endpoint = reg_vdev_endpoint(vdev),
+		.vdev = vdev,
+		.call = vdev->made_call,
+		.then = vdev_created,
+	};
+
+	vdev->made_call = NULL;
+	bind_ask(&op, json_pack("{s:s}", "op", "status"), -1);
+}
+
 static void vdev_create_written(struct store_write *write)
 {
 	struct vdev_write *written =
 		container_of(write, struct vdev_write, write);
 	struct reg_vdev *vdev = written->vdev;
-	struct bind_op op = {
-		.endpoint = reg_vdev_endpoint(vdev),
-		.vdev = vdev,
-		.call = written->call,
-		.then = vdev_created,
-	};
 
 	if (write->result < 0) {
 		host_answer(written->call, HOST_FAILED, NULL, "%s",
@@ -163,8 +185,11 @@ static void vdev_create_written(struct store_write *write)
 		return;
 	}
 	vdev->is_journaled = true;
-	bind_sync(op.endpoint);
-	bind_ask(&op, json_pack("{s:s}", "op", "status"), -1);
+	bind_pool_held(vdev->pool);
+	vdev->made_call = written->call;
+	bind_sync(reg_vdev_endpoint(vdev));
+	if (!vdev->is_added)
+		verbs_vdev_made(vdev);	/* there is nobody who makes it now */
 	free(written);
 }
 
@@ -260,6 +285,7 @@ static struct reg_vdev *vdev_make(struct host *host,
 	vdev->queues =
 		request->queues ? request->queues : CONFIG_QUEUES_DEFAULT;
 	vdev->read_only = request->read_only;
+	vdev->is_thick = !made->pool->config->thin;
 	vdev->is_runtime = true;
 	records_entry_vdev(host->config, request->name, vdev->entry);
 	return vdev;
@@ -285,24 +311,21 @@ void host_vdev_create(struct host *host,
 			    request->pool);
 		return;
 	}
-	if (made.pool->device->state != REG_DEVICE_READY) {
-		host_answer(call, HOST_CONFLICT, NULL, "device %s is not ready",
-			    made.pool->device->name);
+	if (!reg_pool_is_ready(made.pool)) {
+		host_answer(call, HOST_CONFLICT, NULL, "pool '%s' is not ready",
+			    made.pool->name);
 		return;
 	}
 	if (check_free(host, request, &why) < 0) {
 		host_answer(call, HOST_CONFLICT, NULL, "%s", why.text);
 		return;
 	}
+	if (refuse_size(host, &made, request->name, call))
+		return;
 	error_set(&why, ret, "out of memory");
 	vdev = vdev_make(host, request, &made);
 	if (vdev)
-		ret = registry_place(host->registry, vdev, &why);
-	if (ret == -ENOSPC) {
-		registry_vdev_free(host->registry, vdev);
-		refuse_place(host, &made, why.text, call);
-		return;
-	}
+		ret = reg_uuid_make(vdev->uuid);
 	if (ret == 0 && vdev->vhost_user) {
 		whose = config_socket_of(host->config, vdev->name, 0);
 		ret = listen_open(vdev->vhost_user, &whose, &vdev->listen_fd,
@@ -310,8 +333,8 @@ void host_vdev_create(struct host *host,
 	}
 	if (ret == 0) {
 		op = verbs_write_new(host, vdev, call, vdev_create_written);
-		if (!op ||
-		    records_put_placement(&op->write, vdev, &vdev->file) < 0 ||
+		if (!op || records_put_volume(&op->write, vdev, "making") < 0 ||
+		    records_put_held(&op->write, vdev->pool) < 0 ||
 		    records_put_vdev(&op->write, vdev, "created") < 0)
 			ret = error_set(&why, -ENOMEM, "out of memory");
 	}

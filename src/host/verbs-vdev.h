@@ -19,7 +19,7 @@ struct vdev_write {
 	struct reg_vdev *vdev;
 	struct host_call *call;
 	uint64_t size_before_bytes;	/* of a change, to be taken back */
-	struct reg_space *space;	/* what it gives back, or NULL */
+	bool was_equal;
 	struct error why;
 };
 
@@ -28,10 +28,9 @@ struct vdev_write *verbs_write_new(struct host *host, struct reg_vdev *vdev,
 				   struct host_call *call,
 				   void (*done)(struct store_write *write));
 
-/* Answer 'call': 'device' has not that much.  Space is admitted as rates are
- * (E8): how much, how much there is, where it could be had.  What is measured
- * with is free again in a while: no refusal. */
-void verbs_refuse_space(struct host *host, const struct reg_device *device,
+/* Answer 'call': thick 'pool' has not that much.  Space is admitted as rates
+ * are (E8): how much, how much there is, where it could be had. */
+void verbs_refuse_space(struct host *host, const struct reg_pool *pool,
 			uint64_t wanted_bytes, uint64_t available_bytes,
 			const char *text, struct host_call *call);
 

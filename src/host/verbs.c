@@ -341,7 +341,7 @@ void verbs_stay(struct host *host, struct reg_process *process)
 		stay_bound(host, process);
 	} else if (process->state != REG_PROCESS_REMOVING) {
 		process->state = REG_PROCESS_PENDING;
-		if (process->vdev->pool->device->state == REG_DEVICE_READY)
+		if (reg_pool_is_ready(process->vdev->pool))
 			bind_admit(host, process);
 	}
 }

@@ -113,7 +113,7 @@ int want_check_limits(const struct sla *sla, const struct sched_limits *limits,
 
 int want_check_ready(const struct reg_vdev *vdev, struct error *reterr)
 {
-	const struct reg_device *device = vdev->pool->device;
+	const struct reg_device *device = reg_pool_unjudged(vdev->pool);
 
 	if (vdev->state == REG_VDEV_FAILED)
 		return error_set(reterr, -EIO, "vdev '%s' is not served: %s",
@@ -123,7 +123,7 @@ int want_check_ready(const struct reg_vdev *vdev, struct error *reterr)
 			reterr, -EBUSY,
 			"vdev '%s' is being made: ask again in a second",
 			vdev->name);
-	if (!reg_device_is_judged(device))
+	if (device)
 		return error_set(
 			reterr, -EBUSY,
 			"device %s is not measured yet: ask again in a second",

@@ -178,6 +178,48 @@ static void watch_endpoint(struct reg_endpoint *endpoint, uint64_t now_ns)
 	over_look_core(endpoint);
 }
 
+void watch_level(struct reg_pool *pool, unsigned int level)
+{
+	struct events *events = pool->endpoint->host->events;
+	const struct event_subject subject = {.endpoint = pool->endpoint->name};
+
+	if (level == pool->level)
+		return;
+	if (level >= 100)
+		events_add(
+			events, "space", &subject,
+			"pool %s is full: writes that need space fail until it has some (give it a device, or discard or delete what is not needed)",
+			pool->name);
+	else if (level > pool->level)
+		events_add(
+			events, "space", &subject,
+			"pool %s: %u %% of its space is used or reserved: give it a device before it is full",
+			pool->name, level);
+	else if (level)
+		events_add(events, "space", &subject,
+			   "pool %s: %u %% of its space is used or reserved",
+			   pool->name, level);
+	else
+		events_add(events, "space", &subject,
+			   "pool %s has enough space again", pool->name);
+	pool->level = level;
+}
+
+/* What was said by nobody: before we came, or while we were away. */
+static void watch_pools(struct host *host)
+{
+	for (unsigned int i = 0; i < host->registry->pool_count; i++) {
+		struct reg_pool *pool = &host->registry->pools[i];
+		const struct stats_segment *segment =
+			endpoint_stats(pool->endpoint->process);
+
+		if (pool->is_loaded)
+			watch_level(pool,
+				    (unsigned int)stats_get(
+					    &segment->pools[pool->slot].level));
+	}
+}
+
 static void tick(struct loop_timer *timer, uint64_t now_ns)
 {
 	struct host *host = container_of(timer, struct host, tick);
@@ -189,6 +231,7 @@ static void tick(struct loop_timer *timer, uint64_t now_ns)
 		watch_endpoint(&host->registry->endpoints[i], now_ns);
 	watch_processes(host, now_ns);
 	watch_vdevs(host, now_ns);
+	watch_pools(host);
 	if (history_second(host->history, now_ns, time(NULL)))
 		propose_again(host, time(NULL));
 	transfer_tick(host, now_ns);
@@ -196,7 +239,7 @@ static void tick(struct loop_timer *timer, uint64_t now_ns)
 	bind_retry_listeners(host);
 	bind_retry_vdevs(host);
 	unbind_retry(host);
-	space_retry(host);
+	volumes_retry(host);
 	loop_timer_set(host->loop, timer, now_ns + TICK_NS);
 }
 

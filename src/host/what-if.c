@@ -30,11 +30,11 @@ void host_admission(struct host *host, const char *vdev_name,
 		host_answer(call, HOST_USAGE, NULL, "sla: %s", why.text);
 		return;
 	}
-	if (!reg_device_is_judged(vdev->pool->device)) {
+	if (reg_pool_unjudged(vdev->pool)) {
 		host_answer(
 			call, HOST_CONFLICT, NULL,
 			"device %s is not measured yet: ask again in a second",
-			vdev->pool->device->name);
+			reg_pool_unjudged(vdev->pool)->name);
 		return;
 	}
 	ret = promise_admit(&probe, &sla, &refusal);
@@ -47,6 +47,6 @@ void host_admission(struct host *host, const char *vdev_name,
 		host_answer(call, HOST_DONE,
 			    json_pack("{s:b, s:s, s:s}", "admitted", 1, "vdev",
 				      vdev->name, "device",
-				      vdev->pool->device->name),
+				      vdev->pool->devices[0]->name),
 			    "%s", "");
 }

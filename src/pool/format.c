@@ -113,6 +113,12 @@ uint64_t format_metadata_bytes(uint64_t capacity_bytes)
 	return UINT64_C(1) << shift;
 }
 
+uint64_t format_device_bytes(uint64_t capacity_bytes)
+{
+	return format_metadata_bytes(capacity_bytes) +
+		(uint64_t)format_extents(capacity_bytes) * FORMAT_EXTENT_BYTES;
+}
+
 uint64_t format_capacity_bytes(uint64_t device_bytes)
 {
 	const uint64_t metadata_bytes = format_metadata_bytes(device_bytes);

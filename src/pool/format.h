@@ -87,6 +87,8 @@ struct format_super {
 uint32_t format_extents(uint64_t capacity_bytes);	/* rounded up */
 /* How long the metadata of a device of 'capacity_bytes' are. */
 uint64_t format_metadata_bytes(uint64_t capacity_bytes);
+/* How long a file is that has room for 'capacity_bytes' and the metadata. */
+uint64_t format_device_bytes(uint64_t capacity_bytes);
 /* The most that fits on a device whose size cannot change, in whole extents;
  * 0: too small. */
 uint64_t format_capacity_bytes(uint64_t device_bytes);

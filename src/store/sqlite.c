@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define STORE_FORMAT	1	/* PRAGMA user_version */
+#define STORE_FORMAT	2	/* PRAGMA user_version */
 
 struct sqlite {
 	sqlite3 *db;
@@ -119,8 +119,13 @@ static int examine(struct sqlite *state, struct error *reterr)
 			reterr, -EPROTO,
 			"%s was written by a newer penstockd (format %s, this one knows %d): run that one, or move the file away",
 			state->path, text, STORE_FORMAT);
+	if (atoi(text) == 1)
+		return error_set(
+			reterr, -EPROTO,
+			"%s was written by an older penstockd (format 1), whose devices have no superblocks: save what its vdevs hold with that one, then move the file and its devices' files away to start afresh",
+			state->path);
 	if (atoi(text) == 0 &&
-	    sqlite3_exec(state->db, "PRAGMA user_version=1", NULL, NULL, NULL))
+	    sqlite3_exec(state->db, "PRAGMA user_version=2", NULL, NULL, NULL))
 		return fail(state, reterr);
 	ret = query(state, "PRAGMA quick_check(1)", text, sizeof(text), reterr);
 	if (ret < 0)

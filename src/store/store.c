@@ -28,9 +28,9 @@ struct store {
 const char *store_kind_name(enum store_kind kind)
 {
 	static const char *const names[] = {
-		[STORE_CAPACITY] = "capacity", [STORE_PLACEMENT] = "placement",
-		[STORE_VDEV] = "vdev",	       [STORE_PROCESS] = "process",
-		[STORE_SPACE] = "space",
+		[STORE_CAPACITY] = "capacity", [STORE_DEVICE] = "device",
+		[STORE_VOLUME] = "volume",     [STORE_VDEV] = "vdev",
+		[STORE_PROCESS] = "process",
 	};
 
 	static_assert(sizeof(names) / sizeof(names[0]) == STORE_KINDS,

@@ -23,14 +23,14 @@ struct store;
 
 enum store_kind {
 	STORE_CAPACITY,		/* "ep0/d0": what calibration measured */
-	STORE_PLACEMENT,	/* vdev: device, offset, size */
+	STORE_DEVICE,		/* "ep0/d0": its UUID */
+	STORE_VOLUME,		/* UUID: vdev, pool, size, what it waits for */
 	STORE_VDEV,		/* vdev: change made at run time */
 	STORE_PROCESS,		/* pasid: change made at run time */
-	STORE_SPACE,		/* "ep0/d0@OFFSET": given back, not emptied */
 	STORE_KINDS
 };
 
-#define STORE_CHANGES_MAX	8U
+#define STORE_CHANGES_MAX	24U
 #define STORE_KEY_MAX		160U
 
 struct store_change {

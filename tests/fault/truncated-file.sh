@@ -25,13 +25,17 @@ penstockd_start
 endpoint=$(endpoint_pid)
 guest_start a -c 2 "$TEST_DIR/vd0.sock" "$TEST_DIR/vd1.sock"
 guest_ready a
+# What was never written is not read from the file.
+guest_run a 60 dd if=/dev/zero of=/dev/vda bs=1M seek=32 count=32 \
+	oflag=direct 2>/dev/null || fail "no space is taken"
+whole=$(stat -c %s bad.img)
 guest_load a /dev/vdb name=good depth=4 report-ms=250
 good=$GUEST_ID
 guest_load a /dev/vda name=bad depth=4 read=100 offset=32M size=32M \
 	report-ms=250 verify=no
 bad=$GUEST_ID
 
-truncate -s 4M bad.img
+truncate -s 12M bad.img
 guest_wait a "$bad" 20 error || fail "the guest was told of no error"
 guest_works a "$good" 20 || fail "the other guest noticed"
 [ "$(process_field 1 .counters.read.errors)" -gt 0 ] || fail "errors not counted"
@@ -39,7 +43,7 @@ equal 0 "$(process_field 2 '.counters.read.errors + .counters.write.errors')" \
 	"errors of the other guest"
 equal "$endpoint" "$(endpoint_pid)" "endpoint"
 
-truncate -s 128M bad.img
+truncate -s "$whole" bad.img
 guest_run a 10 killall guest-io
 guest_wait a "$good" 60 || fail "the other guest's data"
 # It was told of errors, so it ends with one.

@@ -91,7 +91,7 @@ run 0 --help
 sed -n '/^Usage/,/^Known/s/^  \([a-z]* *[a-z|]*\).*/\1/p' out |
 while read -r group verb; do
 	case $verb in
-	list|show|add|update|release|stats|derive|create|resize|delete|calibrate|accept|check|import|export)
+	list|show|add|update|release|stats|derive|create|resize|delete|calibrate|check|import|export)
 		grep -q "\*$group $verb\*" "$manual" ;;
 	*)
 		grep -q "\*$group\*" "$manual" ;;
@@ -247,9 +247,6 @@ json '.asked_ns == 2000000000' device calibrate d0 --duration '2 s'
 run 2 device calibrate d0 --duration 2
 run 2 device calibrate d0 --duration 0s
 run 1 device calibrate none
-run 0 device accept d0
-run 1 device accept none
-json '.name == "ep0/d0"' device accept d0
 run 0 enforce off
 prints 'NOT enforced'
 run 0 status

@@ -15,7 +15,8 @@
  * hold the name of an op, each once: 'hold': it is neither carried out nor
  * answered, 'hold-done': carried out and not answered, 'refuse': answered with
  * an error (EBUSY, or the number behind the op).  So is a way in to a vdev
- * that is not there.
+ * that is not there.  Pools: fake-pools.h; how full they are, in percent, is in
+ * a file 'level'.
  */
 #include <errno.h>
 #include <poll.h>
@@ -29,6 +30,7 @@
 
 #include "ctl/ctl.h"
 #include "ctl/stats.h"
+#include "fake-pools.h"
 
 #define WAYS_MAX	32U
 #define PATIENCE_MS	20
@@ -266,6 +268,7 @@ static void answer_list(json_t *reply)
 	json_object_set_new(reply, "devices", values_of(fake.devices));
 	list_measured(json_object_get(reply, "devices"));
 	json_object_set_new(reply, "vdevs", values_of(fake.vdevs));
+	fake_pools_list(reply);
 	json_object_set_new(reply, "processes", processes);
 	json_object_set_new(reply, "listeners", listeners);
 	json_object_set_new(reply, "enforce", json_true());
@@ -392,6 +395,13 @@ static int carry_out(const json_t *request, int *fd, json_t *reply)
 	return back;
 }
 
+static void say_refused(json_t *reply, int error, const char *text)
+{
+	json_object_set_new(reply, "ok", json_false());
+	json_object_set_new(reply, "errno", json_integer(error));
+	json_object_set_new(reply, "error", json_string(text));
+}
+
 static void handle(const json_t *request, int fd)
 {
 	const char *op = text_of(request, "op");
@@ -413,11 +423,15 @@ static void handle(const json_t *request, int fd)
 		error = ENOENT;
 	}
 	if (is_refused) {
-		json_object_set_new(reply, "ok", json_false());
-		json_object_set_new(reply, "errno", json_integer(error));
-		json_object_set_new(reply, "error", json_string("not now"));
+		say_refused(reply, error, "not now");
 	} else if (!is_held) {
-		back = carry_out(request, &fd, reply);
+		const int ret = fake_pools(request, fake.devices,
+					   fake.descriptors, reply);
+
+		if (ret < 0)
+			say_refused(reply, -ret, "not so");
+		else
+			back = carry_out(request, &fd, reply);
 	}
 	if (!is_silent)
 		ctl_send(fake.connection, reply, back);
@@ -477,6 +491,18 @@ static void serve_way(struct way *way, short revents)
 	}
 }
 
+static unsigned long told_level(void)
+{
+	FILE *file = fopen("level", "r");
+	unsigned long level = 0;
+
+	if (file && fscanf(file, "%lu", &level) != 1)
+		level = 0;
+	if (file)
+		fclose(file);
+	return level;
+}
+
 /* It lives: penstockd looks at it. */
 static void beat(void)
 {
@@ -491,6 +517,10 @@ static void beat(void)
 		stats = map;
 	}
 	stats_set(&stats->heartbeat_ns, stats_get(&stats->heartbeat_ns) + 1);
+	for (unsigned int i = 0; i < STATS_POOLS; i++) {
+		stats_set(&stats->pools[i].reserved, fake_pools_reserved(i));
+		stats_set(&stats->pools[i].level, told_level());
+	}
 }
 
 int main(int argc, char **argv)

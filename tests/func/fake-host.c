@@ -437,15 +437,6 @@ void host_vdev_delete(struct host *host, const char *name,
 	json_decref(vdev);
 }
 
-void host_device_accept(struct host *host, const char *name,
-			struct host_call *call)
-{
-	json_t *device = host_device(host, name);
-
-	reply(call, device ? HOST_DONE : HOST_NOT_FOUND,
-	      device ? "" : "there is no such device", device);
-}
-
 void host_device_calibrate(struct host *host, const char *name,
 			   uint64_t duration_ns, struct host_call *call)
 {

@@ -140,6 +140,7 @@ static void test_life_adopts(void **state)
 	assert_int_equal(rig_ops("\"op\":\""),
 			 rig_ops("\"op\":\"hello\"") +
 				 rig_ops("\"op\":\"list\"") +
+				 rig_ops("\"op\":\"volumes\"") +
 				 rig_ops("\"op\":\"descriptor\""));
 	assert_int_equal(rig_ops("\"kind\":\"listener\""), 3);
 	assert_int_equal(rig_ops("\"kind\":\"device\""), 1);

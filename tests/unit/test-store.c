@@ -107,7 +107,7 @@ static void test_store_remembers(void **state)
 	store_write_init(&waiting.write, note_done);
 	put(&waiting, STORE_PROCESS, "7", "{\"sla\": \"iops >= 500\"}");
 	put(&waiting, STORE_PROCESS, "8", "{\"sla\": \"iops >= 400\"}");
-	put(&waiting, STORE_PLACEMENT, "7", "{\"offset_bytes\": 0}");
+	put(&waiting, STORE_VOLUME, "7", "{\"size_bytes\": 0}");
 	finish(fixture, store, &waiting);
 	assert_int_equal(waiting.write.result, 0);
 	waiting.is_done = false;
@@ -125,7 +125,7 @@ static void test_store_remembers(void **state)
 				    json_object_get(records, "8"), "sla")),
 			    "iops >= 300");
 	json_decref(records);
-	records = load(store, STORE_PLACEMENT);
+	records = load(store, STORE_VOLUME);
 	assert_int_equal(json_object_size(records), 1);
 	json_decref(records);
 	store_close(store);
