@@ -268,8 +268,9 @@ static void test_derive_kept_up(void **state)
 		600);
 	derive_use(rig, 2, 80, 2 * MB);
 	derive_rest(rig);
-	wait_promised(rig, 2,
-		      "iops >= 80, bandwidth >= 2 MB/s, latency p99 <= 1.95 ms");
+	wait_promised(
+		rig, 2,
+		"iops >= 80, bandwidth >= 2 MB/s, latency p99 <= 1.95 ms");
 
 	host_process_update(rig->host, &weight, &rig->call);
 	rig_answer(rig, HOST_DONE);
@@ -288,8 +289,9 @@ static void test_derive_kept_up(void **state)
 	/* What is not used any more is given back. */
 	for (i = 0; i < 11; i++)
 		derive_rest(rig);
-	promised_is(rig, 2,
-		    "iops >= 1200, bandwidth >= 2 MB/s, latency p99 <= 1.95 ms");
+	promised_is(
+		rig, 2,
+		"iops >= 1200, bandwidth >= 2 MB/s, latency p99 <= 1.95 ms");
 	derive_use(rig, 2, 600, 1 * MB);
 	derive_rest(rig);
 	wait_promised(
