@@ -129,8 +129,8 @@ void pool_look(struct pool *pool);
 
 /* An extent of one of the members in 'mask'.  'near' is a number that would be
  * best (0: none).  Returns 0; -EAGAIN: one will be open soon, or the volume is
- * about to join members: pool_wait for it; -ENOSPC; -EDQUOT: there are, and none
- * satisfies 'writer'; -EIO: the logs have failed. */
+ * about to join members: pool_wait for it; -ENOSPC; -EDQUOT: there are, and
+ * none satisfies 'writer'; -EIO: the logs have failed. */
 int pool_take(struct pool *pool, const struct volume *volume,
 	      const void *writer, uint64_t mask, uint32_t near,
 	      uint32_t *ret_number);
