@@ -284,7 +284,7 @@ bool endpoint_measuring_poll(struct endpoint_device *device)
 		return false;
 	member = device->member->add.member;
 	if (member->space.total[SPACE_OPEN] < EXTENTS_AWAITED &&
-	    member_has_coming(member))
+	    member_is_moving(member))
 		return true;
 	result = begin_of_pool(device, &error);
 	if (result == 0)

@@ -377,7 +377,6 @@ bool member_has_coming(const struct member *member)
 	const struct space *space = &member->space;
 
 	return member->is_running && !member->log.has_failed &&
-		(member->opening.count > 0 || member->scrubbing.count > 0 ||
-		 space->total[SPACE_CLEAN] > 0 ||
+		(member_is_moving(member) || space->total[SPACE_CLEAN] > 0 ||
 		 space->total[SPACE_DIRTY] > 0);
 }

@@ -246,6 +246,13 @@ bool member_is_shared(const struct member *member, uint32_t extent);
 uint32_t member_free(const struct member *member);
 /* Will extents become open without anybody's doing? */
 bool member_has_coming(const struct member *member);
+/* Are some on their way now?  As many as are kept open may be open already,
+ * while there are more to come. */
+static inline bool member_is_moving(const struct member *member)
+{
+	return !member->log.has_failed &&
+		(member->opening.count > 0 || member->scrubbing.count > 0);
+}
 uint64_t member_offset(const struct member *member, uint32_t extent);
 
 /* ---- volumes in its log ---- */
