@@ -45,6 +45,8 @@ told()
 
 start()
 {
+	# What the one before was told is not read as this one's.
+	: >told
 	"$LISTEN" "$DIR/notify" "$PENSTOCKD" --config c.yaml >told 2>log &
 	LISTENER=$!
 	told 1 '^READY=1$'
