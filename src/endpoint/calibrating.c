@@ -10,8 +10,10 @@
 
 #define CALIBRATION_MAX_NS	UINT64_C(600000000000)
 /* Extents that are taken to be written to: so many, and half of what is open,
- * for others go on writing. */
+ * for others go on writing; but if there are, enough for what was written to be
+ * read. */
 #define EXTENTS_MOST		256U
+#define EXTENTS_ENOUGH		16U
 /* It is waited for so many to be open, if they will be. */
 #define EXTENTS_AWAITED		64U
 /* Of one range that is read. */
@@ -45,9 +47,12 @@ static void take(struct endpoint_device *device)
 {
 	struct member *member = device->member->add.member;
 	const struct pool *pool = device->member->pool->pool;
-	uint64_t most = member->space.total[SPACE_OPEN] / 2;
+	const uint64_t open = member->space.total[SPACE_OPEN];
+	uint64_t most = open / 2;
 	uint32_t extent;
 
+	if (most < EXTENTS_ENOUGH && open > EXTENTS_ENOUGH)
+		most = EXTENTS_ENOUGH;
 	if (most > pool_unpromised(pool) / 2)
 		most = pool_unpromised(pool) / 2;
 	if (most > EXTENTS_MOST)

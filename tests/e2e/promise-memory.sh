@@ -71,7 +71,20 @@ measured()
 	[ "$share" -lt 18 ] && [ "$promise" -le "$held" ]
 }
 
+# written: everything is there to be read; holes are answered without the device.
+written()
+{
+	local jobs=() name
+
+	for name in $NAMES; do
+		jobs+=("name=$name,socket=$TEST_DIR/$name.sock,depth=8,bs=1048576,sequential,read=0")
+	done
+	load "${jobs[@]}"
+	holds 'all(.[] | select(.name != "n"); .allocated_bytes == .size_bytes)' vdev list
+}
+
 penstockd_start
+wait_for 60 written || fail "not all is written"
 wait_for 120 measured ||
 	fail "unpromised it has $share % of the core; $held IOPS can be promised, and 35 % are $promise"
 p process add 1 --vdev v --sla "iops >= $promise"
