@@ -239,6 +239,55 @@ static void test_open_log_copy_cannot_be_written(void **state)
 	finish(rig);
 }
 
+static int told;
+
+static void tell(struct volume_alloc *alloc, int result)
+{
+	(void)alloc;
+	told = result;
+}
+
+static void tell_flush(struct member_flush *flush, int result)
+{
+	(void)flush;
+	told = result;
+}
+
+/* E3: neither copy of the log can be written.  What is mapped goes on; a first
+ * write gets the device's error: the one that was under way, and later ones. */
+static void test_open_no_log_can_be_written(void **state)
+{
+	struct rig *rig = make();
+	struct member *member = rig->pool->members[0];
+	struct volume *volume = rig->pool->volumes;
+	struct volume_alloc alloc = {.done = tell};
+	struct member_flush flush = {.done = tell_flush};
+	struct volume_place place;
+
+	(void)state;
+	powercut_fail(rig->devices[0], format_area_offset(&member->super, 0, 0),
+		      4 * 48 * FORMAT_BLOCK_BYTES);
+	assert_int_equal(table_get(&volume->table, 0), 0);
+	told = 1;
+	assert_int_equal(volume_write(volume, 0, &alloc, &place),
+			 VOLUME_PLACED);
+	rig_settle(rig);
+	assert_int_equal(told, -EIO);
+	assert_true(member->log.has_failed);
+	assert_true(member->log.copy_errors[0] > 0);
+	assert_true(member->log.copy_errors[1] > 0);
+	assert_int_equal(volume_write(volume, 0, &alloc, &place), -EIO);
+	assert_true(
+		volume_map(volume, FORMAT_EXTENT_BYTES, 4096, true, &place));
+	assert_true(rig_write(rig, 0, RIG_CELLS_OF + 1));
+	rig_settle(rig);
+	assert_true(rig_read(rig, 0, RIG_CELLS_OF + 1));
+	member_flush(member, &flush);
+	rig_settle(rig);
+	assert_int_equal(told, 0);
+	finish(rig);
+}
+
 static void test_open_foreign(void **state)
 {
 	struct powercut *device = powercut_create(DEVICE_BYTES);
@@ -455,6 +504,7 @@ int main(void)
 		cmocka_unit_test(test_open_both_copies_are_damaged),
 		cmocka_unit_test(test_open_copy_cannot_be_read),
 		cmocka_unit_test(test_open_log_copy_cannot_be_written),
+		cmocka_unit_test(test_open_no_log_can_be_written),
 		cmocka_unit_test(test_open_foreign),
 		cmocka_unit_test(test_open_blank),
 		cmocka_unit_test(test_open_newer),
