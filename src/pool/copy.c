@@ -2,15 +2,15 @@
 /*
  * copy.c - a shared extent is copied before it is written to
  *
- *	grace -> read -> write -> flush -> MAP (-> UNMAP) -> the table
+ *	grace -> read -> write -> flush -> MAP (-> flush -> UNMAP) -> the table
  *
  * Writes that began before the extent was shared are still under way to it;
  * the copy must have them.
  *
  * Flushed before it is mapped, or a crash could leave the mapping and not the
  * data.  On the same device one record replaces the mapping; else the new
- * device has it first, and nobody writes before the old one's UNMAP is there:
- * a crash between finds two that are the same.
+ * device has it first, on stable storage, and nobody writes before the old
+ * one's UNMAP is there: a crash between finds two that are the same.
  */
 #include "pool/volume.h"
 
@@ -18,6 +18,7 @@
 #include <stdlib.h>
 
 #include "base/container.h"
+#include "pool/evacuate.h"
 #include "pool/pages.h"
 
 #define COPIES	4U	/* at a time, with 1 MiB each */
@@ -31,6 +32,7 @@ struct volume_copy {
 	struct iovec iov;
 	struct member_flush flush;
 	struct member_grace grace;
+	struct member_ghost ghost;
 	struct log_entry entry;
 	struct format_record record;
 };
@@ -82,12 +84,16 @@ bool volume_is_copying(const struct volume *volume, uint32_t index)
 	     copy = copy->next)
 		if (copy->index == index)
 			return true;
-	return false;
+	return evacuate_is_moving(
+		volume->pool, table_get(&volume->table, index) & TABLE_NUMBER);
 }
 
-uint32_t volume_copying(const struct volume *volume)
+bool volume_copying(const struct volume *volume, uint32_t *ret_index)
 {
-	return volume->copies->index;
+	if (!volume->copies)
+		return evacuate_moves_of(volume, ret_index);
+	*ret_index = volume->copies->index;
+	return true;
 }
 
 static struct member *from_of(const struct volume_copy *copy)
@@ -160,25 +166,49 @@ static void let_go(struct volume_copy *copy)
 	member_unref(from, copy->from - from->config.first_number);
 }
 
-static void mapped_elsewhere(struct log_entry *entry, int result)
+static void mapping_flushed(struct member_flush *flush, int result)
 {
 	struct volume_copy *copy =
-		container_of(entry, struct volume_copy, entry);
+		container_of(flush, struct volume_copy, flush);
 
+	member_hide(to_of(copy), &copy->ghost);
 	if (result < 0) {
+		copy->volume->is_closed = true;
 		end(copy, result);
 		return;
 	}
-	/* The new device's log says so, and the table with it; that it is
+	/* The new device has it for good, and the table says so; that it is
 	 * shared keeps writers waiting. */
 	let_go(copy);
 	volume_set(copy->volume, copy->index, copy->to | TABLE_SHARED);
 	append(copy, copy->from, FORMAT_UNMAP, 0, replaced);
 }
 
+static void mapped_elsewhere(struct log_entry *entry, int result)
+{
+	struct volume_copy *copy =
+		container_of(entry, struct volume_copy, entry);
+
+	if (result < 0) {
+		member_hide(to_of(copy), &copy->ghost);
+		copy->volume->is_closed = true;
+		end(copy, result);
+		return;
+	}
+	copy->flush.done = mapping_flushed;
+	member_flush(to_of(copy), &copy->flush);
+}
+
 static void map(struct volume_copy *copy)
 {
 	if (from_of(copy) != to_of(copy)) {
+		copy->ghost = (struct member_ghost){
+			.table = &copy->volume->table,
+			.index = copy->index,
+			.from = copy->from,
+			.entry = copy->to,
+		};
+		member_show(to_of(copy), &copy->ghost);
 		append(copy, copy->to, FORMAT_MAP, 0, mapped_elsewhere);
 		return;
 	}

@@ -82,6 +82,10 @@ struct format_super {
 	uint32_t synced_blocks;		/* of it; at least so many are there */
 };
 
+/* 'compatible': its extents go to other devices: where another one maps an
+ * index too, that one is right. */
+#define FORMAT_LEAVING		0x1U
+
 /* ---- geometry ---- */
 
 uint32_t format_extents(uint64_t capacity_bytes);	/* rounded up */

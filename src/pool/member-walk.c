@@ -99,6 +99,36 @@ static bool walk_extents(struct member *member,
 	return false;
 }
 
+void member_show(struct member *member, struct member_ghost *ghost)
+{
+	ghost->next = member->ghosts;
+	member->ghosts = ghost;
+}
+
+void member_hide(struct member *member, struct member_ghost *ghost)
+{
+	struct member_ghost **link = &member->ghosts;
+
+	while (*link != ghost)
+		link = &(*link)->next;
+	*link = ghost->next;
+}
+
+/* As this device's log has it. */
+static uint32_t entry_of(const struct member *member, const struct table *table,
+			 uint32_t index)
+{
+	const uint32_t entry = table_get(table, index);
+
+	for (const struct member_ghost *ghost = member->ghosts; ghost;
+	     ghost = ghost->next)
+		if (ghost->index == index &&
+		    (!ghost->table || ghost->table == table) &&
+		    (entry & ~TABLE_SHARED) == ghost->from)
+			return ghost->entry;
+	return entry;
+}
+
 /* An entry of this device whose record is written. */
 static bool is_settled(const struct member *member, uint32_t entry)
 {
@@ -117,14 +147,14 @@ static bool walk_table(struct member *member,
 	uint32_t entry, count = 1;
 
 	while (index < table->count &&
-	       !is_settled(member, table_get(table, index)))
+	       !is_settled(member, entry_of(member, table, index)))
 		index = table_next(table, index + 1, table->count);
 	walk->index = index;
 	if (index >= table->count)
 		return false;
-	entry = table_get(table, index);
+	entry = entry_of(member, table, index);
 	while (index + count < table->count && count < FORMAT_MAP_COUNT_MAX &&
-	       table_get(table, index + count) == entry + count &&
+	       entry_of(member, table, index + count) == entry + count &&
 	       is_settled(member, entry + count))
 		count++;
 	*ret_record = (struct format_record){

@@ -85,6 +85,14 @@ struct member_grace {
 	struct member_grace *next;	/* the member's */
 };
 
+/* What a table shows as 'from', of another device, this one's log maps already
+ * as 'entry': for the checkpoint. */
+struct member_ghost {
+	struct member_ghost *next;	/* the member's */
+	const struct table *table;	/* NULL: whichever */
+	uint32_t index, from, entry;
+};
+
 /* A change of the superblock, one at a time. */
 struct member_super {
 	void (*apply)(struct member_super *change, struct format_super *super);
@@ -162,6 +170,7 @@ struct member {
 	uint32_t super_written;		/* a bit for each copy */
 
 	struct member_move opening, scrubbing;
+	struct member_ghost *ghosts;
 	struct member_walk walk;
 	struct member_counts counts;
 	bool is_running;		/* opening ahead and scrubbing */
@@ -178,6 +187,12 @@ static inline bool member_has_number(const struct member *member,
 {
 	return number - member->config.first_number <
 		member->super.extent_count;
+}
+
+/* Its extents go to others: it gets no new ones. */
+static inline bool member_is_leaving(const struct member *member)
+{
+	return member->super.compatible & FORMAT_LEAVING;
 }
 
 /* Open the device.  'done' may be called before this returns: 0; or
@@ -254,6 +269,9 @@ static inline bool member_is_moving(const struct member *member)
 		(member->opening.count > 0 || member->scrubbing.count > 0);
 }
 uint64_t member_offset(const struct member *member, uint32_t extent);
+
+void member_show(struct member *member, struct member_ghost *ghost);
+void member_hide(struct member *member, struct member_ghost *ghost);
 
 /* ---- volumes in its log ---- */
 

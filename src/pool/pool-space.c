@@ -17,6 +17,20 @@ void pool_wait(struct pool *pool, struct pool_wait *wait)
 	pool->starved_end = &wait->next;
 }
 
+bool pool_unwait(struct pool *pool, struct pool_wait *wait)
+{
+	struct pool_wait **link = &pool->starved;
+
+	while (*link && *link != wait)
+		link = &(*link)->next;
+	if (!*link)
+		return false;
+	*link = wait->next;
+	if (!*link)
+		pool->starved_end = link;
+	return true;
+}
+
 /* Each asks again; who finds nothing waits behind the others. */
 static void wake_once(struct pool *pool)
 {
@@ -57,8 +71,10 @@ static struct usage taken(const struct pool *pool)
 	for (uint32_t i = 0; i < pool->member_count; i++) {
 		const struct member *member = pool->members[i];
 
-		usage.capacity += member->super.extent_count;
 		usage.used += member->super.extent_count - member_free(member);
+		/* What is free on one that is leaving is nobody's. */
+		usage.capacity += member->super.extent_count -
+			(member_is_leaving(member) ? member_free(member) : 0);
 	}
 	return usage;
 }
@@ -78,7 +94,8 @@ uint64_t pool_unpromised(const struct pool *pool)
 	uint64_t free_extents = 0;
 
 	for (uint32_t i = 0; i < pool->member_count; i++)
-		free_extents += member_free(pool->members[i]);
+		if (!member_is_leaving(pool->members[i]))
+			free_extents += member_free(pool->members[i]);
 	return free_extents > pool->reserved ? free_extents - pool->reserved :
 					       0;
 }
@@ -140,6 +157,8 @@ int pool_take(struct pool *pool, const struct volume *volume,
 		if (member->log.has_failed)
 			continue;
 		works = true;
+		if (member_is_leaving(member))
+			continue;
 		if (member->space.total[SPACE_OPEN] > 0)
 			candidates |= UINT64_C(1) << i;
 		if (member_has_coming(member))

@@ -181,18 +181,31 @@ static int put_together(struct volume *volume)
 	return 0;
 }
 
-int pool_start(struct pool *pool, struct error *reterr)
+/* What is first there holds: those that are leaving come last. */
+static int take_parts(struct pool *pool, bool is_leaving)
 {
-	struct volume *volume, *next;
 	int rc = 0;
 
 	for (uint32_t m = 0; m < pool->member_count && rc == 0; m++) {
 		struct member *member = pool->members[m];
 
+		if (member_is_leaving(member) != is_leaving)
+			continue;
 		for (uint32_t id = 1; id <= FORMAT_VOLUMES_MAX && rc == 0; id++)
 			if (member->volumes[id])
 				rc = take_part(pool, m, member->volumes[id]);
 	}
+	return rc;
+}
+
+int pool_start(struct pool *pool, struct error *reterr)
+{
+	struct volume *volume, *next;
+	int rc = 0;
+
+	rc = take_parts(pool, false);
+	if (rc == 0)
+		rc = take_parts(pool, true);
 	for (volume = pool->volumes; volume && rc == 0; volume = volume->next)
 		rc = put_together(volume);
 	if (rc < 0)

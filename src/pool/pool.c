@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "pool/evacuate.h"
 #include "pool/volume.h"
 
 static void space_changed(struct member *member)
@@ -180,6 +181,7 @@ void pool_destroy(struct pool *pool)
 	while (pool->volumes)
 		volume_free(pool->volumes);
 	pool_free_copies(pool);
+	evacuate_free(pool);
 	pool_free_losers(pool);
 	for (uint32_t i = 0; i < pool->add_count; i++)
 		member_destroy(pool->adds[i]);
@@ -188,6 +190,8 @@ void pool_destroy(struct pool *pool)
 
 void pool_stop(struct pool *pool)
 {
+	if (pool->evacuate)
+		evacuate_stop(pool->evacuate);
 	for (uint32_t i = 0; i < pool->member_count; i++)
 		member_stop(pool->members[i]);
 }
@@ -197,6 +201,8 @@ bool pool_is_idle(const struct pool *pool)
 	for (uint32_t i = 0; i < pool->member_count; i++)
 		if (!member_is_idle(pool->members[i]))
 			return false;
+	if (pool->evacuate)
+		return false;
 	for (const struct volume *volume = pool->volumes; volume;
 	     volume = volume->next)
 		if (volume_is_changing(volume) || volume->copies)

@@ -6,8 +6,9 @@
  *
  * pool_start puts together what the devices' logs say, which may differ after
  * a crash: of a volume's description the greatest version holds and goes to the
- * others; an index that two devices map belongs to the first (both are what it
- * was at some time since its volume was last flushed, see docs/decisions.md);
+ * others; an index that two devices map belongs to the one that is not leaving
+ * (evacuate.h), else to the first (both are what it was at some time since its
+ * volume was last flushed, see docs/decisions.md);
  * a volume that was being made or deleted is deleted.
  *
  * A device that is missing: what it holds is not known.  An unmapped index of a
@@ -70,6 +71,8 @@ struct pool {
 	struct pool_wait *starved, **starved_end;	/* for an open extent */
 	struct pool_loser *losers;	/* mappings taken back at start */
 	struct pool_copier *copier;	/* NULL: there was no snapshot */
+	struct evacuate *evacuate;	/* under way */
+	uint64_t index_wakes;		/* see pool_wake_index */
 	uint64_t reserved;		/* extents */
 	enum usage_level level;
 	bool is_started, is_waking, wakes;
@@ -138,6 +141,8 @@ int pool_take(struct pool *pool, const struct volume *volume,
 int pool_prefer(const struct pool *pool, uint64_t candidates);
 void pool_wait(struct pool *pool, struct pool_wait *wait);
 void pool_wake(struct pool *pool);
+/* It waits no more.  Returns false: it is being woken now. */
+bool pool_unwait(struct pool *pool, struct pool_wait *wait);
 
 /* pool-start.c, for pool_destroy. */
 void pool_free_losers(struct pool *pool);

@@ -236,11 +236,12 @@ static void share_all(struct volume *snapshot, int result)
 	struct volume *origin = snapshot->origin;
 	struct volume_share *share = snapshot->share;
 	const uint32_t end = snapshot->extent_count;
+	uint32_t index;
 
 	/* What is being copied has let go of its extent, or will. */
-	if (result == 0 && origin->copies) {
+	if (result == 0 && volume_copying(origin, &index)) {
 		share->wait.woken = copy_ended;
-		volume_wait(origin, volume_copying(origin), &share->wait);
+		volume_wait(origin, index, &share->wait);
 		return;
 	}
 	snapshot->origin = NULL;

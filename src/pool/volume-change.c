@@ -16,6 +16,7 @@
 #include <string.h>
 
 #include "base/container.h"
+#include "pool/evacuate.h"
 
 static void begin_change(struct volume *volume, struct volume_change *change)
 {
@@ -27,6 +28,7 @@ static void begin_change(struct volume *volume, struct volume_change *change)
 void volume_end_change(struct volume *volume, int result)
 {
 	struct volume_change *change = volume->change;
+	struct pool *pool = volume->pool;
 
 	volume->change = NULL;
 	volume->is_changing = false;
@@ -34,6 +36,7 @@ void volume_end_change(struct volume *volume, int result)
 	for (uint32_t m = 0; m < volume->pool->member_count; m++)
 		if (result == 0 && !volume->parts[m])
 			volume_go_on(volume);
+	evacuate_kick(pool);
 	if (change)
 		change->done(change, result);
 }
@@ -260,11 +263,13 @@ int volume_resize(struct volume *volume, uint64_t size_bytes,
 static void forgotten(struct volume *volume, int result)
 {
 	struct volume_change *change = volume->change;
+	struct pool *pool = volume->pool;
 
 	if (result == 0)
 		volume_free(volume);
 	else
 		volume->is_changing = false;
+	evacuate_kick(pool);
 	if (change)
 		change->done(change, result);
 }

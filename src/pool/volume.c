@@ -117,6 +117,37 @@ void volume_wait(struct volume *volume, uint32_t index, struct pool_wait *wait)
 	*end = wait;
 }
 
+bool volume_unwait(struct volume *volume, uint32_t index,
+		   struct pool_wait *wait)
+{
+	struct pool_wait **link = &volume->waiting[index % VOLUME_BUCKETS];
+
+	while (*link && *link != wait)
+		link = &(*link)->next;
+	if (!*link)
+		return false;
+	*link = wait->next;
+	return true;
+}
+
+/* Any of them may go while another one is woken. */
+void pool_wake_index(struct pool *pool, uint32_t index)
+{
+	const uint64_t wake = ++pool->index_wakes;
+	struct volume *volume = pool->volumes;
+
+	while (volume) {
+		if (volume->woken >= wake ||
+		    !volume->waiting[index % VOLUME_BUCKETS]) {
+			volume = volume->next;
+			continue;
+		}
+		volume->woken = wake;
+		volume_wake(volume, index, 0);
+		volume = pool->volumes;
+	}
+}
+
 /* Those of other indexes of the bucket ask in vain, and wait again. */
 void volume_wake(struct volume *volume, uint32_t index, int result)
 {

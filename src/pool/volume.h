@@ -73,6 +73,7 @@ struct volume {
 	struct member_volume *parts[POOL_MEMBERS_MAX];
 	struct pool_wait *waiting[VOLUME_BUCKETS];	/* by index */
 	struct volume_copy *copies;	/* under way */
+	uint64_t woken;			/* see pool_wake_index */
 	uint64_t reserved;		/* extents: thick, not mapped yet */
 	bool is_closed;			/* takes no first writes any more */
 	bool is_changing;
@@ -234,8 +235,13 @@ void pool_free_copies(struct pool *pool);
 /* copy.c: give 'index', which is shared, an extent of its own; those that wait
  * for the index are woken.  Returns 0; -EAGAIN: pool_wait; or an error. */
 int volume_copy(struct volume *volume, uint32_t index, const void *writer);
+/* Is the extent being copied, or moved? */
 bool volume_is_copying(const struct volume *volume, uint32_t index);
-/* The index of one of its copies, of which there are. */
-uint32_t volume_copying(const struct volume *volume);
+/* One that is; false: there is none. */
+bool volume_copying(const struct volume *volume, uint32_t *ret_index);
+bool volume_unwait(struct volume *volume, uint32_t index,
+		   struct pool_wait *wait);
+/* Those of all volumes that wait for 'index'. */
+void pool_wake_index(struct pool *pool, uint32_t index);
 
 #endif

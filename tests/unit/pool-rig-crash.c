@@ -331,6 +331,7 @@ void rig_crash(struct rig *rig, bool is_kill)
 	rig->pool = NULL;
 	memset(rig->ops, 0, sizeof(rig->ops));
 	rig->flushing = 0;
+	rig->is_evacuating = false;
 	examine(rig, is_kill);
 }
 
@@ -369,9 +370,15 @@ void rig_anything(struct rig *rig)
 {
 	const uint32_t slot = (uint32_t)rig_random(rig, RIG_VOLUMES);
 	const uint32_t cell = (uint32_t)rig_random(rig, RIG_CELLS);
-	const uint32_t what = (uint32_t)rig_random(rig, 100);
+	const uint32_t d = (uint32_t)rig_random(rig, rig->config.devices);
+	const uint32_t what = (uint32_t)rig_random(rig, 102);
 
-	if (what < 55)
+	if (what == 100 && rig->config.devices > 1)
+		rig_evacuate(rig, d);
+	else if (what == 101 && rig->config.devices > 1 &&
+		 rig_random(rig, 4) == 0)
+		rig_undo(rig, d);
+	else if (what < 55)
 		rig_write(rig, slot, cell);
 	else if (what < 67)
 		rig_discard(rig, slot, cell / RIG_CELLS_OF,

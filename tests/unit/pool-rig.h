@@ -16,6 +16,7 @@
 #ifndef POOL_RIG_H
 #define POOL_RIG_H
 
+#include "pool/evacuate.h"
 #include "pool/volume.h"
 #include "powercut.h"
 
@@ -91,6 +92,10 @@ struct rig {
 		struct rig *rig;
 	} flushes[RIG_DEVICES_MAX];
 	uint32_t flushing;
+	struct evacuate evacuate;
+	bool is_evacuating;
+	int evacuated;			/* what came of the last one */
+	uint64_t moved;
 	uint64_t random;
 	uint64_t stamp;			/* the last one used */
 	uint64_t uuids;
@@ -120,6 +125,10 @@ bool rig_write(struct rig *rig, uint32_t slot, uint32_t cell);
 bool rig_discard(struct rig *rig, uint32_t slot, uint32_t first,
 		 uint32_t count);
 bool rig_flush(struct rig *rig);
+/* All that is on a device goes to the others. */
+bool rig_evacuate(struct rig *rig, uint32_t from);
+/* The end of that; nothing is under way: the device stays after all. */
+bool rig_undo(struct rig *rig, uint32_t from);
 bool rig_read(struct rig *rig, uint32_t slot, uint32_t cell);
 /* Any of these. */
 void rig_anything(struct rig *rig);

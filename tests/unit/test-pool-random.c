@@ -48,6 +48,7 @@ int main(int argc, char **argv)
 	const uint64_t seeds = number(argc, argv, 2, SEEDS);
 	const uint64_t crashes = number(argc, argv, 3, CRASHES);
 	uint64_t events = 0, writes = 0, compactions = 0, refused = 0;
+	uint64_t moved = 0;
 	struct rig *rig = malloc(sizeof(*rig));
 
 	if (!rig)
@@ -58,10 +59,12 @@ int main(int argc, char **argv)
 		writes += rig->writes;
 		compactions += rig->compactions;
 		refused += rig->refused;
+		moved += rig->moved;
 	}
-	printf("%ju crashes, %ju completions, %ju writes, %ju compactions, %ju writes without space\n",
+	printf("%ju crashes, %ju completions, %ju writes, %ju compactions, %ju writes without space, %ju extents moved\n",
 	       (uintmax_t)(seeds * crashes), (uintmax_t)events,
-	       (uintmax_t)writes, (uintmax_t)compactions, (uintmax_t)refused);
+	       (uintmax_t)writes, (uintmax_t)compactions, (uintmax_t)refused,
+	       (uintmax_t)moved);
 	free(rig);
 	return 0;
 }
