@@ -111,6 +111,7 @@ static uint64_t vdev_quiet_ns(const struct connection *connection)
 static bool has_work(const struct connection *connection)
 {
 	return connection->cut || connection->pieces.first ||
+		state_has_input(connection) ||
 		(connection->replies.first && !connection->blocked) ||
 		is_drained(connection) || receive_is_ready(connection);
 }
@@ -120,7 +121,9 @@ static uint64_t connection_arm(struct loop_poller *poller, uint64_t now_ns)
 	struct connection *connection =
 		container_of(poller, struct connection, poller);
 
-	if (connection->phase != CONNECTION_HANDSHAKE && has_work(connection))
+	if (connection->phase == CONNECTION_HANDSHAKE ?
+		    state_has_input(connection) :
+		    has_work(connection))
 		return 0;
 	if (connection->phase == CONNECTION_SERVING && !connection->blocked &&
 	    receive_wants(connection)) {
@@ -172,6 +175,8 @@ int connection_create(const struct connection_config *config,
 		return rc;
 	}
 	config->edge->users++;
+	if (config->keys)
+		keys_keep(config->keys);
 	stream_init(&connection->stream, config->fd);
 	connection->replies.end = &connection->replies.first;
 	connection->pieces.end = &connection->pieces.first;
@@ -192,6 +197,7 @@ void connection_destroy(struct connection *connection)
 	stream_finish(&connection->stream);
 	state_free(connection);
 	edge_put(connection->config.edge);
+	keys_drop(connection->config.keys);
 	free(connection);
 }
 

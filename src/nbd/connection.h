@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "os/keys.h"
 #include "os/loop.h"
 #include "vdev/vdev.h"
 
@@ -55,6 +56,8 @@ struct connection_config {
 	const char *name;		/* of the export; outlives it */
 	uint64_t generation;
 	bool read_only, unpromised;	/* as in struct server_config */
+	struct keys *keys;		/* of TLS, kept; NULL: without */
+	bool tls_required;		/* with keys: nothing without it */
 	const struct connection_ops *ops;
 	void *arg;
 	struct edge *edge; /* of all connections of the vdev; it

@@ -29,6 +29,7 @@ enum step {
 
 enum outcome {
 	OUTCOME_NONE,
+	OUTCOME_TLS,	/* once 'out' is sent, and then goes on */
 	OUTCOME_SERVE,	/* once 'out' is sent */
 	OUTCOME_END,
 };
@@ -309,6 +310,23 @@ static void abort_it(struct connection *connection)
 	connection->handshake->outcome = OUTCOME_END;
 }
 
+static void start_tls(struct connection *connection)
+{
+	struct handshake *handshake = connection->handshake;
+
+	if (stream_is_secure(&connection->stream)) {
+		answer(handshake, WIRE_REP_ERR_INVALID, "TLS is there already");
+		return;
+	}
+	if (!connection->config.keys) {
+		answer(handshake, WIRE_REP_ERR_POLICY,
+		       "TLS is not configured here");
+		return;
+	}
+	acknowledge(handshake);
+	handshake->outcome = OUTCOME_TLS;
+}
+
 static const struct {
 	enum wire_option option;
 	bool has_data;
@@ -317,6 +335,7 @@ static const struct {
 	{WIRE_OPT_EXPORT_NAME, true, export_name},
 	{WIRE_OPT_ABORT, true, abort_it},
 	{WIRE_OPT_LIST, false, list},
+	{WIRE_OPT_STARTTLS, false, start_tls},
 	{WIRE_OPT_INFO, true, go},
 	{WIRE_OPT_GO, true, go},
 	{WIRE_OPT_STRUCTURED_REPLY, false, structured},
@@ -324,10 +343,29 @@ static const struct {
 	{WIRE_OPT_SET_META_CONTEXT, true, meta},
 };
 
+/* In the clear, of a server that wants TLS. */
+static bool is_too_early(const struct connection *connection)
+{
+	const uint32_t option = connection->handshake->option.option;
+
+	return connection->config.tls_required &&
+		!stream_is_secure(&connection->stream) &&
+		option != WIRE_OPT_STARTTLS && option != WIRE_OPT_ABORT;
+}
+
 static void handle(struct connection *connection)
 {
 	struct handshake *handshake = connection->handshake;
 
+	if (is_too_early(connection)) {
+		if (handshake->option.option == WIRE_OPT_EXPORT_NAME)
+			state_fail(connection,
+				   "it asks for the export without TLS");
+		else
+			answer(handshake, WIRE_REP_ERR_TLS_REQD,
+			       "this server wants TLS first");
+		return;
+	}
 	for (size_t i = 0; i < sizeof(options) / sizeof(*options); i++) {
 		if (options[i].option != handshake->option.option)
 			continue;
@@ -338,11 +376,7 @@ static void handle(struct connection *connection)
 			options[i].handle(connection);
 		return;
 	}
-	if (handshake->option.option == WIRE_OPT_STARTTLS)
-		answer(handshake, WIRE_REP_ERR_POLICY,
-		       "TLS is not configured here");
-	else
-		answer(handshake, WIRE_REP_ERR_UNSUP, "unknown option");
+	answer(handshake, WIRE_REP_ERR_UNSUP, "unknown option");
 }
 
 /* ---- steps ---- */
@@ -449,6 +483,34 @@ static bool receive_in(struct connection *connection)
 	return true;
 }
 
+/* Returns whether it is done.  Of what was agreed upon before nothing holds:
+ * nobody knows who said it. */
+static bool shake(struct connection *connection)
+{
+	struct handshake *handshake = connection->handshake;
+	struct stream *stream = &connection->stream;
+	struct error error;
+	int rc;
+
+	if (!stream_is_secure(stream) &&
+	    stream_secure(stream, connection->config.keys, NULL) < 0) {
+		state_fail(connection, "no memory for TLS");
+		return false;
+	}
+	rc = stream_shake(stream, &error);
+	if (rc == -EPROTO)
+		state_fail(connection, "%s", error.text);
+	else if (rc < 0)
+		state_end(connection);
+	connection->blocked = rc == 0 && stream_has_output(stream);
+	if (rc <= 0)
+		return false;
+	handshake->structured = false;
+	handshake->allocation = false;
+	handshake->outcome = OUTCOME_NONE;
+	return true;
+}
+
 unsigned int handshake_poll(struct connection *connection)
 {
 	struct handshake *handshake = connection->handshake;
@@ -456,6 +518,8 @@ unsigned int handshake_poll(struct connection *connection)
 
 	while (steps < STEPS_PER_TURN && !connection->cut) {
 		if (!send_out(connection))
+			break;
+		if (handshake->outcome == OUTCOME_TLS && !shake(connection))
 			break;
 		if (handshake->outcome == OUTCOME_END) {
 			state_end(connection);

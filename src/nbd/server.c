@@ -12,9 +12,10 @@
 
 #include "base/container.h"
 #include "nbd/connection.h"
+#include "nbd/secure.h"
 #include "nbd/state.h"
 
-static_assert(CONNECTION_MEMORY_BYTES <= SERVER_CONNECTION_BYTES,
+static_assert(CONNECTION_MEMORY_BYTES + SECURE_BYTES <= SERVER_CONNECTION_BYTES,
 	      "as it is said");
 
 /* How often it is looked who is late. */
@@ -254,6 +255,8 @@ static bool accept_one(struct server *server)
 		.generation = server->config.generation,
 		.read_only = server->config.read_only,
 		.unpromised = server->config.unpromised,
+		.keys = server->config.keys,
+		.tls_required = server->config.tls_required,
 		.ops = &connection_ops,
 		.arg = server,
 		.edge = server->edge,
@@ -355,11 +358,14 @@ int server_create(const struct server_config *config,
 	if (!server)
 		return error_set(reterr, -ENOMEM, "nbd: no memory");
 	server->config = *config;
+	if (config->keys)
+		keys_keep(config->keys);
 	server->watch.ready = accept_ready;
 	rc = start(server, reterr);
 	if (rc < 0) {
 		loop_timer_finish(config->loop, &server->sweep);
 		edge_put(server->edge);
+		keys_drop(config->keys);
 		free(server->flush);
 		free(server->places);
 		free(server);
@@ -384,8 +390,16 @@ void server_destroy(struct server *server)
 	loop_timer_finish(server->config.loop, &server->sweep);
 	close(server->config.listen_fd);
 	edge_put(server->edge);
+	keys_drop(server->config.keys);
 	free(server->places);
 	free(server);
+}
+
+void server_set_keys(struct server *server, struct keys *keys)
+{
+	assert(server->config.keys && keys);
+	keys_drop(server->config.keys);
+	server->config.keys = keys_keep(keys);
 }
 
 void server_drain(struct server *server, void (*drained)(void *arg), void *arg)

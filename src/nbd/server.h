@@ -25,6 +25,7 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "os/keys.h"
 #include "os/loop.h"
 #include "vdev/vdev.h"
 
@@ -47,6 +48,8 @@ struct server_config {
 	/* Requests of connections that name no process are the unpromised
 	 * default's, not those of the common way in. */
 	bool unpromised;
+	struct keys *keys;		/* of TLS, a server's; NULL: without */
+	bool tls_required;		/* with keys: nothing without it */
 	/* A connection ended by its client's fault: what, once for each.
 	 * Optional; 'arg' is its. */
 	void (*report)(void *arg, const struct error *error);
@@ -64,6 +67,9 @@ struct server_status {
 /* Returns 0, -EINVAL (connections), -ENOMEM or the system's reason. */
 int server_create(const struct server_config *config,
 		  struct server **ret_server, struct error *reterr);
+/* From now on new connections have these; those that are there keep theirs.
+ * Only of a server that has keys. */
+void server_set_keys(struct server *server, struct keys *keys);
 /* Cuts connections without waiting for what is in flight at the device: that
  * ends silently.  For an orderly end use server_drain before. */
 void server_destroy(struct server *server);

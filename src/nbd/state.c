@@ -73,11 +73,16 @@ static bool wants_input(const struct connection *connection)
 	return receive_wants(connection);
 }
 
+bool state_has_input(const struct connection *connection)
+{
+	return stream_has_input(&connection->stream) && wants_input(connection);
+}
+
 void state_cool(struct connection *connection)
 {
 	struct loop *loop = connection->config.loop;
 
-	if (!connection->polling)
+	if (!connection->polling || state_has_input(connection))
 		return;
 	if (connection->blocked && !await_room(connection))
 		return;

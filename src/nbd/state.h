@@ -148,6 +148,8 @@ struct connection {
 void state_heat(struct connection *connection);
 void state_cool(struct connection *connection);
 bool state_is_crowded(void);
+/* Is there something to be received of which the socket says nothing? */
+bool state_has_input(const struct connection *connection);
 /* It ends: by its peer's fault. */
 void state_fail(struct connection *connection, const char *format, ...)
 	__attribute__((format(printf, 2, 3)));

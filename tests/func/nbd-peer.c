@@ -38,12 +38,20 @@ static socklen_t address_of(const struct peer_world *world,
 
 void peer_create(struct peer_world *world, unsigned int connections)
 {
+	peer_create_secure(world, connections, NULL, false);
+}
+
+void peer_create_secure(struct peer_world *world, unsigned int connections,
+			struct keys *keys, bool required)
+{
 	static unsigned int serial;
 	const struct loop_config loop_config = {.entries = 256};
 	struct server_config config = {
 		.name = "vd0",
 		.connections = connections,
 		.generation = 1,
+		.keys = keys,
+		.tls_required = required,
 		.report = take_report,
 		.arg = world,
 	};

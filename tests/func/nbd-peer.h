@@ -28,6 +28,9 @@ struct peer_world {
 };
 
 void peer_create(struct peer_world *world, unsigned int connections);
+/* The same with TLS; the keys stay the caller's. */
+void peer_create_secure(struct peer_world *world, unsigned int connections,
+			struct keys *keys, bool required);
 void peer_destroy(struct peer_world *world);
 void peer_turn(struct peer_world *world);
 void peer_turns(struct peer_world *world, unsigned int times);
