@@ -3,6 +3,7 @@
 #include "ctl/ctl.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -12,6 +13,18 @@ union control_buffer {
 	struct cmsghdr header;
 	char bytes[CMSG_SPACE(sizeof(int))];
 };
+
+static void wipe(void *memory)
+{
+	if (memory)
+		explicit_bzero(memory, malloc_usable_size(memory));
+	free(memory);
+}
+
+void ctl_init(void)
+{
+	json_set_alloc_funcs(malloc, wipe);
+}
 
 int ctl_send(int socket, const json_t *message, int fd)
 {
@@ -27,7 +40,7 @@ int ctl_send(int socket, const json_t *message, int fd)
 	iov.iov_base = text;
 	iov.iov_len = strlen(text);
 	if (iov.iov_len > CTL_MESSAGE_MAX) {
-		free(text);
+		wipe(text);
 		return -EMSGSIZE;
 	}
 	if (fd >= 0) {
@@ -46,7 +59,7 @@ int ctl_send(int socket, const json_t *message, int fd)
 	while (sent < 0 && errno == EINTR);
 	if (sent < 0)
 		result = -errno;
-	free(text);
+	wipe(text);
 	return result;
 }
 
@@ -105,6 +118,8 @@ int ctl_receive(int socket, json_t **ret_message, int *ret_fd)
 	*ret_fd = fd;
 	result = 0;
 out:
+	if (got > 0)
+		explicit_bzero(iov.iov_base, (size_t)got);
 	free(iov.iov_base);
 	return result;
 }

@@ -26,10 +26,14 @@
 /* Raised with every change after which an endpoint and a penstockd of which
  * only one has it could misread the other: of a message, or of stats.h and what
  * lies in it. */
-#define CTL_VERSION		6
+#define CTL_VERSION		7
 #define CTL_MESSAGE_MAX		(128U * 1024U)
 #define CTL_LISTEN_FD		3
 #define CTL_STATS_FD		4
+
+/* Messages carry keys (of TLS): from now on, of this process, nothing that a
+ * message was stays in memory that is given back.  Before the first one. */
+void ctl_init(void);
 
 /* Send one message; 'fd' is passed along if >= 0 and stays the caller's.
  * Returns 0, -EMSGSIZE, -EAGAIN (the other end does not read) or -errno. */

@@ -72,6 +72,10 @@ static void list_front(struct listing *listing, struct endpoint_front *f)
 	if (f->kind == ENDPOINT_NBD)
 		json_object_set_new(said, "connections",
 				    json_integer((json_int_t)f->connections));
+	if (f->has_tls)
+		json_object_set_new(said, "tls",
+				    json_pack("{s:s, s:b}", "mark", f->tls_mark,
+					      "required", f->tls_required));
 	if (list_item(listing, "listeners", said))
 		f->told = status;
 	json_decref(said);

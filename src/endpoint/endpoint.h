@@ -133,6 +133,8 @@ struct endpoint_process {
 	unsigned int told_nbd;		/* sessions in its name, as told */
 };
 
+#define ENDPOINT_MARK_MAX	64U
+
 enum endpoint_kind {
 	ENDPOINT_VHOST_USER,
 	ENDPOINT_NBD,
@@ -147,6 +149,8 @@ struct endpoint_front {
 	enum endpoint_kind kind;
 	unsigned int connections;	/* most of them: nbd */
 	bool read_only;			/* of a transfer: an export */
+	bool has_tls, tls_required;	/* nbd */
+	char tls_mark[ENDPOINT_MARK_MAX + 1];	/* which files: penstockd's */
 	struct front *front;		/* by kind, one of these */
 	struct server *server;
 	struct front_status told;

@@ -267,6 +267,7 @@ int main(int argc, char **argv)
 			"usage: penstock-endpoint --name NAME [--cpu N] [--nice N] [--realtime] [--spin-ns N] [--uid N --gid N] (started by penstockd)\n");
 		return 2;
 	}
+	ctl_init();
 	memcpy(endpoint.name, args.name, strlen(args.name) + 1);
 	/* The terminal's ^C goes to the whole group: penstockd ends us. */
 	signal(SIGINT, SIG_IGN);

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "endpoint/fields.h"
+#include "endpoint/keys.h"
 
 #define TROUBLES_NS	UINT64_C(1000000000)
 #define TROUBLES_MAX	10U
@@ -154,6 +155,47 @@ static int read_front(struct endpoint *endpoint, const json_t *request,
 	return 0;
 }
 
+/* 'tls' of a request, into 'f' and 'ret_keys' (NULL: there is none). */
+static int read_tls(const json_t *request, struct endpoint_front *f,
+		    struct keys **ret_keys, struct error *reterr)
+{
+	const json_t *tls = json_object_get(request, "tls");
+	const char *mark = json_string_value(json_object_get(tls, "mark"));
+
+	*ret_keys = NULL;
+	if (!tls)
+		return 0;
+	if (f->kind != ENDPOINT_NBD || !mark ||
+	    strlen(mark) > ENDPOINT_MARK_MAX)
+		return error_set(reterr, -EINVAL,
+				 "'tls' is of nbd, and has a 'mark'");
+	f->has_tls = true;
+	f->tls_required = !json_is_false(json_object_get(tls, "required"));
+	strcpy(f->tls_mark, mark);
+	return keys_of_request(tls, KEYS_SERVER, ret_keys, reterr);
+}
+
+/* It is there: its keys may be others by now. */
+static int renew(struct endpoint_front *f, const struct endpoint_front *wanted,
+		 struct keys *keys, struct error *reterr)
+{
+	if (f->draining)
+		return error_set(
+			reterr, -EBUSY,
+			"vdev %s: the way in is being drained: ask again",
+			f->vdev->name);
+	if (f->has_tls != wanted->has_tls ||
+	    f->tls_required != wanted->tls_required)
+		return error_set(reterr, -EEXIST,
+				 "vdev %s: the way in has another kind of TLS",
+				 f->vdev->name);
+	if (!f->has_tls)
+		return 0;
+	server_set_keys(f->server, keys);
+	memcpy(f->tls_mark, wanted->tls_mark, sizeof(f->tls_mark));
+	return 0;
+}
+
 static struct endpoint_front *find_same(const struct endpoint_front *f)
 {
 	assert(f->vdev);
@@ -179,7 +221,8 @@ static void front_trouble(void *arg, const struct error *error)
 		f->vdev->name, error->text);
 }
 
-static int create(struct endpoint_front *f, int fd, struct error *reterr)
+static int create(struct endpoint_front *f, int fd, struct keys *keys,
+		  struct error *reterr)
 {
 	const struct front_config vhost = {
 		.loop = f->endpoint->loop,
@@ -200,6 +243,8 @@ static int create(struct endpoint_front *f, int fd, struct error *reterr)
 		.generation = GENERATION,
 		.read_only = f->kind == ENDPOINT_TRANSFER && f->read_only,
 		.unpromised = f->kind == ENDPOINT_TRANSFER,
+		.keys = keys,
+		.tls_required = f->tls_required,
 		.report = front_trouble,
 		.arg = f,
 	};
@@ -214,31 +259,21 @@ static int create(struct endpoint_front *f, int fd, struct error *reterr)
 	return server_create(&nbd, &f->server, reterr);
 }
 
-int endpoint_listen(struct endpoint *endpoint, json_t *request, int *fd,
-		    json_t *reply, struct error *reterr)
+static int listen_at(const struct endpoint_front *wanted, int *fd,
+		     struct keys *keys, struct error *reterr)
 {
-	struct endpoint_front wanted = {0}, *f;
-	int result = read_front(endpoint, request, &wanted, reterr);
+	struct endpoint *endpoint = wanted->endpoint;
+	struct endpoint_front *f;
+	int result;
 
-	(void)reply;
-	if (result < 0)
-		return result;
-	f = find_same(&wanted);
-	if (f && f->draining)
-		return error_set(
-			reterr, -EBUSY,
-			"vdev %s: the way in is being drained: ask again",
-			f->vdev->name);
-	if (f)
-		return 0;
 	if (*fd < 0)
 		return error_set(reterr, -EINVAL,
 				 "no listening socket came along");
 	f = calloc(1, sizeof(*f));
 	if (!f)
 		return error_set(reterr, -ENOMEM, "no memory for a front");
-	*f = wanted;
-	result = create(f, *fd, reterr);
+	*f = *wanted;
+	result = create(f, *fd, keys, reterr);
 	if (result < 0) {
 		free(f);
 		return result;
@@ -254,6 +289,25 @@ int endpoint_listen(struct endpoint *endpoint, json_t *request, int *fd,
 	f->next = endpoint->fronts;
 	endpoint->fronts = f;
 	return 0;
+}
+
+int endpoint_listen(struct endpoint *endpoint, json_t *request, int *fd,
+		    json_t *reply, struct error *reterr)
+{
+	struct endpoint_front wanted = {0}, *f;
+	struct keys *keys = NULL;
+	int result = read_front(endpoint, request, &wanted, reterr);
+
+	(void)reply;
+	if (result == 0)
+		result = read_tls(request, &wanted, &keys, reterr);
+	if (result < 0)
+		return result;
+	f = find_same(&wanted);
+	result = f ? renew(f, &wanted, keys, reterr) :
+		     listen_at(&wanted, fd, keys, reterr);
+	keys_drop(keys);
+	return result;
 }
 
 static void front_free(struct endpoint_front *f)

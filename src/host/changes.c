@@ -62,6 +62,13 @@ static json_t *vdev_json(const struct config_vdev *entry)
 			json_integer((json_int_t)entry->size_bytes));
 	if (entry->nbd)
 		json_object_set_new(is, "nbd", json_string(entry->nbd));
+	if (entry->has_tls)
+		json_object_set_new(
+			is, "nbd tls",
+			json_pack("{s:s?, s:s?, s:s?, s:s?, s:b}", "cert",
+				  entry->tls.cert, "ca", entry->tls.ca, "crl",
+				  entry->tls.crl, "psk", entry->tls.psk,
+				  "require", entry->tls_required));
 	return is;
 }
 

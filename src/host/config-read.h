@@ -92,6 +92,8 @@ int config_read_audit(struct reader *reader, const struct reader_key *key,
 		      yaml_node_t *node, void *audit);
 int config_read_socket(struct reader *reader, const struct reader_key *key,
 		       yaml_node_t *node, void *socket);
+int config_read_nbd(struct reader *reader, const struct reader_key *key,
+		    yaml_node_t *node, void *vdev);
 int config_read_endpoints(struct reader *reader, const struct reader_key *key,
 			  yaml_node_t *node, void *config);
 int config_read_pools(struct reader *reader, const struct reader_key *key,

@@ -256,32 +256,6 @@ static int read_connections(struct reader *reader, const struct reader_key *key,
 	return ret;
 }
 
-/* "unix:/path" or "tcp:ADDR:PORT". */
-static int read_nbd(struct reader *reader, const struct reader_key *key,
-		    yaml_node_t *node, void *field)
-{
-	struct error why;
-	const char *text;
-	int ret;
-
-	ret = reader_string(reader, key, node, field);
-	if (ret < 0)
-		return ret;
-	text = *(char **)field;
-	if (strncmp(text, "unix:", 5) == 0) {
-		if (config_check_socket(text + 5, &why) < 0)
-			return reader_fail(reader, reader_line(node), "nbd: %s",
-					   why.text);
-		return 0;
-	}
-	if (strncmp(text, "tcp:", 4) || !config_is_address(text + 4))
-		return reader_fail(
-			reader, reader_line(node),
-			"nbd must be unix:/PATH or tcp:ADDRESS:PORT, not '%s'",
-			text);
-	return 0;
-}
-
 /* What of a vdev can't be served yet is noted where it stands. */
 static int note_vdev(struct reader *reader, const struct config_vdev *vdev)
 {
@@ -320,7 +294,7 @@ static int read_vdev(struct reader *reader, yaml_node_t *node, void *element)
 		 offsetof(struct config_vdev, read_only), false},
 		{"vhost-user", reader_socket,
 		 offsetof(struct config_vdev, vhost_user), false},
-		{"nbd", read_nbd, offsetof(struct config_vdev, nbd), false},
+		{"nbd", config_read_nbd, 0, false},
 		{"connections", read_connections,
 		 offsetof(struct config_vdev, connections), false},
 		{"socket", config_read_socket,

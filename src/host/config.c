@@ -381,6 +381,16 @@ static void free_socket(struct config_socket *whose)
 	free(whose->group);
 }
 
+static void free_tls(struct config_tls *tls)
+{
+	free(tls->cert);
+	free(tls->key);
+	free(tls->ca);
+	free(tls->crl);
+	free(tls->psk);
+	free(tls->user);
+}
+
 static void free_vdevs(struct config *config)
 {
 	unsigned int i;
@@ -393,6 +403,7 @@ static void free_vdevs(struct config *config)
 		free(vdev->pool);
 		free(vdev->vhost_user);
 		free(vdev->nbd);
+		free_tls(&vdev->tls);
 		free(vdev->tap);
 		free(vdev->crypto);
 		free_socket(&vdev->socket);

@@ -109,6 +109,13 @@ struct config_socket {
 	unsigned int line;
 };
 
+/* Files of TLS: cert, key, ca and perhaps crl, or psk, of a client with the
+ * name that it has there. */
+struct config_tls {
+	char *cert, *key, *ca, *crl;
+	char *psk, *user;
+};
+
 struct config_vdev {
 	char *name;
 	char *endpoint;			/* NULL: its pool's */
@@ -119,6 +126,8 @@ struct config_vdev {
 	char *vhost_user;		/* path or NULL */
 	char *nbd;			/* "unix:/PATH", "tcp:ADDRESS:PORT" */
 	char *tap, *crypto;		/* not served by this version */
+	struct config_tls tls;		/* of nbd; or all NULL */
+	bool has_tls, tls_required;
 	unsigned int connections;	/* of nbd */
 	struct config_socket socket;	/* of vhost-user and nbd */
 	struct sched_limits limits;

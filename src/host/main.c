@@ -21,6 +21,7 @@
 #include "api/audit.h"
 #include "api/server.h"
 #include "base/container.h"
+#include "ctl/ctl.h"
 #include "host/changes.h"
 #include "host/config.h"
 #include "host/host.h"
@@ -420,6 +421,7 @@ int main(int argc, char **argv)
 	bool check = false;
 	int c, ret;
 
+	ctl_init();
 	opterr = 0;	/* wrong_usage() says it */
 	while ((c = getopt_long(argc, argv, "", options, NULL)) >= 0) {
 		if (c == 'h')

@@ -222,6 +222,8 @@ static void set_nbd(const struct config *config, struct reg_vdev *vdev)
 			continue;
 		vdev->nbd.at = entry->nbd;
 		vdev->nbd.connections = entry->connections;
+		vdev->nbd.tls = entry->has_tls ? &entry->tls : NULL;
+		vdev->nbd.tls_required = entry->tls_required;
 	}
 }
 

@@ -17,6 +17,7 @@
 
 #include "base/error.h"
 #include "ctl/stats.h"
+#include "host/bind-keys.h"
 #include "host/config.h"
 #include "host/identity.h"
 #include "host/over.h"
@@ -133,9 +134,12 @@ struct reg_doomed {
 struct reg_nbd {
 	const char *at;			/* the configuration's; NULL: none */
 	unsigned int connections;	/* at most */
+	const struct config_tls *tls;	/* or NULL */
+	bool tls_required;
 	/* the binder's */
 	int listen_fd;			/* kept; -1: none */
 	bool is_listening;		/* asked for, or had */
+	char tls_mark[KEYS_MARK_BYTES];	/* of the files it has */
 	struct error error;		/* what was said of it last */
 	/* the watch's */
 	unsigned int sessions;		/* that name no process */

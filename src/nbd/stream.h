@@ -32,8 +32,8 @@ void stream_finish(struct stream *stream);
 void stream_shut(struct stream *stream);
 
 /* From now on by TLS: its handshake comes first (stream_shake), of which
- * nothing has come before this.  'keys' are kept, 'host' is as keys_session has it.
- * Returns 0 or -ENOMEM. */
+ * nothing has come before this.  'keys' are kept, 'host' is as keys_session
+ * has it.  Returns 0 or -ENOMEM. */
 int stream_secure(struct stream *stream, struct keys *keys, const char *host);
 bool stream_is_secure(const struct stream *stream);
 /* Go on with it.  Returns 1: it is done; 0: not now; -ECONNRESET: it is over;

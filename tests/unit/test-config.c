@@ -80,6 +80,65 @@ static void test_config_export_of_another_server(void **state)
 	config_free(config);
 }
 
+static void test_config_nbd_with_tls(void **state)
+{
+	struct config *config = parse(
+		"host: alpha\n"
+		"state: /s\n"
+		"endpoints: [{name: ep0, devices: [{name: d0, kind: memory, size: 1GiB}]}]\n"
+		"pools: [{name: main, devices: [ep0/d0]}]\n"
+		"vdevs:\n"
+		"  - {name: v0, pool: main, size: 1MiB, nbd: {listen: 'tcp:[::]:1', tls: {cert: /c, key: /k, ca: /a}}}\n"
+		"  - {name: v1, pool: main, size: 1MiB, nbd: {listen: 'unix:/s', tls: {psk: /p}, require: false}}\n"
+		"  - {name: v2, pool: main, size: 1MiB, nbd: {listen: 'unix:/t'}}\n");
+	const struct config_vdev *vdevs = config->vdevs;
+
+	(void)state;
+	assert_string_equal(vdevs[0].nbd, "tcp:[::]:1");
+	assert_true(vdevs[0].has_tls && vdevs[0].tls_required);
+	assert_string_equal(vdevs[0].tls.cert, "/c");
+	assert_string_equal(vdevs[0].tls.key, "/k");
+	assert_string_equal(vdevs[0].tls.ca, "/a");
+	assert_null(vdevs[0].tls.crl);
+	assert_true(vdevs[1].has_tls && !vdevs[1].tls_required);
+	assert_string_equal(vdevs[1].tls.psk, "/p");
+	assert_string_equal(vdevs[2].nbd, "unix:/t");
+	assert_false(vdevs[2].has_tls || vdevs[2].tls_required);
+	config_free(config);
+}
+
+static void test_config_nbd_with_wrong_tls(void **state)
+{
+	static const char *const wrong[] = {
+		"{tls: {psk: /p}}",
+		"{listen: 'unix:/s', tls: {}}",
+		"{listen: 'unix:/s', tls: {cert: /c, key: /k}}",
+		"{listen: 'unix:/s', tls: {cert: /c, psk: /p}}",
+		"{listen: 'unix:/s', tls: {psk: /p, other: /o}}",
+		"{listen: 'unix:/s', require: false}",
+		"{listen: '/s', tls: {psk: /p}}",
+	};
+	char text[512];
+
+	(void)state;
+	for (unsigned int i = 0; i < sizeof(wrong) / sizeof(*wrong); i++) {
+		struct config *config = NULL;
+		struct error why;
+
+		snprintf(
+			text, sizeof(text),
+			"host: alpha\n"
+			"state: /s\n"
+			"endpoints: [{name: ep0, devices: [{name: d0, kind: memory, size: 1GiB}]}]\n"
+			"pools: [{name: main, devices: [ep0/d0]}]\n"
+			"vdevs: [{name: v0, pool: main, size: 1MiB, nbd: %s}]\n",
+			wrong[i]);
+		if (config_parse("x", text, strlen(text), &config, &why) == 0)
+			fail_msg("'%s' is taken", wrong[i]);
+		assert_null(strstr(why.text, "state"));
+	}
+}
+
 static void test_uri_refuses(void **state)
 {
 	static const char *const wrong[] = {
@@ -647,6 +706,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_config_contract_is_read),
 		cmocka_unit_test(test_config_export_of_another_server),
+		cmocka_unit_test(test_config_nbd_with_tls),
+		cmocka_unit_test(test_config_nbd_with_wrong_tls),
 		cmocka_unit_test(test_uri_refuses),
 		cmocka_unit_test(test_config_contract_notes),
 		cmocka_unit_test(test_config_refuses),
