@@ -16,6 +16,7 @@
 #include <string.h>
 
 #include "endpoint/fields.h"
+#include "endpoint/keys.h"
 #include "nbd/client.h"
 
 #define RECONNECT_MAX_NS	UINT64_C(3600000000000)
@@ -187,6 +188,7 @@ int endpoint_export_open(struct endpoint_device *device,
 		.read_only = wish->block.read_only,
 		.ops = &ops,
 	};
+	const json_t *tls = json_object_get(request, "tls");
 	struct endpoint_export *export;
 	int result = read_export(request, &config, reterr);
 
@@ -208,7 +210,13 @@ int endpoint_export_open(struct endpoint_device *device,
 	export->wish.block.kind = "nbd";
 	export->answer = endpoint_answer_later(endpoint, request);
 	config.arg = export;
-	result = client_create(&config, *fd, &export->client, reterr);
+	config.host = json_string_value(json_object_get(tls, "host"));
+	if (tls)
+		result =
+			keys_of_request(tls, KEYS_CLIENT, &config.keys, reterr);
+	if (result == 0)
+		result = client_create(&config, *fd, &export->client, reterr);
+	keys_drop(config.keys);
 	if (result < 0)
 		return result;
 	*fd = -1;
@@ -233,6 +241,28 @@ void endpoint_export_list(const struct endpoint_device *device, json_t *said)
 			json_integer((json_int_t)device->block->size_bytes));
 }
 
+/* Of a connection: perhaps others than those of the one before. */
+static int renew_keys(const struct endpoint_device *device, const json_t *tls,
+		      struct error *reterr)
+{
+	const bool has_tls = json_is_true(json_object_get(
+		json_object_get(device->said, "export"), "tls"));
+	struct keys *keys = NULL;
+	int result;
+
+	if (!tls && !has_tls)
+		return 0;
+	if (!tls || !has_tls)
+		return error_set(reterr, -EINVAL,
+				 "device %s: 'tls' as it was added",
+				 device->name);
+	result = keys_of_request(tls, KEYS_CLIENT, &keys, reterr);
+	if (result == 0)
+		client_set_keys(device->export->client, keys);
+	keys_drop(keys);
+	return result;
+}
+
 int endpoint_device_connect(struct endpoint *endpoint, json_t *request, int *fd,
 			    json_t *reply, struct error *reterr)
 {
@@ -250,6 +280,9 @@ int endpoint_device_connect(struct endpoint *endpoint, json_t *request, int *fd,
 	if (*fd < 0)
 		return error_set(reterr, -EINVAL,
 				 "device %s: no connection came with it", name);
+	result = renew_keys(device, json_object_get(request, "tls"), reterr);
+	if (result < 0)
+		return result;
 	result = client_connect(device->export->client, *fd);
 	if (result == 0)
 		*fd = -1;

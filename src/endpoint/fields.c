@@ -103,6 +103,8 @@ json_t *field_said(json_t *request)
 	json_t *said = json_copy(request);
 
 	json_object_del(said, "id");
+	/* Keys are told to nobody, and may be others the next time. */
+	json_object_del(said, "tls");
 	return said;
 }
 

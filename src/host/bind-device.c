@@ -132,10 +132,29 @@ json_t *bind_device_export(const struct config_device *config)
 
 	if (!export)
 		return NULL;
-	return json_pack("{s:s, s:I, s:s, s:i}", "name", export->uri.export,
-			 "reconnect_ns", (json_int_t) export->reconnect_ns,
-			 "unflushed", unflushed[export->unflushed],
-			 "connections", (int)export->connections);
+	return json_pack("{s:s, s:I, s:s, s:i, s:b}", "name",
+			 export->uri.export, "reconnect_ns",
+			 (json_int_t) export->reconnect_ns, "unflushed",
+			 unflushed[export->unflushed], "connections",
+			 (int)export->connections, "tls", export->uri.tls);
+}
+
+/* The files of TLS as they are now, for one connection.  Returns false, and
+ * why: they are no good. */
+static bool read_tls(const struct reg_device *device, json_t **ret_tls,
+		     struct error *reterr)
+{
+	const struct config_export *export = device->config->export;
+
+	*ret_tls = NULL;
+	if (!export || !export->uri.tls)
+		return true;
+	if (keys_texts(&export->tls, KEYS_CLIENT, ret_tls, reterr) < 0)
+		return false;
+	if (export->uri.host[0])
+		json_object_set_new(*ret_tls, "host",
+				    json_string(export->uri.host));
+	return true;
 }
 
 static int take_slot(struct reg_device *device)
@@ -163,23 +182,32 @@ static void device_add(struct reg_device *device, int fd)
 		.device = device,
 		.then = device_added,
 	};
-	json_t *message;
+	json_t *message, *tls;
+	struct error why;
 
+	if (!read_tls(device, &tls, &why)) {
+		if (fd >= 0)
+			close(fd);
+		bind_device_failed(device, NULL, why.text);
+		return;
+	}
 	if (take_slot(device) < 0) {
+		json_decref(tls);
 		if (fd >= 0)
 			close(fd);
 		bind_device_failed(device, NULL,
 				   "the endpoint has too many devices");
 		return;
 	}
-	message = json_pack("{s:s, s:s, s:s, s:I, s:b, s:i, s:o*, s:o*, s:o*}",
-			    "op", "device-add", "name", device->config->name,
-			    "kind", device->config->kind, "size_bytes",
-			    (json_int_t)device->whole_bytes, "read_only",
-			    device->config->read_only, "slot", device->slot,
-			    "model", bind_device_model(device->config),
-			    "export", bind_device_export(device->config),
-			    "file", identity_json(&device->file));
+	message = json_pack(
+		"{s:s, s:s, s:s, s:I, s:b, s:i, s:o*, s:o*, s:o*, s:o*}", "op",
+		"device-add", "name", device->config->name, "kind",
+		device->config->kind, "size_bytes",
+		(json_int_t)device->whole_bytes, "read_only",
+		device->config->read_only, "slot", device->slot, "model",
+		bind_device_model(device->config), "export",
+		bind_device_export(device->config), "tls", tls, "file",
+		identity_json(&device->file));
 	if (device->has_capacity)
 		json_object_set_new(message, "capacity",
 				    ctl_from_capacity(&device->capacity));
@@ -265,10 +293,18 @@ static void pass_connection(struct reg_device *device, int fd)
 		.device = device,
 		.then = bind_ignore,
 	};
+	struct error why;
+	json_t *tls;
 
+	if (!read_tls(device, &tls, &why)) {
+		close(fd);
+		bind_device_complain(device, why.text);
+		return;
+	}
+	device->error.text[0] = device->told.text[0] = '\0';
 	bind_ask(&op,
-		 json_pack("{s:s, s:s}", "op", "device-connect", "name",
-			   device->config->name),
+		 json_pack("{s:s, s:s, s:o*}", "op", "device-connect", "name",
+			   device->config->name, "tls", tls),
 		 fd);
 }
 
@@ -287,7 +323,6 @@ static void dialled(void *arg, int fd, const struct error *why)
 		return;
 	}
 	if (!device->is_busy) {
-		device->error.text[0] = device->told.text[0] = '\0';
 		pass_connection(device, fd);
 		return;
 	}

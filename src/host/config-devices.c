@@ -312,6 +312,16 @@ static int read_connections(struct reader *reader, const struct reader_key *key,
 	return ret;
 }
 
+static int read_tls(struct reader *reader, const struct reader_key *key,
+		    yaml_node_t *node, void *object)
+{
+	struct config_export *export = export_of(object);
+
+	if (!export)
+		return -ENOMEM;
+	return config_read_tls(reader, key, node, true, &export->tls);
+}
+
 static int check_export(struct reader *reader, struct config_device *device)
 {
 	struct config_export *export = device->export;
@@ -319,7 +329,13 @@ static int check_export(struct reader *reader, struct config_device *device)
 	if (strcmp(device->kind, "nbd") != 0)
 		return reader_fail(
 			reader, device->line,
-			"device '%s': only kind nbd has uri, reconnect, unflushed, connections",
+			"device '%s': only kind nbd has uri, tls, reconnect, unflushed, connections",
+			device->name);
+	if (device->path &&
+	    export->uri.tls != (export->tls.cert || export->tls.psk))
+		return reader_fail(
+			reader, device->line,
+			"device '%s': 'tls' goes with a uri that begins with nbds",
 			device->name);
 	export->reconnect_ns = export->reconnect_ns ?
 		export->reconnect_ns - 1 :
@@ -385,6 +401,7 @@ static int read_device(struct reader *reader, yaml_node_t *node, void *element)
 		{"kind", read_kind, 0, true},
 		{"path", read_path, 0, false},
 		{"uri", read_uri, 0, false},
+		{"tls", read_tls, 0, false},
 		{"reconnect", read_reconnect, 0, false},
 		{"unflushed", read_unflushed, 0, false},
 		{"connections", read_connections, 0, false},

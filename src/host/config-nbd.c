@@ -33,9 +33,16 @@ static int read_at(struct reader *reader, const struct reader_key *key,
 	return 0;
 }
 
-/* {cert, key, ca, crl} or {psk}. */
-static int read_tls(struct reader *reader, const struct reader_key *key,
-		    yaml_node_t *node, void *object)
+static bool is_complete(const struct config_tls *tls, bool is_client)
+{
+	if (!tls->psk)
+		return tls->cert && tls->key && tls->ca && !tls->user;
+	return !tls->cert && !tls->key && !tls->ca && !tls->crl &&
+		is_client == (tls->user != NULL);
+}
+
+int config_read_tls(struct reader *reader, const struct reader_key *key,
+		    yaml_node_t *node, bool is_client, struct config_tls *tls)
 {
 	static const struct reader_key keys[] = {
 		{"cert", reader_string, offsetof(struct config_tls, cert),
@@ -44,21 +51,27 @@ static int read_tls(struct reader *reader, const struct reader_key *key,
 		{"ca", reader_string, offsetof(struct config_tls, ca), false},
 		{"crl", reader_string, offsetof(struct config_tls, crl), false},
 		{"psk", reader_string, offsetof(struct config_tls, psk), false},
+		{"user", reader_string, offsetof(struct config_tls, user),
+		 false},
 		{NULL, NULL, 0, false},
 	};
-	struct config_vdev *vdev = object;
-	struct config_tls *tls = &vdev->tls;
 	int ret = reader_mapping(reader, node, key->name, keys, tls);
 
-	if (ret < 0)
+	if (ret < 0 || is_complete(tls, is_client))
 		return ret;
-	vdev->has_tls = true;
-	if (tls->psk ? !tls->cert && !tls->key && !tls->ca && !tls->crl :
-		       tls->cert && tls->key && tls->ca)
-		return 0;
 	return reader_fail(
 		reader, reader_line(node),
-		"nbd: tls must be {cert, key, ca}, perhaps with crl, or {psk}");
+		"tls must be {cert, key, ca}, perhaps with crl, or {psk%s}",
+		is_client ? ", user" : "");
+}
+
+static int read_tls(struct reader *reader, const struct reader_key *key,
+		    yaml_node_t *node, void *object)
+{
+	struct config_vdev *vdev = object;
+
+	vdev->has_tls = true;
+	return config_read_tls(reader, key, node, false, &vdev->tls);
 }
 
 /* An address, or {listen, tls, require}. */

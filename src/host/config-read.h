@@ -92,6 +92,9 @@ int config_read_audit(struct reader *reader, const struct reader_key *key,
 		      yaml_node_t *node, void *audit);
 int config_read_socket(struct reader *reader, const struct reader_key *key,
 		       yaml_node_t *node, void *socket);
+/* {cert, key, ca, crl} or {psk}, of a client with its user: complete. */
+int config_read_tls(struct reader *reader, const struct reader_key *key,
+		    yaml_node_t *node, bool is_client, struct config_tls *tls);
 int config_read_nbd(struct reader *reader, const struct reader_key *key,
 		    yaml_node_t *node, void *vdev);
 int config_read_endpoints(struct reader *reader, const struct reader_key *key,

@@ -337,6 +337,23 @@ int config_load_slas(const char *file, struct config **ret_config,
 
 /* --- Freeing ------------------------------------------------------------- */
 
+static void free_tls(struct config_tls *tls)
+{
+	free(tls->cert);
+	free(tls->key);
+	free(tls->ca);
+	free(tls->crl);
+	free(tls->psk);
+	free(tls->user);
+}
+
+static void free_export(struct config_export *export)
+{
+	if (export)
+		free_tls(&export->tls);
+	free(export);
+}
+
 static void free_endpoints(struct config *config)
 {
 	unsigned int i, j;
@@ -348,7 +365,7 @@ static void free_endpoints(struct config *config)
 			free(endpoint->devices[j].name);
 			free(endpoint->devices[j].kind);
 			free(endpoint->devices[j].path);
-			free(endpoint->devices[j].export);
+			free_export(endpoint->devices[j].export);
 		}
 		free(endpoint->devices);
 		free(endpoint->name);
@@ -379,16 +396,6 @@ static void free_socket(struct config_socket *whose)
 {
 	free(whose->user);
 	free(whose->group);
-}
-
-static void free_tls(struct config_tls *tls)
-{
-	free(tls->cert);
-	free(tls->key);
-	free(tls->ca);
-	free(tls->crl);
-	free(tls->psk);
-	free(tls->user);
 }
 
 static void free_vdevs(struct config *config)

@@ -64,10 +64,18 @@ enum config_unflushed {
 	CONFIG_UNFLUSHED_NONE,
 };
 
+/* Files of TLS: cert, key, ca and perhaps crl, or psk, of a client with the
+ * name that it has there. */
+struct config_tls {
+	char *cert, *key, *ca, *crl;
+	char *psk, *user;
+};
+
 /* Of another server (E15): see docs/architecture.md, "A device that is an
  * export". */
 struct config_export {
 	struct uri uri;
+	struct config_tls tls;		/* with "nbds" */
 	uint64_t reconnect_ns;
 	enum config_unflushed unflushed;
 	unsigned int connections;
@@ -107,13 +115,6 @@ struct config_socket {
 	char *user, *group;		/* names, or numbers as text */
 	unsigned int mode;		/* permission bits */
 	unsigned int line;
-};
-
-/* Files of TLS: cert, key, ca and perhaps crl, or psk, of a client with the
- * name that it has there. */
-struct config_tls {
-	char *cert, *key, *ca, *crl;
-	char *psk, *user;
 };
 
 struct config_vdev {

@@ -3,13 +3,12 @@
 #include "host/uri.h"
 
 #include <errno.h>
-#include <stdbool.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define TCP		"nbd://"
-#define UNIX		"nbd+unix://"
+#define TCP		"://"
+#define UNIX		"+unix://"
 #define SOCKET		"socket="
 #define SHOWN "nbd://HOST:PORT/EXPORT or nbd+unix:///EXPORT?socket=/PATH"
 
@@ -82,14 +81,17 @@ static bool get_host(const char *from, size_t length, struct uri *uri)
 
 int uri_parse(const char *text, struct uri *ret_uri, struct error *reterr)
 {
-	const bool is_unix = strncmp(text, UNIX, strlen(UNIX)) == 0;
-	struct uri uri = {0};
+	const bool has_tls = strncmp(text, "nbds", 4) == 0;
+	const bool is_nbd = strncmp(text, "nbd", 3) == 0;
+	const char *rest = is_nbd ? text + 3 + has_tls : text;
+	const bool is_unix = strncmp(rest, UNIX, strlen(UNIX)) == 0;
+	struct uri uri = {.tls = has_tls};
 	const char *host, *path, *query;
 
-	if (!is_unix && strncmp(text, TCP, strlen(TCP)) != 0)
+	if (!is_nbd || (!is_unix && strncmp(rest, TCP, strlen(TCP)) != 0))
 		return error_set(reterr, -EINVAL, "'%s' is not %s", text,
 				 SHOWN);
-	host = text + strlen(is_unix ? UNIX : TCP);
+	host = rest + strlen(is_unix ? UNIX : TCP);
 	path = host + strcspn(host, "/?");
 	query = path + strcspn(path, "?");
 	if (*path == '/' &&

@@ -5,11 +5,15 @@
  *	nbd://HOST[:PORT]/EXPORT
  *	nbd+unix:///EXPORT?socket=/PATH
  *
+ * or, with TLS, the same with nbds.
+ *
  * As doc/uri.md of NetworkBlockDevice/nbd has it; %XX stands for a byte.
  * Called by the configuration and by who connects.  Pure.
  */
 #ifndef HOST_URI_H
 #define HOST_URI_H
+
+#include <stdbool.h>
 
 #include "base/error.h"
 
@@ -17,6 +21,7 @@
 #define URI_PORT_DEFAULT	"10809"
 
 struct uri {
+	bool tls;
 	char socket[108];		/* "": it is TCP */
 	char host[256], port[6];
 	char export[URI_EXPORT_MAX + 1];

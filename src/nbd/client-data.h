@@ -104,6 +104,8 @@ struct client {
 	struct block_device device;
 	struct client_config config;
 	char *export_name;
+	struct keys *keys;		/* NULL: without TLS */
+	char *host;			/* the server's, or NULL */
 	struct wire_export export;
 	bool ready;			/* it has served */
 	uint32_t piece_bytes;		/* of reads and writes, at most */

@@ -82,7 +82,8 @@ static void stop_polling(struct client_link *link)
 /* The server's end is waited for, too: always. */
 static void cool(struct client_link *link)
 {
-	if (link->blocked && !await_room(link))
+	if (stream_has_input(&link->stream) ||
+	    (link->blocked && !await_room(link)))
 		return;
 	if (loop_watch_add(link->client->config.loop, &link->watch,
 			   link->stream.fd) < 0)
@@ -173,6 +174,31 @@ static unsigned int greet_receive(struct client_link *link)
 	return got > 0;
 }
 
+/* Go on with TLS; returns whether it is there. */
+static unsigned int greet_shake(struct client_link *link)
+{
+	const struct client *client = link->client;
+	struct stream *stream = &link->stream;
+	struct error error;
+	int rc;
+
+	if (!stream_is_secure(stream) &&
+	    stream_secure(stream, client->keys, client->host) < 0) {
+		link_fail(link, "no memory for TLS");
+		return 0;
+	}
+	rc = stream_shake(stream, &error);
+	if (rc == -EPROTO)
+		link_fail(link, "%s", error.text);
+	else if (rc < 0)
+		link_fail(link, "the server hung up in the handshake of TLS");
+	link->blocked = rc == 0 && stream_has_output(stream);
+	if (rc <= 0)
+		return 0;
+	greet_secured(link->greet);
+	return 1;
+}
+
 static unsigned int greet_poll(struct client_link *link)
 {
 	struct greet *greet = link->greet;
@@ -182,6 +208,8 @@ static unsigned int greet_poll(struct client_link *link)
 	     i++) {
 		if (has_something_to_send(link))
 			now = greet_send(link);
+		else if (greet->step == GREET_TLS)
+			now = greet_shake(link);
 		else
 			now = greet_receive(link);
 		found += now;
@@ -244,7 +272,8 @@ static uint64_t link_arm(struct loop_poller *poller, uint64_t now_ns)
 	struct client_link *link =
 		container_of(poller, struct client_link, poller);
 
-	if (has_something_to_send(link) && !link->blocked)
+	if ((has_something_to_send(link) && !link->blocked) ||
+	    stream_has_input(&link->stream))
 		return 0;
 	cool(link);
 	return link->polling ? now_ns + AGAIN_NS : UINT64_MAX;
@@ -266,7 +295,7 @@ int link_create(struct client *client, unsigned int number, int fd,
 	}
 	/* All but its input, which needs no zeroes. */
 	__builtin_memset(link, 0, offsetof(struct client_link, input));
-	greet_init(greet, client->export_name);
+	greet_init(greet, client->export_name, client->keys != NULL);
 	if (flags >= 0)
 		(void)fcntl(fd, F_SETFL, flags | O_NONBLOCK);
 	link->client = client;

@@ -2,11 +2,21 @@
 /* client.c - see client.h */
 #include "nbd/client.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "nbd/client-data.h"
+
+static void client_free(struct client *client)
+{
+	client_outage_finish(client);
+	keys_drop(client->keys);
+	free(client->export_name);
+	free(client->host);
+	free(client);
+}
 
 static void client_destroy(struct block_device *device)
 {
@@ -15,9 +25,7 @@ static void client_destroy(struct block_device *device)
 	for (unsigned int i = 0; i < CLIENT_CONNECTIONS_MAX; i++)
 		if (client->links[i])
 			link_orphan(client->links[i]);
-	client_outage_finish(client);
-	free(client->export_name);
-	free(client);
+	client_free(client);
 }
 
 static const struct block_device_ops client_ops = {
@@ -35,6 +43,13 @@ int client_connect(struct client *client, int fd)
 	while (client->links[number])
 		number++;
 	return link_create(client, number, fd, &client->links[number]);
+}
+
+void client_set_keys(struct client *client, struct keys *keys)
+{
+	assert(client->keys && keys);
+	keys_drop(client->keys);
+	client->keys = keys_keep(keys);
 }
 
 int client_create(const struct client_config *config, int fd,
@@ -60,14 +75,14 @@ int client_create(const struct client_config *config, int fd,
 		client->free = &client->commands[i];
 	}
 	client->export_name = strdup(config->export_name);
-	if (client->export_name)
+	client->keys = config->keys ? keys_keep(config->keys) : NULL;
+	client->host = config->host ? strdup(config->host) : NULL;
+	if (client->export_name && (client->host || !config->host))
 		rc = client_outage_init(client);
 	if (rc == 0)
 		rc = client_connect(client, fd);
 	if (rc < 0) {
-		client_outage_finish(client);
-		free(client->export_name);
-		free(client);
+		client_free(client);
 		return error_set(reterr, rc, "nbd device: no memory");
 	}
 	*ret_client = client;

@@ -34,6 +34,7 @@
 
 #include "base/error.h"
 #include "block/block.h"
+#include "os/keys.h"
 #include "os/loop.h"
 
 struct client;
@@ -63,6 +64,8 @@ struct client_ops {
 struct client_config {
 	struct loop *loop;
 	const char *export_name;	/* copied; "": the server's default */
+	struct keys *keys;		/* of TLS, kept; NULL: without */
+	const char *host;		/* as keys_session has it; copied */
 	uint64_t size_bytes;		/* 0: as large as the export is */
 	bool read_only;
 	uint64_t reconnect_ns;
@@ -83,6 +86,8 @@ bool client_wants(const struct client *client);
 /* 'fd' is taken over on success.  Returns 0, -EALREADY (none is wanted) or
  * -ENOMEM. */
 int client_connect(struct client *client, int fd);
+/* From now on connections have these; only of a client that has keys. */
+void client_set_keys(struct client *client, struct keys *keys);
 
 struct client_status {
 	unsigned int connections;	/* that serve */

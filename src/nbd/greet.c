@@ -22,11 +22,12 @@
 	(WIRE_SEND_FLUSH | WIRE_SEND_FUA | WIRE_SEND_TRIM | \
 	 WIRE_SEND_WRITE_ZEROES | WIRE_SEND_FAST_ZERO | WIRE_CAN_MULTI_CONN)
 
-void greet_init(struct greet *greet, const char *name)
+void greet_init(struct greet *greet, const char *name, bool wants_tls)
 {
 	*greet = (struct greet){
 		.step = GREET_GREETING,
 		.want = WIRE_GREETING_BYTES,
+		.wants_tls = wants_tls,
 	};
 	memcpy(greet->name, name, strnlen(name, WIRE_NAME_MAX));
 }
@@ -69,8 +70,9 @@ static void take_greeting(struct greet *greet)
 	wire_put_client_flags(greet->out, no_zeroes);
 	greet->out_bytes = WIRE_CLIENT_FLAGS_BYTES +
 		wire_put_option(greet->out + WIRE_CLIENT_FLAGS_BYTES,
-				WIRE_OPT_STRUCTURED_REPLY);
-	greet->step = GREET_STRUCTURED;
+				greet->wants_tls ? WIRE_OPT_STARTTLS :
+						   WIRE_OPT_STRUCTURED_REPLY);
+	greet->step = greet->wants_tls ? GREET_START_TLS : GREET_STRUCTURED;
 	await_reply(greet);
 }
 
@@ -100,6 +102,29 @@ static void take_refusal(struct greet *greet, const char *what)
 	}
 	refuse(greet, "the server refuses %s: %s%s%.*s", what, why,
 	       length > 0 ? ": " : "", length, (const char *)greet->in);
+}
+
+/* A server that says no is not asked in the clear instead. */
+static void take_start_tls(struct greet *greet)
+{
+	if (greet->head.reply == WIRE_REP_ACK && greet->have == 0) {
+		greet->step = GREET_TLS;
+		await(greet, 0);
+	} else if (greet->head.reply & WIRE_REP_ERROR) {
+		take_refusal(greet, "TLS");
+	} else {
+		refuse(greet, "the server answers nonsense (%u)",
+		       greet->head.reply);
+	}
+}
+
+void greet_secured(struct greet *greet)
+{
+	assert(greet->step == GREET_TLS);
+	greet->out_bytes =
+		wire_put_option(greet->out, WIRE_OPT_STRUCTURED_REPLY);
+	greet->step = GREET_STRUCTURED;
+	await_reply(greet);
 }
 
 static void take_structured(struct greet *greet)
@@ -183,6 +208,8 @@ static void take_go(struct greet *greet)
 
 static uint32_t option_of(enum greet_step step)
 {
+	if (step == GREET_START_TLS)
+		return WIRE_OPT_STARTTLS;
 	return step == GREET_GO ? WIRE_OPT_GO : WIRE_OPT_STRUCTURED_REPLY;
 }
 
@@ -207,6 +234,8 @@ static void take_reply(struct greet *greet)
 	}
 	if (greet->step == GREET_GO)
 		take_go(greet);
+	else if (greet->step == GREET_START_TLS)
+		take_start_tls(greet);
 	else
 		take_structured(greet);
 }
@@ -218,10 +247,12 @@ void greet_take(struct greet *greet)
 	case GREET_GREETING:
 		take_greeting(greet);
 		break;
+	case GREET_START_TLS:
 	case GREET_STRUCTURED:
 	case GREET_GO:
 		take_reply(greet);
 		break;
+	case GREET_TLS:
 	case GREET_DONE:
 	case GREET_FAILED:
 		break;

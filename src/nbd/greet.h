@@ -22,6 +22,8 @@
 
 enum greet_step {
 	GREET_GREETING,
+	GREET_START_TLS,	/* asked whether it has it */
+	GREET_TLS,		/* the owner's part: greet_secured */
 	GREET_STRUCTURED,	/* asked whether it has structured replies */
 	GREET_GO,
 	GREET_DONE,
@@ -36,6 +38,7 @@ struct greet {
 	bool structured;
 	struct error error;		/* when it has failed */
 
+	bool wants_tls;
 	bool has_size, in_data;
 	unsigned int replies;
 	struct wire_reply_head head;
@@ -45,10 +48,13 @@ struct greet {
 	uint8_t in[WIRE_ANSWER_MAX];
 };
 
-/* 'name': of the export, at most WIRE_NAME_MAX bytes. */
-void greet_init(struct greet *greet, const char *name);
+/* 'name': of the export, at most WIRE_NAME_MAX bytes.  With TLS nothing is
+ * asked, nor told, before it is there. */
+void greet_init(struct greet *greet, const char *name, bool wants_tls);
 /* 'have' has become 'want': go on.  'out' may have something then. */
 void greet_take(struct greet *greet);
+/* At GREET_TLS: TLS is there, in which all that follows goes. */
+void greet_secured(struct greet *greet);
 
 /* May what was agreed upon on a new connection stand in for 'before'? */
 bool greet_is_same_export(const struct wire_export *before,

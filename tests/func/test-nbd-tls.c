@@ -7,6 +7,8 @@
  */
 #include "nbd-peer.h"
 
+#include "nbd/client.h"
+
 #include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -659,6 +661,170 @@ static void test_tls_refuses_who_shows_nothing(void **state)
 	assert_non_null(strstr(rig->world.report.text, "no certificate"));
 }
 
+/* ---- our own client ---- */
+
+struct device_end {
+	struct rig *rig;
+	struct client *client;
+	int result;			/* 1: not yet */
+	struct error error;
+	unsigned int wants;
+};
+
+struct device_request {
+	struct block_request block;
+	bool done;
+};
+
+static void ready(void *arg, int result, const struct error *error)
+{
+	struct device_end *end = arg;
+
+	end->result = result;
+	if (result < 0)
+		end->error = *error;
+}
+
+static void want(void *arg)
+{
+	((struct device_end *)arg)->wants++;
+}
+
+static void report(void *arg, const struct error *error)
+{
+	(void)arg;
+	(void)error;
+}
+
+static void device_open(struct device_end *end, struct rig *rig,
+			struct keys *mine)
+{
+	static const struct client_ops ops = {
+		.ready = ready,
+		.want = want,
+		.report = report,
+	};
+	const struct client_config config = {
+		.loop = rig->world.loop,
+		.export_name = "vd0",
+		.keys = mine,
+		.host = rig->directory[0] ? "localhost" : NULL,
+		.reconnect_ns = UINT64_C(60000000000),
+		.unflushed = CLIENT_UNFLUSHED_KEPT,
+		.connections = 1,
+		.ops = &ops,
+		.arg = end,
+	};
+	struct error error;
+
+	*end = (struct device_end){.rig = rig, .result = 1};
+	assert_int_equal(client_create(&config, peer_connect(&rig->world),
+				       &end->client, &error),
+			 0);
+	for (unsigned int i = 0; i < TURNS_MAX && end->result > 0; i++)
+		peer_turn(&rig->world);
+}
+
+static void device_done(struct block_request *request)
+{
+	((struct device_request *)request)->done = true;
+}
+
+static void device_do(struct device_end *end, enum block_op op, void *data)
+{
+	struct iovec iov = {data, MANY_BYTES};
+	struct device_request request = {
+		.block = {.done = device_done,
+			  .offset_bytes = 8192,
+			  .length_bytes = MANY_BYTES,
+			  .op = (uint8_t)op,
+			  .iov = &iov,
+			  .iov_count = 1},
+	};
+
+	block_submit(client_device(end->client), &request.block);
+	for (unsigned int i = 0; i < TURNS_MAX && !request.done; i++)
+		peer_turn(&end->rig->world);
+	assert_true(request.done);
+	assert_int_equal(request.block.result, 0);
+}
+
+/* More than any buffer, in both directions. */
+static void test_tls_between_ours(void **state)
+{
+	struct rig *rig = *state;
+	uint8_t *bytes = malloc(MANY_BYTES), *back = calloc(1, MANY_BYTES);
+	struct device_end end;
+
+	assert_non_null(bytes);
+	assert_non_null(back);
+	for (uint32_t i = 0; i < MANY_BYTES; i++)
+		bytes[i] = (uint8_t)(i * 11 + i / 253);
+	device_open(&end, rig, rig->mine);
+	if (end.result < 0)
+		fail_msg("%s", end.error.text);
+	device_do(&end, BLOCK_WRITE, bytes);
+	for (unsigned int i = 0; i < 10; i++)
+		device_do(&end, BLOCK_READ, back);
+	assert_memory_equal(bytes, back, MANY_BYTES);
+	block_close(client_device(end.client));
+	peer_await_sessions(&rig->world, 0);
+	assert_int_equal(rig->world.reports, 0);
+	free(bytes);
+	free(back);
+}
+
+static void test_tls_ours_is_refused(void **state)
+{
+	struct rig *rig = *state;
+	struct keys *mine = shared(other_text, KEYS_CLIENT, "alice");
+	struct device_end end;
+
+	device_open(&end, rig, mine);
+	assert_true(end.result < 0);
+	assert_non_null(strstr(end.error.text, "TLS"));
+	block_close(client_device(end.client));
+	keys_drop(mine);
+	device_open(&end, rig, NULL);
+	assert_true(end.result < 0);
+	assert_non_null(strstr(end.error.text, "it wants TLS"));
+	block_close(client_device(end.client));
+}
+
+/* A server that has no TLS is not asked for anything in the clear. */
+static void test_tls_ours_does_without_nobody(void **state)
+{
+	struct rig *rig = *state;
+	const struct peer_world world = rig->world;
+	struct device_end end;
+
+	peer_create(&rig->world, 4);
+	device_open(&end, rig, rig->mine);
+	assert_true(end.result < 0);
+	assert_non_null(strstr(end.error.text, "refuses TLS"));
+	block_close(client_device(end.client));
+	peer_destroy(&rig->world);
+	rig->world = world;
+}
+
+static void test_tls_ours_refuses_another_host(void **state)
+{
+	struct rig *rig = *state;
+	struct keys *keys;
+	struct device_end end;
+
+	run(rig,
+	    "cert_make ca far tls_www_server signing_key "
+	    "'expiration_days = 9' 'cn = far' 'dns_name = far.example'");
+	keys = certificates(rig, KEYS_SERVER, "far", NULL);
+	server_set_keys(rig->world.server, keys);
+	keys_drop(keys);
+	device_open(&end, rig, rig->mine);
+	assert_true(end.result < 0);
+	assert_non_null(strstr(end.error.text, "is somebody else's"));
+	block_close(client_device(end.client));
+}
+
 #define SHARED(name) \
 	cmocka_unit_test_setup_teardown(name, setup_shared, teardown)
 #define CERTIFICATES(name) \
@@ -680,6 +846,11 @@ int main(int argc, char **argv)
 		SHARED(test_tls_refuses_another_key),
 		SHARED(test_tls_refuses_an_unknown_name),
 		cmocka_unit_test(test_tls_texts_that_are_no_keys),
+		SHARED(test_tls_between_ours),
+		SHARED(test_tls_ours_is_refused),
+		SHARED(test_tls_ours_does_without_nobody),
+		CERTIFICATES(test_tls_between_ours),
+		CERTIFICATES(test_tls_ours_refuses_another_host),
 		CERTIFICATES(test_tls_carries_requests),
 		CERTIFICATES(test_tls_byte_by_byte),
 		CERTIFICATES(test_tls_refuses_another_authority),

@@ -350,7 +350,7 @@ static const struct wrong {
 	 "f:5: device 'd' of kind nbd has no 'uri'"},
 	{HEAD
 	 "endpoints:\n  - name: e\n    devices: [{name: d, kind: file, uri: \"nbd://b/x\"}]\n",
-	 "f:5: device 'd': only kind nbd has uri, reconnect, unflushed, connections"},
+	 "f:5: device 'd': only kind nbd has uri, tls, reconnect, unflushed, connections"},
 	{HEAD
 	 "endpoints:\n  - name: e\n    devices: [{name: d, kind: nbd, path: /d, uri: \"nbd://b/x\"}]\n",
 	 "f:5: a device has a path or a uri, not both"},
