@@ -163,8 +163,6 @@ def memory(context):
                      [{"name": "vd0", "device": "m0", "size": "600MiB"}],
                      LOOSE) as ours:
         span = 512 << 20
-        load(ours, [f"socket={ours.socket},depth=8,bs=131072,read=0,"
-                    f"sequential,span={span}"], 1.0)
         for write, wanted in ((False, 0.62), (True, 0.70)):
             name = "write" if write else "read"
             row = Row(f"memory, 4 KiB random {name}, QD 32, 512 MiB",

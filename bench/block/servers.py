@@ -243,6 +243,40 @@ class Penstock(Server):
                 f"{p['name']}: {p.get('reason')}" for p in refused))
         if self.sockets:
             self.socket = next(iter(self.sockets.values()))
+        self.write_all()
+
+    def write_all(self):
+        """Write each vdev wholly: what nobody wrote is answered without the
+        device, and that is not what is measured."""
+        self.ask("enforce", "off")
+        for vdev in self.vdevs:
+            self.write(vdev, self.sockets[vdev["name"]])
+        self.ask("enforce", "on")
+
+    def write(self, vdev, path):
+        name = vdev["name"]
+        if vdev.get("way") == "nbd":
+            command = [program("bench/bench-nbd-load"), "--write",
+                       "--sequential", "--bs", "1048576", "--depth", "8",
+                       "--duration", "60", path, name]
+        else:
+            command = [program("bench/bench-load"), "--duration", "60",
+                       f"socket={path},bs=1048576,depth=8,read=0,sequential"]
+
+        def is_written():
+            if writer.poll() is not None:
+                raise Missing(f"vdev {name} can't be written")
+            return any(now["name"] == name and
+                       now["allocated_bytes"] == now["size_bytes"]
+                       for now in self.vdevs_now())
+        with open(os.path.join(self.directory, "write.log"), "ab") as output:
+            writer = subprocess.Popen(["taskset", "-c", CLIENT_CORE] + command,
+                                      stdout=output, stderr=output)
+        try:
+            wait_until(f"vdev {name} to be written", is_written)
+        finally:
+            writer.terminate()
+            writer.wait()
 
     def wakes(self):
         """How often the endpoint woke up, by how late."""
