@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from measure import (Series, count, iops, job_of, latency, load, micro,
                      percent)
-from rows import Row, fill
+from rows import Row
 from servers import Missing, Penstock
 
 
@@ -188,7 +188,6 @@ def real_file(context):
     """Row 9: promises on a real file, up to 60 % of calibrated."""
     with context.directory("/var/tmp") as directory:
         path = os.path.join(directory, "disk.img")
-        fill(path, 1 << 30)
         device = f"[{{name: f0, kind: file, path: {path}, size: 1GiB}}]"
         with Penstock(directory, device,
                       promised_vdevs("f0", "300MiB")) as ours:

@@ -100,7 +100,6 @@ def tmpfs(context):
         raise Missing("/dev/shm is no tmpfs")
     with context.directory("/dev/shm") as directory:
         mine, theirs = directory + "/ours.img", directory + "/theirs.img"
-        fill(mine, 640 << 20)
         fill(theirs, 640 << 20)
         device = f"[{{name: f0, kind: file, path: {mine}, size: 640MiB}}]"
         vdev = [{"name": "vd0", "device": "f0", "size": "560MiB",
