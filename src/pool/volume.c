@@ -104,6 +104,26 @@ enum volume_where volume_read(const struct volume *volume,
 	return volume->missing ? VOLUME_MISSING : VOLUME_ZERO;
 }
 
+bool volume_map_two(const struct volume *volume, uint64_t offset_bytes,
+		    uint64_t length_bytes, bool is_write,
+		    struct volume_place *ret_place)
+{
+	const uint64_t next_bytes =
+		(offset_bytes | (FORMAT_EXTENT_BYTES - 1)) + 1;
+	const uint64_t rest_bytes = offset_bytes + length_bytes - next_bytes;
+	struct volume_place next;
+
+	if (offset_bytes + length_bytes <= next_bytes ||
+	    rest_bytes > FORMAT_EXTENT_BYTES)
+		return false;
+	return volume_map(volume, offset_bytes, next_bytes - offset_bytes,
+			  is_write, ret_place) &&
+		volume_map(volume, next_bytes, rest_bytes, is_write, &next) &&
+		next.member == ret_place->member &&
+		next.offset_bytes - ret_place->offset_bytes ==
+		next_bytes - offset_bytes;
+}
+
 /* ---- waiting for an index ---- */
 
 void volume_wait(struct volume *volume, uint32_t index, struct pool_wait *wait)

@@ -137,6 +137,12 @@ static inline bool volume_map(const struct volume *volume,
 	return true;
 }
 
+/* The same for one that crosses into the next extent: are both beside each
+ * other on their device, too? */
+bool volume_map_two(const struct volume *volume, uint64_t offset_bytes,
+		    uint64_t length_bytes, bool is_write,
+		    struct volume_place *ret_place);
+
 /* The same for a read of anything: '*ret_bytes' is how much of it, from the
  * start, is so. */
 enum volume_where volume_read(const struct volume *volume,

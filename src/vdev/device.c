@@ -299,7 +299,7 @@ void vdev_device_begin(struct vdev_device *device)
 void vdev_device_done(struct vdev_device *device, struct vdev_request *piece,
 		      int result)
 {
-	if (!device->is_immediate)
+	if (!device->is_immediate && !piece->follows)
 		sched_complete(device->sched, &piece->sched, loop_clock_ns());
 	vdev_device_blame(device, result);
 	device->in_flight--;

@@ -12,6 +12,10 @@
  * piece wait for one.  No piece waits for another piece's memory, only for its
  * turn, its device, its log and its pool, so that pieces always come back.
  *
+ * One or two extents' worth is one request to the promises of its process, too:
+ * the first piece has a turn at its device and pays for all (its leader), and
+ * the other one, if it goes to the same device, goes with it.
+ *
  * A write's piece:
  *
  *	volume_map ---------- yes ------------------> its turn, device --> end
@@ -41,6 +45,8 @@ struct vdev_piece {
 	/* What volume_write had to say before it returned. */
 	bool is_asking, was_told;
 	int told;
+	bool is_issued;			/* or waits for its turn */
+	struct vdev_piece *follower;	/* that waits for the same; or NULL */
 	union {
 		struct volume_alloc alloc;
 		struct volume_unmap unmap;
@@ -141,6 +147,8 @@ static void end_piece(struct vdev_piece *piece, int result)
 
 	if (result < 0 && parent->split.result == 0)
 		parent->split.result = result;
+	if (parent->split.leader == piece)
+		parent->split.leader = NULL;
 	put_piece(slow, piece);
 	put_request(parent);
 	cut_all(slow);
@@ -207,7 +215,7 @@ static uint32_t piece_iov(struct vdev_piece *piece)
 
 static void flush_member(struct vdev_piece *piece);
 
-void vdev_slow_issue(struct vdev_request *as)
+static void submit(struct vdev_request *as)
 {
 	struct vdev_device *device = as->at.way->device;
 
@@ -216,6 +224,25 @@ void vdev_slow_issue(struct vdev_request *as)
 		flush_member(piece_of(as));
 	else
 		block_submit(device->block, &as->block);
+}
+
+static void follow(struct vdev_piece *piece, const struct vdev_request *leader)
+{
+	piece->as.process = leader->process;
+	piece->as.at.way = leader->at.way;
+}
+
+/* A piece may have ended when this returns, its leader before it, too. */
+void vdev_slow_issue(struct vdev_request *as)
+{
+	struct vdev_piece *piece = piece_of(as), *follower = piece->follower;
+
+	piece->is_issued = true;
+	if (follower)
+		follow(follower, as);
+	submit(as);
+	if (follower)
+		submit(&follower->as);
 }
 
 void vdev_slow_resubmit(struct vdev_request *as, struct vdev_process *process)
@@ -232,16 +259,47 @@ void vdev_slow_resubmit(struct vdev_request *as, struct vdev_process *process)
 		vdev_slow_issue(as);
 }
 
+/* Returns whether it needs no turn of its own. */
+static bool has_leader(struct vdev_piece *piece)
+{
+	struct vdev_request *parent = piece->parent;
+	struct vdev_piece *leader = parent->split.leader;
+
+	if (parent->block.op > BLOCK_WRITE ||
+	    parent->block.length_bytes > FORMAT_EXTENT_BYTES)
+		return false;
+	if (!leader) {
+		piece->as.sched.bytes = (uint32_t)parent->block.length_bytes;
+		parent->split.leader = piece;
+		return false;
+	}
+	if (leader->as.at.member != piece->as.at.member)
+		return false;
+	piece->as.follows = true;
+	if (leader->is_issued) {
+		follow(piece, &leader->as);
+		submit(&piece->as);
+	} else {
+		leader->follower = piece;
+	}
+	return true;
+}
+
 /* Wait for its turn at the device of 'member', and begin there. */
 static void take_turn(struct vdev_piece *piece, struct member *member)
 {
 	struct vdev_request *as = &piece->as;
 
+	piece->is_issued = false;
+	piece->follower = NULL;
+	as->follows = false;
 	as->arrival_ns = piece->parent->arrival_ns;
 	as->at.member = member;
 	as->is_piece = true;
 	as->sched.direction = as->block.op != BLOCK_READ;
 	as->sched.bytes = (uint32_t)as->block.length_bytes;
+	if (has_leader(piece))
+		return;
 	vdev_slow_resubmit(as, piece->parent->process);
 }
 
@@ -521,6 +579,7 @@ void vdev_slow_begin(struct vdev_request *request)
 	request->split.under_way = 1;
 	request->split.begun_bytes = 0;
 	request->split.result = 0;
+	request->split.leader = NULL;
 	request->split.next = NULL;
 	*slow->end = request;
 	slow->end = &request->split.next;

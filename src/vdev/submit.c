@@ -28,26 +28,34 @@
 /* What each request runs through: in line, without what a call saves. */
 #define ALWAYS __attribute__((always_inline))
 
-/* Returns false when it is to be cut into pieces. */
+/* It is all at this place. */
+static inline ALWAYS void put(struct vdev_request *request,
+			      const struct volume_place *place)
+{
+	struct block_request *block = &request->block;
+	struct vdev_way *way = &request->process->ways[place->member->index];
+
+	if (!way->device)
+		way = vdev_process_way(request->process, place->member);
+	request->at.way = way;
+	request->at.member = place->member;
+	request->at.offset_bytes = block->offset_bytes;
+	request->at.parity = member_enter(place->member);
+	block->offset_bytes = place->offset_bytes;
+}
+
+/* Returns false when it is not inside of one extent. */
 static inline ALWAYS bool look_up(const struct volume *volume,
 				  struct vdev_request *request)
 {
-	struct block_request *block = &request->block;
+	const struct block_request *block = &request->block;
 	struct volume_place place;
-	struct vdev_way *way;
 
 	if (block->op > BLOCK_WRITE ||
 	    !volume_map(volume, block->offset_bytes, block->length_bytes,
 			block->op == BLOCK_WRITE, &place))
 		return false;
-	way = &request->process->ways[place.member->index];
-	if (!way->device)
-		way = vdev_process_way(request->process, place.member);
-	request->at.way = way;
-	request->at.member = place.member;
-	request->at.offset_bytes = block->offset_bytes;
-	request->at.parity = member_enter(place.member);
-	block->offset_bytes = place.offset_bytes;
+	put(request, &place);
 	return true;
 }
 
@@ -71,6 +79,24 @@ static inline ALWAYS void submit_mapped(struct vdev_request *request,
 	vdev_device_issue(device, request);
 }
 
+/* Two extents that are beside each other are one place, too. */
+static __attribute__((noinline)) void submit_others(
+	const struct volume *volume, struct vdev_request *request,
+	uint64_t now_ns)
+{
+	const struct block_request *block = &request->block;
+	struct volume_place place;
+
+	if (block->op <= BLOCK_WRITE &&
+	    volume_map_two(volume, block->offset_bytes, block->length_bytes,
+			   block->op == BLOCK_WRITE, &place)) {
+		put(request, &place);
+		submit_mapped(request, now_ns);
+	} else {
+		vdev_slow_begin(request);
+	}
+}
+
 static inline ALWAYS void submit_volume(const struct volume *volume,
 					struct vdev_request *request,
 					uint64_t now_ns)
@@ -78,7 +104,7 @@ static inline ALWAYS void submit_volume(const struct volume *volume,
 	if (look_up(volume, request))
 		submit_mapped(request, now_ns);
 	else
-		vdev_slow_begin(request);
+		submit_others(volume, request, now_ns);
 }
 
 void vdev_gate_passed(struct vdev_request *request, uint64_t now_ns)

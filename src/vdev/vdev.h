@@ -26,6 +26,7 @@ struct vdev;
 struct vdev_process;
 struct vdev_device;
 struct vdev_gate;
+struct vdev_piece;
 struct vdev_way;
 struct stats_process;
 struct stats_device;
@@ -44,7 +45,7 @@ struct vdev_request {
 	struct vdev_process *process;
 	uint32_t ioprio;		/* the front's, to find it by */
 	bool told, conforming;		/* the vdev's: see sla/keep.h */
-	bool is_piece;			/* the vdev's: see slow.h */
+	bool is_piece, follows;		/* the vdev's: see slow.h */
 	const void *owner; /* the front's, for what follows vdev_submit */
 	uint64_t arrival_ns;		/* the vdev's */
 	/* The vdev's, of a volume: where it is under way. */
@@ -60,6 +61,7 @@ struct vdev_request {
 			uint64_t begun_bytes;	/* of a flush: devices */
 			uint32_t under_way;
 			int result;
+			struct vdev_piece *leader;	/* or NULL */
 		} split;	/* see slow.h */
 	};
 };

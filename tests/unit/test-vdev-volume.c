@@ -191,12 +191,12 @@ static void build_pool(struct bench *bench)
 	assert_int_equal(bench->last, 0);
 }
 
-static int setup(void **state)
+static int setup_with(void **state, uint32_t window)
 {
 	static const struct loop_config config = {.entries = 8};
 	const struct sched_config sched = {
-		.window_min = 256,
-		.window_max = 256,
+		.window_min = window,
+		.window_max = window,
 	};
 	struct bench *bench = calloc(1, sizeof(*bench));
 
@@ -227,6 +227,16 @@ static int setup(void **state)
 	memset(bench->fake.ops, 0, sizeof(bench->fake.ops));
 	*state = bench;
 	return 0;
+}
+
+static int setup(void **state)
+{
+	return setup_with(state, 256);
+}
+
+static int setup_narrow(void **state)
+{
+	return setup_with(state, 1);
 }
 
 static int teardown(void **state)
@@ -372,6 +382,67 @@ static void test_vdev_volume_counts_a_request_once(void **state)
 	free(data);
 }
 
+/* What is beside each other on its device, too, is no reason to cut. */
+static void test_vdev_volume_crosses_into_what_is_beside(void **state)
+{
+	struct bench *bench = *state;
+	unsigned char *data = filled(2 * MIB, 1);
+
+	now(bench, BLOCK_WRITE, 0, 2 * MIB, data);
+	memset(data + MIB, 2, MIB);
+	memset(bench->fake.ops, 0, sizeof(bench->fake.ops));
+	now(bench, BLOCK_WRITE, MIB - 4096, 8192, data + MIB - 4096);
+	now(bench, BLOCK_READ, MIB - 8192, 16384, data);
+	assert_int_equal(bench->fake.ops[BLOCK_WRITE], 1);
+	assert_int_equal(bench->fake.ops[BLOCK_READ], 1);
+	for (unsigned int i = 0; i < 16384; i++)
+		assert_int_equal(data[i], i / 4096 == 2 ? 2 : 1);
+	/* Nothing is beside it. */
+	now(bench, BLOCK_READ, 2 * MIB - 4096, 8192, data);
+	assert_int_equal(bench->fake.ops[BLOCK_READ], 2);
+	assert_int_equal(data[4095], 1);
+	assert_int_equal(data[4096], 0);
+	free(data);
+}
+
+/* E8: what is promised are requests of its process, not pieces. */
+static void test_vdev_volume_two_extents_take_one_turn(void **state)
+{
+	struct bench *bench = *state;
+	unsigned char *data = filled(MIB, 1), *other = filled(4096, 3);
+	struct request first, request;
+	struct sched_report counts;
+
+	now(bench, BLOCK_WRITE, MIB, MIB, data);
+	now(bench, BLOCK_WRITE, 0, MIB, data);
+	bench->fake.hold = true;
+	submit(bench, &first, BLOCK_READ, 0, 4096, other);
+	submit(bench, &request, BLOCK_WRITE, MIB - 4096, 8192, data);
+	assert_int_equal(bench->fake.count, 1);
+	sched_report(vdev_device_sched(bench->device), &counts);
+	assert_int_equal(counts.queued, 1);
+	let(&bench->fake, 0);
+	assert_true(first.is_done);
+	while (bench->fake.count == 0)
+		loop_run_once(bench->loop, loop_clock_ns());
+	assert_int_equal(bench->fake.count, 2);
+	assert_int_equal(vdev_device_in_flight(bench->device), 2);
+	let_all(bench, 3);
+	assert_true(request.is_done);
+	assert_int_equal(request.result, 0);
+	/* The second begins its way when the first is already there. */
+	submit(bench, &request, BLOCK_READ, MIB - 4096, 8192, data);
+	assert_int_equal(bench->fake.count, 2);
+	let_all(bench, 1);
+	assert_true(request.is_done);
+	sched_report(vdev_device_sched(bench->device), &counts);
+	assert_int_equal(counts.queued + counts.in_flight, 0);
+	assert_int_equal(vdev_device_in_flight(bench->device), 0);
+	bench->fake.hold = false;
+	free(data);
+	free(other);
+}
+
 /* A first write has happened when its data and its mapping are there. */
 static void first_write(struct bench *bench, bool data_first)
 {
@@ -430,7 +501,9 @@ static void test_vdev_volume_many_split_requests(void **state)
 	struct request *requests = calloc(100, sizeof(*requests));
 	unsigned char *data = filled(2 * MIB, 0x33);
 
-	now(bench, BLOCK_WRITE, 0, 2 * MIB, data);
+	/* Not beside each other. */
+	now(bench, BLOCK_WRITE, MIB, MIB, data);
+	now(bench, BLOCK_WRITE, 0, MIB, data);
 	bench->done = 0;
 	bench->fake.hold = true;
 	for (uint32_t i = 0; i < 100; i++)
@@ -607,6 +680,10 @@ int main(void)
 		TEST(test_vdev_volume_holes_read_as_zeroes),
 		TEST(test_vdev_volume_reads_what_was_written),
 		TEST(test_vdev_volume_counts_a_request_once),
+		TEST(test_vdev_volume_crosses_into_what_is_beside),
+		cmocka_unit_test_setup_teardown(
+			test_vdev_volume_two_extents_take_one_turn,
+			setup_narrow, teardown),
 		TEST(test_vdev_volume_first_write_data_before_mapping),
 		TEST(test_vdev_volume_first_write_mapping_before_data),
 		TEST(test_vdev_volume_writers_wait_for_the_mapping),
