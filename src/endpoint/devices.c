@@ -327,6 +327,8 @@ int endpoint_device_remove(struct endpoint *endpoint, json_t *request, int *fd,
 		return 0;
 	if (result < 0)
 		return result;
+	if (device->member)
+		endpoint_members_poll(device->member->pool);
 	if (device->vdevs || device->member || device->is_measured)
 		return error_set(reterr, -EBUSY,
 				 "device %s is in use: %u vdev(s)%s%s",
