@@ -214,6 +214,19 @@ static void device_add(struct reg_device *device, int fd)
 	bind_ask(&op, message, fd);
 }
 
+static void open_failed(struct reg_device *device,
+			const struct opening_result *result)
+{
+	struct error why = result->why;
+
+	if (result->result == -ENOENT && device->is_held)
+		error_set(&why, -ENOENT,
+			  "%s is not there, and it held data: put it back",
+			  device->config->path);
+	bind_device_failed(device, result->result == -ENOENT ? "missing" : NULL,
+			   why.text);
+}
+
 static void file_opened(void *arg, const struct opening_result *result)
 {
 	struct reg_device *device = arg;
@@ -227,9 +240,7 @@ static void file_opened(void *arg, const struct opening_result *result)
 	}
 	loop_timer_cancel(device->endpoint->host->loop, &device->retry);
 	if (result->result < 0) {
-		bind_device_failed(device,
-				   result->result == -ENOENT ? "missing" : NULL,
-				   result->why.text);
+		open_failed(device, result);
 		return;
 	}
 	device->whole_bytes = result->size_bytes;
@@ -248,6 +259,7 @@ static int open_file(struct reg_device *device)
 		.path = device->config->path,
 		.size_bytes = device->config->size_bytes,
 		.read_only = device->config->read_only,
+		.must_exist = device->is_held,
 		.done = file_opened,
 		.arg = device,
 	};

@@ -84,7 +84,7 @@ static int open_path(const struct opening *opening, bool *ret_made)
 	if (fd >= 0)
 		return fd;
 	if (errno != ENOENT || config->size_bytes == 0 || config->read_only ||
-	    *ret_made)
+	    config->must_exist || *ret_made)
 		return -errno;
 	fd = open(opening->path, flags | O_CREAT | O_EXCL, 0600);
 	if (fd < 0)

@@ -42,6 +42,7 @@ struct opening_config {
 	 * to grow, too.  A read-only one is left as it is. */
 	uint64_t size_bytes;
 	bool read_only;
+	bool must_exist;		/* it held data: none is made anew */
 	/* Called once, unless it is abandoned before; the opening is gone
 	 * then. */
 	void (*done)(void *arg, const struct opening_result *result);

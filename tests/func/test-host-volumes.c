@@ -262,6 +262,7 @@ static void test_volumes_another_device_is_refused(void **state)
 	start(rig);
 	rig_stop(rig);
 	assert_int_equal(rename("d0", "away"), 0);
+	assert_int_equal(system("truncate -s 16M d0"), 0);
 	rig_start(rig, CONFIG, true);
 	assert_true(rig_has_event(rig, "device-failed", "put that one back"));
 	rig_text_is(host_device(rig->host, "d0"), "state", "failed");
