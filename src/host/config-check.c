@@ -276,6 +276,15 @@ static int check_pool_devices(struct reader *reader, unsigned int pool_index)
 	return 0;
 }
 
+static bool has_several_endpoints(const struct config_pool *pool)
+{
+	for (unsigned int i = 1; i < pool->device_count; i++)
+		if (strcmp(pool->devices[i].endpoint,
+			   pool->devices[0].endpoint) != 0)
+			return true;
+	return false;
+}
+
 static int check_from(struct reader *reader, struct config_pool *pool)
 {
 	const struct config *config = reader->config;
@@ -315,11 +324,17 @@ static int check_pool(struct reader *reader, unsigned int index)
 					   pool->name, config->pools[i].line);
 	if (pool->from)
 		return check_from(reader, pool);
+	if (pool->device_count > CONFIG_POOL_DEVICES_MAX)
+		return reader_fail(
+			reader, pool->line,
+			"pool '%s': %u devices: at most %u in one pool",
+			pool->name, pool->device_count,
+			CONFIG_POOL_DEVICES_MAX);
 	ret = check_pool_devices(reader, index);
-	if (ret == 0 && pool->device_count > 1) {
+	if (ret == 0 && has_several_endpoints(pool)) {
 		pool->served = false;
 		ret = reader_note(reader, pool->line,
-				  "pool '%s': more than one device",
+				  "pool '%s': devices of several endpoints",
 				  pool->name);
 	}
 	return ret;

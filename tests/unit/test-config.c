@@ -207,35 +207,109 @@ static void test_config_contract_is_read(void **state)
 	config_free(config);
 }
 
+struct note {
+	unsigned int line;
+	const char *text;
+};
+
+static void expect_notes(const struct config *config, const struct note *notes,
+			 unsigned int count)
+{
+	unsigned int found = 0;
+
+	assert_int_equal(config->note_count, count);
+	for (unsigned int i = 0; i < count; i++)
+		for (unsigned int j = 0; j < config->note_count; j++)
+			found += notes[i].line == config->notes[j].line &&
+				strcmp(notes[i].text, config->notes[j].text) ==
+					0;
+	assert_int_equal(found, count);
+}
+
 /* What cannot be served is reported, never refused. */
 static void test_config_contract_notes(void **state)
 {
-	static const struct {
-		unsigned int line;
-		const char *text;
-	} notes[] = {
-		{13, "pool 'main': more than one device"},
-		{15, "vdev 'vd0': its pool 'main' is not served"},
-		{23, "process 1: its vdev 'vd0' is not served"},
-		{24, "process 2: its vdev 'vd0' is not served"},
-		{25, "process 3: its vdev 'vd0' is not served"},
+	static const struct note notes[] = {
 		{26, "host 'beta'"},
 		{27, "uplink 'up0'"},
 	};
 	struct config *config = parse(contract);
-	unsigned int i, j, found = 0;
 
 	(void)state;
-	assert_int_equal(config->note_count, 7);
-	for (i = 0; i < 7; i++)
-		for (j = 0; j < config->note_count; j++)
-			found += notes[i].line == config->notes[j].line &&
-				strcmp(notes[i].text, config->notes[j].text) ==
-					0;
-	assert_int_equal(found, 7);
+	expect_notes(config, notes, 2);
+	assert_true(config->pools[0].served);
+	assert_true(config->vdevs[0].served);
+	assert_true(config->processes[0].served);
+	config_free(config);
+}
+
+static void test_config_several_endpoints_notes(void **state)
+{
+	static const struct note notes[] = {
+		{9, "pool 'p': devices of several endpoints"},
+		{10, "vdev 'v': its pool 'p' is not served"},
+		{11, "process 1: its vdev 'v' is not served"},
+	};
+	struct config *config =
+		parse("host: a\n"
+		      "state: /s\n"
+		      "endpoints:\n"
+		      "  - name: e0\n"
+		      "    devices: [{name: m, kind: memory, size: 1GiB}]\n"
+		      "  - name: e1\n"
+		      "    devices: [{name: m, kind: memory, size: 1GiB}]\n"
+		      "pools:\n"
+		      "  - {name: p, devices: [e0/m, e1/m]}\n"
+		      "vdevs: [{name: v, pool: p, size: 1GiB}]\n"
+		      "processes: [{pasid: 1, vdev: v}]\n");
+
+	(void)state;
+	expect_notes(config, notes, 3);
 	assert_false(config->vdevs[0].served);
 	assert_false(config->processes[0].served);
 	config_free(config);
+}
+
+/* 'count' devices of one endpoint, all in one pool. */
+static char *pool_of(unsigned int count)
+{
+	size_t size;
+	char *text;
+	FILE *out = open_memstream(&text, &size);
+
+	assert_non_null(out);
+	fputs("host: a\nstate: /s\nendpoints:\n  - name: e\n    devices:\n",
+	      out);
+	for (unsigned int i = 0; i < count; i++)
+		fprintf(out, "      - {name: m%u, kind: memory, size: 1GiB}\n",
+			i);
+	fputs("pools:\n  - {name: p, devices: [", out);
+	for (unsigned int i = 0; i < count; i++)
+		fprintf(out, "%se/m%u", i ? ", " : "", i);
+	fputs("]}\nvdevs: [{name: v, pool: p, size: 16GiB}]\n", out);
+	assert_int_equal(fclose(out), 0);
+	return text;
+}
+
+/* E2: devices of one endpoint; a vdev may be larger than any of them. */
+static void test_config_pool_of_many(void **state)
+{
+	char *text = pool_of(CONFIG_POOL_DEVICES_MAX);
+	struct config *config = parse(text);
+	struct error why;
+
+	(void)state;
+	assert_int_equal(config->note_count, 0);
+	assert_true(config->pools[0].served);
+	config_free(config);
+	free(text);
+
+	text = pool_of(CONFIG_POOL_DEVICES_MAX + 1);
+	assert_int_equal(config_parse("f", text, strlen(text), &config, &why),
+			 -EINVAL);
+	assert_string_equal(
+		why.text, "f:24: pool 'p': 17 devices: at most 16 in one pool");
+	free(text);
 }
 
 #define HEAD "host: a\nstate: /s\n" /* 1-2 */
@@ -710,6 +784,8 @@ int main(void)
 		cmocka_unit_test(test_config_nbd_with_wrong_tls),
 		cmocka_unit_test(test_uri_refuses),
 		cmocka_unit_test(test_config_contract_notes),
+		cmocka_unit_test(test_config_several_endpoints_notes),
+		cmocka_unit_test(test_config_pool_of_many),
 		cmocka_unit_test(test_config_refuses),
 		cmocka_unit_test(test_config_cut_anywhere),
 		cmocka_unit_test(test_config_options),

@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * test-host-pools.c - pools of several devices, over the endpoint itself:
+ * what they hold together, and devices that are not there, come back or come
+ * in each other's place (E2, E3)
+ */
+#include "host-rig.h"
+
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#define MIB (1LL << 20)
+
+#define DEVICES \
+	"host: a\n" \
+	"state: @/state\n" \
+	"headroom: 0%\n" \
+	"endpoints:\n" \
+	"  - name: ep0\n" \
+	"    devices:\n" \
+	"      - {name: d0, kind: file, path: @/d0, size: 16MiB}\n" \
+	"      - {name: d1, kind: file, path: @/d1, size: 16MiB}\n"
+#define CONFIG DEVICES "pools: [{name: p, devices: [ep0/d0, ep0/d1]}]\n"
+#define LARGE CONFIG "vdevs: [{name: v, pool: p, size: 24MiB}]\n"
+
+static bool state_is(struct rig *rig, void *arg)
+{
+	json_t *pool = host_pool(rig->host, "p");
+	const char *state = json_string_value(json_object_get(pool, "state"));
+	const bool is = state && strcmp(state, arg) == 0;
+
+	json_decref(pool);
+	return is;
+}
+
+static void wait_state(struct rig *rig, const char *state)
+{
+	char text[16];
+
+	snprintf(text, sizeof(text), "%s", state);
+	rig_wait(rig, state_is, text);
+}
+
+/* Its pool is whole, and has so many MiB that are nobody's. */
+static bool is_free(struct rig *rig, void *arg)
+{
+	json_t *pool = host_pool(rig->host, "p");
+	const bool is = json_integer_value(
+				json_object_get(pool, "free_bytes")) ==
+		*(int *)arg * MIB;
+
+	json_decref(pool);
+	return is;
+}
+
+static void wait_free(struct rig *rig, int mib)
+{
+	rig_wait(rig, is_free, &mib);
+}
+
+static void test_pools_vdev_is_larger_than_a_device(void **state)
+{
+	struct rig *rig = *state;
+
+	rig_start(rig, LARGE, true);
+	wait_state(rig, "ready");
+	rig_wait_serving(rig, "v");
+	wait_free(rig, 8);
+	assert_int_equal(rig_number(host_pool(rig->host, "p"), "size_bytes"),
+			 32 * MIB);
+	rig_stop(rig);
+	rig_start(rig, LARGE, true);
+	rig_wait_serving(rig, "v");
+	wait_free(rig, 8);
+}
+
+static void test_pools_refuse_what_no_devices_have(void **state)
+{
+	const struct host_vdev_request request = {
+		.name = "new",
+		.size = "12MiB",
+	};
+	struct rig *rig = *state;
+
+	rig_start(rig, LARGE, true);
+	host_vdev_create(rig->host, &request, &rig->call);
+	rig_answer(rig, HOST_REFUSED);
+	assert_int_equal(rig_number(json_incref(rig->value), "available"),
+			 8 * MIB);
+}
+
+/* What is on the other goes on; what held data is not made anew. */
+static void test_pools_device_is_missing_and_comes_back(void **state)
+{
+	struct rig *rig = *state;
+
+	rig_start(rig, LARGE, true);
+	rig_stop(rig);
+	assert_int_equal(rename("d1", "away"), 0);
+	rig_start(rig, LARGE, true);
+	rig_wait_serving(rig, "v");
+	wait_state(rig, "degraded");
+	assert_true(rig_has_event(rig, "device-failed",
+				  "d1 is not there, and it held data"));
+	rig_text_is(host_device(rig->host, "d1"), "fault", "missing");
+	assert_int_equal(access("d1", F_OK), -1);
+
+	assert_int_equal(rename("away", "d1"), 0);
+	rig_wait_event(rig, "device-failed", "'p' was started without it");
+	rig_text_is(host_device(rig->host, "d1"), "fault", "late");
+	assert_int_equal(kill(rig_endpoint(rig), SIGKILL), 0);
+	wait_state(rig, "ready");
+	rig_wait_serving(rig, "v");
+}
+
+/* A device that is refused is let go: the right one can take its place. */
+static void test_pools_another_device_goes_again(void **state)
+{
+	struct rig *rig = *state;
+
+	rig_start(rig, LARGE, true);
+	rig_stop(rig);
+	assert_int_equal(rename("d1", "away"), 0);
+	assert_int_equal(system("truncate -s 25M d1"), 0);
+	rig_start(rig, LARGE, true);
+	rig_text_is(host_device(rig->host, "d1"), "fault", "another");
+	assert_int_equal(rename("away", "d1"), 0);
+	rig_wait_event(rig, "device-failed", "'p' was started without it");
+}
+
+/* Their file systems, or partitions, are not ours to write to. */
+static void test_pools_foreign_device_is_refused(void **state)
+{
+	struct rig *rig = *state;
+
+	assert_int_equal(system("truncate -s 25M d1 && PATH=$PATH:/sbin mkfs.ext4 -q -F d1"), 0);
+	rig_start(rig, CONFIG, true);
+	wait_state(rig, "degraded");
+	rig_text_is(host_device(rig->host, "d1"), "fault", "foreign");
+	assert_true(rig_has_event(rig, "device-failed", "ext"));
+	assert_int_equal(system("PATH=$PATH:/sbin e2fsck -fn d1 >/dev/null 2>&1"), 0);
+}
+
+#define TEST(name) \
+	cmocka_unit_test_setup_teardown(name, rig_setup, rig_teardown)
+
+int main(int argc, char **argv)
+{
+	const struct CMUnitTest tests[] = {
+		TEST(test_pools_vdev_is_larger_than_a_device),
+		TEST(test_pools_refuse_what_no_devices_have),
+		TEST(test_pools_device_is_missing_and_comes_back),
+		TEST(test_pools_another_device_goes_again),
+		TEST(test_pools_foreign_device_is_refused),
+	};
+	const int status = rig_arguments(argc, argv);
+
+	if (status)
+		return status;
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
