@@ -54,3 +54,11 @@ equal()
 {
 	[ "$1" = "$2" ] || fail "$3: '$2' instead of '$1'"
 }
+
+# killed PID: a child of ours is killed at this instant, and that is what it
+# dies of.
+killed()
+{
+	kill -9 "$1"
+	expect 137 wait "$1"
+}

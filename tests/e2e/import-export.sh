@@ -150,8 +150,7 @@ before=$(written 7)
 import=$!
 wait_for 20 holds ".counters.write.bytes > $before" process stats 7 ||
 	fail "nothing is written in the name of process 7"
-kill -9 $import
-wait $import || true
+killed $import
 wait_for 20 is_over || fail "the socket outlives who asked for it"
 
 note "penstockd is killed meanwhile: the next one closes it"
@@ -161,8 +160,7 @@ head -c 32M /dev/urandom >big.raw
 import=$!
 wait_for 20 holds ".counters.write.bytes > $before" process stats 7 ||
 	fail "nothing is written in the name of process 7"
-kill -9 "$PENSTOCKD_PID"
-wait "$PENSTOCKD_PID" || true
+killed "$PENSTOCKD_PID"
 penstockd_start
 is_over || fail "the socket is still there"
 expect 1 wait $import

@@ -61,7 +61,6 @@ h.shutdown()
 print("%d writes, %.3f s at most" % (count, longest), flush=True)
 EOF2
 
-SERVER=""
 serve_nbdkit()
 {
 	rm -f "$SOCKET"
@@ -76,15 +75,6 @@ serve_qemu()
 		"$TEST_DIR/remote.img" 2>>server.log &
 	SERVER=$!
 }
-
-# What ends in another way than it would: that bash says so is in order.
-kill_server()
-{
-	[ -n "$SERVER" ] || return 0
-	{ kill -9 "$SERVER" && wait "$SERVER"; } 2>/dev/null || true
-	SERVER=""
-}
-trap 'kill_server; rm -f "$SOCKET"' EXIT
 
 URI="nbd+unix:///vd0?socket=$TEST_DIR/vd0.nbd"
 
@@ -110,23 +100,22 @@ write_through()
 
 kill_and_serve()
 {
-	kill_server
+	killed "$SERVER"
 	"$1"
 }
 
+serve_nbdkit
+penstockd_start
 for serve in serve_nbdkit serve_qemu; do
 	note "$serve: killed again and again"
-	kill_server
-	"$serve"
-	[ -n "$PENSTOCKD_PID" ] || penstockd_start
+	kill_and_serve "$serve"
 	write_through 10 kill_and_serve "$serve"
 done
 
 without_penstockd()
 {
-	{ kill -9 "$PENSTOCKD_PID" && wait "$PENSTOCKD_PID"; } 2>/dev/null ||
-		true
-	kill_server
+	killed "$PENSTOCKD_PID"
+	killed "$SERVER"
 	serve_nbdkit
 	penstockd_start
 }

@@ -41,15 +41,6 @@ told()
 	equal "$1" "$line" "client"
 }
 
-# ends PID STATUS WHAT
-ends()
-{
-	local status=0
-
-	wait "$1" || status=$?
-	equal "$2" "$status" "$3"
-}
-
 # tell LINE: until it is done.
 tell()
 {
@@ -68,8 +59,7 @@ wait_for 10 holds '.[] | select(.pasid == 5) | .sessions == 1' process list ||
 
 note "penstockd is killed, and another one finds the endpoint"
 endpoint=$(endpoint_pid)
-kill -9 "$PENSTOCKD_PID"
-ends "$PENSTOCKD_PID" 137 "penstockd"
+killed "$PENSTOCKD_PID"
 tell wb
 penstockd_start
 equal "$endpoint" "$(endpoint_pid)" "the endpoint"
@@ -81,12 +71,12 @@ note "the endpoint is killed, and the socket leads to the next"
 kill -9 "$endpoint"
 # What it asks for now nobody answers; its connection may end a little later.
 echo rb >&"${CLIENT[1]}"
-ends "$CLIENT_PID" 1 "the client, whose connection is gone,"
+expect 1 wait "$CLIENT_PID"
 coproc CLIENT { exec $PYTHON client.py "$URI"; }
 told connected
 tell rb
 eval "exec ${CLIENT[1]}>&-"
-ends "$CLIENT_PID" 0 "the client"
+expect 0 wait "$CLIENT_PID"
 wait_for 10 holds '.[] | select(.pasid == 5) | .sessions == 0' process list ||
 	fail "the session does not end"
 penstockd_stop

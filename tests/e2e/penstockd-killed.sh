@@ -32,8 +32,7 @@ memory_load=$GUEST_ID
 # endpoint has not answered (it is stopped meanwhile), a measurement.
 kill_in_between()
 {
-	kill -KILL "$PENSTOCKD_PID"
-	expect 137 wait "$PENSTOCKD_PID" 2>/dev/null
+	killed "$PENSTOCKD_PID"
 }
 
 kill_in_resize()
@@ -121,7 +120,7 @@ guest_wait a "$memory_load" 60 || fail "guest's data (memory)"
 guest_load a /dev/vda depth=8 report-ms=250 name=file
 file_load=$GUEST_ID
 kill -KILL "$PENSTOCKD_PID" "$endpoint"
-expect 137 wait "$PENSTOCKD_PID" 2>/dev/null
+expect 137 wait "$PENSTOCKD_PID"
 penstockd_start
 [ "$(endpoint_pid)" != "$endpoint" ] || fail "a dead endpoint was adopted"
 # What a memory device held is gone, as when a host loses power; files stay.

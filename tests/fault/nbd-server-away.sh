@@ -45,21 +45,12 @@ for line in sys.stdin:
 h.shutdown()
 EOF2
 
-SERVER=""
 serve()
 {
 	nbdkit -f -i 127.0.0.1 -p "$PORT" file "$TEST_DIR/remote.img" \
 		2>>server.log &
 	SERVER=$!
 }
-
-kill_server()
-{
-	[ -n "$SERVER" ] || return 0
-	{ kill -9 "$SERVER" && wait "$SERVER"; } 2>/dev/null || true
-	SERVER=""
-}
-trap kill_server EXIT
 
 # told ANSWER WHAT: the client's next line.
 told()
@@ -87,7 +78,7 @@ tell f done
 tell wb done
 
 note "the server dies: it is told, and then requests fail"
-kill_server
+killed "$SERVER"
 tell wc EIO
 wait_event 10 '.kind == "stall"' || fail "no event of a stall"
 wait_event 10 '.kind == "device-error"' || fail "no event of the error"

@@ -45,7 +45,7 @@ start()
 		PID=$!
 		until_true grep -q 'ready$\|cannot listen' log
 		grep -q 'cannot listen' log || return 0
-		wait $PID || true
+		! wait $PID || fail "it cannot listen and ends as if it had"
 		tries=$((tries + 1))
 		[ $tries -lt 10 ] || fail "no port is free"
 	done
@@ -291,7 +291,9 @@ until_true test -f state/audit.log
 roles_read 2
 kill -0 $FOLLOWER || fail "a follower had to come again for nothing"
 kill $FOLLOWER
-wait $FOLLOWER || true
+status=0
+wait $FOLLOWER || status=$?
+[ $status = 143 ] || fail "the follower: $status instead of SIGTERM's 143"
 # Users of the Unix socket, if others can be made of us.
 if [ "$(id -u)" = 0 ] && chmod 755 "$DIR" && command -v setpriv >/dev/null; then
 	user()

@@ -14,7 +14,9 @@ dir=$(mktemp -d /tmp/penstock-pg.XXXXXX)
 ctl="$dir/ctl"
 finish()
 {
-	"$ctl" stop || true
+	# Whether it runs yet or not.
+	set +e
+	"$ctl" stop
 	rm -rf "$dir"
 }
 trap finish EXIT
