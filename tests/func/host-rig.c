@@ -16,6 +16,7 @@
 #include <cmocka.h>
 
 #include "base/container.h"
+#include "host/host-data.h"
 
 #define PATIENCE_NS	UINT64_C(30000000000)
 
@@ -221,6 +222,38 @@ void rig_wait_event(struct rig *rig, const char *kind, const char *text)
 	struct awaited awaited = {kind, text};
 
 	rig_wait(rig, has_event, &awaited);
+}
+
+struct promised {
+	uint32_t pasid;
+	const char *text;
+};
+
+static bool is_promised(struct rig *rig, void *arg)
+{
+	const struct promised *promised = arg;
+	json_t *process = host_process(rig->host, promised->pasid);
+	bool is_it;
+
+	if (!process || !promised->text) {
+		json_decref(process);
+		return !process && !promised->text;
+	}
+	is_it = strcmp(json_string_value(rig_at(process, "sla_text")),
+		       promised->text) == 0 &&
+		strcmp(json_string_value(rig_at(process, "state")), "bound") ==
+			0 &&
+		!registry_process(rig->host->registry, promised->pasid)
+			 ->is_writing;
+	json_decref(process);
+	return is_it;
+}
+
+void rig_wait_promised(struct rig *rig, uint32_t pasid, const char *text)
+{
+	struct promised promised = {pasid, text};
+
+	rig_wait(rig, is_promised, &promised);
 }
 
 unsigned int rig_ops(const char *text)

@@ -79,6 +79,9 @@ void rig_answer(struct rig *rig, enum host_result expected);
 /* Is there an event of this kind whose text contains 'text'? */
 bool rig_has_event(struct rig *rig, const char *kind, const char *text);
 void rig_wait_event(struct rig *rig, const char *kind, const char *text);
+/* Until the process is bound to exactly this SLA and may be changed again;
+ * NULL: until it is not there. */
+void rig_wait_promised(struct rig *rig, uint32_t pasid, const char *text);
 /* Lines of 'ops' that contain 'text'. */
 unsigned int rig_ops(const char *text);
 void rig_forget_ops(void);

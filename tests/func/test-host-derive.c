@@ -62,32 +62,6 @@ static void promised_is(struct rig *rig, uint32_t pasid, const char *text)
 	rig_text_is(host_process(rig->host, pasid), "sla_text", text);
 }
 
-/* And it may be changed again. */
-struct promised {
-	uint32_t pasid;
-	const char *text;
-};
-
-static bool is_promised(struct rig *rig, void *arg)
-{
-	const struct promised *promised = arg;
-	json_t *process = host_process(rig->host, promised->pasid);
-	bool is_it = strcmp(json_string_value(rig_at(process, "sla_text")),
-			    promised->text) == 0;
-
-	json_decref(process);
-	return is_it &&
-		!registry_process(rig->host->registry, promised->pasid)
-			 ->is_writing;
-}
-
-static void wait_promised(struct rig *rig, uint32_t pasid, const char *text)
-{
-	struct promised promised = {pasid, text};
-
-	rig_wait(rig, is_promised, &promised);
-}
-
 /* The test vector: 10 to 20 MB/s were used. */
 static void use_vector(struct rig *rig)
 {
@@ -268,7 +242,7 @@ static void test_derive_kept_up(void **state)
 		600);
 	derive_use(rig, 2, 80, 2 * MB);
 	derive_rest(rig);
-	wait_promised(
+	rig_wait_promised(
 		rig, 2,
 		"iops >= 80, bandwidth >= 2 MB/s, latency p99 <= 1.95 ms");
 
@@ -283,7 +257,7 @@ static void test_derive_kept_up(void **state)
 	rig_answer(rig, HOST_DONE);
 	derive_use(rig, 2, 3000, 2 * MB);
 	derive_rest(rig);
-	wait_promised(
+	rig_wait_promised(
 		rig, 2,
 		"iops >= 1200, bandwidth >= 2 MB/s, latency p99 <= 1.95 ms");
 	/* What is not used any more is given back. */
@@ -294,7 +268,7 @@ static void test_derive_kept_up(void **state)
 		"iops >= 1200, bandwidth >= 2 MB/s, latency p99 <= 1.95 ms");
 	derive_use(rig, 2, 600, 1 * MB);
 	derive_rest(rig);
-	wait_promised(
+	rig_wait_promised(
 		rig, 2,
 		"iops >= 600, bandwidth >= 1 MB/s, latency p99 <= 1.95 ms");
 	assert_non_null(strstr(

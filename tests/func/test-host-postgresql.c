@@ -78,36 +78,6 @@ static void start(struct rig *rig, const char *password)
 	rig_start(rig, text, true);
 }
 
-struct expected {
-	uint32_t pasid;
-	const char *text; /* NULL: it is not there */
-};
-
-static bool is_promised(struct rig *rig, void *arg)
-{
-	const struct expected *expected = arg;
-	json_t *process = host_process(rig->host, expected->pasid);
-	bool is_it;
-
-	if (!process || !expected->text) {
-		json_decref(process);
-		return !process && !expected->text;
-	}
-	is_it = strcmp(json_string_value(rig_at(process, "sla_text")),
-		       expected->text) == 0 &&
-		strcmp(json_string_value(rig_at(process, "state")), "bound") ==
-			0;
-	json_decref(process);
-	return is_it;
-}
-
-static void wait_promised(struct rig *rig, uint32_t pasid, const char *text)
-{
-	struct expected expected = {pasid, text};
-
-	rig_wait(rig, is_promised, &expected);
-}
-
 /* Added, changed, released: as the database says; a bad row is an event with
  * its place, and the last good state stays. */
 static void test_slas_postgresql_is_followed(void **state)
@@ -116,7 +86,7 @@ static void test_slas_postgresql_is_followed(void **state)
 	json_t *process;
 
 	start(rig, WORD);
-	wait_promised(rig, 5, "iops >= 500");
+	rig_wait_promised(rig, 5, "iops >= 500");
 	process = host_process(rig->host, 5);
 	rig_text_is(json_incref(process), "name", "vm-5");
 	assert_true(json_is_true(rig_at(process, "best_effort")));
@@ -125,21 +95,21 @@ static void test_slas_postgresql_is_followed(void **state)
 
 	run_sql("UPDATE promise SET iops = 600, careless = false;"
 		"INSERT INTO promise VALUES(6, 'v0', '70', NULL)");
-	wait_promised(rig, 5, "iops >= 600");
-	wait_promised(rig, 6, "iops >= 70");
+	rig_wait_promised(rig, 5, "iops >= 600");
+	rig_wait_promised(rig, 6, "iops >= 70");
 	process = host_process(rig->host, 5);
 	assert_true(json_is_false(rig_at(process, "best_effort")));
 	json_decref(process);
 	run_sql("UPDATE promise SET iops = 'many' WHERE pasid = 6");
 	rig_wait_event(rig, "error", "PostgreSQL:2: ");
-	wait_promised(rig, 6, "iops >= 70");
+	rig_wait_promised(rig, 6, "iops >= 70");
 	run_sql("DELETE FROM promise WHERE pasid = 6");
-	wait_promised(rig, 6, NULL);
+	rig_wait_promised(rig, 6, NULL);
 	run_sql("REVOKE SELECT ON penstock_slas FROM penstock");
 	rig_wait_event(rig, "error", "permission denied");
 	run_sql("DROP VIEW penstock_slas");
 	rig_wait_event(rig, "error", "\"penstock_slas\" does not exist");
-	wait_promised(rig, 5, "iops >= 600");
+	rig_wait_promised(rig, 5, "iops >= 600");
 }
 
 /* The server goes and comes back: found again, nothing lost meanwhile. */
@@ -148,14 +118,14 @@ static void test_slas_postgresql_restarts(void **state)
 	struct rig *rig = *state;
 
 	start(rig, WORD);
-	wait_promised(rig, 5, "iops >= 500");
+	rig_wait_promised(rig, 5, "iops >= 500");
 	control("stop");
 	rig_wait_event(rig, "error", "PostgreSQL: connection to server");
-	wait_promised(rig, 5, "iops >= 500");
+	rig_wait_promised(rig, 5, "iops >= 500");
 	control("start");
 	rig_wait_event(rig, "slas", "PostgreSQL can be read again");
 	run_sql("UPDATE promise SET iops = 800");
-	wait_promised(rig, 5, "iops >= 800");
+	rig_wait_promised(rig, 5, "iops >= 800");
 }
 
 /* A password is in nothing that anybody gets to see. */

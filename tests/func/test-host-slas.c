@@ -43,36 +43,6 @@ static void run_sql(const char *sql)
 	sqlite3_close(db);
 }
 
-struct expected {
-	uint32_t pasid;
-	const char *text;		/* NULL: it is not there */
-};
-
-static bool is_promised(struct rig *rig, void *arg)
-{
-	const struct expected *expected = arg;
-	json_t *process = host_process(rig->host, expected->pasid);
-	bool is_it;
-
-	if (!process || !expected->text) {
-		json_decref(process);
-		return !process && !expected->text;
-	}
-	is_it = strcmp(json_string_value(rig_at(process, "sla_text")),
-		       expected->text) == 0 &&
-		strcmp(json_string_value(rig_at(process, "state")), "bound") ==
-			0;
-	json_decref(process);
-	return is_it;
-}
-
-static void wait_promised(struct rig *rig, uint32_t pasid, const char *text)
-{
-	struct expected expected = {pasid, text};
-
-	rig_wait(rig, is_promised, &expected);
-}
-
 static void changed(const struct rig *rig, const char *text)
 {
 	if (!strstr(rig->changed, text))
@@ -92,7 +62,7 @@ static void test_slas_file_is_followed(void **state)
 		"     limit: {iops: 900, write bandwidth: 2 MB/s}, burst: 5 ms,\n"
 		"     match: {ioprio: be/3}, weight: 3}\n");
 	rig_start(rig, FROM_FILE, true);
-	wait_promised(rig, 5, "iops >= 500");
+	rig_wait_promised(rig, 5, "iops >= 500");
 	process = host_process(rig->host, 5);
 	rig_text_is(json_incref(process), "name", "db");
 	rig_text_is(json_incref(process), "ioprio", "be/3");
@@ -106,15 +76,15 @@ static void test_slas_file_is_followed(void **state)
 	write_slas("processes:\n"
 		   "  - {pasid: 5, name: db, vdev: v0, sla: iops >= 700}\n"
 		   "  - {pasid: 6, vdev: v0, sla: {bandwidth: '>= 1 MB/s'}}\n");
-	wait_promised(rig, 5, "iops >= 700");
-	wait_promised(rig, 6, "bandwidth >= 1 MB/s");
+	rig_wait_promised(rig, 5, "iops >= 700");
+	rig_wait_promised(rig, 6, "bandwidth >= 1 MB/s");
 	process = host_process(rig->host, 5);
 	assert_int_equal(json_object_size(rig_at(process, "limit")), 0);
 	json_decref(process);
 	write_slas("processes:\n"
 		   "  - {pasid: 6, vdev: v0, sla: {bandwidth: '>= 1 MB/s'}}\n");
-	wait_promised(rig, 5, NULL);
-	wait_promised(rig, 6, "bandwidth >= 1 MB/s");
+	rig_wait_promised(rig, 5, NULL);
+	rig_wait_promised(rig, 6, "bandwidth >= 1 MB/s");
 	/* Who keeps a record hears of each, and where it stands. */
 	changed(rig,
 		"/slas.yaml:2: process 5 added: sla iops >= 500; limit iops 900, write bandwidth 2000000 B/s; weight 3;");
@@ -133,7 +103,7 @@ static void test_slas_file_errors(void **state)
 	write_slas("processes:\n"
 		   "  - {pasid: 5, vdev: v0, sla: {iops: '>= 500'}}\n");
 	rig_start(rig, FROM_FILE, true);
-	wait_promised(rig, 5, "iops >= 500");
+	rig_wait_promised(rig, 5, "iops >= 500");
 	write_slas("processes:\n"
 		   "  - {pasid: 5, vdev: v0,\n"
 		   "     sla: {iops: '>= many'}}\n");
@@ -144,11 +114,11 @@ static void test_slas_file_errors(void **state)
 	rig_wait_event(rig, "error", "/slas.yaml:3: pasid 5 twice");
 	write_slas("vdevs: []\n");
 	rig_wait_event(rig, "error", "/slas.yaml:1: ");
-	wait_promised(rig, 5, "iops >= 500");
+	rig_wait_promised(rig, 5, "iops >= 500");
 	write_slas("processes:\n"
 		   "  - {pasid: 5, vdev: v0, sla: {iops: '>= 600'}}\n"
 		   "  - {pasid: 6, vdev: nowhere}\n");
-	wait_promised(rig, 5, "iops >= 600");
+	rig_wait_promised(rig, 5, "iops >= 600");
 	rig_wait_event(rig, "slas", "can be read again");
 	rig_wait_event(rig, "error", "/slas.yaml:3: there is no vdev");
 }
@@ -167,7 +137,7 @@ static void test_slas_file_and_others(void **state)
 
 	write_slas(entries);
 	rig_start(rig, FROM_FILE, true);
-	wait_promised(rig, 5, "iops >= 500");
+	rig_wait_promised(rig, 5, "iops >= 500");
 	rig_wait_event(rig, "refused", "process 6 is refused");
 	rig_wait_event(rig, "admitted", "process 5 ");
 	host_process_update(rig->host, &update, &rig->call);
@@ -176,10 +146,10 @@ static void test_slas_file_and_others(void **state)
 	rig_start(rig, FROM_FILE, true);
 	/* The refusal says that the file was read. */
 	rig_wait_event(rig, "refused", "process 6 is refused");
-	wait_promised(rig, 5, "iops >= 30");
+	rig_wait_promised(rig, 5, "iops >= 30");
 	write_slas("processes:\n"
 		   "  - {pasid: 5, vdev: v0, sla: {iops: '>= 501'}}\n");
-	wait_promised(rig, 5, "iops >= 501");
+	rig_wait_promised(rig, 5, "iops >= 501");
 }
 
 /* The same from a database that somebody else writes to. */
@@ -195,7 +165,7 @@ static void test_slas_sqlite_is_followed(void **state)
 		" 'iops 2000' AS limits, burst, 2 AS weight, ioprio,"
 		" 1 AS best_effort FROM promise");
 	rig_start(rig, FROM_SQLITE, true);
-	wait_promised(rig, 5, "iops >= 500");
+	rig_wait_promised(rig, 5, "iops >= 500");
 	process = host_process(rig->host, 5);
 	rig_text_is(json_incref(process), "name", "vm-5");
 	rig_text_is(json_incref(process), "ioprio", "be/2");
@@ -205,16 +175,16 @@ static void test_slas_sqlite_is_followed(void **state)
 
 	run_sql("UPDATE promise SET iops = 600;"
 		"INSERT INTO promise VALUES(6, 'v0', 70, NULL, NULL)");
-	wait_promised(rig, 5, "iops >= 600");
-	wait_promised(rig, 6, "iops >= 70");
+	rig_wait_promised(rig, 5, "iops >= 600");
+	rig_wait_promised(rig, 6, "iops >= 70");
 	run_sql("UPDATE promise SET iops = 'many' WHERE pasid = 6");
 	rig_wait_event(rig, "error", "/slas.db:2: ");
-	wait_promised(rig, 6, "iops >= 70");
+	rig_wait_promised(rig, 6, "iops >= 70");
 	run_sql("DELETE FROM promise WHERE pasid = 6");
-	wait_promised(rig, 6, NULL);
+	rig_wait_promised(rig, 6, NULL);
 	run_sql("DROP VIEW penstock_slas");
 	rig_wait_event(rig, "error", "penstock_slas");
-	wait_promised(rig, 5, "iops >= 600");
+	rig_wait_promised(rig, 5, "iops >= 600");
 }
 
 #define TEST(name)	\
