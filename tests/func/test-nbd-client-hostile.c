@@ -5,7 +5,7 @@
  * Whatever they say, the connection ends with a line that says why, nothing is
  * written where it does not belong, and what was asked for is asked for again.
  */
-#include "nbd-stub.h"
+#include "nbd-fake.h"
 
 #include <errno.h>
 #include <setjmp.h>
@@ -14,18 +14,7 @@
 
 #include <cmocka.h>
 
-#define BLOCK		4096U
-#define SECOND_NS	UINT64_C(1000000000)
-
 static uint8_t memory[4 * BLOCK], data[64 * BLOCK];
-
-static struct client_config plain(void)
-{
-	return (struct client_config){
-		.reconnect_ns = 30 * SECOND_NS,
-		.connections = 1,
-	};
-}
 
 /* ---- in the handshake ---- */
 
@@ -85,19 +74,19 @@ static void test_hostile_handshakes(void **state)
 	for (unsigned int i = 0; i < sizeof(handshakes) / sizeof(*handshakes);
 	     i++) {
 		const struct wrong *wrong = &handshakes[i];
-		struct client_config config = plain();
-		struct stub stub;
+		struct client_config config = fake_config();
+		struct fake fake;
 
-		stub_create(&stub, &config);
+		fake_create(&fake, &config);
 		/* Byte by byte. */
-		for (size_t b = 0; b < wrong->count && stub.result == 1; b++)
-			stub_send(&stub, wrong->bytes + b, 1);
-		stub_await_end(&stub);
-		assert_int_equal(stub.result, -ECONNREFUSED);
-		if (!strstr(stub.error.text, wrong->why))
-			fail_msg("%u: '%s' instead of '%s'", i, stub.error.text,
+		for (size_t b = 0; b < wrong->count && fake.result == 1; b++)
+			fake_send(&fake, wrong->bytes + b, 1);
+		fake_await_end(&fake);
+		assert_int_equal(fake.result, -ECONNREFUSED);
+		if (!strstr(fake.error.text, wrong->why))
+			fail_msg("%u: '%s' instead of '%s'", i, fake.error.text,
 				 wrong->why);
-		stub_destroy(&stub);
+		fake_destroy(&fake);
 	}
 }
 
@@ -105,17 +94,17 @@ static void test_hostile_handshakes(void **state)
 static void test_hostile_handshake_that_never_ends(void **state)
 {
 	static const char info[] = REPLY "\0\0\0\7\0\0\0\3\0\0\0\2\0\x63";
-	struct client_config config = plain();
-	struct stub stub;
+	struct client_config config = fake_config();
+	struct fake fake;
 
 	(void)state;
-	stub_create(&stub, &config);
-	stub_send(&stub, STRUCTURED, sizeof(STRUCTURED) - 1);
-	for (unsigned int i = 0; i < 100 && stub.result == 1; i++)
-		stub_send(&stub, info, sizeof(info) - 1);
-	assert_int_equal(stub.result, -ECONNREFUSED);
-	assert_non_null(strstr(stub.error.text, "too much"));
-	stub_destroy(&stub);
+	fake_create(&fake, &config);
+	fake_send(&fake, STRUCTURED, sizeof(STRUCTURED) - 1);
+	for (unsigned int i = 0; i < 100 && fake.result == 1; i++)
+		fake_send(&fake, info, sizeof(info) - 1);
+	assert_int_equal(fake.result, -ECONNREFUSED);
+	assert_non_null(strstr(fake.error.text, "too much"));
+	fake_destroy(&fake);
 }
 
 /* ---- in the replies ---- */
@@ -180,100 +169,100 @@ static void test_hostile_replies(void **state)
 {
 	(void)state;
 	for (unsigned int i = 0; i < sizeof(replies) / sizeof(*replies); i++) {
-		struct client_config config = plain();
-		struct stub_request read, write;
+		struct client_config config = fake_config();
+		struct fake_request read, write;
 		struct wire_request one, two;
 		uint8_t out[256];
-		struct stub stub;
+		struct fake fake;
 		size_t bytes;
 
 		config.unflushed = CLIENT_UNFLUSHED_KEPT;
-		stub_open(&stub, &config);
+		fake_open(&fake, &config);
 		memset(memory, 0xcd, sizeof(memory));
-		stub_submit(&stub, &read, BLOCK_READ, BLOCK, memory + BLOCK,
+		fake_submit(&fake, &read, BLOCK_READ, BLOCK, memory + BLOCK,
 			    BLOCK);
-		stub_submit(&stub, &write, BLOCK_WRITE, 0, data, BLOCK);
-		one = stub_request(&stub, data, BLOCK);
-		two = stub_request(&stub, data, BLOCK);
+		fake_submit(&fake, &write, BLOCK_WRITE, 0, data, BLOCK);
+		one = fake_request(&fake, data, BLOCK);
+		two = fake_request(&fake, data, BLOCK);
 		bytes = fill_in(out, &replies[i], one.cookie, two.cookie);
-		for (size_t b = 0; b < bytes && stub.reports == 0; b++)
-			stub_send(&stub, out + b, 1);
-		stub_await_end(&stub);
-		assert_int_equal(stub.reports, 1);
-		if (!strstr(stub.report.text, replies[i].why))
+		for (size_t b = 0; b < bytes && fake.reports == 0; b++)
+			fake_send(&fake, out + b, 1);
+		fake_await_end(&fake);
+		assert_int_equal(fake.reports, 1);
+		if (!strstr(fake.report.text, replies[i].why))
 			fail_msg("%u: '%s' instead of '%s'", i,
-				 stub.report.text, replies[i].why);
+				 fake.report.text, replies[i].why);
 		for (unsigned int b = 0; b < BLOCK; b++) {
 			assert_int_equal(memory[b], 0xcd);
 			assert_int_equal(memory[2 * BLOCK + b], 0xcd);
 		}
 		assert_false(read.done);
 		/* An honest one. */
-		assert_int_equal(stub_connect(&stub), 0);
-		stub_greet(&stub);
-		one = stub_request(&stub, NULL, 0);
+		assert_int_equal(fake_connect(&fake), 0);
+		fake_greet(&fake);
+		one = fake_request(&fake, NULL, 0);
 		assert_int_equal(one.command, WIRE_READ);
-		stub_data(&stub, one.cookie, BLOCK, data, BLOCK, true);
-		stub_await(&stub, &read, 0);
+		fake_data(&fake, one.cookie, BLOCK, data, BLOCK, true);
+		fake_await(&fake, &read, 0);
 		if (!write.done) {
-			two = stub_request(&stub, data, BLOCK);
-			stub_done(&stub, two.cookie);
+			two = fake_request(&fake, data, BLOCK);
+			fake_done(&fake, two.cookie);
 		}
-		stub_await(&stub, &write, 0);
-		stub_destroy(&stub);
+		fake_await(&fake, &write, 0);
+		fake_destroy(&fake);
 	}
 }
 
 /* An answer to a request of the connection before. */
 static void test_hostile_answer_of_yesterday(void **state)
 {
-	struct client_config config = plain();
-	struct stub_request write;
+	struct client_config config = fake_config();
+	struct fake_request write;
 	struct wire_request asked;
-	struct stub stub;
+	struct fake fake;
 
 	(void)state;
-	stub_open(&stub, &config);
-	stub_submit(&stub, &write, BLOCK_WRITE, 0, data, BLOCK);
-	asked = stub_request(&stub, data, BLOCK);
-	stub_cut(&stub);
-	assert_int_equal(stub_connect(&stub), 0);
-	stub_greet(&stub);
-	(void)stub_request(&stub, data, BLOCK);
-	stub_done(&stub, asked.cookie);
-	stub_await_end(&stub);
+	fake_open(&fake, &config);
+	fake_submit(&fake, &write, BLOCK_WRITE, 0, data, BLOCK);
+	asked = fake_request(&fake, data, BLOCK);
+	fake_cut(&fake);
+	assert_int_equal(fake_connect(&fake), 0);
+	fake_greet(&fake);
+	(void)fake_request(&fake, data, BLOCK);
+	fake_done(&fake, asked.cookie);
+	fake_await_end(&fake);
 	assert_false(write.done);
-	assert_int_equal(stub_connect(&stub), 0);
-	stub_greet(&stub);
-	stub_done(&stub, stub_request(&stub, data, BLOCK).cookie);
-	stub_await(&stub, &write, 0);
-	stub_destroy(&stub);
+	assert_int_equal(fake_connect(&fake), 0);
+	fake_greet(&fake);
+	fake_done(&fake, fake_request(&fake, data, BLOCK).cookie);
+	fake_await(&fake, &write, 0);
+	fake_destroy(&fake);
 }
 
 /* An answer to a request that the server has not got whole. */
 static void test_hostile_answer_before_the_question(void **state)
 {
 	static uint8_t large[8 << 20];
-	struct client_config config = plain();
-	struct stub_request write;
+	struct client_config config = fake_config();
+	struct fake_request write;
 	uint8_t head[WIRE_REQUEST_BYTES];
 	struct wire_request asked;
-	struct stub stub;
+	struct fake fake;
 
 	(void)state;
-	stub_open(&stub, &config);
-	stub_submit(&stub, &write, BLOCK_WRITE, 0, large, sizeof(large));
-	stub_receive(&stub, head, sizeof(head));
+	fake_open(&fake, &config);
+	fake_submit(&fake, &write, BLOCK_WRITE, 0, large, sizeof(large));
+	fake_receive(&fake, head, sizeof(head));
 	assert_true(wire_get_request(head, &asked));
-	stub_done(&stub, asked.cookie);
-	stub_await_end(&stub);
+	fake_done(&fake, asked.cookie);
+	fake_await_end(&fake);
 	assert_false(write.done);
-	assert_non_null(strstr(stub.report.text, "not asked"));
-	assert_int_equal(stub_connect(&stub), 0);
-	stub_greet(&stub);
-	stub_done(&stub, stub_request(&stub, large, sizeof(large)).cookie);
-	stub_await(&stub, &write, 0);
-	stub_destroy(&stub);
+	assert_non_null(strstr(fake.report.text, "not asked"));
+	assert_int_equal(fake_connect(&fake), 0);
+	fake_greet(&fake);
+	fake_done(&fake, fake_request(&fake, large, sizeof(large)).cookie);
+	fake_await(&fake, &write, 0);
+	fake_destroy(&fake);
 }
 
 int main(void)

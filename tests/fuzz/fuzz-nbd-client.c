@@ -14,7 +14,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "../func/nbd-stub.h"
+#include "../func/nbd-fake.h"
 
 #define PORTION_BYTES	61U
 #define REQUESTS	6U
@@ -47,7 +47,7 @@ static size_t portion(uint8_t *to, const uint8_t **data, size_t *size,
 	return bytes;
 }
 
-static void say(struct stub *stub, const uint8_t *data, size_t size,
+static void say(struct fake *fake, const uint8_t *data, size_t size,
 		const uint64_t *cookies)
 {
 	uint8_t out[PORTION_BYTES + 8];
@@ -55,13 +55,13 @@ static void say(struct stub *stub, const uint8_t *data, size_t size,
 	while (size > 0) {
 		const size_t bytes = portion(out, &data, &size, cookies);
 
-		if (send(stub->fd, out, bytes, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
+		if (send(fake->fd, out, bytes, MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
 			return;
-		stub_turns(stub, 2);
+		fake_turns(fake, 2);
 	}
 }
 
-static void ask(struct stub *stub, struct stub_request *requests,
+static void ask(struct fake *fake, struct fake_request *requests,
 		uint64_t *cookies)
 {
 	static const enum block_op ops[REQUESTS] = {BLOCK_READ,	   BLOCK_WRITE,
@@ -70,11 +70,11 @@ static void ask(struct stub *stub, struct stub_request *requests,
 	uint8_t data[BYTES];
 
 	for (unsigned int i = 0; i < REQUESTS; i++)
-		stub_submit(stub, &requests[i], ops[i], UINT64_C(1) * i * BYTES,
+		fake_submit(fake, &requests[i], ops[i], UINT64_C(1) * i * BYTES,
 			    memory[i] + GUARD,
 			    ops[i] == BLOCK_FLUSH ? 0 : BYTES);
 	for (unsigned int i = 0; i < REQUESTS; i++)
-		cookies[i] = stub_request(stub, data, BYTES).cookie;
+		cookies[i] = fake_request(fake, data, BYTES).cookie;
 }
 
 static void check_guards(void)
@@ -89,31 +89,31 @@ static void check_guards(void)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct client_config config = {.connections = 2};
-	struct stub_request requests[REQUESTS];
+	struct fake_request requests[REQUESTS];
 	uint64_t cookies[REQUESTS];
-	struct stub stub;
+	struct fake fake;
 
 	if (size < 1)
 		return 0;
 	memset(memory, 0x5a, sizeof(memory));
-	stub_create(&stub, &config);
+	fake_create(&fake, &config);
 	if (data[0] & 1) {
-		stub.structured = data[0] & 2;
-		stub_greet(&stub);
-		ask(&stub, requests, cookies);
-		say(&stub, data + 1, size - 1, cookies);
+		fake.structured = data[0] & 2;
+		fake_greet(&fake);
+		ask(&fake, requests, cookies);
+		say(&fake, data + 1, size - 1, cookies);
 	} else {
-		say(&stub, data + 1, size - 1, NULL);
+		say(&fake, data + 1, size - 1, NULL);
 	}
-	stub_cut(&stub);
+	fake_cut(&fake);
 	for (unsigned int i = 0; (data[0] & 1) && i < REQUESTS; i++) {
 		for (unsigned int t = 0; t < TURNS_MAX && !requests[i].done;
 		     t++)
-			stub_turn(&stub);
+			fake_turn(&fake);
 		if (requests[i].dones != 1)
 			abort();	/* never, or twice */
 	}
 	check_guards();
-	stub_destroy(&stub);
+	fake_destroy(&fake);
 	return 0;
 }
