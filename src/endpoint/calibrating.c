@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* calibrating.c - a device of an endpoint is measured: one of a pool where it
- * is free, and where data are mapped */
+/* calibrating.c - a device of an endpoint is measured: where its pool is
+ * free, and where data are mapped */
 #include "endpoint/endpoint.h"
 
 #include <errno.h>
@@ -188,84 +188,22 @@ static bool take_over_measuring(struct endpoint_device *device, json_t *request,
 	return true;
 }
 
-/* [[offset, size], ...]; absent: everywhere. */
-static int read_data(const json_t *request, struct range data[RANGES_MAX],
-		     struct calibration_config *config, struct error *reterr)
+static int begin(struct endpoint_device *device, struct error *reterr)
 {
-	const json_t *array = json_object_get(request, "data");
-	const size_t count = json_array_size(array);
-
-	if (!array)
-		return 0;
-	if (!json_is_array(array) || count > RANGES_MAX)
-		return error_set(reterr, -EINVAL,
-				 "'data' must be at most %u ranges",
-				 RANGES_MAX);
-	for (size_t i = 0; i < count; i++) {
-		const json_t *range = json_array_get(array, i);
-		const json_int_t offset =
-			json_integer_value(json_array_get(range, 0));
-		const json_int_t size =
-			json_integer_value(json_array_get(range, 1));
-
-		if (offset < 0 || size < 0)
-			return error_set(reterr, -EINVAL,
-					 "'data' has a negative range");
-		data[i] = (struct range){(uint64_t)offset, (uint64_t)size};
-	}
-	config->data = data;
-	config->data_count = (unsigned int)count;
-	return 0;
-}
-
-/* 'config->data' is then 'data', or NULL. */
-static int read_calibration(const json_t *request,
-			    struct range data[RANGES_MAX],
-			    struct calibration_config *config,
-			    struct error *reterr)
-{
-	int result = field_u64(request, "duration_ns", CALIBRATION_MAX_NS,
-			       &config->duration_ns, reterr);
-
-	if (result == 0)
-		result = field_u64(request, "free_offset_bytes", INT64_MAX,
-				   &config->free_offset_bytes, reterr);
-	if (result == 0)
-		result = field_u64(request, "free_size_bytes", INT64_MAX,
-				   &config->free_size_bytes, reterr);
-	if (result == 0)
-		result = field_bool(request, "keep_allocated",
-				    &config->keep_allocated, reterr);
-	if (result == 0)
-		result = read_data(request, data, config, reterr);
-	return result;
-}
-
-static int begin(struct endpoint_device *device,
-		 struct calibration_config *config, struct error *reterr)
-{
-	struct endpoint *endpoint = device->endpoint;
-	int result;
-
-	config->device = device->block;
-	config->loop = endpoint->loop;
-	/* A real-time thread that never sleeps would keep the kernel's own
-	 * threads, which may be part of the device, from its core. */
-	config->keep_awake = !endpoint->realtime;
-	config->done = calibrated;
-	config->arg = device;
-	result = calibration_start(config, &device->calibration, reterr);
-	if (result < 0)
-		give_back(device);
-	return result;
-}
-
-static int begin_of_pool(struct endpoint_device *device, struct error *reterr)
-{
+	const struct endpoint *endpoint = device->endpoint;
 	struct calibration_config config = {
+		.device = device->block,
+		.loop = endpoint->loop,
 		.duration_ns = device->measured_ns,
+		/* A real-time thread that never sleeps would keep the kernel's
+		 * own threads, which may be part of the device, from its core.
+		 */
+		.keep_awake = !endpoint->realtime,
+		.done = calibrated,
+		.arg = device,
 	};
 	struct range data[RANGES_MAX];
+	int result;
 
 	take(device);
 	find_all_data(device, data, &config);
@@ -275,8 +213,10 @@ static int begin_of_pool(struct endpoint_device *device, struct error *reterr)
 		config.free_size_bytes =
 			device->taken_extents * FORMAT_EXTENT_BYTES;
 	}
-	/* Zeroed by the pool, and not twice. */
-	return begin(device, &config, reterr);
+	result = calibration_start(&config, &device->calibration, reterr);
+	if (result < 0)
+		give_back(device);
+	return result;
 }
 
 bool endpoint_measuring_poll(struct endpoint_device *device)
@@ -291,7 +231,7 @@ bool endpoint_measuring_poll(struct endpoint_device *device)
 	if (member->space.total[SPACE_OPEN] < EXTENTS_AWAITED &&
 	    member_is_moving(member))
 		return true;
-	result = begin_of_pool(device, &error);
+	result = begin(device, &error);
 	if (result == 0)
 		return false;
 	device->is_measured = false;
@@ -308,9 +248,13 @@ static int check_device(const struct endpoint_device *device,
 		return error_set(reterr, -EBUSY,
 				 "device %s is being measured already",
 				 device->name);
-	if (device->member &&
-	    (!device->member->pool->is_started || !device->member->is_open ||
-	     device->member->is_going || device->member->pool->is_going))
+	if (!device->member)
+		return error_set(
+			reterr, -EBUSY,
+			"device %s can be measured when it is a pool's",
+			device->name);
+	if (!device->member->pool->is_started || !device->member->is_open ||
+	    device->member->is_going || device->member->pool->is_going)
 		return error_set(
 			reterr, -EBUSY,
 			"device %s can be measured when pool %s is started",
@@ -321,14 +265,14 @@ static int check_device(const struct endpoint_device *device,
 int endpoint_device_calibrate(struct endpoint *endpoint, json_t *request,
 			      int *fd, json_t *reply, struct error *reterr)
 {
-	struct calibration_config config = {0};
-	struct range data[RANGES_MAX];
 	struct endpoint_device *device;
+	uint64_t duration_ns = 0;
 	int result = endpoint_named_device(endpoint, request, &device, reterr);
 
 	(void)fd;
 	if (result == 0)
-		result = read_calibration(request, data, &config, reterr);
+		result = field_u64(request, "duration_ns", CALIBRATION_MAX_NS,
+				   &duration_ns, reterr);
 	if (result < 0)
 		return result;
 	if (take_over_measuring(device, request, reply, &result))
@@ -338,11 +282,7 @@ int endpoint_device_calibrate(struct endpoint *endpoint, json_t *request,
 		return result;
 	endpoint_measured_forget(device);
 	device->calibration_answer = endpoint_answer_later(endpoint, request);
-	device->measured_ns = config.duration_ns;
-	if (!device->member)
-		result = begin(device, &config, reterr);
-	if (result < 0)
-		return result;
+	device->measured_ns = duration_ns;
 	device->is_measured = true;
 	device->measured = field_said(request);
 	endpoint_pools_poll(endpoint);

@@ -329,12 +329,9 @@ int endpoint_device_remove(struct endpoint *endpoint, json_t *request, int *fd,
 		return result;
 	if (device->member)
 		endpoint_members_poll(device->member->pool);
-	if (device->vdevs || device->member || device->is_measured)
-		return error_set(reterr, -EBUSY,
-				 "device %s is in use: %u vdev(s)%s%s",
-				 device->name, device->vdevs,
-				 device->member ? ", a pool" : "",
-				 device->is_measured ? ", being measured" : "");
+	if (device->member)
+		return error_set(reterr, -EBUSY, "device %s is of pool %s",
+				 device->name, device->member->pool->name);
 	while (*link != device)
 		link = &(*link)->next;
 	*link = device->next;

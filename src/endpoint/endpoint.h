@@ -74,7 +74,6 @@ struct endpoint_device {
 	struct shortage_news shortage;
 	uint64_t completions_seen, stalled_since_ns;
 	bool told_stall;
-	unsigned int vdevs;
 	struct endpoint_member *member;	/* of a pool that it is, or NULL */
 	struct endpoint *endpoint;
 	struct endpoint_export *export;	/* nbd; or NULL */
@@ -114,7 +113,7 @@ struct endpoint_vdev {
 	json_t *said;
 	unsigned int queues;
 	struct endpoint_device *device;
-	struct endpoint_pool *pool;	/* NULL: an extent of the device */
+	struct endpoint_pool *pool;
 	struct vdev *vdev;
 	struct stats_process *stats;	/* of its unpromised default */
 	uint64_t told_no_space, told_no_space_ns;

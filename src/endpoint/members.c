@@ -180,8 +180,7 @@ static int find_free_device(struct endpoint *endpoint, const json_t *request,
 	*ret_device = endpoint_find_device(endpoint, name);
 	if (!*ret_device)
 		return error_set(reterr, -ENOENT, "no device %s", name);
-	if ((*ret_device)->member || (*ret_device)->vdevs ||
-	    (*ret_device)->is_measured)
+	if ((*ret_device)->member)
 		return error_set(reterr, -EBUSY, "device %s is in use", name);
 	return 0;
 }

@@ -58,38 +58,13 @@ static int read_limits(const json_t *request, struct sched_limits *ret_limits,
 	return 0;
 }
 
-/* A volume of a pool, or an extent of a device. */
-static int read_place(struct endpoint *endpoint, const json_t *request,
-		      struct vdev_config *config, struct endpoint_vdev *vdev,
-		      struct error *reterr)
-{
-	const char *device;
-	int result;
-
-	if (json_object_get(request, "pool"))
-		return endpoint_find_volume(endpoint, request, vdev,
-					    &config->volume, reterr);
-	result = field_name(request, "device", &device, reterr);
-	if (result == 0)
-		result = field_u64(request, "offset_bytes", INT64_MAX,
-				   &config->offset_bytes, reterr);
-	if (result < 0)
-		return result;
-	vdev->device = endpoint_find_device(endpoint, device);
-	if (!vdev->device)
-		return error_set(reterr, -ENOENT, "no device %s", device);
-	if (vdev->device->member)
-		return error_set(reterr, -EBUSY, "device %s is of pool %s",
-				 device, vdev->device->member->pool->name);
-	return 0;
-}
-
 static int read_vdev(struct endpoint *endpoint, const json_t *request,
 		     struct vdev_config *config, struct endpoint_vdev *vdev,
 		     struct error *reterr)
 {
 	uint64_t slot = 0, queues = QUEUES_DEFAULT;
-	int result = read_place(endpoint, request, config, vdev, reterr);
+	int result = endpoint_find_volume(endpoint, request, vdev,
+					  &config->volume, reterr);
 
 	if (result == 0)
 		result = field_u64(request, "size_bytes", INT64_MAX,
@@ -124,10 +99,7 @@ void endpoint_vdev_free(struct endpoint_vdev *vdev)
 
 void endpoint_vdev_put(struct endpoint *endpoint, struct endpoint_vdev *vdev)
 {
-	if (vdev->pool)
-		vdev->pool->vdevs++;
-	else
-		vdev->device->vdevs++;
+	vdev->pool->vdevs++;
 	vdev->told_no_space = stats_get(&vdev->stats->no_space);
 	vdev->next = endpoint->vdevs;
 	endpoint->vdevs = vdev;
@@ -137,15 +109,11 @@ void endpoint_vdev_put(struct endpoint *endpoint, struct endpoint_vdev *vdev)
 static int make(struct endpoint_vdev *vdev, struct vdev_config *config,
 		json_t *request, struct error *reterr)
 {
-	int result = 0;
+	int result;
 
-	if (vdev->pool && !config->volume)
+	if (!config->volume)
 		return endpoint_make_volume(vdev, config, request, reterr);
-	if (config->volume)
-		result = endpoint_check_volume(vdev, config->volume, request,
-					       reterr);
-	if (config->volume && config->volume->is.flags & FORMAT_VOLUME_SNAPSHOT)
-		config->read_only = true;
+	result = endpoint_check_volume(vdev, config->volume, request, reterr);
 	return result < 0 ? result : vdev_create(config, &vdev->vdev, reterr);
 }
 
@@ -223,17 +191,9 @@ int endpoint_vdev_resize(struct endpoint *endpoint, json_t *request, int *fd,
 		return error_set(reterr, -EBUSY,
 				 "vdev %s is in use: it can only grow",
 				 vdev->name);
-	if (vdev->pool && size_bytes != vdev_size_bytes(vdev->vdev))
-		return endpoint_resize_volume(vdev, size_bytes, request,
-					      reterr);
-	result = vdev_resize(vdev->vdev, size_bytes);
-	if (result < 0)
-		return error_set(reterr, result,
-				 "vdev %s can't get this size: %s", vdev->name,
-				 strerror(-result));
-	json_object_set_new(vdev->said, "size_bytes",
-			    json_integer((json_int_t)size_bytes));
-	return 0;
+	if (size_bytes == vdev_size_bytes(vdev->vdev))
+		return 0;
+	return endpoint_resize_volume(vdev, size_bytes, request, reterr);
 }
 
 int endpoint_vdev_limits(struct endpoint *endpoint, json_t *request, int *fd,
@@ -277,10 +237,7 @@ int endpoint_vdev_remove(struct endpoint *endpoint, json_t *request, int *fd,
 	while (*link != vdev)
 		link = &(*link)->next;
 	*link = vdev->next;
-	if (vdev->pool)
-		vdev->pool->vdevs--;
-	else
-		vdev->device->vdevs--;
+	vdev->pool->vdevs--;
 	stats_set(&vdev->stats->mapped, 0);
 	endpoint_vdev_free(vdev);
 	return 0;

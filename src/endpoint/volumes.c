@@ -290,8 +290,6 @@ bool endpoint_is_making(const struct endpoint *endpoint, const char *name)
 
 bool endpoint_is_resizing(const struct endpoint_vdev *vdev)
 {
-	if (!vdev->pool)
-		return false;
 	for (const struct endpoint_making *m = vdev->pool->making; m;
 	     m = m->next)
 		if (m->vdev == vdev)

@@ -171,36 +171,140 @@ void bench_error(json_t *reply, int error)
 	json_decref(reply);
 }
 
-static int memory(size_t size)
+int bench_memory(uint64_t size_bytes)
 {
 	int fd = memfd_create("m0", MFD_CLOEXEC);
 
-	assert_int_equal(ftruncate(fd, (off_t)size), 0);
+	assert_true(fd >= 0);
+	assert_int_equal(ftruncate(fd, (off_t)size_bytes), 0);
 	return fd;
 }
 
-void bench_add_device(struct bench *bench)
+void bench_add_device(struct bench *bench, const char *kind,
+		      uint64_t size_bytes, int fd)
 {
-	int fd = memory(16 << 20);
-
 	bench_ok(bench_ask(bench,
-			   json_pack("{s:s, s:s, s:s, s:i, s:i}", "op",
-				     "device-add", "name", "m0", "kind",
-				     "memory", "size_bytes", 16 << 20, "slot",
-				     0),
+			   json_pack("{s:s, s:s, s:s, s:I, s:i}", "op",
+				     "device-add", "name", "m0", "kind", kind,
+				     "size_bytes", (json_int_t)size_bytes,
+				     "slot", 0),
 			   fd));
+}
+
+void bench_add_pool(struct bench *bench)
+{
+	static const char *const asked[] = {
+		"{\"op\": \"pool-add\", \"name\": \"p\"}",
+		"{\"op\": \"member-add\", \"pool\": \"p\", \"device\": \"m0\", \"uuid\": \"00000000000000000000000000000001\", \"claim\": true, \"zeroed\": true}",
+		"{\"op\": \"pool-start\", \"pool\": \"p\"}",
+	};
+
+	for (unsigned int i = 0; i < sizeof(asked) / sizeof(*asked); i++)
+		bench_ok(bench_ask(bench, json_loads(asked[i], 0, NULL), -1));
+}
+
+void bench_add_storage(struct bench *bench)
+{
+	int fd = bench_memory(16 << 20);
+
+	bench_add_device(bench, "memory", 16 << 20, fd);
+	bench_add_pool(bench);
 	close(fd);
 }
 
 json_t *bench_vdev(void)
 {
-	return json_pack("{s:s, s:s, s:s, s:i, s:i, s:i}", "op", "vdev-add",
-			 "name", "vd0", "device", "m0", "offset_bytes", 1 << 20,
-			 "size_bytes", 8 << 20, "slot", 0);
+	return json_pack("{s:s, s:s, s:s, s:s, s:i, s:i}", "op", "vdev-add",
+			 "name", "vd0", "pool", "p", "uuid",
+			 "00000000000000000000000000000002", "size_bytes",
+			 8 << 20, "slot", 0);
 }
 
 json_t *bench_process(unsigned int pasid)
 {
 	return json_pack("{s:s, s:i, s:s, s:i}", "op", "process-add", "pasid",
 			 pasid, "vdev", "vd0", "slot", pasid);
+}
+
+json_t *bench_listen(struct bench *bench, int listen_fd)
+{
+	return bench_ask(bench,
+			 json_pack("{s:s, s:s}", "op", "listen", "vdev", "vd0"),
+			 listen_fd);
+}
+
+/* ---- a guest ---- */
+
+void bench_guest_create(struct bench_guest *guest, struct bench *bench,
+			uint64_t size_bytes)
+{
+	*guest = (struct bench_guest){.bench = bench, .size_bytes = size_bytes};
+	guest->listen_fd = bench_listener(&bench->front, SOCK_STREAM);
+	guest->memory_fd = bench_memory(size_bytes);
+	guest->memory = mmap(NULL, size_bytes, PROT_READ | PROT_WRITE,
+			     MAP_SHARED, guest->memory_fd, 0);
+	assert_true(guest->memory != MAP_FAILED);
+}
+
+void bench_guest_connect(struct bench_guest *guest,
+			 struct vhost_client_config config)
+{
+	const struct vhost_client_region region = {
+		.fd = guest->memory_fd,
+		.address = guest->memory,
+		.size_bytes = guest->size_bytes,
+	};
+	struct error why;
+
+	config.path = guest->bench->front.sun_path;
+	config.queues = 1;
+	config.timeout_ns = UINT64_C(60000000000);
+	config.regions = &region;
+	config.region_count = 1;
+	if (vhost_client_create(&config, &guest->client, &why) < 0)
+		fail_msg("%s", why.text);
+	guest->queue = vhost_client_queue(guest->client, 0);
+}
+
+void bench_guest_reconnect(struct bench_guest *guest)
+{
+	struct error why;
+
+	if (vhost_client_reconnect(guest->client, &why) < 0)
+		fail_msg("%s", why.text);
+}
+
+void bench_guest_disconnect(struct bench_guest *guest)
+{
+	vhost_client_destroy(guest->client);
+	guest->client = NULL;
+}
+
+void bench_guest_destroy(struct bench_guest *guest)
+{
+	bench_guest_disconnect(guest);
+	munmap(guest->memory, guest->size_bytes);
+	close(guest->memory_fd);
+	close(guest->listen_fd);
+}
+
+void bench_guest_begin(struct bench_guest *guest,
+		       struct vhost_client_request *request)
+{
+	request->result = 1;
+	assert_int_equal(vhost_client_add(guest->queue, request), 0);
+	vhost_client_publish(guest->queue);
+}
+
+void bench_guest_end(struct bench_guest *guest,
+		     const struct vhost_client_request *request)
+{
+	struct vhost_client_request *done[1];
+	bool resized;
+
+	while (vhost_client_reap(guest->queue, done, 1) == 0)
+		assert_int_equal(vhost_client_check(guest->client, &resized),
+				 0);
+	assert_ptr_equal(done[0], request);
+	assert_int_equal(request->result, 0);
 }

@@ -12,6 +12,7 @@
 #include <sys/un.h>
 
 #include "ctl/stats.h"
+#include "vhost/client.h"
 
 struct bench {
 	char directory[32];
@@ -41,9 +42,41 @@ json_t *bench_ask(struct bench *bench, json_t *request, int fd);
 void bench_ok(json_t *reply);
 void bench_error(json_t *reply, int error);
 
-/* Memory of 16 MiB, "m0"; a vdev "vd0" of 8 MiB on it; a process. */
-void bench_add_device(struct bench *bench);
+/* Device "m0", of memory or a file that 'fd' is. */
+int bench_memory(uint64_t size_bytes);
+void bench_add_device(struct bench *bench, const char *kind,
+		      uint64_t size_bytes, int fd);
+/* Started pool "p" of "m0", which is claimed if it is blank. */
+void bench_add_pool(struct bench *bench);
+/* All of that, of memory of 16 MiB. */
+void bench_add_storage(struct bench *bench);
+/* A vdev "vd0" of 8 MiB, its volume in "p"; a process of it; its way in. */
 json_t *bench_vdev(void);
 json_t *bench_process(unsigned int pasid);
+json_t *bench_listen(struct bench *bench, int listen_fd);
+
+/* A guest of "vd0".  Its memory and the socket outlive endpoints. */
+struct bench_guest {
+	struct bench *bench;
+	int memory_fd, listen_fd;
+	unsigned char *memory;
+	uint64_t size_bytes;
+	struct vhost_client *client;
+	struct vhost_client_queue *queue;
+};
+
+void bench_guest_create(struct bench_guest *guest, struct bench *bench,
+			uint64_t size_bytes);
+/* 'config' without its path, queues, regions and timeout. */
+void bench_guest_connect(struct bench_guest *guest,
+			 struct vhost_client_config config);
+void bench_guest_reconnect(struct bench_guest *guest);
+void bench_guest_disconnect(struct bench_guest *guest);
+void bench_guest_destroy(struct bench_guest *guest);
+void bench_guest_begin(struct bench_guest *guest,
+		       struct vhost_client_request *request);
+/* Returns when what was begun, and nothing else, has ended well. */
+void bench_guest_end(struct bench_guest *guest,
+		     const struct vhost_client_request *request);
 
 #endif

@@ -17,7 +17,6 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -29,6 +28,8 @@
 #define BLOCK		512U
 #define DEPTH		128U
 #define BUFFERS_BYTES	(DEPTH * BLOCK)
+#define DEVICE_BYTES	(16 << 20)
+#define EXTENT_BYTES	(1 << 20)
 
 struct limited {
 	struct sched_params process;
@@ -49,60 +50,41 @@ static const struct limited one_byte_of_vdev = {
 
 /* Our memory and the device's outlive every endpoint. */
 struct guest {
-	struct bench *bench;
-	int memory_fd, listen_fd, device_fd;
-	unsigned char *memory;
+	struct bench_guest at;
+	int device_fd;
 	struct iovec iov[DEPTH];
 	struct vhost_client_request requests[DEPTH];
-	struct vhost_client *client;
-	struct vhost_client_queue *queue;
 	unsigned int done;
 };
 
 static void guest_create(struct guest *guest, struct bench *bench)
 {
 	memset(guest, 0, sizeof(*guest));
-	guest->bench = bench;
-	guest->listen_fd = bench_listener(&bench->front, SOCK_STREAM);
-	guest->device_fd = memfd_create("m0", MFD_CLOEXEC);
-	guest->memory_fd = memfd_create("guest", MFD_CLOEXEC);
-	assert_int_equal(ftruncate(guest->device_fd, 16 << 20), 0);
-	assert_int_equal(ftruncate(guest->memory_fd, BUFFERS_BYTES), 0);
-	guest->memory = mmap(NULL, BUFFERS_BYTES, PROT_READ | PROT_WRITE,
-			     MAP_SHARED, guest->memory_fd, 0);
-	assert_true(guest->memory != MAP_FAILED);
+	bench_guest_create(&guest->at, bench, BUFFERS_BYTES);
+	guest->device_fd = bench_memory(DEVICE_BYTES);
 }
 
 static void guest_destroy(struct guest *guest)
 {
-	vhost_client_destroy(guest->client);
-	munmap(guest->memory, BUFFERS_BYTES);
-	close(guest->memory_fd);
+	bench_guest_destroy(&guest->at);
 	close(guest->device_fd);
-	close(guest->listen_fd);
 }
 
 /* Tell an endpoint all. */
 static void tell(struct guest *guest, const struct limited *limited)
 {
-	struct bench *bench = guest->bench;
+	struct bench *bench = guest->at.bench;
 	json_t *vdev = bench_vdev(), *process = bench_process(1);
 
 	json_object_set_new(vdev, "limits",
 			    ctl_from_sched_limits(&limited->vdev));
 	json_object_set_new(process, "params",
 			    ctl_from_sched_params(&limited->process));
-	bench_ok(bench_ask(bench,
-			   json_pack("{s:s, s:s, s:s, s:i, s:i}", "op",
-				     "device-add", "name", "m0", "kind",
-				     "memory", "size_bytes", 16 << 20, "slot",
-				     0),
-			   guest->device_fd));
+	bench_add_device(bench, "memory", DEVICE_BYTES, guest->device_fd);
+	bench_add_pool(bench);
 	bench_ok(bench_ask(bench, vdev, -1));
 	bench_ok(bench_ask(bench, process, -1));
-	bench_ok(bench_ask(
-		bench, json_pack("{s:s, s:s}", "op", "listen", "vdev", "vd0"),
-		guest->listen_fd));
+	bench_ok(bench_listen(bench, guest->at.listen_fd));
 }
 
 static void unlimit(struct guest *guest)
@@ -112,44 +94,23 @@ static void unlimit(struct guest *guest)
 	json_object_set_new(update, "op", json_string("process-update"));
 	json_object_set_new(update, "params",
 			    ctl_from_sched_params(&unlimited.process));
-	bench_ok(bench_ask(guest->bench, update, -1));
+	bench_ok(bench_ask(guest->at.bench, update, -1));
 }
 
 static void connect_guest(struct guest *guest, bool inflight)
 {
-	const struct vhost_client_region region = {
-		.fd = guest->memory_fd,
-		.address = guest->memory,
-		.size_bytes = BUFFERS_BYTES,
-	};
-	const struct vhost_client_config config = {
-		.path = guest->bench->front.sun_path,
-		.queues = 1,
-		.queue_size = DEPTH,
-		.indirect = true,
-		.no_inflight = !inflight,
-		.timeout_ns = UINT64_C(60000000000),
-		.regions = &region,
-		.region_count = 1,
-	};
-	struct error why;
-
-	if (vhost_client_create(&config, &guest->client, &why) < 0)
-		fail_msg("%s", why.text);
-	guest->queue = vhost_client_queue(guest->client, 0);
-}
-
-static void reconnect(struct guest *guest)
-{
-	struct error why;
-
-	if (vhost_client_reconnect(guest->client, &why) < 0)
-		fail_msg("%s", why.text);
+	bench_guest_connect(&guest->at,
+			    (struct vhost_client_config){
+				    .queue_size = DEPTH,
+				    .indirect = true,
+				    .no_inflight = !inflight,
+			    });
 }
 
 static uint64_t taken(struct guest *guest)
 {
-	const struct stats_process *stats = &guest->bench->stats->processes[1];
+	const struct stats_process *stats =
+		&guest->at.bench->stats->processes[1];
 
 	return stats_get(&stats->throttled) +
 		stats_get(&stats->direction[SCHED_WRITE].requests);
@@ -157,7 +118,7 @@ static uint64_t taken(struct guest *guest)
 
 static uint64_t written(struct guest *guest)
 {
-	return stats_get(&guest->bench->stats->processes[1]
+	return stats_get(&guest->at.bench->stats->processes[1]
 				  .direction[SCHED_WRITE]
 				  .requests);
 }
@@ -167,9 +128,9 @@ static uint64_t written(struct guest *guest)
 static void begin_writes(struct guest *guest)
 {
 	for (unsigned int i = 0; i < DEPTH; i++) {
-		memset(guest->memory + i * BLOCK, (int)i + 1, BLOCK);
+		memset(guest->at.memory + i * BLOCK, (int)i + 1, BLOCK);
 		guest->iov[i] = (struct iovec){
-			.iov_base = guest->memory + i * BLOCK,
+			.iov_base = guest->at.memory + i * BLOCK,
 			.iov_len = BLOCK,
 		};
 		guest->requests[i] = (struct vhost_client_request){
@@ -179,9 +140,10 @@ static void begin_writes(struct guest *guest)
 			.result = 1,
 		};
 		assert_int_equal(
-			vhost_client_add(guest->queue, &guest->requests[i]), 0);
+			vhost_client_add(guest->at.queue, &guest->requests[i]),
+			0);
 	}
-	vhost_client_publish(guest->queue);
+	vhost_client_publish(guest->at.queue);
 	while (taken(guest) < DEPTH)
 		;
 }
@@ -190,7 +152,7 @@ static void begin_writes(struct guest *guest)
 static void reap(struct guest *guest)
 {
 	struct vhost_client_request *done[DEPTH];
-	int count = vhost_client_reap(guest->queue, done, DEPTH);
+	int count = vhost_client_reap(guest->at.queue, done, DEPTH);
 
 	assert_true(count >= 0);
 	for (int i = 0; i < count; i++) {
@@ -210,27 +172,39 @@ static void wait_until_closed(struct guest *guest)
 {
 	bool resized;
 
-	while (vhost_client_check(guest->client, &resized) == 0)
+	while (vhost_client_check(guest->at.client, &resized) == 0)
 		;
 	reap(guest);
+}
+
+/* What the block is filled with, at the start of the one extent that there is;
+ * metadata are not all the same. */
+static unsigned char on_disk(struct guest *guest)
+{
+	unsigned char block[BLOCK];
+
+	for (off_t at = EXTENT_BYTES; at < DEVICE_BYTES; at += EXTENT_BYTES) {
+		assert_int_equal(pread(guest->device_fd, block, BLOCK, at),
+				 BLOCK);
+		if (block[0] && !memcmp(block, block + 1, BLOCK - 1))
+			return block[0];
+	}
+	return 0;
 }
 
 /* Each once, the last of them last. */
 static void check_disk(struct guest *guest)
 {
-	unsigned char block[BLOCK];
-
 	while (written(guest) < DEPTH)
 		;
 	assert_int_equal(written(guest), DEPTH);
-	assert_int_equal(pread(guest->device_fd, block, BLOCK, 1 << 20), BLOCK);
-	assert_int_equal(block[0], DEPTH);
+	assert_int_equal(on_disk(guest), DEPTH);
 }
 
 /* The endpoint is told to end and does. */
 static void drain(struct guest *guest)
 {
-	struct bench *bench = guest->bench;
+	struct bench *bench = guest->at.bench;
 
 	bench_ok(bench_ask(bench, json_pack("{s:s}", "op", "drain"), -1));
 	assert_int_equal(waitpid(bench->pid, NULL, 0), bench->pid);
@@ -250,13 +224,12 @@ static void check_stop(struct bench *bench, const struct limited *limited,
 	tell(&guest, limited);
 	connect_guest(&guest, inflight);
 	begin_writes(&guest);
-	vhost_client_destroy(guest.client);
+	bench_guest_disconnect(&guest.at);
 	check_disk(&guest);
 
 	connect_guest(&guest, inflight);
 	before = stats_get(&bench->stats->processes[1].throttled);
-	assert_int_equal(vhost_client_add(guest.queue, &guest.requests[0]), 0);
-	vhost_client_publish(guest.queue);
+	bench_guest_begin(&guest.at, &guest.requests[0]);
 	while (stats_get(&bench->stats->processes[1].throttled) == before)
 		;
 	assert_int_equal(written(&guest), DEPTH);
@@ -282,7 +255,6 @@ static void test_drain_stop_waits_for_no_limit_of_the_vdev(void **state)
 
 static void check_death(struct bench *bench, bool inflight)
 {
-	struct vhost_client_request *done[1];
 	struct guest guest;
 	pid_t child;
 
@@ -301,17 +273,13 @@ static void check_death(struct bench *bench, bool inflight)
 	waitpid(child, NULL, 0);
 	/* The next one is served, not the dead one's requests. */
 	connect_guest(&guest, inflight);
-	guest.iov[0] = (struct iovec){guest.memory, BLOCK};
+	guest.iov[0] = (struct iovec){guest.at.memory, BLOCK};
 	guest.requests[0] = (struct vhost_client_request){
 		.iov = guest.iov,
 		.iov_count = 1,
-		.result = 1,
 	};
-	assert_int_equal(vhost_client_add(guest.queue, &guest.requests[0]), 0);
-	vhost_client_publish(guest.queue);
-	while (vhost_client_reap(guest.queue, done, 1) == 0)
-		;
-	assert_int_equal(guest.requests[0].result, 0);
+	bench_guest_begin(&guest.at, &guest.requests[0]);
+	bench_guest_end(&guest.at, &guest.requests[0]);
 	assert_int_equal(written(&guest), 1);
 	guest_destroy(&guest);
 }
@@ -338,7 +306,7 @@ static void check_reconnect(struct bench *bench, bool inflight)
 	begin_writes(&guest);
 	while (guest.done == 0)
 		reap(&guest);
-	reconnect(&guest);
+	bench_guest_reconnect(&guest.at);
 	/* What waited waits again, in the session that follows. */
 	while (stats_get(&bench->stats->processes[1].throttled) <
 	       2 * (DEPTH - 1))
@@ -377,7 +345,7 @@ static void test_drain_end_leaves_what_waits_to_the_next(void **state)
 	assert_int_equal(guest.done, 1);
 	bench_restart(bench);
 	tell(&guest, &unlimited);
-	reconnect(&guest);
+	bench_guest_reconnect(&guest.at);
 	reap_all(&guest);
 	check_disk(&guest);
 	guest_destroy(&guest);
@@ -419,10 +387,8 @@ static void test_drain_unlisten_waits_for_no_limit(void **state)
 			   json_pack("{s:s, s:s, s:{}}", "op", "vdev-limits",
 				     "name", "vd0", "limits"),
 			   -1));
-	bench_ok(bench_ask(
-		bench, json_pack("{s:s, s:s}", "op", "listen", "vdev", "vd0"),
-		guest.listen_fd));
-	reconnect(&guest);
+	bench_ok(bench_listen(bench, guest.at.listen_fd));
+	bench_guest_reconnect(&guest.at);
 	reap_all(&guest);
 	check_disk(&guest);
 	guest_destroy(&guest);

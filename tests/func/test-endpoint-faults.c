@@ -11,13 +11,11 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
 #include "sched/sched.h"
-#include "vhost/client.h"
 
 #define BLOCK		4096U
 #define SIZE_BYTES	(16 << 20)
@@ -38,68 +36,43 @@ static int make_file(const struct bench *bench)
 	return fd;
 }
 
-static void serve_file(struct bench *bench, int file_fd, int listen_fd)
-{
-	bench_ok(bench_ask(bench,
-			   json_pack("{s:s, s:s, s:s, s:i, s:i}", "op",
-				     "device-add", "name", "m0", "kind", "file",
-				     "size_bytes", SIZE_BYTES, "slot", 0),
-			   file_fd));
-	bench_ok(bench_ask(bench, bench_vdev(), -1));
-	bench_ok(bench_ask(bench, bench_process(1), -1));
-	bench_ok(bench_ask(
-		bench, json_pack("{s:s, s:s}", "op", "listen", "vdev", "vd0"),
-		listen_fd));
-}
-
 /* The memory behind a read's buffer is gone when the kernel writes to it: the
  * session ends, the disk is not blamed. */
 static void test_faults_truncated_memory_is_no_device_error(void **state)
 {
 	struct bench *bench = *state;
 	const struct stats_process *process = &bench->stats->processes[1];
-	const int listen_fd = bench_listener(&bench->front, SOCK_STREAM);
-	const int memory_fd = memfd_create("guest", MFD_CLOEXEC);
 	const int file_fd = make_file(bench);
-	struct vhost_client_region region = {
-		.fd = memory_fd,
-		.size_bytes = BLOCK,
-	};
-	const struct vhost_client_config config = {
-		.path = bench->front.sun_path,
-		.queues = 1,
-		.queue_size = 16,
-		.timeout_ns = UINT64_C(20000000000),
-		.regions = &region,
-		.region_count = 1,
-	};
+	struct bench_guest guest;
 	struct iovec iov = {.iov_len = BLOCK};
-	struct vhost_client_request request = {.iov = &iov, .iov_count = 1};
-	struct vhost_client *client;
-	struct error why;
+	struct vhost_client_request request = {
+		.iov = &iov,
+		.iov_count = 1,
+		.op = VHOST_CLIENT_WRITE,
+	};
 	bool resized;
 
-	assert_int_equal(ftruncate(memory_fd, BLOCK), 0);
-	region.address = mmap(NULL, BLOCK, PROT_READ | PROT_WRITE, MAP_SHARED,
-			      memory_fd, 0);
-	assert_true(region.address != MAP_FAILED);
-	iov.iov_base = region.address;
-	serve_file(bench, file_fd, listen_fd);
-	if (vhost_client_create(&config, &client, &why) < 0)
-		fail_msg("%s", why.text);
-	assert_int_equal(ftruncate(memory_fd, 0), 0);
-	assert_int_equal(
-		vhost_client_add(vhost_client_queue(client, 0), &request), 0);
-	vhost_client_publish(vhost_client_queue(client, 0));
-	while (vhost_client_check(client, &resized) == 0)
+	bench_guest_create(&guest, bench, BLOCK);
+	iov.iov_base = guest.memory;
+	bench_add_device(bench, "file", SIZE_BYTES, file_fd);
+	bench_add_pool(bench);
+	bench_ok(bench_ask(bench, bench_vdev(), -1));
+	bench_ok(bench_ask(bench, bench_process(1), -1));
+	bench_ok(bench_listen(bench, guest.listen_fd));
+	bench_guest_connect(&guest,
+			    (struct vhost_client_config){.queue_size = 16});
+	/* What was never written, the device is not asked for. */
+	bench_guest_begin(&guest, &request);
+	bench_guest_end(&guest, &request);
+	assert_int_equal(ftruncate(guest.memory_fd, 0), 0);
+	request.op = VHOST_CLIENT_READ;
+	bench_guest_begin(&guest, &request);
+	while (vhost_client_check(guest.client, &resized) == 0)
 		;
 	assert_int_equal(stats_get(&process->direction[SCHED_READ].errors), 1);
 	assert_int_equal(stats_get(&bench->stats->devices[0].errors), 0);
-	vhost_client_destroy(client);
-	munmap(region.address, BLOCK);
-	close(memory_fd);
+	bench_guest_destroy(&guest);
 	close(file_fd);
-	close(listen_fd);
 }
 
 int main(int argc, char **argv)

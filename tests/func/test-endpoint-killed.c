@@ -8,11 +8,11 @@
  * and hands over the backing file when its lock is free.  As guest it has 16
  * requests in flight, at most one for each block; a block's content says
  * which write it is of.  A write that was done twice, and late, would put an
- * old content over a newer one; each read, and the file itself at the end,
- * must show the newest.
+ * old content over a newer one; each read, and those by another endpoint at the
+ * end, must show the newest.
  *
- * The same on a volume of a pool, whose blocks lie far apart: its mappings are
- * found again too (E2).  What it holds is read through another endpoint.
+ * The blocks lie far apart, in many extents, whose mappings are found again too
+ * (E2).
  */
 #include "endpoint-bench.h"
 
@@ -26,24 +26,17 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 #include <cmocka.h>
-
-#include "ctl/ctl.h"
-#include "vhost/client.h"
 
 #define KILLS		30U
 #define PER_LIFE_MAX	1500	/* requests, at most, between two kills */
 #define DEPTH		16U
 #define BLOCKS		192U	/* few, so that they are written often */
 #define BLOCK		4096U
-#define DEVICE_BYTES	(16 << 20)
-#define POOL_BYTES	(UINT64_C(96) << 20)	/* with its metadata */
+#define DEVICE_BYTES	(UINT64_C(96) << 20)	/* with its metadata */
 #define VOLUME_BYTES	(UINT64_C(64) << 20)
-#define VDEV_AT		(1 << 20)
-#define TIMEOUT_NS	UINT64_C(20000000000)
 
 struct slot {
 	struct vhost_client_request request;
@@ -53,63 +46,33 @@ struct slot {
 };
 
 struct guest {
-	struct bench *bench;
+	struct bench_guest at;
 	char file[64];
-	int listen_fd, memory_fd;
-	char *memory;
-	struct vhost_client *client;
-	struct vhost_client_queue *queue;
 	struct slot slots[DEPTH];
 	uint32_t versions[BLOCKS];	/* of the last write that was done */
 	bool busy[BLOCKS];
 	unsigned int completions;
-	bool is_volume;
 };
 
 /* --- As penstockd -------------------------------------------------------- */
 
-static void add_volume(struct bench *bench)
-{
-	static const char *const asked[] = {
-		"{\"op\": \"pool-add\", \"name\": \"p\"}",
-		"{\"op\": \"member-add\", \"pool\": \"p\", \"device\": \"m0\", \"uuid\": \"00000000000000000000000000000001\", \"claim\": true, \"zeroed\": true}",
-		"{\"op\": \"pool-start\", \"pool\": \"p\"}",
-	};
-
-	for (unsigned int i = 0; i < sizeof(asked) / sizeof(*asked); i++)
-		bench_ok(bench_ask(bench, json_loads(asked[i], 0, NULL), -1));
-	bench_ok(bench_ask(bench,
-			   json_pack("{s:s, s:s, s:s, s:s, s:I, s:i}", "op",
-				     "vdev-add", "name", "vd0", "pool", "p",
-				     "uuid", "00000000000000000000000000000002",
-				     "size_bytes", (json_int_t)VOLUME_BYTES,
-				     "slot", 0),
-			   -1));
-}
-
 /* The lock is had when the last request of the dead one has landed. */
 static void hand_over(struct guest *guest)
 {
-	struct bench *bench = guest->bench;
-	const uint64_t size = guest->is_volume ? POOL_BYTES : DEVICE_BYTES;
+	struct bench *bench = guest->at.bench;
+	json_t *vdev = bench_vdev();
 	int fd = open(guest->file, O_RDWR | O_CLOEXEC);
 
 	assert_true(fd >= 0);
 	assert_int_equal(flock(fd, LOCK_EX), 0);
-	bench_ok(bench_ask(bench,
-			   json_pack("{s:s, s:s, s:s, s:I, s:i}", "op",
-				     "device-add", "name", "m0", "kind", "file",
-				     "size_bytes", (json_int_t)size, "slot", 0),
-			   fd));
+	bench_add_device(bench, "file", DEVICE_BYTES, fd);
 	close(fd);
-	if (guest->is_volume)
-		add_volume(bench);
-	else
-		bench_ok(bench_ask(bench, bench_vdev(), -1));
+	bench_add_pool(bench);
+	json_object_set_new(vdev, "size_bytes",
+			    json_integer((json_int_t)VOLUME_BYTES));
+	bench_ok(bench_ask(bench, vdev, -1));
 	bench_ok(bench_ask(bench, bench_process(1), -1));
-	bench_ok(bench_ask(
-		bench, json_pack("{s:s, s:s}", "op", "listen", "vdev", "vd0"),
-		guest->listen_fd));
+	bench_ok(bench_listen(bench, guest->at.listen_fd));
 }
 
 /* --- As guest ------------------------------------------------------------ */
@@ -135,12 +98,10 @@ static void check(const uint32_t *words, uint32_t block, uint32_t version)
 				 block, words[i + 1], words[i], version);
 }
 
-/* Of a volume each third block is in another extent. */
-static uint64_t offset_of(const struct guest *guest, uint32_t block)
+/* Each third block is in another extent. */
+static uint64_t offset_of(uint32_t block)
 {
-	return (uint64_t)block *
-		(guest->is_volume ? VOLUME_BYTES / BLOCKS / BLOCK * BLOCK :
-				    BLOCK);
+	return (uint64_t)block * (VOLUME_BYTES / BLOCKS / BLOCK * BLOCK);
 }
 
 static void submit(struct guest *guest, struct slot *slot)
@@ -157,9 +118,9 @@ static void submit(struct guest *guest, struct slot *slot)
 	} else {
 		fill(slot, UINT32_MAX);
 	}
-	slot->request.offset_bytes = offset_of(guest, slot->block);
+	slot->request.offset_bytes = offset_of(slot->block);
 	slot->request.result = 1;
-	assert_int_equal(vhost_client_add(guest->queue, &slot->request), 0);
+	assert_int_equal(vhost_client_add(guest->at.queue, &slot->request), 0);
 	slot->in_flight = true;
 	guest->busy[slot->block] = true;
 }
@@ -179,7 +140,7 @@ static void complete(struct guest *guest, struct slot *slot)
 static unsigned int reap(struct guest *guest)
 {
 	struct vhost_client_request *done[DEPTH];
-	int count = vhost_client_reap(guest->queue, done, DEPTH);
+	int count = vhost_client_reap(guest->at.queue, done, DEPTH);
 	int i;
 
 	assert_true(count >= 0);
@@ -198,7 +159,7 @@ static void work(struct guest *guest, unsigned int requests)
 		for (i = 0; i < DEPTH; i++)
 			if (!guest->slots[i].in_flight)
 				submit(guest, &guest->slots[i]);
-		vhost_client_publish(guest->queue);
+		vhost_client_publish(guest->at.queue);
 		if (reap(guest) == 0)
 			sched_yield();
 	}
@@ -206,48 +167,38 @@ static void work(struct guest *guest, unsigned int requests)
 
 static void reconnect(struct guest *guest)
 {
-	struct error why;
 	bool resized;
 
-	while (vhost_client_check(guest->client, &resized) == 0)
+	while (vhost_client_check(guest->at.client, &resized) == 0)
 		sched_yield();
 	while (reap(guest) > 0)
 		;
-	if (vhost_client_reconnect(guest->client, &why) < 0)
-		fail_msg("%s", why.text);
+	bench_guest_reconnect(&guest->at);
 }
 
 static void finish(struct guest *guest)
 {
-	while (vhost_client_in_flight(guest->queue) > 0)
+	while (vhost_client_in_flight(guest->at.queue) > 0)
 		if (reap(guest) == 0)
 			sched_yield();
 }
 
 /* --- The test ------------------------------------------------------------ */
 
-static void make_guest(struct guest *guest)
+static void make_guest(struct guest *guest, struct bench *bench)
 {
-	unsigned int i;
 	int fd;
 
-	snprintf(guest->file, sizeof(guest->file), "%s/disk",
-		 guest->bench->directory);
+	bench_guest_create(&guest->at, bench, DEPTH * BLOCK);
+	snprintf(guest->file, sizeof(guest->file), "%s/disk", bench->directory);
 	fd = open(guest->file, O_CREAT | O_RDWR | O_CLOEXEC, 0600);
 	assert_true(fd >= 0);
-	assert_int_equal(
-		ftruncate(fd, guest->is_volume ? POOL_BYTES : DEVICE_BYTES), 0);
+	assert_int_equal(ftruncate(fd, DEVICE_BYTES), 0);
 	close(fd);
-	guest->listen_fd = bench_listener(&guest->bench->front, SOCK_STREAM);
-	guest->memory_fd = memfd_create("guest", MFD_CLOEXEC);
-	assert_int_equal(ftruncate(guest->memory_fd, DEPTH * BLOCK), 0);
-	guest->memory = mmap(NULL, DEPTH * BLOCK, PROT_READ | PROT_WRITE,
-			     MAP_SHARED, guest->memory_fd, 0);
-	assert_true(guest->memory != MAP_FAILED);
-	for (i = 0; i < DEPTH; i++) {
+	for (unsigned int i = 0; i < DEPTH; i++) {
 		struct slot *slot = &guest->slots[i];
 
-		slot->iov = (struct iovec){guest->memory + i * BLOCK, BLOCK};
+		slot->iov = (struct iovec){guest->at.memory + i * BLOCK, BLOCK};
 		slot->request.iov = &slot->iov;
 		slot->request.iov_count = 1;
 	}
@@ -255,52 +206,22 @@ static void make_guest(struct guest *guest)
 
 static void connect_guest(struct guest *guest)
 {
-	const struct vhost_client_region region = {
-		.fd = guest->memory_fd,
-		.address = guest->memory,
-		.size_bytes = DEPTH * BLOCK,
-	};
-	const struct vhost_client_config config = {
-		.path = guest->bench->front.sun_path,
-		.queues = 1,
-		.queue_size = 64,
-		.event_index = true,
-		.indirect = true,
-		.timeout_ns = TIMEOUT_NS,
-		.regions = &region,
-		.region_count = 1,
-	};
 	struct vhost_client_info info;
-	struct error why;
 
-	if (vhost_client_create(&config, &guest->client, &why) < 0)
-		fail_msg("%s", why.text);
-	vhost_client_info(guest->client, &info);
+	bench_guest_connect(&guest->at,
+			    (struct vhost_client_config){
+				    .queue_size = 64,
+				    .event_index = true,
+				    .indirect = true,
+			    });
+	vhost_client_info(guest->at.client, &info);
 	assert_true(info.inflight);
-	guest->queue = vhost_client_queue(guest->client, 0);
-}
-
-static void check_file(struct guest *guest)
-{
-	static uint32_t words[BLOCK / 4];
-	int fd = open(guest->file, O_RDONLY | O_CLOEXEC);
-	uint32_t i;
-
-	assert_true(fd >= 0);
-	for (i = 0; i < BLOCKS; i++) {
-		assert_int_equal(
-			pread(fd, words, BLOCK, VDEV_AT + (off_t)i * BLOCK),
-			BLOCK);
-		check(words, i, guest->versions[i]);
-	}
-	close(fd);
-	unlink(guest->file);
 }
 
 /* Every block once more, through one that has found everything in the file. */
-static void check_volume(struct guest *guest)
+static void check_all(struct guest *guest)
 {
-	bench_restart(guest->bench);
+	bench_restart(guest->at.bench);
 	hand_over(guest);
 	connect_guest(guest);
 	for (uint32_t i = 0; i < BLOCKS; i++) {
@@ -309,55 +230,36 @@ static void check_volume(struct guest *guest)
 		slot->block = i;
 		slot->version = guest->versions[i];
 		slot->request.op = VHOST_CLIENT_READ;
-		slot->request.offset_bytes = offset_of(guest, i);
+		slot->request.offset_bytes = offset_of(i);
 		slot->in_flight = true;
-		assert_int_equal(vhost_client_add(guest->queue, &slot->request),
-				 0);
-		vhost_client_publish(guest->queue);
+		assert_int_equal(
+			vhost_client_add(guest->at.queue, &slot->request), 0);
+		vhost_client_publish(guest->at.queue);
 		finish(guest);
 	}
-	vhost_client_destroy(guest->client);
-	unlink(guest->file);
 }
 
-static void killed_under_load(struct bench *bench, bool is_volume)
+static void test_killed_under_load_does_each_once(void **state)
 {
 	struct guest *guest = calloc(1, sizeof(*guest));
-	unsigned int i;
 
-	guest->bench = bench;
-	guest->is_volume = is_volume;
 	srandom(7);
-	make_guest(guest);
+	make_guest(guest, *state);
 	hand_over(guest);
 	connect_guest(guest);
-	for (i = 0; i < KILLS; i++) {
+	for (unsigned int i = 0; i < KILLS; i++) {
 		work(guest, (unsigned int)random() % PER_LIFE_MAX);
-		bench_restart(guest->bench);
+		bench_restart(guest->at.bench);
 		hand_over(guest);
 		reconnect(guest);
 	}
 	work(guest, PER_LIFE_MAX);
 	finish(guest);
-	vhost_client_destroy(guest->client);
-	if (is_volume)
-		check_volume(guest);
-	else
-		check_file(guest);
-	munmap(guest->memory, DEPTH * BLOCK);
-	close(guest->memory_fd);
-	close(guest->listen_fd);
+	bench_guest_disconnect(&guest->at);
+	check_all(guest);
+	bench_guest_destroy(&guest->at);
+	unlink(guest->file);
 	free(guest);
-}
-
-static void test_killed_under_load_does_each_once(void **state)
-{
-	killed_under_load(*state, false);
-}
-
-static void test_killed_under_load_on_a_volume(void **state)
-{
-	killed_under_load(*state, true);
 }
 
 int main(int argc, char **argv)
@@ -365,9 +267,6 @@ int main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(
 			test_killed_under_load_does_each_once, bench_setup,
-			bench_teardown),
-		cmocka_unit_test_setup_teardown(
-			test_killed_under_load_on_a_volume, bench_setup,
 			bench_teardown),
 	};
 

@@ -15,24 +15,20 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
 #include "ctl/ctl.h"
-#include "vhost/client.h"
 
 #define LONG_NS		INT64_C(600000000)
 #define BLOCK		4096U
 
 static json_t *calibrate(json_int_t duration_ns)
 {
-	return json_pack("{s:s, s:s, s:I, s:i, s:i}", "op", "device-calibrate",
-			 "name", "m0", "duration_ns", duration_ns,
-			 "free_offset_bytes", 9 << 20, "free_size_bytes",
-			 1 << 20);
+	return json_pack("{s:s, s:s, s:I}", "op", "device-calibrate", "name",
+			 "m0", "duration_ns", duration_ns);
 }
 
 /* Ask, and don't wait for the answer. */
@@ -79,7 +75,7 @@ static void test_late_measurement_is_taken_over(void **state)
 	struct capacity capacity;
 	json_t *device, *reply;
 
-	bench_add_device(bench);
+	bench_add_storage(bench);
 	send_request(bench, calibrate(LONG_NS), -1);
 	change_connection(bench);
 	device = list_device(bench);
@@ -106,7 +102,7 @@ static void test_late_result_is_kept(void **state)
 	struct capacity capacity;
 	json_t *device, *reply, *again;
 
-	bench_add_device(bench);
+	bench_add_storage(bench);
 	send_request(bench, calibrate(LONG_NS / 3), -1);
 	change_connection(bench);
 	while (is_calibrating(bench))
@@ -131,33 +127,6 @@ static void test_late_result_is_kept(void **state)
 	json_decref(device);
 }
 
-/* What is measured with writes is what was named, and nothing beside it. */
-static void test_late_measures_only_what_is_free(void **state)
-{
-	struct bench *bench = *state;
-	const size_t size = 16 << 20;
-	unsigned char *map;
-	size_t i;
-
-	bench_add_device(bench);
-	bench_ok(bench_ask(bench,
-			   json_pack("{s:s, s:s, s:s}", "op", "descriptor",
-				     "kind", "device", "name", "m0"),
-			   -1));
-	map = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, bench->fd,
-		   0);
-	assert_true(map != MAP_FAILED);
-	memset(map, 'd', size);
-	bench_ok(bench_ask(bench, calibrate(LONG_NS / 3), -1));
-	for (i = 0; i < size; i++)
-		if ((i < 9 << 20 || i >= 10 << 20) && map[i] != 'd')
-			fail_msg("byte %zu was written", i);
-	/* And it was measured with writes: it does not hold what it did. */
-	assert_int_not_equal(map[9 << 20], 'd');
-	munmap(map, size);
-	close(bench->fd);
-}
-
 /* --- Draining ------------------------------------------------------------ */
 
 static void add_slow_vdev(struct bench *bench, int listen_fd)
@@ -170,34 +139,9 @@ static void add_slow_vdev(struct bench *bench, int listen_fd)
 			  1, "read_median_ns", (json_int_t)1500000000,
 			  "write_median_ns", (json_int_t)1500000000),
 		-1));
+	bench_add_pool(bench);
 	bench_ok(bench_ask(bench, bench_vdev(), -1));
-	bench_ok(bench_ask(
-		bench, json_pack("{s:s, s:s}", "op", "listen", "vdev", "vd0"),
-		listen_fd));
-}
-
-static struct vhost_client *connect_client(struct bench *bench, int memory_fd,
-					   void *memory)
-{
-	const struct vhost_client_region region = {
-		.fd = memory_fd,
-		.address = memory,
-		.size_bytes = BLOCK,
-	};
-	const struct vhost_client_config config = {
-		.path = bench->front.sun_path,
-		.queues = 1,
-		.queue_size = 16,
-		.timeout_ns = UINT64_C(20000000000),
-		.regions = &region,
-		.region_count = 1,
-	};
-	struct vhost_client *client;
-	struct error why;
-
-	if (vhost_client_create(&config, &client, &why) < 0)
-		fail_msg("%s", why.text);
-	return client;
+	bench_ok(bench_listen(bench, listen_fd));
 }
 
 /* A way in that is closed while a request is in flight: answered when that is
@@ -205,30 +149,24 @@ static struct vhost_client *connect_client(struct bench *bench, int memory_fd,
 static void test_late_unlisten_drains(void **state)
 {
 	struct bench *bench = *state;
-	int listen_fd = bench_listener(&bench->front, SOCK_STREAM);
-	int memory_fd = memfd_create("guest", MFD_CLOEXEC);
+	struct bench_guest guest;
 	struct iovec iov = {.iov_len = BLOCK};
 	struct vhost_client_request request = {
 		.iov = &iov,
 		.iov_count = 1,
-		.op = VHOST_CLIENT_READ,
-		.result = 1,
+		.op = VHOST_CLIENT_WRITE,
 	};
 	struct vhost_client_request *done[1];
-	struct vhost_client *client;
-	struct vhost_client_queue *queue;
 	json_int_t unlisten;
 	json_t *reply;
 	bool resized;
 
-	assert_int_equal(ftruncate(memory_fd, BLOCK), 0);
-	iov.iov_base = mmap(NULL, BLOCK, PROT_READ | PROT_WRITE, MAP_SHARED,
-			    memory_fd, 0);
-	add_slow_vdev(bench, listen_fd);
-	client = connect_client(bench, memory_fd, iov.iov_base);
-	queue = vhost_client_queue(client, 0);
-	assert_int_equal(vhost_client_add(queue, &request), 0);
-	vhost_client_publish(queue);
+	bench_guest_create(&guest, bench, BLOCK);
+	iov.iov_base = guest.memory;
+	add_slow_vdev(bench, guest.listen_fd);
+	bench_guest_connect(&guest,
+			    (struct vhost_client_config){.queue_size = 16});
+	bench_guest_begin(&guest, &request);
 	while (stats_get(&bench->stats->processes[0].in_flight) +
 		       stats_get(&bench->stats->devices[0].in_flight) ==
 	       0)
@@ -236,11 +174,7 @@ static void test_late_unlisten_drains(void **state)
 	unlisten = send_request(
 		bench, json_pack("{s:s, s:s}", "op", "unlisten", "vdev", "vd0"),
 		-1);
-	bench_error(bench_ask(bench,
-			      json_pack("{s:s, s:s}", "op", "listen", "vdev",
-					"vd0"),
-			      listen_fd),
-		    EBUSY);
+	bench_error(bench_listen(bench, guest.listen_fd), EBUSY);
 	reply = bench_ask(bench, json_pack("{s:s}", "op", "list"), -1);
 	assert_int_equal(json_array_size(json_object_get(reply, "listeners")),
 			 0);
@@ -250,17 +184,12 @@ static void test_late_unlisten_drains(void **state)
 			 unlisten);
 	json_decref(reply);
 	/* It was done before its session was closed. */
-	while (vhost_client_check(client, &resized) == 0)
+	while (vhost_client_check(guest.client, &resized) == 0)
 		;
-	assert_int_equal(vhost_client_reap(queue, done, 1), 1);
+	assert_int_equal(vhost_client_reap(guest.queue, done, 1), 1);
 	assert_int_equal(request.result, 0);
-	bench_ok(bench_ask(
-		bench, json_pack("{s:s, s:s}", "op", "listen", "vdev", "vd0"),
-		listen_fd));
-	vhost_client_destroy(client);
-	munmap(iov.iov_base, BLOCK);
-	close(memory_fd);
-	close(listen_fd);
+	bench_ok(bench_listen(bench, guest.listen_fd));
+	bench_guest_destroy(&guest);
 }
 
 /* --- The ring ------------------------------------------------------------ */
@@ -323,7 +252,6 @@ int main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 		TEST(test_late_measurement_is_taken_over),
 		TEST(test_late_result_is_kept),
-		TEST(test_late_measures_only_what_is_free),
 		TEST(test_late_unlisten_drains),
 		TEST(test_late_ring_is_restricted),
 	};

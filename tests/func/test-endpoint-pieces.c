@@ -10,90 +10,15 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
-#include "vhost/client.h"
-
 #define SIZE_BYTES	(UINT64_C(128) << 20)
+#define DEVICE_BYTES	(UINT64_C(160) << 20)	/* with its metadata */
 #define BUFFER_BYTES	(UINT64_C(1) << 20)
 #define SEGMENTS	120U
 #define ATTEMPTS	200U
-
-/* One read of 120 MiB, always into the same. */
-struct reader {
-	int memory_fd, listen_fd;
-	void *memory;
-	struct iovec iov[SEGMENTS];
-	struct vhost_client_request request;
-	struct vhost_client *client;
-	struct vhost_client_queue *queue;
-};
-
-static void reader_create(struct reader *reader, struct bench *bench)
-{
-	struct vhost_client_region region = {.size_bytes = BUFFER_BYTES};
-	const struct vhost_client_config config = {
-		.path = bench->front.sun_path,
-		.queues = 1,
-		.queue_size = 128,
-		.indirect = true,
-		.timeout_ns = UINT64_C(20000000000),
-		.regions = &region,
-		.region_count = 1,
-	};
-	struct error why;
-
-	reader->listen_fd = bench_listener(&bench->front, SOCK_STREAM);
-	bench_ok(bench_ask(
-		bench, json_pack("{s:s, s:s}", "op", "listen", "vdev", "vd0"),
-		reader->listen_fd));
-	reader->memory_fd = memfd_create("guest", MFD_CLOEXEC);
-	assert_int_equal(ftruncate(reader->memory_fd, (off_t)BUFFER_BYTES), 0);
-	reader->memory = mmap(NULL, BUFFER_BYTES, PROT_READ | PROT_WRITE,
-			      MAP_SHARED, reader->memory_fd, 0);
-	assert_true(reader->memory != MAP_FAILED);
-	region.fd = reader->memory_fd;
-	region.address = reader->memory;
-	if (vhost_client_create(&config, &reader->client, &why) < 0)
-		fail_msg("%s", why.text);
-	reader->queue = vhost_client_queue(reader->client, 0);
-	for (unsigned int i = 0; i < SEGMENTS; i++)
-		reader->iov[i] = (struct iovec){reader->memory, BUFFER_BYTES};
-}
-
-static void reader_destroy(struct reader *reader)
-{
-	vhost_client_destroy(reader->client);
-	munmap(reader->memory, BUFFER_BYTES);
-	close(reader->memory_fd);
-	close(reader->listen_fd);
-}
-
-static void reader_begin(struct reader *reader)
-{
-	reader->request = (struct vhost_client_request){
-		.iov = reader->iov,
-		.iov_count = SEGMENTS,
-		.op = VHOST_CLIENT_READ,
-		.result = 1,
-	};
-	assert_int_equal(vhost_client_add(reader->queue, &reader->request), 0);
-	vhost_client_publish(reader->queue);
-}
-
-static void reader_end(struct reader *reader)
-{
-	struct vhost_client_request *done[1];
-	bool resized;
-
-	while (vhost_client_reap(reader->queue, done, 1) == 0)
-		assert_int_equal(vhost_client_check(reader->client, &resized),
-				 0);
-	assert_int_equal(reader->request.result, 0);
-}
 
 static uint64_t read_bytes(struct bench *bench, unsigned int slot)
 {
@@ -103,17 +28,11 @@ static uint64_t read_bytes(struct bench *bench, unsigned int slot)
 static void add_vdev(struct bench *bench)
 {
 	json_t *vdev = bench_vdev();
-	int fd = memfd_create("m0", MFD_CLOEXEC);
+	int fd = bench_memory(DEVICE_BYTES);
 
-	assert_int_equal(ftruncate(fd, (off_t)SIZE_BYTES), 0);
-	bench_ok(bench_ask(bench,
-			   json_pack("{s:s, s:s, s:s, s:I, s:i}", "op",
-				     "device-add", "name", "m0", "kind",
-				     "memory", "size_bytes",
-				     (json_int_t)SIZE_BYTES, "slot", 0),
-			   fd));
+	bench_add_device(bench, "memory", DEVICE_BYTES, fd);
 	close(fd);
-	json_object_set_new(vdev, "offset_bytes", json_integer(0));
+	bench_add_pool(bench);
 	json_object_set_new(vdev, "size_bytes",
 			    json_integer((json_int_t)SIZE_BYTES));
 	bench_ok(bench_ask(bench, vdev, -1));
@@ -123,11 +42,25 @@ static void add_vdev(struct bench *bench)
 static void test_pieces_outlive_their_process(void **state)
 {
 	struct bench *bench = *state;
-	struct reader reader = {0};
+	struct bench_guest guest;
+	struct iovec iov[SEGMENTS];
+	/* 120 MiB, always into the same. */
+	struct vhost_client_request request = {
+		.iov = iov,
+		.iov_count = SEGMENTS,
+	};
 	unsigned int attempt = 0;
 
+	bench_guest_create(&guest, bench, BUFFER_BYTES);
+	for (unsigned int i = 0; i < SEGMENTS; i++)
+		iov[i] = (struct iovec){guest.memory, BUFFER_BYTES};
 	add_vdev(bench);
-	reader_create(&reader, bench);
+	bench_ok(bench_listen(bench, guest.listen_fd));
+	bench_guest_connect(&guest,
+			    (struct vhost_client_config){
+				    .queue_size = 128,
+				    .indirect = true,
+			    });
 	/* Until a release fell between the first piece and the last. */
 	while (read_bytes(bench, 0) == 0) {
 		uint64_t before;
@@ -136,16 +69,16 @@ static void test_pieces_outlive_their_process(void **state)
 			fail_msg("no piece went to the default process");
 		bench_ok(bench_ask(bench, bench_process(1), -1));
 		before = read_bytes(bench, 1);
-		reader_begin(&reader);
+		bench_guest_begin(&guest, &request);
 		while (read_bytes(bench, 1) == before)
 			;
 		bench_ok(bench_ask(bench,
 				   json_pack("{s:s, s:i}", "op",
 					     "process-remove", "pasid", 1),
 				   -1));
-		reader_end(&reader);
+		bench_guest_end(&guest, &request);
 	}
-	reader_destroy(&reader);
+	bench_guest_destroy(&guest);
 }
 
 int main(int argc, char **argv)

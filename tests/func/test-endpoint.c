@@ -104,18 +104,19 @@ static void test_endpoint_repeated_requests_change_nothing(void **state)
 	json_t *reply;
 	int fd;
 
-	bench_add_device(bench);
-	bench_add_device(bench);
+	fd = bench_memory(16 << 20);
+	for (unsigned int i = 0; i < 2; i++) {
+		bench_add_device(bench, "memory", 16 << 20, fd);
+		bench_add_pool(bench);
+	}
+	close(fd);
 	for (unsigned int i = 0; i < 2; i++) {
 		bench_ok(bench_ask(bench, bench_vdev(), -1));
 		bench_ok(bench_ask(bench, bench_process(1), -1));
 	}
 	fd = bench_listener(&bench->front, SOCK_STREAM);
 	for (unsigned int i = 0; i < 2; i++)
-		bench_ok(bench_ask(
-			bench,
-			json_pack("{s:s, s:s}", "op", "listen", "vdev", "vd0"),
-			fd));
+		bench_ok(bench_listen(bench, fd));
 	close(fd);
 	reply = bench_ask(bench, json_pack("{s:s}", "op", "list"), -1);
 	assert_int_equal(json_array_size(json_object_get(reply, "devices")), 1);
@@ -130,6 +131,7 @@ static void test_endpoint_repeated_requests_change_nothing(void **state)
 static void test_endpoint_names_the_wrong_field(void **state)
 {
 	struct bench *bench = *state;
+	json_t *request;
 
 	bench_error(bench_ask(bench, json_pack("{s:s}", "op", "fly"), -1),
 		    ENOSYS);
@@ -142,21 +144,17 @@ static void test_endpoint_names_the_wrong_field(void **state)
 			      -1),
 		    EINVAL);
 	bench_error(bench_ask(bench, bench_vdev(), -1), ENOENT);
-	bench_add_device(bench);
-	bench_error(bench_ask(bench,
-			      json_pack("{s:s, s:s, s:s, s:i, s:i}", "op",
-					"vdev-add", "name", "vd0", "device",
-					"m0", "offset_bytes", 15 << 20,
-					"size_bytes", 8 << 20),
-			      -1),
-		    ENOSPC);
+	bench_add_storage(bench);
+	request = bench_vdev();
+	json_object_del(request, "pool");
+	bench_error(bench_ask(bench, request, -1), EINVAL);
+	request = bench_vdev();
+	json_object_set_new(request, "size_bytes", json_integer(17 << 20));
+	json_object_set_new(request, "thick", json_true());
+	bench_error(bench_ask(bench, request, -1), ENOSPC);
 	bench_ok(bench_ask(bench, bench_vdev(), -1));
 	bench_error(bench_ask(bench, bench_process(0), -1), EINVAL);
-	bench_error(bench_ask(bench,
-			      json_pack("{s:s, s:s}", "op", "listen", "vdev",
-					"vd0"),
-			      -1),
-		    EINVAL);
+	bench_error(bench_listen(bench, -1), EINVAL);
 	bench_error(bench_ask(bench,
 			      json_pack("{s:s, s:s}", "op", "device-remove",
 					"name", "m0"),
@@ -178,7 +176,7 @@ static void test_endpoint_is_adopted_by_the_next_connection(void **state)
 	json_t *reply, *item;
 	char byte;
 
-	bench_add_device(bench);
+	bench_add_storage(bench);
 	bench_ok(bench_ask(bench, bench_vdev(), -1));
 	bench_ok(bench_ask(bench, bench_process(5), -1));
 	assert_int_equal(send(bench->connection, "[]", 2, 0), 2);
@@ -227,12 +225,10 @@ static void test_endpoint_lists_who_is_there(void **state)
 	struct bench *bench = *state;
 	int fd, front = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
-	bench_add_device(bench);
+	bench_add_storage(bench);
 	bench_ok(bench_ask(bench, bench_vdev(), -1));
 	fd = bench_listener(&bench->front, SOCK_STREAM);
-	bench_ok(bench_ask(
-		bench, json_pack("{s:s, s:s}", "op", "listen", "vdev", "vd0"),
-		fd));
+	bench_ok(bench_listen(bench, fd));
 	close(fd);
 	assert_int_equal(connect(front, (struct sockaddr *)&bench->front,
 				 sizeof(bench->front)),
@@ -271,7 +267,7 @@ static void test_endpoint_lists_who_named_a_process(void **state)
 	struct bench *bench = *state;
 	int fd, client;
 
-	bench_add_device(bench);
+	bench_add_storage(bench);
 	bench_ok(bench_ask(bench, bench_vdev(), -1));
 	bench_ok(bench_ask(bench, bench_process(5), -1));
 	fd = bench_listener(&bench->front, SOCK_STREAM);
@@ -295,7 +291,7 @@ static void test_endpoint_lists_many_in_parts(void **state)
 	json_int_t from = 0;
 	size_t seen = 0;
 
-	bench_add_device(bench);
+	bench_add_storage(bench);
 	bench_ok(bench_ask(bench, bench_vdev(), -1));
 	for (unsigned int pasid = 1; pasid <= 250; pasid++) {
 		json_t *request = bench_process(pasid);
@@ -322,7 +318,7 @@ static void test_endpoint_updates_and_removes(void **state)
 	struct sched_params params = {.weight = 7};
 	json_t *reply, *item;
 
-	bench_add_device(bench);
+	bench_add_storage(bench);
 	bench_ok(bench_ask(bench, bench_vdev(), -1));
 	bench_ok(bench_ask(bench, bench_process(1), -1));
 	bench_ok(bench_ask(bench,
@@ -353,6 +349,10 @@ static void test_endpoint_updates_and_removes(void **state)
 					     "name", "vd0"),
 				   -1));
 		bench_ok(bench_ask(bench,
+				   json_pack("{s:s, s:s}", "op", "pool-remove",
+					     "name", "p"),
+				   -1));
+		bench_ok(bench_ask(bench,
 				   json_pack("{s:s, s:s}", "op",
 					     "device-remove", "name", "m0"),
 				   -1));
@@ -366,13 +366,11 @@ static void test_endpoint_calibrates_a_device(void **state)
 	struct capacity capacity;
 	json_t *reply;
 
-	bench_add_device(bench);
+	bench_add_storage(bench);
 	reply = bench_ask(bench,
-			  json_pack("{s:s, s:s, s:I, s:I, s:I}", "op",
-				    "device-calibrate", "name", "m0",
-				    "duration_ns", (json_int_t)200000000,
-				    "free_offset_bytes", (json_int_t)0,
-				    "free_size_bytes", (json_int_t)(16 << 20)),
+			  json_pack("{s:s, s:s, s:I}", "op", "device-calibrate",
+				    "name", "m0", "duration_ns",
+				    (json_int_t)200000000),
 			  -1);
 	assert_int_equal(
 		ctl_to_capacity(json_object_get(reply, "capacity"), &capacity),
@@ -394,12 +392,10 @@ static void test_endpoint_drains_and_ends(void **state)
 	struct bench *bench = *state;
 	int fd, status;
 
-	bench_add_device(bench);
+	bench_add_storage(bench);
 	bench_ok(bench_ask(bench, bench_vdev(), -1));
 	fd = bench_listener(&bench->front, SOCK_STREAM);
-	bench_ok(bench_ask(
-		bench, json_pack("{s:s, s:s}", "op", "listen", "vdev", "vd0"),
-		fd));
+	bench_ok(bench_listen(bench, fd));
 	close(fd);
 	bench_ok(bench_ask(bench, json_pack("{s:s}", "op", "drain"), -1));
 	assert_int_equal(waitpid(bench->pid, &status, 0), bench->pid);
