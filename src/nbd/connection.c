@@ -120,7 +120,10 @@ static uint64_t connection_arm(struct loop_poller *poller, uint64_t now_ns)
 {
 	struct connection *connection =
 		container_of(poller, struct connection, poller);
+	const uint64_t rests_ns = handshake_rests_until_ns(connection);
 
+	if (rests_ns > 0)
+		return rests_ns > now_ns ? rests_ns : 0;
 	if (connection->phase == CONNECTION_HANDSHAKE ?
 		    state_has_input(connection) :
 		    has_work(connection))
@@ -142,6 +145,8 @@ static uint64_t connection_quiet_until(struct loop_poller *poller,
 	const struct connection *connection =
 		container_of(poller, struct connection, poller);
 
+	if (connection->phase == CONNECTION_HANDSHAKE)
+		return handshake_rests_until_ns(connection);
 	if (connection->phase != CONNECTION_SERVING || connection->blocked ||
 	    has_work(connection))
 		return now_ns;

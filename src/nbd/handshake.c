@@ -19,6 +19,11 @@
 #define OPTIONS_MAX	256U
 #define STEPS_PER_TURN	8U
 #define BLOCK_PREFERRED	4096U
+/* TLS's handshakes are work for the reactor, which whoever comes can ask for:
+ * they get one part of so many of its time, the first come first. */
+#define SHAKES_SHARE	5U
+
+static uint64_t shakes_rest_until_ns;	/* of this process's only reactor */
 
 enum step {
 	STEP_CLIENT_FLAGS,
@@ -40,6 +45,7 @@ struct handshake {
 	struct wire_option_head option;
 	unsigned int options;
 	bool no_zeroes, structured, allocation;
+	bool rests;			/* until TLS's handshakes go on */
 	uint32_t have, want;		/* of 'in' */
 	size_t out_sent, out_bytes;
 	uint8_t out[4 * WIRE_REPLY_MAX];
@@ -483,6 +489,31 @@ static bool receive_in(struct connection *connection)
 	return true;
 }
 
+uint64_t handshake_rests_until_ns(const struct connection *connection)
+{
+	return connection->handshake && connection->handshake->rests ?
+		shakes_rest_until_ns :
+		0;
+}
+
+static int shake_in_turn(struct connection *connection, struct error *reterr)
+{
+	struct handshake *handshake = connection->handshake;
+	const uint64_t now_ns = loop_now_ns(connection->config.loop);
+	uint64_t began_ns, ended_ns;
+	int rc;
+
+	handshake->rests = now_ns < shakes_rest_until_ns;
+	if (handshake->rests)
+		return 0;
+	began_ns = loop_clock_ns();
+	rc = stream_shake(&connection->stream, reterr);
+	ended_ns = loop_clock_ns();
+	shakes_rest_until_ns =
+		ended_ns + (ended_ns - began_ns) * (SHAKES_SHARE - 1);
+	return rc;
+}
+
 /* Returns whether it is done.  Of what was agreed upon before nothing holds:
  * nobody knows who said it. */
 static bool shake(struct connection *connection)
@@ -497,7 +528,7 @@ static bool shake(struct connection *connection)
 		state_fail(connection, "no memory for TLS");
 		return false;
 	}
-	rc = stream_shake(stream, &error);
+	rc = shake_in_turn(connection, &error);
 	if (rc == -EPROTO)
 		state_fail(connection, "%s", error.text);
 	else if (rc < 0)

@@ -12,7 +12,8 @@
  * is answered, whichever wrote it: NBD_FLAG_CAN_MULTI_CONN.
  *
  * Bounds: 'connections' at a time, others wait in the backlog; ten seconds
- * for a handshake, one if all places are taken; for each connection
+ * for a handshake, one if all places are taken; a fifth of the reactor's time
+ * for the handshakes of TLS, of all servers; for each connection
  * SERVER_CONNECTION_BYTES of memory, of which an idle one has touched little;
  * SERVER_DRAIN_NS for an orderly end.
  *

@@ -82,7 +82,8 @@ void state_cool(struct connection *connection)
 {
 	struct loop *loop = connection->config.loop;
 
-	if (!connection->polling || state_has_input(connection))
+	if (!connection->polling || state_has_input(connection) ||
+	    handshake_rests_until_ns(connection) > 0)
 		return;
 	if (connection->blocked && !await_room(connection))
 		return;

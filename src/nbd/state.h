@@ -245,5 +245,7 @@ int handshake_create(struct connection *connection);
 void handshake_destroy(struct connection *connection);
 /* Go on as far as can be; in the end the phase is another. */
 unsigned int handshake_poll(struct connection *connection);
+/* It waits for its turn at TLS, until then; 0: it does not. */
+uint64_t handshake_rests_until_ns(const struct connection *connection);
 
 #endif

@@ -22,6 +22,7 @@
 
 #define TURNS_MAX	200000U
 #define MANY_BYTES	(UINT32_C(256) << 10)
+#define PLACES		16U
 
 static const char *script;
 
@@ -117,7 +118,7 @@ static int setup_shared(void **state)
 	memset(&rig, 0, sizeof(rig));
 	rig.keys = shared(shared_text, KEYS_SERVER, NULL);
 	rig.mine = shared(shared_text, KEYS_CLIENT, "bob");
-	peer_create_secure(&rig.world, 16, rig.keys, true);
+	peer_create_secure(&rig.world, PLACES, rig.keys, true);
 	*state = &rig;
 	return 0;
 }
@@ -133,7 +134,7 @@ static int setup_certificates(void **state)
 	    "cert_authority ca && cert_server ca server && cert_client ca client one.example");
 	rig.keys = certificates(&rig, KEYS_SERVER, "server", NULL);
 	rig.mine = certificates(&rig, KEYS_CLIENT, "client", NULL);
-	peer_create_secure(&rig.world, 16, rig.keys, true);
+	peer_create_secure(&rig.world, PLACES, rig.keys, true);
 	*state = &rig;
 	return 0;
 }
@@ -180,13 +181,10 @@ static void begin(struct client_end *end, struct keys *mine)
 	gnutls_transport_set_push_function(end->tls, push);
 }
 
-/* Connected, and TLS asked for. */
-static struct client_end connected(struct rig *rig)
+/* TLS is asked for. */
+static struct client_end asked(struct rig *rig, int fd)
 {
-	struct client_end end = {
-		.rig = rig,
-		.fd = peer_connect(&rig->world),
-	};
+	struct client_end end = {.rig = rig, .fd = fd};
 	uint32_t bytes;
 
 	peer_greet(&rig->world, end.fd, 3);
@@ -194,6 +192,11 @@ static struct client_end connected(struct rig *rig)
 	assert_int_equal(peer_reply(&rig->world, end.fd, NULL, 0, &bytes),
 			 WIRE_REP_ACK);
 	return end;
+}
+
+static struct client_end connected(struct rig *rig)
+{
+	return asked(rig, peer_connect(&rig->world));
 }
 
 static int shake(struct client_end *end)
@@ -516,6 +519,86 @@ static void test_tls_stalled_ones_are_passed_by(void **state)
 	leave(&end);
 	for (unsigned int i = 0; i < 8; i++)
 		close(stalled[i].fd);
+}
+
+/* All places are taken by those who asked for TLS and say nothing more. */
+static void test_tls_stalled_ones_make_room(void **state)
+{
+	struct rig *rig = *state;
+	struct client_end stalled[PLACES], end;
+	char byte;
+	int fd;
+
+	for (unsigned int i = 0; i < PLACES; i++)
+		stalled[i] = connected(rig);
+	fd = peer_connect(&rig->world);
+	/* Real time passes: the server's limit. */
+	while (recv(fd, &byte, 1, MSG_DONTWAIT | MSG_PEEK) != 1)
+		assert_int_equal(loop_run_once(rig->world.loop,
+					       loop_clock_ns() + 10000000),
+				 0);
+	end = asked(rig, fd);
+	begin(&end, rig->mine);
+	assert_int_equal(shake(&end), 0);
+	become_session(&end);
+	leave(&end);
+	for (unsigned int i = 0; i < PLACES; i++)
+		close(stalled[i].fd);
+}
+
+/* What they ask for is work: in one round it is done for one of them, and all
+ * get their turn. */
+static void test_tls_handshakes_take_turns(void **state)
+{
+	struct rig *rig = *state;
+	struct client_end ends[PLACES];
+	unsigned int answered, before = 0;
+
+	for (unsigned int i = 0; i < PLACES; i++)
+		ends[i] = connected(rig);
+	for (unsigned int i = 0; i < PLACES; i++) {
+		begin(&ends[i], rig->mine);
+		assert_int_equal(gnutls_handshake(ends[i].tls), GNUTLS_E_AGAIN);
+	}
+	for (unsigned int turn = 0; turn < TURNS_MAX; turn++) {
+		char byte;
+
+		peer_turn(&rig->world);
+		answered = 0;
+		for (unsigned int i = 0; i < PLACES; i++)
+			answered += recv(ends[i].fd, &byte, 1,
+					 MSG_DONTWAIT | MSG_PEEK) == 1;
+		assert_true(answered <= before + 1);
+		before = answered;
+		if (answered == PLACES)
+			break;
+	}
+	assert_int_equal(before, PLACES);
+	for (unsigned int i = 0; i < PLACES; i++) {
+		assert_int_equal(shake(&ends[i]), 0);
+		become_session(&ends[i]);
+		leave(&ends[i]);
+	}
+}
+
+/* Thousands come, say half of what begins TLS, and go. */
+static void test_tls_thousands_come_and_go(void **state)
+{
+	static const uint8_t half[] = {0x16, 3, 1, 2, 0, 1, 0, 1, 0xfc, 3, 3};
+	struct rig *rig = *state;
+	struct client_end end;
+
+	for (unsigned int i = 0; i < 3000; i++) {
+		end = connected(rig);
+		peer_send(&rig->world, end.fd, half, i % sizeof(half));
+		close(end.fd);
+	}
+	end = connected(rig);
+	begin(&end, rig->mine);
+	assert_int_equal(shake(&end), 0);
+	become_session(&end);
+	write_and_read(&end);
+	leave(&end);
 }
 
 /* In TLS 1.2 a client may ask to begin anew. */
@@ -842,6 +925,9 @@ int main(int argc, char **argv)
 		SHARED(test_tls_refuses_what_was_slipped_in),
 		SHARED(test_tls_garbage_ends_it),
 		SHARED(test_tls_stalled_ones_are_passed_by),
+		SHARED(test_tls_stalled_ones_make_room),
+		SHARED(test_tls_handshakes_take_turns),
+		SHARED(test_tls_thousands_come_and_go),
 		SHARED(test_tls_does_not_begin_anew),
 		SHARED(test_tls_refuses_another_key),
 		SHARED(test_tls_refuses_an_unknown_name),
