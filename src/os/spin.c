@@ -80,13 +80,18 @@ static uint64_t before(uint64_t time_ns, uint64_t by_ns)
 uint64_t spin_sleep_until(struct spin *spin, uint64_t now_ns, uint64_t due_ns)
 {
 	const uint64_t early_ns = spin->late_ns + spin->late_ns / 4;
+	const bool near = before(due_ns, now_ns) <= SPIN_NEAR_NS;
+	const uint64_t stretch_most_ns =
+		near ? SPIN_STRETCH_NEAR_NS : SPIN_STRETCH_NS / 5 * 4;
 	uint64_t until_ns;
 
 	if (due_ns == UINT64_MAX)
 		return UINT64_MAX;
 	refill(spin, now_ns);
-	if (due_ns <= now_ns + SPIN_NEAR_NS)
+	if (near && spin->credit_ns >= 0) {
+		spin->credit_ns -= (int64_t)before(due_ns, now_ns);
 		return now_ns;
+	}
 	if (spin->credit_ns > SPIN_CREDIT_MAX_NS / 2) {
 		until_ns = before(due_ns, early_ns);
 		if (until_ns <= now_ns + SLEEP_LEAST_NS) {
@@ -101,8 +106,8 @@ uint64_t spin_sleep_until(struct spin *spin, uint64_t now_ns, uint64_t due_ns)
 			now_ns + (uint64_t)-spin->credit_ns * SPIN_SHARE;
 		uint64_t stretch_ns = before(repaid_ns, due_ns);
 
-		if (stretch_ns > SPIN_STRETCH_NS / 5 * 4)
-			stretch_ns = SPIN_STRETCH_NS / 5 * 4;
+		if (stretch_ns > stretch_most_ns)
+			stretch_ns = stretch_most_ns;
 		until_ns += vary(spin, stretch_ns);
 	}
 	until_ns = before(until_ns, spin->late_least_ns);

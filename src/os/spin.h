@@ -6,9 +6,11 @@
  * time it takes.  Three rules:
  *  - After work, poll on for at most 'max_ns' (and SPIN_WORTH_NS), but only
  *    while at least half of the recent idle gaps ended within that time.
- *  - A deadline that is nearer than SPIN_NEAR_NS is polled for: sleeping
- *    would cost as much.
- *  - Waking up for any other deadline is paid from a credit that grows by
+ *  - A deadline that is nearer than SPIN_NEAR_NS is polled for while there is
+ *    credit for that: sleeping would cost as much.  Without, the loop sleeps
+ *    SPIN_STRETCH_NEAR_NS longer: else deadlines that are always near would
+ *    keep it polling for ever.
+ *  - Waking up for any deadline is paid from a credit that grows by
  *    SPIN_SHARE of real time.  With much credit the loop wakes up early, by
  *    the lateness learned, and polls for the rest; with little it wakes up
  *    about on time; with none it wakes up late, by at most SPIN_STRETCH_NS,
@@ -27,6 +29,7 @@
 #define SPIN_WAKE_NS		UINT64_C(6500)
 #define SPIN_NEAR_NS		UINT64_C(8000)
 #define SPIN_STRETCH_NS		UINT64_C(100000)
+#define SPIN_STRETCH_NEAR_NS	UINT64_C(25000)
 /* A stretch is up to a quarter longer or shorter, at random: wake-ups at equal
  * distances would release what is spaced evenly in a beat, and the median wait
  * of a closed loop would be off by half a distance. */
