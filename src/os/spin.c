@@ -80,16 +80,18 @@ static uint64_t before(uint64_t time_ns, uint64_t by_ns)
 uint64_t spin_sleep_until(struct spin *spin, uint64_t now_ns, uint64_t due_ns)
 {
 	const uint64_t early_ns = spin->late_ns + spin->late_ns / 4;
-	const bool near = before(due_ns, now_ns) <= SPIN_NEAR_NS;
+	const bool near = due_ns <= now_ns + SPIN_NEAR_NS;
 	const uint64_t stretch_most_ns =
 		near ? SPIN_STRETCH_NEAR_NS : SPIN_STRETCH_NS / 5 * 4;
 	uint64_t until_ns;
 
 	if (due_ns == UINT64_MAX)
 		return UINT64_MAX;
+	if (due_ns <= now_ns)
+		return now_ns;
 	refill(spin, now_ns);
 	if (near && spin->credit_ns >= 0) {
-		spin->credit_ns -= (int64_t)before(due_ns, now_ns);
+		spin->credit_ns -= (int64_t)(due_ns - now_ns);
 		return now_ns;
 	}
 	if (spin->credit_ns > SPIN_CREDIT_MAX_NS / 2) {
