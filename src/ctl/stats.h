@@ -36,6 +36,7 @@ struct stats_process {
 	struct keep keep;
 	/* Of the vdev whose unpromised default this is. */
 	uint64_t mapped;			/* extents of its volume */
+	uint64_t mapped_on;	/* a bit for each device that has of them */
 	uint64_t no_space;		/* writes that found no extent */
 };
 
@@ -66,7 +67,7 @@ struct stats_segment {
 };
 
 /* It is mapped by both sides as compiled. */
-static_assert(sizeof(struct stats_segment) == 63055968,
+static_assert(sizeof(struct stats_segment) == 63088736,
 	      "raise CTL_VERSION (ctl.h), then this");
 
 static inline void stats_set(uint64_t *counter, uint64_t value)

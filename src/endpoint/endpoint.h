@@ -266,6 +266,11 @@ json_t *endpoint_member_said(const struct endpoint_member *member);
 /* members.c: those that were refused or are to go do so, if nothing is under
  * way on them.  Returns whether something is. */
 bool endpoint_members_poll(struct endpoint_pool *pool);
+/* "devices" of a request, names of devices of 'pool', as a bit each; all of
+ * them if it is absent.  Returns 0, -EINVAL or -ENOENT. */
+int endpoint_members_named(const struct endpoint_pool *pool,
+			   const json_t *request, uint64_t *ret_members,
+			   struct error *reterr);
 /* Their pool is about to be destroyed. */
 void endpoint_members_forget(struct endpoint_pool *pool);
 const char *endpoint_level_name(unsigned int percent);
@@ -298,6 +303,10 @@ bool endpoint_is_making(const struct endpoint *endpoint, const char *name);
 /* Answer whoever waits for a volume to go that was going when the pool was
  * started.  Returns whether somebody still does. */
 bool endpoint_volumes_poll(struct endpoint_pool *pool);
+/* The devices that have some of it, a bit each by their places in the
+ * statistics. */
+uint64_t endpoint_mapped_on(const struct endpoint_pool *pool,
+			    const struct volume *volume);
 /* Into 'reply', from the one with this number on. */
 void endpoint_volumes_said(const struct endpoint_pool *pool, uint64_t from,
 			   json_t *reply);

@@ -121,6 +121,41 @@ int endpoint_member_remove(struct endpoint *endpoint, json_t *request, int *fd,
 	return ENDPOINT_LATER;
 }
 
+/* ---- they are named ---- */
+
+int endpoint_members_named(const struct endpoint_pool *pool,
+			   const json_t *request, uint64_t *ret_members,
+			   struct error *reterr)
+{
+	const json_t *names = json_object_get(request, "devices");
+	uint64_t members = 0;
+	const json_t *name;
+	size_t i;
+
+	if (names && !json_is_array(names))
+		return error_set(reterr, -EINVAL,
+				 "'devices' must be an array of names");
+	json_array_foreach((json_t *)(uintptr_t)names, i, name)
+	{
+		const struct endpoint_member *m = pool ? pool->members : NULL;
+
+		if (!json_is_string(name))
+			return error_set(reterr, -EINVAL,
+					 "'devices' must be an array of names");
+		while (m &&
+		       (!m->is_open ||
+			strcmp(m->device->name, json_string_value(name)) != 0))
+			m = m->next;
+		if (!m)
+			return error_set(reterr, -ENOENT,
+					 "its pool has no device %s",
+					 json_string_value(name));
+		members |= UINT64_C(1) << m->add.member->index;
+	}
+	*ret_members = members;
+	return 0;
+}
+
 /* ---- they come ---- */
 
 static void opened(struct pool_add *add, int result, const struct error *error)

@@ -239,6 +239,7 @@ int endpoint_vdev_remove(struct endpoint *endpoint, json_t *request, int *fd,
 	*link = vdev->next;
 	vdev->pool->vdevs--;
 	stats_set(&vdev->stats->mapped, 0);
+	stats_set(&vdev->stats->mapped_on, 0);
 	endpoint_vdev_free(vdev);
 	return 0;
 }
@@ -290,6 +291,9 @@ int endpoint_process_add(struct endpoint *endpoint, json_t *request, int *fd,
 	(void)reply;
 	if (result == 0)
 		result = read_process(endpoint, request, &config, reterr);
+	if (result == 0)
+		result = endpoint_members_named(vdev->pool, request,
+						&config.members, reterr);
 	if (result < 0)
 		return result;
 	process = endpoint_find_process(endpoint, config.pasid);
@@ -335,6 +339,10 @@ int endpoint_process_update(struct endpoint *endpoint, json_t *request, int *fd,
 	if (!process)
 		return error_set(reterr, -ENOENT, "no process %u",
 				 config.pasid);
+	result = endpoint_members_named(process->vdev->pool, request,
+					&config.members, reterr);
+	if (result < 0)
+		return result;
 	result = vdev_process_update(process->process, &config, reterr);
 	if (result < 0)
 		return result;
@@ -342,6 +350,7 @@ int endpoint_process_update(struct endpoint *endpoint, json_t *request, int *fd,
 	said = field_said(request);
 	json_object_del(said, "op");
 	json_object_del(process->said, "match_ioprio");
+	json_object_del(process->said, "devices");
 	json_object_update(process->said, said);
 	json_decref(said);
 	return 0;

@@ -35,15 +35,29 @@ static bool has_flag(const struct volume *volume, uint32_t flag)
 	return (volume->is.flags & flag) != 0;
 }
 
-static json_t *describe(const struct volume *v)
+uint64_t endpoint_mapped_on(const struct endpoint_pool *pool,
+			    const struct volume *volume)
 {
-	return json_pack("{s:o, s:s, s:I, s:b, s:b, s:I, s:I, s:b}", "uuid",
-			 field_from_uuid(&v->is.uuid), "name", v->is.name,
-			 "size_bytes", (json_int_t)v->is.size_bytes, "thick",
-			 has_flag(v, FORMAT_VOLUME_THICK), "read_only",
+	const struct stats_device *first = pool->endpoint->stats->devices;
+	uint64_t devices = 0;
+
+	for (const struct endpoint_member *m = pool->members; m; m = m->next)
+		if (m->is_open && volume->mapped_on[m->add.member->index])
+			devices |= UINT64_C(1) << (m->device->stats - first);
+	return devices;
+}
+
+static json_t *describe(const struct endpoint_pool *pool,
+			const struct volume *v)
+{
+	return json_pack("{s:o, s:s, s:I, s:b, s:b, s:I, s:I, s:I, s:b}",
+			 "uuid", field_from_uuid(&v->is.uuid), "name",
+			 v->is.name, "size_bytes", (json_int_t)v->is.size_bytes,
+			 "thick", has_flag(v, FORMAT_VOLUME_THICK), "read_only",
 			 has_flag(v, FORMAT_VOLUME_SNAPSHOT), "mapped_extents",
-			 (json_int_t)v->table.mapped, "missing_devices",
-			 (json_int_t)v->missing, "changing",
+			 (json_int_t)v->table.mapped, "mapped_on",
+			 (json_int_t)endpoint_mapped_on(pool, v),
+			 "missing_devices", (json_int_t)v->missing, "changing",
 			 volume_is_changing(v));
 }
 
@@ -60,7 +74,7 @@ void endpoint_volumes_said(const struct endpoint_pool *pool, uint64_t from,
 			break;
 		}
 		if (at++ >= from)
-			json_array_append_new(volumes, describe(v));
+			json_array_append_new(volumes, describe(pool, v));
 	}
 	json_object_set_new(reply, "volumes", volumes);
 }

@@ -219,6 +219,8 @@ static void watch_vdev(struct endpoint *endpoint, struct endpoint_vdev *v,
 	if (!v->pool)
 		return;
 	stats_set(&v->stats->mapped, vdev_volume(v->vdev)->table.mapped);
+	stats_set(&v->stats->mapped_on,
+		  endpoint_mapped_on(v->pool, vdev_volume(v->vdev)));
 	no_space = stats_get(&v->stats->no_space);
 	if (no_space == v->told_no_space ||
 	    now_ns - v->told_no_space_ns < NO_SPACE_NS)

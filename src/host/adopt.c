@@ -315,7 +315,8 @@ static void adopt_vdevs(struct reg_endpoint *endpoint, const json_t *list)
 static void adopt_process(struct reg_endpoint *endpoint,
 			  struct reg_process *process, const json_t *item)
 {
-	static const char *const keys[] = {"params", "sla", "match_ioprio"};
+	static const char *const keys[] = {"params", "sla", "match_ioprio",
+					   "devices"};
 	struct bind_op op = {
 		.endpoint = endpoint,
 		.process = process,
@@ -332,7 +333,7 @@ static void adopt_process(struct reg_endpoint *endpoint,
 	if (json_object_get(item, "sessions"))
 		watch_session(endpoint->host, item, endpoint);
 	wanted = bind_process_message(process, "process-update");
-	for (i = 0; i < 3; i++) {
+	for (i = 0; i < sizeof(keys) / sizeof(*keys); i++) {
 		const json_t *have = json_object_get(item, keys[i]);
 		const json_t *want = json_object_get(wanted, keys[i]);
 
@@ -584,8 +585,10 @@ void adopt_connected(void *arg, bool adopted, const json_t *list)
 	bind_reset(endpoint);
 	adopt_devices(endpoint, list);
 	adopt_pools(endpoint, list);
-	admit_found(endpoint);
+	/* Where their data are says where processes have to be promised what
+	 * they are. */
 	adopt_vdevs(endpoint, list);
+	admit_found(endpoint);
 	adopt_processes(endpoint, list);
 	if (flag_of(list, "enforce") != host->is_enforcing)
 		bind_ask(&op,

@@ -69,18 +69,40 @@ void bind_check_ready(struct host *host)
 
 /* --- Processes ----------------------------------------------------------- */
 
+/* Where its vdev may take space for it (E10); NULL: at any device. */
+static json_t *devices_of(const struct reg_process *process)
+{
+	const struct reg_pool *pool = process->vdev->pool;
+	const struct promise_member *member = &process->member;
+	json_t *devices;
+
+	if (!pool->config->thin || process->vdev->is_thick ||
+	    pool->device_count == 1 || !member->is_counted || !member->devices)
+		return NULL;
+	devices = json_array();
+	for (unsigned int i = 0; i < pool->device_count; i++)
+		if (pool->devices[i]->is_member && member->devices >> i & 1)
+			json_array_append_new(
+				devices,
+				json_string(pool->devices[i]->config->name));
+	if (json_array_size(devices) > 0)
+		return devices;
+	json_decref(devices);
+	return NULL;
+}
+
 json_t *bind_process_message(const struct reg_process *process, const char *op)
 {
 	struct sched_params params;
 	json_t *message;
 
 	promise_params(process, &params);
-	message = json_pack("{s:s, s:I, s:s, s:i, s:b, s:o, s:o}", "op", op,
-			    "pasid", (json_int_t)process->pasid, "vdev",
-			    process->vdev->name, "slot", process->slot,
-			    "own_socket", process->vhost_user != NULL, "params",
-			    ctl_from_sched_params(&params), "sla",
-			    ctl_from_sla(&process->sla));
+	message = json_pack(
+		"{s:s, s:I, s:s, s:i, s:b, s:o, s:o, s:o*}", "op", op, "pasid",
+		(json_int_t)process->pasid, "vdev", process->vdev->name, "slot",
+		process->slot, "own_socket", process->vhost_user != NULL,
+		"params", ctl_from_sched_params(&params), "sla",
+		ctl_from_sla(&process->sla), "devices", devices_of(process));
 	if (process->has_match)
 		json_object_set_new(message, "match_ioprio",
 				    json_integer(process->match_ioprio));
@@ -410,15 +432,26 @@ static void extend_promise(struct reg_process *process)
 		.pasid = process->pasid,
 		.vdev = process->vdev->name,
 	};
+	const struct bind_op told = {
+		.process = process,
+		.then = bind_ignore,
+	};
+	const uint32_t before = process->member.devices;
 	struct promise_refusal refusal;
 
-	if (process->vdev->pool->device_count > 1 &&
-	    process->state == REG_PROCESS_BOUND && process->member.is_counted &&
-	    promise_admit(process, &process->sla, &refusal) < 0)
+	if (process->vdev->pool->device_count == 1 ||
+	    process->state != REG_PROCESS_BOUND || process->is_writing ||
+	    !process->member.is_counted)
+		return;
+	if (promise_admit(process, &process->sla, &refusal) == 0) {
+		if (process->member.devices != before)
+			bind_process_update(&told);
+	} else {
 		events_add(
 			host->events, "error", &subject,
 			"process %u (%s): what comes to lie on a device that joined its pool is not promised: %s",
 			process->pasid, process->name, refusal.text.text);
+	}
 }
 
 /* Every device that is there is known. */

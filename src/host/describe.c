@@ -198,10 +198,9 @@ static json_t *describe_pool(struct host *host, const struct reg_pool *pool)
 	describe_set(object, "state", json_string(pool_state(pool)));
 	describe_set_text(object, "error", pool->error.text);
 	set_space(object, pool);
-	describe_set(object, "combined",
-		     promise_json(&pool->devices[0]->promise));
+	describe_set(object, "combined", promise_json(&pool->promise));
 	describe_set(object, "combined_text",
-		     promise_text_json(&pool->devices[0]->promise));
+		     promise_text_json(&pool->promise));
 	return object;
 }
 

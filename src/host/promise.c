@@ -117,130 +117,94 @@ json_t *promise_where(const struct registry *registry,
 
 /* --- Members ------------------------------------------------------------- */
 
-/* Data may come to lie there: it is there, or is known from before. */
-static bool is_usable(const struct reg_device *device)
+/* 'was' (NULL: nothing) becomes 'is'. */
+static int recount(struct promise *promise, const struct sla *was,
+		   const struct sla *is)
 {
-	return device->is_member || reg_device_is_judged(device);
+	if (was && is)
+		return combine_update(promise->combine, was, is);
+	if (is)
+		return combine_add(promise->combine, is);
+	if (was)
+		combine_remove(promise->combine, was);
+	return 0;
 }
 
-/* At a device: 'request' instead of what it has there.  Nothing promised needs
- * no admission. */
-static int admit_at(struct reg_device *device, struct admitted **admitted,
-		    const struct admission_request *request,
-		    struct admission_refusal *why)
+/* Going back to what was there cannot fail: it did fit. */
+static void uncount(struct promise *promise, const struct sla *was,
+		    const struct sla *is)
 {
-	if (request->sla->count == 0 ||
-	    (!is_usable(device) && device->pool->device_count > 1)) {
-		admission_release(*admitted);
-		*admitted = NULL;
-		return 0;
-	}
-	if (*admitted)
-		return admission_update(*admitted, request, why);
-	return admission_admit(device->promise.admission, request, admitted,
-			       why);
+	if (recount(promise, is, was) < 0)
+		combine_remove(promise->combine, is);
 }
 
-/* At all devices of its pool, or none: '*ret_at' is where it is refused. */
-static int admit(struct reg_process *process,
-		 const struct admission_request *request,
-		 struct reg_device **ret_at, struct admission_refusal *why)
-{
-	const struct reg_pool *pool = process->vdev->pool;
-	struct promise_member *member = &process->member;
-	struct admission_request before = *request;
-	unsigned int i;
-	int ret = 0;
+#define PROMISES_MAX	(CONFIG_POOL_DEVICES_MAX + 3U)
 
-	for (i = 0; ret == 0 && i < pool->device_count; i++) {
-		*ret_at = pool->devices[i];
-		ret = admit_at(pool->devices[i], &member->admitted[i], request,
-			       why);
-	}
-	if (ret == 0)
-		return 0;
-	before.sla = &member->sla;
-	for (i--; i-- > 0;) {
-		/* What was there did fit. */
-		if (member->is_counted &&
-		    admit_at(pool->devices[i], &member->admitted[i], &before,
-			     NULL) == 0)
-			continue;
-		admission_release(member->admitted[i]);
-		member->admitted[i] = NULL;
-	}
-	return ret;
-}
-
-static int count_in(struct promise *promise, const struct sla *before,
-		    const struct sla *sla)
-{
-	return before ? combine_update(promise->combine, before, sla) :
-			combine_add(promise->combine, sla);
-}
-
-static void count_out(struct promise *promise, const struct sla *before,
-		      const struct sla *sla)
-{
-	/* Going back to what was there cannot fail: it did fit. */
-	if (!before || combine_update(promise->combine, sla, before) < 0)
-		combine_remove(promise->combine, sla);
-}
-
-#define PROMISES_MAX	(CONFIG_POOL_DEVICES_MAX + 2U)
-
-/* Of vdev, endpoint and devices.  Returns how many. */
+/* Of vdev, pool, endpoint and devices.  Returns how many. */
 static unsigned int find_promises(struct reg_vdev *vdev,
 				  struct promise *promises[PROMISES_MAX])
 {
-	const struct reg_pool *pool = vdev->pool;
+	struct reg_pool *pool = vdev->pool;
 	unsigned int count = 0;
 
 	promises[count++] = &vdev->promise;
+	promises[count++] = &pool->promise;
 	promises[count++] = &pool->endpoint->promise;
 	for (unsigned int i = 0; i < pool->device_count; i++)
 		promises[count++] = &pool->devices[i]->promise;
 	return count;
 }
 
-/* In the promises of vdev, devices and endpoint, all or none. */
-static int count(struct reg_process *process, const struct sla *sla)
+/* 'sla' if the promise with this number, in the order of find_promises, has a
+ * member that is promised it at 'devices'. */
+static const struct sla *counts(unsigned int number, uint32_t devices,
+				const struct sla *sla)
 {
+	const unsigned int first = PROMISES_MAX - CONFIG_POOL_DEVICES_MAX;
+
+	return number < first || devices >> (number - first) & 1 ? sla : NULL;
+}
+
+/* In the promises of vdev, pool, endpoint and 'devices', all or none. */
+static int count(struct reg_process *process, const struct sla *sla,
+		 uint32_t devices)
+{
+	struct promise_member *member = &process->member;
 	struct promise *promises[PROMISES_MAX];
 	const unsigned int all = find_promises(process->vdev, promises);
-	const struct sla before = process->member.sla;
-	const struct sla *was = process->member.is_counted ? &before : NULL;
+	const struct sla before = member->sla;
+	const struct sla *was = member->is_counted ? &before : NULL;
 	unsigned int i;
 	int ret = 0;
 
 	for (i = 0; i < all; i++) {
-		ret = count_in(promises[i], was, sla);
+		ret = recount(promises[i], counts(i, member->devices, was),
+			      counts(i, devices, sla));
 		if (ret < 0)
 			break;
 	}
 	if (ret < 0) {
 		while (i-- > 0)
-			count_out(promises[i], was, sla);
+			uncount(promises[i], counts(i, member->devices, was),
+				counts(i, devices, sla));
 		return ret;
 	}
-	process->member.sla = *sla;
-	process->member.is_counted = true;
+	member->sla = *sla;
+	member->devices = devices;
+	member->is_counted = true;
 	return 0;
 }
 
 int promise_admit(struct reg_process *process, const struct sla *sla,
 		  struct promise_refusal *ret_refusal)
 {
-	struct admission_request request = {
-		.sla = sla,
-		.vdev_size_bytes = process->vdev->size_bytes,
-	};
 	struct admission_refusal why;
 	struct reg_device *at = NULL;
+	uint32_t devices;
 	int ret;
 
 	memset(ret_refusal, 0, sizeof(*ret_refusal));
-	ret = admit(process, &request, &at, &why);
+	ret = promise_place(process, sla, &devices, &at, &why);
 	if (ret == -ENOSPC)
 		fill_refusal(at, &why, ret_refusal);
 	if (ret < 0 && ret != -ENOMEM && ret != -ENOSPC) {
@@ -253,14 +217,10 @@ int promise_admit(struct reg_process *process, const struct sla *sla,
 	}
 	if (ret < 0)
 		return ret;
-	ret = count(process, sla);
+	ret = count(process, sla, devices);
 	if (ret == 0)
 		return 0;
-	/* Back to what was admitted before. */
-	request.sla = &process->member.sla;
-	if (!process->member.is_counted ||
-	    admit(process, &request, &at, NULL) < 0)
-		promise_leave(process);
+	promise_place_back(process);
 	ret_refusal->is_refused = true;
 	error_set(&ret_refusal->text, ret,
 		  "vdev %s: too much is promised to be added up",
@@ -274,15 +234,13 @@ void promise_leave(struct reg_process *process)
 	struct promise *promises[PROMISES_MAX];
 	const unsigned int all = find_promises(process->vdev, promises);
 
-	for (unsigned int i = 0; i < CONFIG_POOL_DEVICES_MAX; i++) {
-		admission_release(member->admitted[i]);
-		member->admitted[i] = NULL;
-	}
-	if (!member->is_counted)
-		return;
-	for (unsigned int i = 0; i < all; i++)
-		combine_remove(promises[i]->combine, &member->sla);
+	if (member->is_counted)
+		for (unsigned int i = 0; i < all; i++)
+			recount(promises[i],
+				counts(i, member->devices, &member->sla), NULL);
 	member->is_counted = false;
+	member->devices = 0;
+	promise_place_back(process);
 }
 
 /* --- For the scheduler, and as JSON -------------------------------------- */

@@ -24,6 +24,7 @@
 #include "sla/core.h"
 #include "sla/sla.h"
 
+struct reg_device;
 struct reg_process;
 struct registry;
 
@@ -36,7 +37,8 @@ struct promise {
 struct promise_member {
 	bool is_counted;	/* in the promises of vdev, devices, endpoint */
 	struct sla sla;		/* as counted */
-	/* At each device of the pool; NULL: nothing, or it is not there. */
+	/* Those of the pool's where it is admitted, a bit each; as counted. */
+	uint32_t devices;
 	struct admitted *admitted[CONFIG_POOL_DEVICES_MAX];
 };
 
@@ -92,5 +94,16 @@ json_t *promise_refusal_json(const struct promise_refusal *refusal);
 /* {"promised_share", "allowed_share", "is_over"} of a device's time, or of the
  * time of an endpoint's core with what is kept free of it; or NULL. */
 json_t *promise_share_json(const struct promise *promise);
+
+/* --- promise-place.c: parts of the above --------------------------------- */
+
+/* At the devices where it has to be promised, and those where it can be, or
+ * nowhere new.  Returns 0; -ENOSPC, -EOVERFLOW or -ENOMEM with the device that
+ * refused it. */
+int promise_place(struct reg_process *process, const struct sla *sla,
+		  uint32_t *ret_devices, struct reg_device **reterr_at,
+		  struct admission_refusal *reterr_why);
+/* As its member says: what is not counted is nowhere. */
+void promise_place_back(struct reg_process *process);
 
 #endif

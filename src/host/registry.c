@@ -67,6 +67,7 @@ static int make_pool(struct registry *registry,
 {
 	struct reg_pool *pool = &registry->pools[registry->pool_count];
 
+	pool->registry = registry;
 	pool->config = config;
 	pool->name = config->name;
 	pool->slot = -1;
@@ -84,7 +85,7 @@ static int make_pool(struct registry *registry,
 		pool->devices[pool->device_count++] = device;
 	}
 	registry->pool_count++;
-	return 0;
+	return promise_init(&pool->promise);
 }
 
 int registry_create(const struct config *config, struct registry **ret_registry)
@@ -135,8 +136,10 @@ void registry_destroy(struct registry *registry)
 		promise_finish(&endpoint->promise);
 		free(endpoint->devices);
 	}
-	for (i = 0; i < registry->pool_count; i++)
+	for (i = 0; i < registry->pool_count; i++) {
+		promise_finish(&registry->pools[i].promise);
 		json_decref(registry->pools[i].volumes);
+	}
 	free(registry->endpoints);
 	free(registry->pools);
 	while (registry->doomed)

@@ -103,9 +103,11 @@ struct reg_device {
 struct reg_pool {
 	const struct config_pool *config;
 	const char *name;
+	struct registry *registry;
 	struct reg_endpoint *endpoint;
 	struct reg_device *devices[CONFIG_POOL_DEVICES_MAX];
 	unsigned int device_count;
+	struct promise promise;
 	int slot;			/* -1: none yet */
 	struct error error;		/* why it is not there */
 	/* the binder's */

@@ -66,6 +66,7 @@ static int merge(struct volume *volume, struct member *member,
 
 	if (volume->table.count == 0) {
 		volume->table = part->own;
+		volume->mapped_on[member->index] = part->own.mapped;
 		part->own = (struct table){0};
 		return 0;
 	}
@@ -75,11 +76,13 @@ static int merge(struct volume *volume, struct member *member,
 	       (index = table_next(own, index, own->count)) < own->count) {
 		const uint32_t number = table_get(own, index);
 
-		if (table_get(&volume->table, index) == 0)
+		if (table_get(&volume->table, index) == 0) {
 			table_set(&volume->table, index, number);
-		else
+			volume->mapped_on[member->index]++;
+		} else {
 			rc = take_back(volume->pool, member, part, index,
 				       number);
+		}
 		index++;
 	}
 	table_finish(&part->own);

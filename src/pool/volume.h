@@ -71,6 +71,7 @@ struct volume {
 	uint32_t missing;		/* devices that may hold some of it */
 	uint64_t joined;		/* members that it may take space on */
 	struct member_volume *parts[POOL_MEMBERS_MAX];
+	uint32_t mapped_on[POOL_MEMBERS_MAX];	/* of table.mapped */
 	struct pool_wait *waiting[VOLUME_BUCKETS];	/* by index */
 	struct volume_copy *copies;	/* under way */
 	uint64_t woken;			/* see pool_wake_index */

@@ -29,7 +29,7 @@ struct admitted {
 	struct sla latencies;	/* only those, as counted in the set */
 	u128 time;		/* of each second */
 	u128 core_time;		/* of the core's */
-	bool is_reserved;
+	bool is_reserved, is_core_paid;
 };
 
 struct admission {
@@ -281,15 +281,16 @@ static int refuse_latency(const struct admission *admission,
 
 /* Whether the core has the time for 'sla', with 'old_time' given back. */
 static int check_core(const struct admission *admission, u128 old_time,
-		      const struct sla *sla, struct admission_refusal *reterr)
+		      const struct admission_request *request,
+		      struct admission_refusal *reterr)
 {
 	const u128 promised = admission->core.promised - old_time;
 	const u128 allowed = core_allows(&admission->core);
-	const u128 time = demand_time(&admission->core_costs, sla);
+	const u128 time = demand_time(&admission->core_costs, request->sla);
 
-	if (time == 0 || promised + time <= allowed)
+	if (time == 0 || request->is_core_paid || promised + time <= allowed)
 		return 0;
-	return refuse_rate(ADMISSION_CORE, &admission->core_costs, sla,
+	return refuse_rate(ADMISSION_CORE, &admission->core_costs, request->sla,
 			   allowed > promised ? allowed - promised : 0, reterr);
 }
 
@@ -325,8 +326,8 @@ static int check(const struct admission *admission, const struct admitted *old,
 	if (promised + time > by_own && by_own < usable(admission, SECOND))
 		return refuse_latency(admission, request->sla, promised + time,
 				      reterr);
-	return check_core(admission, replaces ? old->core_time : 0,
-			  request->sla, reterr);
+	return check_core(admission, replaces ? old->core_time : 0, request,
+			  reterr);
 }
 
 static void select_latencies(const struct sla *sla, struct sla *ret_latencies)
@@ -358,7 +359,8 @@ static void count_time(struct admitted *admitted)
 	struct admission *admission = admitted->admission;
 
 	admitted->time = demand_time(&admission->costs, &admitted->sla);
-	admitted->core_time =
+	admitted->core_time = admitted->is_core_paid ?
+		0 :
 		demand_time(&admission->core_costs, &admitted->sla);
 	admission->promised += admitted->time;
 	admission->core.promised += admitted->core_time;
@@ -385,6 +387,7 @@ static int reserve(struct admitted *admitted, bool is_new,
 	admitted->sla = *request->sla;
 	admitted->latencies = latencies;
 	admitted->is_reserved = is_reserved;
+	admitted->is_core_paid = request->is_core_paid;
 	admitted->time = admitted->core_time = 0;
 	if (is_reserved) {
 		if (admission->is_measured)

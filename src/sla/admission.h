@@ -36,6 +36,7 @@ struct admission_request {
 	const struct sla *sla;
 	uint64_t vdev_size_bytes;	/* for "capacity >= ..." */
 	bool is_best_effort;		/* admitted in any case */
+	bool is_core_paid;	/* its core's time is counted elsewhere */
 };
 
 enum admission_reason {

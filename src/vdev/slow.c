@@ -121,8 +121,12 @@ int vdev_choose(struct pool *pool, const struct volume *volume,
 	const struct vdev_process *process = writer;
 
 	(void)volume;
-	if (process && process->config.members)
-		candidates &= process->config.members;
+	/* Whoever writes it, all of them may come to read it. */
+	if (process)
+		process = process->vdev->processes;
+	for (; process; process = process->next)
+		if (process->config.members)
+			candidates &= process->config.members;
 	return candidates ? pool_prefer(pool, candidates) : -1;
 }
 

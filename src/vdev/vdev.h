@@ -192,8 +192,8 @@ int vdev_limits(struct vdev *vdev, const struct sched_limits *limits,
 		struct error *reterr);
 
 /* pool_ops.choose, 'writer' being a process, or NULL: of the devices that have
- * room for what it was promised, local first, then the one with most that is
- * free (E10). */
+ * room for what all processes of its vdev were promised, local first, then the
+ * one with most that is free (E10). */
 int vdev_choose(struct pool *pool, const struct volume *volume,
 		const void *writer, uint64_t candidates);
 /* Writes that found no extent, and those of them for which there were some, but

@@ -18,6 +18,8 @@
 
 #include <cmocka.h>
 
+#include "sla/capacity.h"
+
 #define MIB (1LL << 20)
 
 #define DEVICES \
@@ -31,6 +33,16 @@
 	"      - {name: d1, kind: file, path: @/d1, size: 16MiB}\n"
 #define CONFIG DEVICES "pools: [{name: p, devices: [ep0/d0, ep0/d1]}]\n"
 #define LARGE CONFIG "vdevs: [{name: v, pool: p, size: 24MiB}]\n"
+
+static void rig_update(struct rig *rig, uint32_t pasid, const char *sla)
+{
+	const struct host_process_request request = {
+		.pasid = pasid,
+		.sla = sla,
+	};
+
+	host_process_update(rig->host, &request, &rig->call);
+}
 
 static bool state_is(struct rig *rig, void *arg)
 {
@@ -54,8 +66,8 @@ static void wait_state(struct rig *rig, const char *state)
 static bool is_free(struct rig *rig, void *arg)
 {
 	json_t *pool = host_pool(rig->host, "p");
-	const bool is = json_integer_value(
-				json_object_get(pool, "free_bytes")) ==
+	const bool is =
+		json_integer_value(json_object_get(pool, "free_bytes")) ==
 		*(int *)arg * MIB;
 
 	json_decref(pool);
@@ -142,12 +154,99 @@ static void test_pools_foreign_device_is_refused(void **state)
 {
 	struct rig *rig = *state;
 
-	assert_int_equal(system("truncate -s 25M d1 && PATH=$PATH:/sbin mkfs.ext4 -q -F d1"), 0);
+	assert_int_equal(
+		system("truncate -s 25M d1 && PATH=$PATH:/sbin mkfs.ext4 -q -F d1"),
+		0);
 	rig_start(rig, CONFIG, true);
 	wait_state(rig, "degraded");
 	rig_text_is(host_device(rig->host, "d1"), "fault", "foreign");
 	assert_true(rig_has_event(rig, "device-failed", "ext"));
-	assert_int_equal(system("PATH=$PATH:/sbin e2fsck -fn d1 >/dev/null 2>&1"), 0);
+	assert_int_equal(
+		system("PATH=$PATH:/sbin e2fsck -fn d1 >/dev/null 2>&1"), 0);
+}
+
+/* --- Promises over devices that differ ----------------------------------- */
+
+#define UNEQUAL(provisioning) \
+	"host: a\n" \
+	"state: @/state\n" \
+	"endpoints:\n" \
+	"  - name: ep0\n" \
+	"    devices:\n" \
+	"      - {name: fast, kind: nullio, size: 64MiB, model: {latency: {read: 100 us, write: 100 us, servers: 8}}}\n" \
+	"      - {name: slow, kind: nullio, size: 64MiB, model: {latency: {read: 4 ms, write: 4 ms, servers: 1}}}\n" \
+	"pools: [{name: p, devices: [ep0/fast, ep0/slow], provisioning: " provisioning \
+	"}]\n" \
+	"vdevs:\n" \
+	"  - {name: v, pool: p, size: 100MiB}\n" \
+	"  - {name: w, pool: p, size: 20MiB}\n"
+#define PROMISE "processes: [{pasid: 1, vdev: v, sla: {iops: '>= 2000'}}]\n"
+
+static void promised_is(struct rig *rig, const char *device, const char *text)
+{
+	rig_text_is(host_device(rig->host, device), "combined_text", text);
+}
+
+/* E8, E10: of a thin vdev, at the devices that have room for it. */
+static void test_pools_thin_is_promised_where_there_is_room(void **state)
+{
+	struct rig *rig = *state;
+
+	rig_start(rig, UNEQUAL("thin") PROMISE, true);
+	rig_wait_serving(rig, "v");
+	rig_text_is(host_process(rig->host, 1), "state", "bound");
+	promised_is(rig, "fast", "iops >= 2000");
+	promised_is(rig, "slow", "");
+	rig_text_is(host_pool(rig->host, "p"), "combined_text", "iops >= 2000");
+	/* A few requests fit on both. */
+	rig_update(rig, 1, "iops >= 10");
+	rig_answer(rig, HOST_DONE);
+	promised_is(rig, "fast", "iops >= 10");
+	promised_is(rig, "slow", "iops >= 10");
+	/* As many as none of them does are refused, and nothing has changed. */
+	rig_update(rig, 1, "iops >= 1000000");
+	rig_answer(rig, HOST_REFUSED);
+	promised_is(rig, "fast", "iops >= 10");
+	promised_is(rig, "slow", "iops >= 10");
+	/* The same decisions by the next penstockd, on the same endpoint. */
+	rig_update(rig, 1, "iops >= 2000");
+	rig_answer(rig, HOST_DONE);
+	rig_abandon(rig);
+	rig_start(rig, UNEQUAL("thin") PROMISE, true);
+	promised_is(rig, "fast", "iops >= 2000");
+	promised_is(rig, "slow", "");
+	host_process_release(rig->host, 1, &rig->call);
+	rig_answer(rig, HOST_DONE);
+	promised_is(rig, "fast", "");
+	rig_text_is(host_pool(rig->host, "p"), "combined_text", "");
+}
+
+/* Of a thick one, at all: its space is kept in the pool, wherever it is. */
+static void test_pools_thick_is_promised_at_all_devices(void **state)
+{
+	struct rig *rig = *state;
+
+	rig_start(rig, UNEQUAL("thick") PROMISE, true);
+	rig_text_is(host_process(rig->host, 1), "state", "refused");
+	assert_true(rig_has_event(rig, "refused", "on device ep0/slow"));
+	promised_is(rig, "fast", "");
+	promised_is(rig, "slow", "");
+}
+
+/* The core serves a request once, whichever device it goes to. */
+static void test_pools_core_is_promised_once(void **state)
+{
+	struct rig *rig = *state;
+	json_t *status;
+
+	rig_start(rig, UNEQUAL("thin") PROMISE, true);
+	rig_update(rig, 1, "iops >= 10");
+	rig_answer(rig, HOST_DONE);
+	status = host_status(rig->host);
+	assert_true(json_real_value(rig_at(
+			    status, "endpoints.0.admission.promised_share")) <
+		    1.5 * 10 * CAPACITY_PATH_NS / 0.9 / 1e9);
+	json_decref(status);
 }
 
 #define TEST(name) \
@@ -161,6 +260,9 @@ int main(int argc, char **argv)
 		TEST(test_pools_device_is_missing_and_comes_back),
 		TEST(test_pools_another_device_goes_again),
 		TEST(test_pools_foreign_device_is_refused),
+		TEST(test_pools_thin_is_promised_where_there_is_room),
+		TEST(test_pools_thick_is_promised_at_all_devices),
+		TEST(test_pools_core_is_promised_once),
 	};
 	const int status = rig_arguments(argc, argv);
 

@@ -21,7 +21,8 @@ struct sla asking_sla(const char *text)
 struct admitted *asking_admit(struct admission *admission, const char *text)
 {
 	struct sla sla = asking_sla(text);
-	const struct admission_request request = {&sla, GIB, false};
+	const struct admission_request request = {.sla = &sla,
+						  .vdev_size_bytes = GIB};
 	struct admission_refusal refusal;
 	struct admitted *admitted = NULL;
 	char reason[256];
@@ -37,7 +38,8 @@ void asking_refused(struct admission *admission, const char *text,
 		    const char *expected)
 {
 	struct sla sla = asking_sla(text);
-	const struct admission_request request = {&sla, GIB, false};
+	const struct admission_request request = {.sla = &sla,
+						  .vdev_size_bytes = GIB};
 	struct admission_refusal refusal = {0}, same = {0};
 	struct admitted *admitted = NULL;
 	char reason[256];

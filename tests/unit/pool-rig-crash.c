@@ -193,6 +193,24 @@ static void check_zeroes(const struct rig *rig, uint32_t d)
 	}
 }
 
+/* What each device has of a volume is counted. */
+static void check_counts(const struct rig *rig, const struct volume *volume)
+{
+	uint32_t found[POOL_MEMBERS_MAX] = {0};
+
+	for (uint32_t i = 0; i < volume->table.count; i++) {
+		const uint32_t number =
+			table_get(&volume->table, i) & TABLE_NUMBER;
+
+		if (number)
+			found[pool_index_of(rig->pool, number)]++;
+	}
+	for (uint32_t d = 0; d < rig->config.devices; d++)
+		if (volume->mapped_on[d] != found[d])
+			rig_wrong(rig, "extents on a device are miscounted",
+				  volume->mapped_on[d], found[d]);
+}
+
 static void check_all(struct rig *rig, bool is_kill)
 {
 	if (!pool_is_idle(rig->pool))
@@ -201,10 +219,12 @@ static void check_all(struct rig *rig, bool is_kill)
 		if (rig->volumes[i].state != RIG_NONE)
 			check_found(rig, &rig->volumes[i], is_kill);
 	for (const struct volume *volume = rig->pool->volumes; volume;
-	     volume = volume->next)
+	     volume = volume->next) {
 		if (!is_known(rig, &volume->is.uuid))
 			rig_wrong(rig, "a volume has come back",
 				  volume->is.uuid.bytes[0], 0);
+		check_counts(rig, volume);
+	}
 	for (uint32_t d = 0; d < rig->config.devices; d++) {
 		check_leaks(rig, rig->pool->members[d]);
 		check_zeroes(rig, d);

@@ -245,7 +245,8 @@ static void test_admission_best_effort_is_counted(void **state)
 {
 	struct admission *admission = device(&disk);
 	struct sla sla = asking_sla("read iops >= 10k");
-	const struct admission_request request = {&sla, GIB, true};
+	const struct admission_request request = {
+		.sla = &sla, .vdev_size_bytes = GIB, .is_best_effort = true};
 	struct admission_report report;
 	struct admitted *fits, *too_much;
 
@@ -275,7 +276,8 @@ static void test_admission_update_replaces_in_one_step(void **state)
 		asking_admit(admission, "read iops >= 10k, latency <= 2 ms");
 	struct sla more = asking_sla("read iops >= 18k");
 	struct sla strict = asking_sla("read iops >= 10k, latency <= 1 ms");
-	struct admission_request request = {&more, GIB, false};
+	struct admission_request request = {.sla = &more,
+					    .vdev_size_bytes = GIB};
 	struct admission_refusal refusal;
 
 	(void)state;
@@ -364,7 +366,8 @@ static void compare(const struct admission *admission,
 			continue;
 		{
 			const struct admission_request request = {
-				admission_sla(all[i]), GIB, false};
+				.sla = admission_sla(all[i]),
+				.vdev_size_bytes = GIB};
 
 			assert_int_equal(
 				admission_admit(fresh, &request, &again, NULL),
@@ -379,7 +382,8 @@ static void compare(const struct admission *admission,
 	assert_false(report.is_over);
 	for (uint64_t asked = 1; asked < 20000; asked *= 3) {
 		struct sla sla = asking_sla("iops >= 1, latency <= 4 ms");
-		const struct admission_request request = {&sla, GIB, false};
+		const struct admission_request request = {
+			.sla = &sla, .vdev_size_bytes = GIB};
 		struct admission_refusal a = {0}, b = {0};
 
 		sla.specs[0].value = asked;
@@ -403,7 +407,8 @@ static void random_changes(unsigned int count, unsigned int changes,
 	for (unsigned int n = 0; n < changes; n++) {
 		const unsigned int i = (unsigned int)random() % count;
 		struct sla sla;
-		const struct admission_request request = {&sla, GIB, false};
+		const struct admission_request request = {
+			.sla = &sla, .vdev_size_bytes = GIB};
 
 		random_sla(&sla);
 		if (!all[i])

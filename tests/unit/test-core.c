@@ -176,7 +176,7 @@ static void compare(const struct core *core, struct admission *const *devices,
 	for (unsigned int d = 0; d < DEVICES; d++)
 		fresh[d] = device(other, d);
 	for (unsigned int i = 0; i < count; i++) {
-		struct admission_request request = {NULL, GIB, false};
+		struct admission_request request = {.vdev_size_bytes = GIB};
 		struct admitted *again;
 
 		if (!all[i].admitted)
@@ -192,7 +192,8 @@ static void compare(const struct core *core, struct admission *const *devices,
 	assert_false(report.is_over);
 	for (unsigned int d = 0; d < DEVICES; d++) {
 		struct sla sla = asking_sla("iops >= 1");
-		const struct admission_request request = {&sla, GIB, false};
+		const struct admission_request request = {
+			.sla = &sla, .vdev_size_bytes = GIB};
 		struct admission_refusal a = {0}, b = {0};
 
 		sla.specs[0].value = UINT64_C(10000000);
@@ -239,7 +240,8 @@ static void test_core_random_changes(void **state)
 	for (unsigned int n = 0; n < 200000; n++) {
 		struct one *one = &all[(unsigned int)random() % count];
 		struct sla sla;
-		const struct admission_request request = {&sla, GIB, false};
+		const struct admission_request request = {
+			.sla = &sla, .vdev_size_bytes = GIB};
 		struct admission_refusal why = {0};
 		int result = 0;
 
