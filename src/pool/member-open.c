@@ -200,12 +200,20 @@ static int replay_record(void *arg, const struct format_record *record,
 	return member_replay(open->member, record, reterr);
 }
 
+static void replay_expect(void *arg, const struct format_record *record)
+{
+	const struct member_open *open = arg;
+
+	member_expect(open->member, record);
+}
+
 static void replay(struct member_open *open)
 {
 	const struct replay_config config = {
 		.device = open->member->config.device,
 		.super = &open->member->super,
 		.record = replay_record,
+		.expect = replay_expect,
 		.done = replayed,
 		.arg = open,
 	};

@@ -98,18 +98,29 @@ static int replay_state(struct member *member,
 
 	if (!in_device(member, record))
 		return impossible(reterr, record, "beyond the device");
-	for (uint32_t i = 0; i < record->count; i++)
-		if (space_get(space, record->extent + i) == SPACE_TAKEN &&
-		    (record->kind != FORMAT_BAD ||
-		     !space_is_bad(space, record->extent + i)))
+	if (space_has(space, SPACE_TAKEN, record->extent, record->count))
+		return impossible(reterr, record, "it is in use");
+	space_set(space, record->extent, record->count, state);
+	return 0;
+}
+
+/* What is free may become bad, and what is bad is told again. */
+static int replay_bad(struct member *member, const struct format_record *record,
+		      struct error *reterr)
+{
+	struct space *space = &member->space;
+
+	if (!in_device(member, record))
+		return impossible(reterr, record, "beyond the device");
+	for (uint32_t i = 0; i < record->count; i++) {
+		const uint32_t extent = record->extent + i;
+
+		if (space_get(space, extent) == SPACE_TAKEN &&
+		    !space_is_bad(space, extent))
 			return impossible(reterr, record, "it is in use");
-	if (record->kind != FORMAT_BAD) {
-		space_set(space, record->extent, record->count, state);
-		return 0;
-	}
-	for (uint32_t i = 0; i < record->count; i++)
-		if (space_set_bad(space, record->extent + i) < 0)
+		if (space_set_bad(space, extent) < 0)
 			return error_set(reterr, -ENOMEM, "out of memory");
+	}
 	return 0;
 }
 
@@ -174,6 +185,19 @@ static int replay_map(struct member *member, const struct format_record *record,
 	return rc;
 }
 
+void member_expect(const struct member *member,
+		   const struct format_record *record)
+{
+	const struct member_volume *volume = NULL;
+
+	if (record->kind == FORMAT_MAP)
+		volume = member->volumes[record->volume];
+	if (!volume)
+		return;
+	space_expect(&member->space, record->extent);
+	table_expect(volume->table, record->index);
+}
+
 int member_replay(void *arg, const struct format_record *record,
 		  struct error *reterr)
 {
@@ -210,7 +234,7 @@ int member_replay(void *arg, const struct format_record *record,
 	case FORMAT_CLEAN:
 		return replay_state(member, record, SPACE_CLEAN, reterr);
 	case FORMAT_BAD:
-		return replay_state(member, record, SPACE_TAKEN, reterr);
+		return replay_bad(member, record, reterr);
 	case FORMAT_KINDS:
 		break;
 	}

@@ -288,9 +288,11 @@ void member_remove_volume(struct member *member, struct member_volume *volume);
 
 /* ---- the parts of this room only ---- */
 
-/* member-replay.c: one record, strictly. */
+/* member-replay.c: one record, strictly; one that comes soon. */
 int member_replay(void *arg, const struct format_record *record,
 		  struct error *reterr);
+void member_expect(const struct member *member,
+		   const struct format_record *record);
 /* member-walk.c: what the log is compacted to. */
 extern const struct log_ops member_log_ops;
 /* member-super.c */

@@ -28,6 +28,8 @@ struct replay_config {
 	 * -EUCLEAN with a sentence: it can't be.  Required. */
 	int (*record)(void *arg, const struct format_record *record,
 		      struct error *reterr);
+	/* That record comes soon: fetch what it is about.  Required. */
+	void (*expect)(void *arg, const struct format_record *record);
 	/* The end: 0; -EUCLEAN (damaged, or impossible), -EIO, -ENOMEM.  The
 	 * replay may be freed inside.  Required. */
 	void (*done)(void *arg, int result, const struct error *error);

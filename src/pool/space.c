@@ -24,21 +24,19 @@ static int make(struct space *ret_space, const struct space *old,
 	struct space made = *old;
 
 	made.bad = NULL;
-	for (unsigned int p = 0; p < 2; p++)
-		made.planes[p] = calloc(words + 1, sizeof(uint64_t));
+	made.words = calloc(words + 1, sizeof(*made.words));
 	for (unsigned int s = 0; s < SPACE_STATES; s++)
 		made.counts[s] =
 			calloc(groups(extent_count) + 1, sizeof(uint16_t));
 	if (old->bad)
 		made.bad = calloc(words + 1, sizeof(uint64_t));
-	if (!made.planes[0] || !made.planes[1] || !made.counts[0] ||
-	    !made.counts[1] || !made.counts[2] || !made.counts[3] ||
-	    (old->bad && !made.bad)) {
+	if (!made.words || !made.counts[0] || !made.counts[1] ||
+	    !made.counts[2] || !made.counts[3] || (old->bad && !made.bad)) {
 		space_finish(&made);
 		return -ENOMEM;
 	}
-	for (unsigned int p = 0; p < 2 && had; p++)
-		memcpy(made.planes[p], old->planes[p], had * sizeof(uint64_t));
+	if (had)
+		memcpy(made.words, old->words, had * sizeof(*made.words));
 	for (unsigned int s = 0; s < SPACE_STATES && had; s++)
 		memcpy(made.counts[s], old->counts[s],
 		       groups(old->extent_count) * sizeof(uint16_t));
@@ -72,10 +70,8 @@ int space_grow(struct space *space, uint32_t extent_count)
 
 void space_finish(struct space *space)
 {
-	for (unsigned int p = 0; p < 2; p++) {
-		free(space->planes[p]);
-		space->planes[p] = NULL;
-	}
+	free(space->words);
+	space->words = NULL;
 	for (unsigned int s = 0; s < SPACE_STATES; s++) {
 		free(space->counts[s]);
 		space->counts[s] = NULL;
@@ -86,18 +82,19 @@ void space_finish(struct space *space)
 
 enum space_state space_get(const struct space *space, uint32_t extent)
 {
-	const uint32_t word = extent / WORD_BITS, bit = extent % WORD_BITS;
+	const struct space_word *word = &space->words[extent / WORD_BITS];
+	const uint32_t bit = extent % WORD_BITS;
 
-	return (enum space_state)((space->planes[0][word] >> bit & 1) |
-				  (space->planes[1][word] >> bit & 1) << 1);
+	return (enum space_state)((word->bits[0] >> bit & 1) |
+				  (word->bits[1] >> bit & 1) << 1);
 }
 
 /* Which bits of a word are in 'state'. */
 static uint64_t matches(const struct space *space, enum space_state state,
 			uint32_t word)
 {
-	const uint64_t low = space->planes[0][word];
-	const uint64_t high = space->planes[1][word];
+	const uint64_t low = space->words[word].bits[0];
+	const uint64_t high = space->words[word].bits[1];
 
 	return (state & 1 ? low : ~low) & (state & 2 ? high : ~high);
 }
@@ -120,17 +117,17 @@ static void set_one(struct space *space, uint32_t extent,
 		    enum space_state state)
 {
 	const enum space_state old = space_get(space, extent);
-	const uint32_t group = extent / SPACE_GROUP, word = extent / WORD_BITS;
-	const uint64_t bit = UINT64_C(1) << extent % WORD_BITS;
+	struct space_word *word = &space->words[extent / WORD_BITS];
+	const uint32_t group = extent / SPACE_GROUP;
+	const uint32_t bit = extent % WORD_BITS;
+	const uint64_t change = (uint64_t)(old ^ state);
 
 	space->total[old]--;
 	space->total[state]++;
 	space->counts[old][group]--;
 	space->counts[state][group]++;
-	space->planes[0][word] &= ~bit;
-	space->planes[1][word] &= ~bit;
-	space->planes[0][word] |= state & 1 ? bit : 0;
-	space->planes[1][word] |= state & 2 ? bit : 0;
+	word->bits[0] ^= (change & 1) << bit;
+	word->bits[1] ^= (change >> 1) << bit;
 }
 
 void space_set(struct space *space, uint32_t first, uint32_t count,
@@ -155,10 +152,10 @@ void space_set(struct space *space, uint32_t first, uint32_t count,
 			space->counts[s][group] =
 				(uint16_t)(space->counts[s][group] - were);
 		}
-		space->planes[0][w] &= ~mask;
-		space->planes[1][w] &= ~mask;
-		space->planes[0][w] |= state & 1 ? mask : 0;
-		space->planes[1][w] |= state & 2 ? mask : 0;
+		space->words[w].bits[0] &= ~mask;
+		space->words[w].bits[1] &= ~mask;
+		space->words[w].bits[0] |= state & 1 ? mask : 0;
+		space->words[w].bits[1] |= state & 2 ? mask : 0;
 		space->total[state] += (uint32_t)__builtin_popcountll(mask);
 		space->counts[state][group] =
 			(uint16_t)(space->counts[state][group] +
@@ -187,6 +184,19 @@ bool space_is_bad(const struct space *space, uint32_t extent)
 {
 	return space->bad &&
 		space->bad[extent / WORD_BITS] >> extent % WORD_BITS & 1;
+}
+
+bool space_has(const struct space *space, enum space_state state,
+	       uint32_t first, uint32_t count)
+{
+	const uint32_t end = first + count;
+
+	for (uint32_t at = first; at < end;
+	     at = (at / WORD_BITS + 1) * WORD_BITS)
+		if (matches(space, state, at / WORD_BITS) &
+		    mask_of(at / WORD_BITS, at, end))
+			return true;
+	return false;
 }
 
 /* In [from, end), or SPACE_NONE. */

@@ -2,10 +2,11 @@
 /*
  * space.h - the extents of one device: which are free, and how free
  *
- * Two bits for each extent, in two planes of words, so that a run is looked for
- * 64 at a time; and for each group of 4096 extents how many it has of each
- * state, so that a look over a device of 10 TiB that is nearly full reads
- * 2560 counts and one group.  256 KiB for each TiB, and 2 KiB of counts.
+ * Two bits for each extent, those of 64 side by side in two words, so that a
+ * run is looked for 64 at a time; and for each group of 4096 extents how many
+ * it has of each state, so that a look over a device of 10 TiB that is nearly
+ * full reads 2560 counts and one group.  256 KiB for each TiB, and 2 KiB of
+ * counts.
  *
  * A taken extent is none of the others: mapped, bad, or on its way from one
  * state to another in somebody's hands.
@@ -30,8 +31,13 @@ enum space_state {
 	SPACE_STATES
 };
 
+/* Of 64 extents the low and the high bits. */
+struct space_word {
+	uint64_t bits[2];
+};
+
 struct space {
-	uint64_t *planes[2];
+	struct space_word *words;
 	uint16_t *counts[SPACE_STATES];	/* of each group; [TAKEN] unused */
 	uint64_t *bad;			/* NULL while there is none */
 	uint32_t extent_count;
@@ -52,6 +58,16 @@ void space_set(struct space *space, uint32_t first, uint32_t count,
 /* Never again: taken from now on.  Returns 0 or -ENOMEM (it is only taken). */
 int space_set_bad(struct space *space, uint32_t extent);
 bool space_is_bad(const struct space *space, uint32_t extent);
+/* Is one of 'count' from 'first' on in 'state'? */
+bool space_has(const struct space *space, enum space_state state,
+	       uint32_t first, uint32_t count);
+
+/* The state of this one is wanted soon; any number. */
+static inline void space_expect(const struct space *space, uint32_t extent)
+{
+	if (extent < space->extent_count)
+		__builtin_prefetch(&space->words[extent / 64], 1);
+}
 
 /* The first extent in 'state' (not TAKEN) from 'from' on, and then from the
  * start; SPACE_NONE: there is none. */

@@ -43,6 +43,13 @@ static inline uint32_t table_get(const struct table *table, uint32_t index)
 	return table->entries[index];
 }
 
+/* This one is wanted soon; any index. */
+static inline void table_expect(const struct table *table, uint32_t index)
+{
+	if (index < table->count)
+		__builtin_prefetch(&table->entries[index], 1);
+}
+
 static inline void table_set(struct table *table, uint32_t index,
 			     uint32_t entry)
 {
