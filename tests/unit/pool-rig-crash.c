@@ -378,6 +378,33 @@ void rig_finish(struct rig *rig)
 		powercut_destroy(rig->devices[d]);
 }
 
+struct rig *rig_make(uint32_t devices, uint32_t every)
+{
+	const struct rig_config config = {
+		.devices = devices,
+		.extents = 24,
+		.area_blocks = 48,
+		.open_extents = 4,
+		.seed = 1,
+	};
+	struct rig *rig = calloc(1, sizeof(*rig));
+
+	assert(rig);
+	rig_init(rig, &config);
+	rig_create(rig, 0, 6 * FORMAT_EXTENT_BYTES, false);
+	rig_settle(rig);
+	for (uint32_t cell = 0; cell < 24; cell += every)
+		rig_write(rig, 0, cell);
+	rig_settle(rig);
+	return rig;
+}
+
+void rig_free(struct rig *rig)
+{
+	rig_finish(rig);
+	free(rig);
+}
+
 /* ---- any load ---- */
 
 static uint64_t any_size(struct rig *rig)

@@ -107,6 +107,10 @@ struct rig {
 /* Makes the devices, and the pool. */
 void rig_init(struct rig *rig, const struct rig_config *config);
 void rig_finish(struct rig *rig);
+/* The same, of 24 extents each, and a volume of 6 extents in which one of
+ * 'every' cells is written, at rest. */
+struct rig *rig_make(uint32_t devices, uint32_t every);
+void rig_free(struct rig *rig);
 uint64_t rig_random(struct rig *rig, uint64_t below);
 
 /* One request of a device ends, chosen at random.  Returns false: none was

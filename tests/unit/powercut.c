@@ -453,3 +453,12 @@ void powercut_poke(struct powercut *cut, uint64_t offset_bytes,
 	set(&cut->durable[index], page);
 	put(page);
 }
+
+void powercut_flip(struct powercut *cut, uint64_t offset_bytes, uint32_t bit)
+{
+	unsigned char byte =
+		powercut_peek(cut, offset_bytes)[offset_bytes % PAGE];
+
+	byte ^= (unsigned char)(1 << bit);
+	powercut_poke(cut, offset_bytes, &byte, 1);
+}

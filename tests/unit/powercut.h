@@ -50,5 +50,8 @@ const unsigned char *powercut_peek(const struct powercut *powercut,
 				   uint64_t offset_bytes);
 void powercut_poke(struct powercut *powercut, uint64_t offset_bytes,
 		   const void *data, uint32_t bytes);
+/* One bit of the byte there becomes another. */
+void powercut_flip(struct powercut *powercut, uint64_t offset_bytes,
+		   uint32_t bit);
 
 #endif

@@ -87,21 +87,8 @@ static void says(const struct checking *checking, const char *words)
 /* Devices with a volume that has some extents, and its snapshot, at rest. */
 static struct rig *make(uint32_t devices, struct checking *checking)
 {
-	const struct rig_config config = {
-		.devices = devices,
-		.extents = 24,
-		.area_blocks = 48,
-		.open_extents = 4,
-		.seed = 1,
-	};
-	struct rig *rig = calloc(1, sizeof(*rig));
+	struct rig *rig = rig_make(devices, 3);
 
-	rig_init(rig, &config);
-	rig_create(rig, 0, 6 * FORMAT_EXTENT_BYTES, false);
-	rig_settle(rig);
-	for (uint32_t cell = 0; cell < 24; cell += 3)
-		rig_write(rig, 0, cell);
-	rig_settle(rig);
 	rig_snapshot(rig, 1, 0);
 	rig_settle(rig);
 	rig_write(rig, 0, 0);
@@ -114,20 +101,6 @@ static struct rig *make(uint32_t devices, struct checking *checking)
 	for (uint32_t d = 0; d < devices; d++)
 		checking->powercuts[d] = rig->devices[d];
 	return rig;
-}
-
-static void finish(struct rig *rig)
-{
-	rig_finish(rig);
-	free(rig);
-}
-
-static void flip(struct powercut *device, uint64_t offset, uint32_t bit)
-{
-	unsigned char byte = powercut_peek(device, offset)[offset % 4096];
-
-	byte ^= (unsigned char)(1 << bit);
-	powercut_poke(device, offset, &byte, 1);
 }
 
 static void test_check_in_order(void **state)
@@ -146,7 +119,7 @@ static void test_check_in_order(void **state)
 				 checking.devices[0].clean +
 				 checking.devices[0].dirty,
 			 24);
-	finish(rig);
+	rig_free(rig);
 }
 
 /* It says which copies are damaged, and brings them back. */
@@ -157,11 +130,11 @@ static void test_check_repairs_copies(void **state)
 	const struct format_super super = rig->pool->members[0]->super;
 
 	(void)state;
-	flip(rig->devices[0], format_super_offset(&super, 0) + 44, 1);
-	flip(rig->devices[0], format_area_offset(&super, super.area, 0) + 99,
-	     2);
-	flip(rig->devices[0], format_area_offset(&super, super.area, 1) + 4999,
-	     2);
+	powercut_flip(rig->devices[0], format_super_offset(&super, 0) + 44, 1);
+	powercut_flip(rig->devices[0],
+		      format_area_offset(&super, super.area, 0) + 99, 2);
+	powercut_flip(rig->devices[0],
+		      format_area_offset(&super, super.area, 1) + 4999, 2);
 	check(&checking, false);
 	assert_int_equal(checking.devices[0].bad_supers, 1);
 	assert_int_equal(checking.devices[0].bad_blocks, 2);
@@ -175,7 +148,7 @@ static void test_check_repairs_copies(void **state)
 	assert_int_equal(checking.report.repaired, 3);
 	check(&checking, false);
 	assert_string_equal(checking.text, "");
-	finish(rig);
+	rig_free(rig);
 }
 
 /* Of each byte of metadata that is in use one bit, here in one copy and there
@@ -188,7 +161,7 @@ static void one_flip(struct rig *rig, struct checking *checking, uint64_t one,
 	struct powercut *device = powercut_copy(rig->devices[0]);
 
 	checking->powercuts[0] = device;
-	flip(device, one, bit);
+	powercut_flip(device, one, bit);
 	check(checking, false);
 	assert_true(checking->report.wrong + checking->notes > 0);
 	assert_int_equal(checking->devices[0].result, 0);
@@ -196,9 +169,9 @@ static void one_flip(struct rig *rig, struct checking *checking, uint64_t one,
 	assert_int_equal(checking->devices[0].log_blocks, before.log_blocks);
 	check(checking, true);
 	assert_int_equal(checking->report.wrong, checking->report.repaired);
-	flip(device, one, bit);
-	flip(device, other, bit);
-	flip(device, one, 7 - bit);
+	powercut_flip(device, one, bit);
+	powercut_flip(device, other, bit);
+	powercut_flip(device, one, 7 - bit);
 	check(checking, true);
 	/* Of the last block nobody can tell damage from the end. */
 	if (checking->devices[0].result < 0)
@@ -233,7 +206,7 @@ static void test_check_bits_flipped(void **state)
 		one_flip(rig, &checking,
 			 format_super_offset(super, bit & 1) + at,
 			 format_super_offset(super, ~bit & 1) + at, bit % 4);
-	finish(rig);
+	rig_free(rig);
 }
 
 /* The same device twice: neither is looked at as if it were another. */
@@ -250,7 +223,7 @@ static void test_check_cloned(void **state)
 	assert_int_equal(checking.report.repaired, 0);
 	says(&checking, "d1: it is a copy of d0 (generation 1, that one 1)");
 	powercut_destroy(checking.powercuts[1]);
-	finish(rig);
+	rig_free(rig);
 }
 
 static void test_check_device_not_named(void **state)
@@ -270,7 +243,7 @@ static void test_check_device_not_named(void **state)
 	checking.powercuts[1] = rig->devices[0];
 	check(&checking, false);
 	assert_string_equal(checking.text, "");
-	finish(rig);
+	rig_free(rig);
 }
 
 /* Another pool's device in the place of one of this. */
@@ -284,8 +257,8 @@ static void test_check_swapped(void **state)
 	check(&checking, false);
 	says(&checking, "d1: it is a copy of d0");
 	says(&checking, "was not named: name all devices of the pool");
-	finish(strange);
-	finish(rig);
+	rig_free(strange);
+	rig_free(rig);
 }
 
 static void test_check_shrunk_or_foreign(void **state)
@@ -311,7 +284,7 @@ static void test_check_shrunk_or_foreign(void **state)
 	check(&checking, true);
 	assert_int_equal(checking.devices[0].result, -ENOMSG);
 	powercut_destroy(device);
-	finish(rig);
+	rig_free(rig);
 }
 
 /* Two volumes on one extent that are not related: as a fault of ours would
@@ -354,7 +327,7 @@ static void test_check_strangers_share(void **state)
 	says(&checking, "volume stranger: 1 extents are another volume's too");
 	assert_int_equal(checking.report.repaired, 0);
 	powercut_destroy(checking.powercuts[0]);
-	finish(rig);
+	rig_free(rig);
 }
 
 /* A crash that came between the copies of the log: the next start writes the
@@ -371,8 +344,8 @@ static void test_check_healed_at_start(void **state)
 	assert_true(rig_write(rig, 0, 5));
 	rig_settle(rig);
 	assert_true(member->log.now->used * UINT64_C(4096) > last);
-	flip(rig->devices[0],
-	     format_area_offset(&super, super.area, 1) + last + 9, 1);
+	powercut_flip(rig->devices[0],
+		      format_area_offset(&super, super.area, 1) + last + 9, 1);
 	check(&checking, false);
 	assert_int_equal(checking.result, 0);
 	says(&checking, "in one copy only: a crash came between");
@@ -381,11 +354,11 @@ static void test_check_healed_at_start(void **state)
 	assert_true(rig->pool->members[0]->counts.healed > 0);
 	check(&checking, false);
 	assert_string_equal(checking.text, "");
-	flip(rig->devices[0],
-	     format_area_offset(&super, super.area, 0) + last + 9, 1);
+	powercut_flip(rig->devices[0],
+		      format_area_offset(&super, super.area, 0) + last + 9, 1);
 	check(&checking, true);
 	assert_int_equal(checking.report.wrong, checking.report.repaired);
-	finish(rig);
+	rig_free(rig);
 }
 
 int main(void)

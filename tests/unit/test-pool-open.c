@@ -87,40 +87,13 @@ static void expect(struct powercut *device, const struct member_config *config,
 /* A device with a volume that has some extents, at rest. */
 static struct rig *make(void)
 {
-	static const struct rig_config config = {
-		.devices = 1,
-		.extents = 24,
-		.area_blocks = 48,
-		.open_extents = 4,
-		.seed = 1,
-	};
-	struct rig *rig = calloc(1, sizeof(*rig));
+	struct rig *rig = rig_make(1, 5);
 
-	rig_init(rig, &config);
-	rig_create(rig, 0, 6 * FORMAT_EXTENT_BYTES, false);
-	rig_settle(rig);
-	for (uint32_t cell = 0; cell < 24; cell += 5)
-		rig_write(rig, 0, cell);
-	rig_settle(rig);
 	rig_discard(rig, 0, 0, 1);
 	rig_settle(rig);
 	rig_flush(rig);
 	rig_settle(rig);
 	return rig;
-}
-
-static void finish(struct rig *rig)
-{
-	rig_finish(rig);
-	free(rig);
-}
-
-static void flip(struct powercut *device, uint64_t offset, uint32_t bit)
-{
-	unsigned char byte = powercut_peek(device, offset)[offset % 4096];
-
-	byte ^= (unsigned char)(1 << bit);
-	powercut_poke(device, offset, &byte, 1);
 }
 
 /* The same table as before? */
@@ -160,15 +133,16 @@ static void test_open_one_copy_is_damaged(void **state)
 			struct powercut *device =
 				powercut_copy(rig->devices[0]);
 
-			flip(device, area + at, bit++ % 8);
-			flip(device,
-			     format_super_offset(super, copy) + at % 512,
-			     bit % 8);
+			powercut_flip(device, area + at, bit++ % 8);
+			powercut_flip(device,
+				      format_super_offset(super, copy) +
+					      at % 512,
+				      bit % 8);
 			compare(rig, device);
 			powercut_destroy(device);
 		}
 	}
-	finish(rig);
+	rig_free(rig);
 }
 
 /* In both, before the end: refused, and never a shorter log. */
@@ -183,17 +157,19 @@ static void test_open_both_copies_are_damaged(void **state)
 		struct powercut *device = powercut_copy(rig->devices[0]);
 
 		for (uint32_t copy = 0; copy < 2; copy++)
-			flip(device,
-			     format_area_offset(super, super->area, copy) +
-				     i * 4096 + 100 * copy + 7,
-			     3);
+			powercut_flip(
+				device,
+				format_area_offset(super, super->area, copy) +
+					i * 4096 + 100 * copy + 7,
+				3);
 		expect(device, &claiming, -EUCLEAN, "damaged in both copies");
 		powercut_destroy(device);
 	}
 	for (uint32_t copy = 0; copy < 2; copy++)
-		flip(rig->devices[0], format_super_offset(super, copy) + 40, 1);
+		powercut_flip(rig->devices[0],
+			      format_super_offset(super, copy) + 40, 1);
 	expect(rig->devices[0], &claiming, -EUCLEAN, "superblock is damaged");
-	finish(rig);
+	rig_free(rig);
 }
 
 /* What cannot be read is read from the other copy. */
@@ -212,7 +188,7 @@ static void test_open_copy_cannot_be_read(void **state)
 		compare(rig, device);
 		powercut_destroy(device);
 	}
-	finish(rig);
+	rig_free(rig);
 }
 
 /* One copy of the log cannot be written: it is counted, and all goes on. */
@@ -236,7 +212,7 @@ static void test_open_log_copy_cannot_be_written(void **state)
 	powercut_fail(rig->devices[0], 0, 0);
 	rig->is_damaged = true;
 	rig_crash(rig, true);
-	finish(rig);
+	rig_free(rig);
 }
 
 static int told;
@@ -285,7 +261,7 @@ static void test_open_no_log_can_be_written(void **state)
 	member_flush(member, &flush);
 	rig_settle(rig);
 	assert_int_equal(told, 0);
-	finish(rig);
+	rig_free(rig);
 }
 
 static void test_open_foreign(void **state)
@@ -327,7 +303,7 @@ static void test_open_newer(void **state)
 	format_super_encode(&super, block);
 	powercut_poke(rig->devices[0], 0, block, sizeof(block));
 	expect(rig->devices[0], &claiming, -EPROTONOSUPPORT, "version 2");
-	finish(rig);
+	rig_free(rig);
 }
 
 static void test_open_swapped(void **state)
@@ -338,7 +314,7 @@ static void test_open_swapped(void **state)
 	(void)state;
 	config.expected.bytes[5] = 1;
 	expect(rig->devices[0], &config, -ESTALE, "another device");
-	finish(rig);
+	rig_free(rig);
 }
 
 static void test_open_shrunk(void **state)
@@ -352,7 +328,7 @@ static void test_open_shrunk(void **state)
 	powercut_device(device)->size_bytes = METADATA / 2;
 	expect(device, &claiming, -ENOSPC, "shrunk");
 	powercut_destroy(device);
-	finish(rig);
+	rig_free(rig);
 }
 
 static void test_open_cloned(void **state)
@@ -372,7 +348,7 @@ static void test_open_cloned(void **state)
 	pool_destroy(pool);
 	powercut_destroy(one);
 	powercut_destroy(other);
-	finish(rig);
+	rig_free(rig);
 }
 
 static void test_open_grown(void **state)
@@ -403,7 +379,7 @@ static void test_open_grown(void **state)
 	assert_true(pool->members[0]->space.total[SPACE_CLEAN] >= 40);
 	pool_destroy(pool);
 	powercut_destroy(bigger);
-	finish(rig);
+	rig_free(rig);
 }
 
 /* What a missing device may hold is neither zero nor free; the rest goes on. */
@@ -453,7 +429,7 @@ static void test_open_without_a_device(void **state)
 	}
 	assert_true(here > 0 && here < 4);
 	pool_destroy(pool);
-	finish(rig);
+	rig_free(rig);
 }
 
 static int woken_result = 1;
@@ -494,7 +470,7 @@ static void test_open_write_at_once(void **state)
 	assert_true(table_get(&pool->volumes->table, 0) > 0);
 	pool_destroy(pool);
 	powercut_destroy(device);
-	finish(rig);
+	rig_free(rig);
 }
 
 int main(void)
