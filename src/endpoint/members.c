@@ -197,6 +197,7 @@ static int read_member(const json_t *request,
 	if (is_known)
 		config->expected = uuid;
 	config->device = device->block;
+	config->loop = device->endpoint->loop;
 	config->user = device->device;
 	config->name = device->name;
 	config->is_volatile = !strcmp(device->block->ops->kind, "nullio");

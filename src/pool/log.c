@@ -12,8 +12,6 @@
 #define WALK_BLOCKS	8U	/* of the checkpoint in one step */
 #define SLACK_BLOCKS	2048U	/* a log may always be so long */
 
-static void step(struct log *log);
-
 /* ---- a stream ---- */
 
 static unsigned char *last_block(const struct log_stream *stream)
@@ -194,7 +192,9 @@ void log_append(struct log *log, struct log_entry *entry)
 	entry->next = NULL;
 	*log->waiting_end = entry;
 	log->waiting_end = &entry->next;
-	step(log);
+	/* The end of the step under way goes on with it. */
+	if (!log->is_stepping && !log->is_looping)
+		log->config.ops->want_step(log);
 }
 
 /* ---- compaction ---- */
@@ -229,7 +229,7 @@ void log_compact(struct log *log)
 	    !log->config.device)
 		return;
 	begin_compaction(log);
-	step(log);
+	log_step(log);
 }
 
 static void walk(struct log *log)
@@ -268,7 +268,7 @@ void log_flipped(struct log *log, int result)
 	log->now = log->new;
 	log->new = NULL;
 	log->compactions++;
-	step(log);
+	log_step(log);
 }
 
 /* ---- a step ---- */
@@ -352,7 +352,7 @@ static void try_flip(struct log *log)
 
 /* A device may complete inside submit: then this loop goes on, and not a
  * recursion. */
-static void step(struct log *log)
+void log_step(struct log *log)
 {
 	if (log->is_looping)
 		return;
@@ -379,7 +379,7 @@ static void write_done(struct block_request *request)
 	if (!step_ended(log))
 		return;
 	ask_for_flush(log);
-	step(log);
+	log_step(log);
 }
 
 /* ---- flushes ---- */

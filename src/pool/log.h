@@ -2,11 +2,13 @@
 /*
  * log.h - the log on one device: appended to in groups, compacted meanwhile
  *
- * Appending.  Entries wait in a FIFO.  A step takes what is there, as many
- * blocks as a step may have, and writes them to both copies of the current
- * area; when these writes are done the entries are, in order.  What came
- * meanwhile goes into the next step.  One step is under way at a time, so the
- * log is always a whole prefix and one step of which anything may be there.
+ * Appending.  Entries wait in a FIFO until the owner has a step made, at the
+ * end of its round: what came in one goes together.  A step takes what is
+ * there, as many blocks as a step may have, and writes them to both copies of
+ * the current area; when these writes are done the entries are, in order.
+ * What came meanwhile goes into the next step.  One step is under way at a
+ * time, so the log is always a whole prefix and one step of which anything may
+ * be there.
  * An entry that is done is in the kernel's hands, or on the device: it is on
  * stable storage after the next flush of the device.
  *
@@ -68,6 +70,8 @@ struct log_ops {
 	/* Flush the device, then have the superblock name the other area; end
 	 * with log_flipped.  Required. */
 	void (*flip)(struct log *log, uint32_t area, uint64_t epoch);
+	/* Entries wait: log_step soon.  Required. */
+	void (*want_step)(struct log *log);
 	/* Much has not been flushed: flush the device soon.  Required. */
 	void (*want_flush)(struct log *log);
 };
@@ -129,6 +133,8 @@ void log_finish(struct log *log);	/* nothing is under way */
 
 /* 'entry->done' may be called before this returns. */
 void log_append(struct log *log, struct log_entry *entry);
+/* Write what waits, if that is not under way. */
+void log_step(struct log *log);
 /* Compact now, if that is not under way. */
 void log_compact(struct log *log);
 

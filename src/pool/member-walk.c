@@ -242,11 +242,22 @@ static void want_flush(struct log *log)
 	member_flush(member, NULL);
 }
 
+static void want_step(struct log *log)
+{
+	struct member *member = container_of(log, struct member, log);
+
+	if (!member->config.loop)
+		log_step(log);
+	else if (!member->stepper.link)
+		loop_poller_add(member->config.loop, &member->stepper);
+}
+
 const struct log_ops member_log_ops = {
 	.walk_worst = walk_worst,
 	.walk_begin = walk_begin,
 	.walk = walk_next,
 	.behind = is_behind,
 	.flip = member_flip,
+	.want_step = want_step,
 	.want_flush = want_flush,
 };

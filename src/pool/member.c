@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/container.h"
 #include "pool/foreign.h"
 #include "pool/member-open.h"
 #include "pool/pages.h"
@@ -209,6 +210,26 @@ static void first_was_read(struct member_open *open, int result)
 	look_for_second(open);
 }
 
+/* ---- the log's steps ---- */
+
+/* Behind all other pollers of the round in which something was appended. */
+static unsigned int make_step(struct loop_poller *poller, uint64_t now_ns)
+{
+	struct member *member = container_of(poller, struct member, stepper);
+
+	(void)now_ns;
+	loop_poller_remove(member->config.loop, poller);
+	log_step(&member->log);
+	return 1;
+}
+
+static uint64_t arm_step(struct loop_poller *poller, uint64_t now_ns)
+{
+	(void)poller;
+	(void)now_ns;
+	return 0;
+}
+
 /* ---- life ---- */
 
 /* Nothing is kept: all is there and empty. */
@@ -258,6 +279,8 @@ int member_open(const struct member_config *config,
 			   FORMAT_BLOCK_BYTES) != 0)
 		goto err_after_buffer;
 	member->config = *config;
+	member->stepper.poll = make_step;
+	member->stepper.arm = arm_step;
 	member->open = open;
 	open->member = member;
 	open->done = done;
@@ -288,6 +311,8 @@ void member_destroy(struct member *member)
 	if (!member)
 		return;
 	member_open_free(member);
+	if (member->stepper.link)
+		loop_poller_remove(member->config.loop, &member->stepper);
 	for (uint32_t id = 1; id <= FORMAT_VOLUMES_MAX; id++)
 		if (member->volumes[id])
 			member_remove_volume(member, member->volumes[id]);

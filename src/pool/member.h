@@ -45,6 +45,7 @@ struct member_ops {
 
 struct member_config {
 	struct block_device *device;
+	struct loop *loop;		/* NULL: no rounds, write at once */
 	void *user;			/* the caller's, beside the device */
 	const char *name;		/* for errors; must stay valid */
 	const struct member_ops *ops;
@@ -145,6 +146,7 @@ struct member {
 	struct format_super super;
 	struct space space;
 	struct log log;
+	struct loop_poller stepper;	/* of the loop while records wait */
 	uint16_t *references;		/* beyond the first; NULL: none */
 	struct member_volume *volumes[FORMAT_VOLUMES_MAX + 1];	/* by id */
 	uint32_t volume_count;

@@ -14,6 +14,7 @@
 
 #include <cmocka.h>
 
+#include "os/loop.h"
 #include "pool-rig.h"
 
 #define METADATA	(UINT64_C(1) << 20)
@@ -473,6 +474,72 @@ static void test_open_write_at_once(void **state)
 	rig_free(rig);
 }
 
+static uint32_t done_in_round;
+
+static void count_done(struct volume_alloc *alloc, int result)
+{
+	(void)alloc;
+	assert_int_equal(result, 0);
+	done_in_round++;
+}
+
+static void turn(struct loop *loop, struct powercut *device)
+{
+	do {
+		let_end(device);
+		assert_int_equal(loop_run_once(loop, 0), 0);
+	} while (powercut_pending(device) > 0);
+}
+
+/* E3: first writes of one round of the loop share a step of the log. */
+static void test_open_one_step_a_round(void **state)
+{
+	const struct loop_config loop_config = {.entries = 8};
+	struct rig *rig = make();
+	struct member_config config = claiming;
+	struct opening opening = {.add.done = opened};
+	struct powercut *device;
+	struct volume_alloc allocs[2] = {{.done = count_done},
+					 {.done = count_done}};
+	struct volume_place place;
+	struct loop *loop;
+	struct pool *pool;
+	uint64_t steps;
+
+	(void)state;
+	rig_discard(rig, 0, 1, 1);
+	rig_settle(rig);
+	device = powercut_copy(rig->devices[0]);
+	assert_int_equal(loop_create(&loop_config, &loop, NULL), 0);
+	config.device = powercut_device(device);
+	config.loop = loop;
+	config.name = "d0";
+	assert_int_equal(pool_create(&pool_ops, NULL, &pool), 0);
+	assert_int_equal(pool_add(pool, &config, false, &opening.add), 0);
+	while (!opening.is_done)
+		turn(loop, device);
+	assert_int_equal(opening.result, 0);
+	assert_int_equal(pool_start(pool, NULL), 0);
+	while (!pool_is_idle(pool))
+		turn(loop, device);
+	steps = pool->members[0]->log.steps;
+	for (uint32_t i = 0; i < 2; i++)
+		assert_int_equal(volume_write(pool->volumes,
+					      i * FORMAT_EXTENT_BYTES,
+					      &allocs[i], &place),
+				 VOLUME_PLACED);
+	assert_int_equal(pool->members[0]->log.steps, steps);
+	assert_int_equal(loop_run_once(loop, 0), 0);
+	assert_int_equal(pool->members[0]->log.steps, steps + 1);
+	turn(loop, device);
+	assert_int_equal(done_in_round, 2);
+	assert_int_equal(pool->members[0]->log.steps, steps + 1);
+	pool_destroy(pool);
+	powercut_destroy(device);
+	loop_destroy(loop);
+	rig_free(rig);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -490,6 +557,7 @@ int main(void)
 		cmocka_unit_test(test_open_grown),
 		cmocka_unit_test(test_open_without_a_device),
 		cmocka_unit_test(test_open_write_at_once),
+		cmocka_unit_test(test_open_one_step_a_round),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
