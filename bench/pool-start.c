@@ -3,11 +3,12 @@
  * pool-start.c - how long does a pool of thin volumes take to start, and how
  * much memory?
  *
- * usage: bench-pool-start [FILE [TIB]]
+ * usage: bench-pool-start [--json] [FILE [TIB]]
  *
- * A sparse file is made a pool's device of TIB (10) tebibytes with one volume
- * that is half allocated, in the worst way: every other extent, each a mapping
- * of its own, in no order.  Then it is opened as an endpoint opens it.
+ * Prints JSON in any case.  A sparse file is made a pool's device of TIB (10)
+ * tebibytes with one volume that is half allocated, in the worst way: every
+ * other extent, each a mapping of its own, in no order.  Then it is opened as
+ * an endpoint opens it.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -157,7 +158,7 @@ static void make_device(int fd, uint64_t capacity_bytes)
 	format_super_encode(super, block);
 	for (uint32_t copy = 0; copy < FORMAT_COPIES; copy++)
 		put(fd, block, sizeof(block), format_super_offset(super, copy));
-	printf("log: %u blocks, %.0f MiB\n", log.written, log.written / 256.0);
+	printf("{\"log_mib\": %.1f", log.written / 256.0);
 	free(log.piece);
 }
 
@@ -186,6 +187,7 @@ static void start(struct loop *loop, struct block_device *device)
 	static const struct pool_ops ops = {0};
 	const struct member_config config = {
 		.device = device,
+		.loop = loop,
 		.name = "device",
 	};
 	struct pool_add add = {.done = opened};
@@ -202,8 +204,8 @@ static void start(struct loop *loop, struct block_device *device)
 			die("loop");
 	if (pool_start(pool, &error) < 0)
 		die(error.text);
-	printf("start: %.3f s, %" PRIu32
-	       " extents mapped, %.1f MiB of memory\n",
+	printf(", \"seconds\": %.4f, \"mapped\": %" PRIu32
+	       ", \"memory_mib\": %.1f}\n",
 	       (double)(loop_clock_ns() - began_ns) / 1e9,
 	       pool->volumes->table.mapped,
 	       (double)(resident_kib() - before_kib) / 1024);
@@ -211,8 +213,11 @@ static void start(struct loop *loop, struct block_device *device)
 
 int main(int argc, char **argv)
 {
-	const char *path = argc > 1 ? argv[1] : "/tmp/bench-pool-start.img";
-	const uint64_t tib = argc > 2 ? strtoull(argv[2], NULL, 10) : 10;
+	const int skip = argc > 1 && strcmp(argv[1], "--json") == 0;
+	const char *path =
+		argc > 1 + skip ? argv[1 + skip] : "/tmp/bench-pool-start.img";
+	const uint64_t tib =
+		argc > 2 + skip ? strtoull(argv[2 + skip], NULL, 10) : 10;
 	const struct loop_config loop_config = {.entries = 64};
 	struct block_config config = {.kind = "file"};
 	struct block_device *device;

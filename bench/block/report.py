@@ -127,11 +127,11 @@ def plots(found):
     return lines
 
 
-def write(found, skipped, command, order, context):
-    """Put everything between the markers of docs/benchmarks.md."""
+def write(found, skipped, command, context):
+    """./run bench block: two tables and the plots."""
     replay = found.get("replay")
-    rows = [row for name in order if name != "replay"
-            for row in found.get(name, [])]
+    rows = [row for name, some in found.items() if name != "replay"
+            for row in some]
     lines = ["",
              f"{measured(command)} "
              "Server alone on core 0, the polling client (`bench-load`) on "
@@ -157,11 +157,21 @@ def write(found, skipped, command, order, context):
                   f"{context.replayed}, by three virtual machines with different "
                   "SLAs, beginning at different times of its hour, beside a "
                   "neighbour at QD 256, on nullio with a seeded disk model:", "", table(replay)]
-    if skipped:
-        lines += ["", "Not measured: " + "; ".join(
-            f"{name} ({why})" for name, why in skipped.items()) + "."]
-    lines += [""] + plots(found) + [""]
+    lines += skipped_lines(skipped) + [""] + plots(found) + [""]
     publish("block", "The block service (`./run bench block`)", lines)
+
+
+def skipped_lines(skipped):
+    if not skipped:
+        return []
+    return ["", "Not measured: " + "; ".join(
+        f"{name} ({why})" for name, why in skipped.items()) + "."]
+
+
+def publish_rows(name, heading, head, rows, skipped):
+    """A part with one table."""
+    publish(name, heading,
+            ["", head, "", table(rows)] + skipped_lines(skipped) + [""])
 
 
 def publish(name, heading, lines):

@@ -23,6 +23,7 @@ FREE = 2000000000
 LOOSE_SLA = '{iops: ">= 1000", latency: "<= 50 ms"}'
 NULLIO = "[{name: n0, kind: nullio, size: 64GiB}]"
 ONE_VDEV = [{"name": "vd0", "device": "n0", "size": "8GiB"}]
+TMPFS_SPAN = 512 << 20
 LOOSE = f"[{{pasid: 1, name: bench, vdev: vd0, sla: {LOOSE_SLA}}}]"
 
 
@@ -78,6 +79,13 @@ class Context:
 def cpu_text(results):
     values = Series(map(seconds_per_million, results))
     return "" if values.median is None else f", {values.median:.2f} s/M"
+
+
+def pair_text(rounds, seconds, pair):
+    """Of many short pairs."""
+    return (f"{rounds} pairs of {seconds} s, median and its 95 % "
+            f"interval; {count(Series(map(iops, pair[0])).median)} and "
+            f"{count(Series(map(iops, pair[1])).median)} IOPS")
 
 
 def rate_row(row, ours, theirs, wanted):
@@ -201,26 +209,42 @@ def fill(path, size):
             file.write(block)
 
 
-def tmpfs(context):
-    """Row 4: a file on tmpfs."""
-    row = Row("file on tmpfs, 4 KiB random read, QD 32",
-              "1.5 × qemu-storage-daemon, io_uring",
-              holds="the kernel's part of a request, which both have")
+def tmpfs_row():
+    return Row("file on tmpfs, 4 KiB random read, QD 32",
+               "1.5 × qemu-storage-daemon, io_uring",
+               holds="the kernel's part of a request, which both have")
+
+
+@contextlib.contextmanager
+def tmpfs_directory(context):
     if not os.path.ismount("/dev/shm"):
         raise Missing("/dev/shm is no tmpfs")
     with context.directory("/dev/shm") as directory:
+        yield directory
+
+
+@contextlib.contextmanager
+def tmpfs_images(context, **way):
+    """A directory with two full images: devices and vdevs of ours on one, and
+    the path of the other."""
+    with tmpfs_directory(context) as directory:
         mine, theirs = directory + "/ours.img", directory + "/theirs.img"
         fill(theirs, 640 << 20)
-        device = (f"[{{name: f0, kind: file, path: {mine}, size: 640MiB}}]")
-        with Penstock(directory, device, [
-                {"name": "vd0", "device": "f0", "size": "560MiB"}],
-                LOOSE) as ours, \
-                Qsd(directory, [{"driver": "file", "path": theirs}]) as qsd:
-            job = "depth=32,span=536870912"
-            results = context.interleaved(
-                context.loads(ours, f"socket={ours.socket},{job}"),
-                context.loads(qsd, f"socket={qsd.socket},{job}"))
-    return [rate_row(row, *results, 1.5)]
+        devices = f"[{{name: f0, kind: file, path: {mine}, size: 640MiB}}]"
+        vdevs = [{"name": "vd0", "device": "f0", "size": "560MiB", **way}]
+        yield directory, devices, vdevs, theirs
+
+
+def tmpfs(context):
+    """Row 4: a file on tmpfs."""
+    with tmpfs_images(context) as (directory, devices, vdevs, theirs), \
+            Penstock(directory, devices, vdevs, LOOSE) as ours, \
+            Qsd(directory, [{"driver": "file", "path": theirs}]) as qsd:
+        job = f"depth=32,span={TMPFS_SPAN}"
+        results = context.interleaved(
+            context.loads(ours, f"socket={ours.socket},{job}"),
+            context.loads(qsd, f"socket={qsd.socket},{job}"))
+    return [rate_row(tmpfs_row(), *results, 1.5)]
 
 
 def enforcement(context):
@@ -277,9 +301,7 @@ def enforcement(context):
     row.peer = ("qemu-storage-daemon, with a throttle node against without: " +
                 cost(theirs).interval(percent))
     row.met = cost(mine).median <= 5
-    row.note = (f"{rounds} pairs of {seconds} s, median and its 95 % "
-                f"interval; {count(Series(map(iops, mine[0])).median)} and "
-                f"{count(Series(map(iops, mine[1])).median)} IOPS")
+    row.note = pair_text(rounds, seconds, mine)
     row.numbers = {"ours": cost(mine).values}
     row.saw(*mine)
     off.saw(*switched)

@@ -173,8 +173,9 @@ class Penstock(Server):
     """penstockd with one endpoint on core 0; 'pid' is the endpoint's.
 
     'devices' is the YAML of the devices, 'vdevs' a list of dictionaries with
-    'name', 'device', 'size', and perhaps 'way' (nbd instead of vhost-user);
-    'processes' is the YAML of the processes.
+    'name', 'device', 'size', and perhaps 'way' (nbd instead of vhost-user),
+    'thin' (so are all on its device) and 'empty' (not written before it is
+    measured); 'processes' is the YAML of the processes.
     """
 
     def __init__(self, directory, devices, vdevs, processes="[]"):
@@ -193,7 +194,9 @@ class Penstock(Server):
                  f"realtime: {str(bool(PRIORITY)).lower()}, "
                  f"devices: {self.devices}}}",
                  "pools:"]
-        lines += [f"  - {{name: pool-{name}, devices: [ep0/{name}]}}"
+        thin = {vdev["device"] for vdev in self.vdevs if vdev.get("thin")}
+        lines += [f"  - {{name: pool-{name}, devices: [ep0/{name}], "
+                  f"provisioning: {'thin' if name in thin else 'thick'}}}"
                   for name in pools]
         lines.append("vdevs:")
         for vdev in self.vdevs:
@@ -250,7 +253,8 @@ class Penstock(Server):
         device, and that is not what is measured."""
         self.ask("enforce", "off")
         for vdev in self.vdevs:
-            self.write(vdev, self.sockets[vdev["name"]])
+            if not vdev.get("empty"):
+                self.write(vdev, self.sockets[vdev["name"]])
         self.ask("enforce", "on")
 
     def write(self, vdev, path):
@@ -295,6 +299,9 @@ class Penstock(Server):
 
     def devices_now(self):
         return self.listed("device")
+
+    def pools_now(self):
+        return self.listed("pool")
 
 
 def cpu_ns(pid):

@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The rows of ./run bench nbd: each measures and compares with its bar."""
-import os
-
 from measure import Series, count, iops, job_of, load, percent, times
-from rows import LOOSE, NULLIO, Row, cpu_text, fill
-from servers import Missing, Penstock
+from rows import (LOOSE, NULLIO, TMPFS_SPAN, Row, cpu_text, tmpfs_images,
+                  tmpfs_row)
+from servers import Penstock
 from servers_nbd import Bare, Nbdkit, QsdNbd
 
 CLIENT = "bench/bench-nbd-load"
@@ -93,21 +92,12 @@ def sequential(context):
 
 def tmpfs(context):
     """A file on tmpfs, 4 KiB at QD 32."""
-    row = Row("file on tmpfs, 4 KiB random read, QD 32",
-              "1.5 × qemu-storage-daemon, io_uring",
-              holds="the kernel's part of a request, which both have")
-    if not os.path.ismount("/dev/shm"):
-        raise Missing("/dev/shm is no tmpfs")
-    with context.directory("/dev/shm") as directory:
-        mine, theirs = directory + "/ours.img", directory + "/theirs.img"
-        fill(theirs, 640 << 20)
-        device = f"[{{name: f0, kind: file, path: {mine}, size: 640MiB}}]"
-        vdev = [{"name": "vd0", "device": "f0", "size": "560MiB",
-                 "way": "nbd"}]
-        with Penstock(directory, device, vdev, LOOSE) as ours, \
-                QsdNbd(directory, theirs) as qsd:
-            results = context.interleaved(*[
-                loads(context, server, "--span", "536870912")
-                for server in (ours, qsd)])
-    return [rate_row(row, results[0], {"qemu-storage-daemon": results[1]},
-                     1.5)]
+    with tmpfs_images(context, way="nbd") as (
+            directory, devices, vdevs, theirs), \
+            Penstock(directory, devices, vdevs, LOOSE) as ours, \
+            QsdNbd(directory, theirs) as qsd:
+        results = context.interleaved(*[
+            loads(context, server, "--span", str(TMPFS_SPAN))
+            for server in (ours, qsd)])
+    return [rate_row(tmpfs_row(), results[0],
+                     {"qemu-storage-daemon": results[1]}, 1.5)]

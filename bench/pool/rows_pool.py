@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The rows of ./run bench pool: each measures and compares with its bar."""
+import itertools
+
+from machine import alone
+from measure import Series, count, iops, load, percent, times
+from rows import Row, cpu_text, pair_text, tmpfs_directory
+from servers import Penstock
+
+TIB = 10
+SPAN = 256 << 20        # is overwritten
+FIRST_SECONDS = 0.3     # of first writes: they take memory
+
+
+def thin(context):
+    """A vdev of a thin pool against one of a thick pool, both allocated."""
+    row = Row("nullio, 4 KiB random read, QD 32: a thin vdev that is "
+              "allocated against a thick one",
+              "within 3 %, interleaved pairs",
+              holds="nothing of ours: both look up their extents in the same "
+              "table, and differ in which lines of the caches they use")
+    devices = ("[{name: n0, kind: nullio, size: 64GiB}, "
+               "{name: n1, kind: nullio, size: 64GiB}]")
+    vdevs = [{"name": "thin", "device": "n0", "size": "8GiB", "thin": True},
+             {"name": "thick", "device": "n1", "size": "8GiB"}]
+    rounds, seconds = (8 if context.quick else 40), 0.2
+    with context.directory() as directory, \
+            Penstock(directory, devices, vdevs) as ours:
+        def short(name):
+            return lambda: load(
+                ours, [f"socket={ours.sockets[name]},depth=32"], seconds, 0.1)
+        results = context.interleaved(short("thin"), short("thick"),
+                                      rounds=rounds)
+    cost = Series([(1 - iops(a) / iops(b)) * 100 for a, b in zip(*results)])
+    row.ours = cost.interval(percent) + " slower" + cpu_text(results[0])
+    row.peer = ("the thick one " +
+                Series(map(iops, results[1])).text(count) +
+                cpu_text(results[1]))
+    row.note = pair_text(rounds, seconds, results)
+    row.met = cost.median <= 3
+    row.numbers = {"ours": cost.values}
+    row.saw(*results)
+    return [row]
+
+
+def first_writes(context):
+    """Writes that need a new extent against those that need none."""
+    row = Row("file on tmpfs, 4 KiB random write, QD 32: first writes (each "
+              "takes an extent and a record of the log, on both copies)",
+              "half of the rate of overwrites",
+              holds="the log's writes: a step of records goes to both copies "
+              "before any of them is done, and the next waits for it")
+    # So large that hardly any write falls where another has been.
+    sizes = {"new": 8 << 40, "old": SPAN}
+    with tmpfs_directory(context) as directory:
+        devices = (f"[{{name: f0, kind: file, path: {directory}/file, "
+                   "size: 10TiB}]")
+        vdevs = [{"name": name, "device": "f0", "size": str(size),
+                  "thin": True, "empty": name == "new"}
+                 for name, size in sizes.items()]
+        with Penstock(directory, devices, vdevs) as ours:
+
+            seeds = itertools.count(1)
+
+            def write(name):
+                return lambda: load(
+                    ours, [f"socket={ours.sockets[name]},depth=32,read=0"],
+                    FIRST_SECONDS, 0.1,
+                    options=["--seed", str(next(seeds))])
+            results = context.interleaved(write("new"), write("old"))
+            taken = (ours.pools_now()[0]["allocated_bytes"] - SPAN) >> 20
+    ratio = Series([iops(a) / iops(b) for a, b in zip(*results)])
+    row.ours = Series(map(iops, results[0])).text(count) + cpu_text(results[0])
+    row.peer = ("overwrites " + Series(map(iops, results[1])).text(count) +
+                cpu_text(results[1]) + f"; ratio {ratio.text(times)}")
+    row.note = f"{taken:,} extents were taken in all"
+    row.met = ratio.median >= 0.5
+    row.numbers = {"ours": ratio.values}
+    row.saw(*results)
+    return [row]
+
+
+def start(context):
+    """A pool that was half allocated in the worst way is opened."""
+    with context.directory() as directory:
+        results, = context.interleaved(
+            lambda: alone("bench/bench-pool-start", directory + "/device",
+                          str(TIB)), rounds=context.rounds)
+    found = [result["found"] for result in results]
+    row = Row(f"start with {TIB} TiB of thin metadata, half allocated "
+              f"({found[0]['mapped']:,} mappings, none beside another)", "1 s",
+              holds="memory latency: each record is about another extent")
+    seconds = Series([some["seconds"] for some in found])
+    memory = Series([some["memory_mib"] for some in found])
+    row.ours = seconds.text(lambda value: f"{value:.2f} s")
+    row.note = (f"{memory.median:.1f} MiB of memory, "
+                f"{memory.median / TIB:.1f} MiB for each TiB; "
+                f"{found[0]['log_mib']:.0f} MiB of log are read")
+    row.met = seconds.median <= 1
+    row.numbers = {"ours": seconds.values}
+    row.saw(results)
+    return [row]
