@@ -3,10 +3,10 @@
  * budget.c - bench-budget: the whole data path in one thread, to count its
  *            instructions
  *
- * A virtqueue's server, a vdev with a process and nullio in one process, with
- * the client end as its guest.  budget.sh runs it under callgrind, which
- * counts only what happens inside budget_serve: the server's work, not the
- * client's.
+ * A virtqueue's server, a vdev over a volume that is all there, and nullio in
+ * one process, with the client end as its guest.  budget.sh runs it under
+ * callgrind, which counts only what happens inside budget_serve: the server's
+ * work, not the client's.
  *
  * Threads: one while counting; connecting needs a second one for a moment,
  * because the client end waits for replies that the loop must give.
@@ -24,10 +24,11 @@
 #include <sys/un.h>
 
 #include "ctl/stats.h"
-#include "pool/volume.h"
 #include "vdev/vdev.h"
 #include "vhost/client.h"
 #include "vhost/front.h"
+
+#include "../tests/unit/mapped.h"
 
 #define DEPTH_MAX 64U
 #define BLOCK_BYTES 4096U
@@ -39,8 +40,7 @@ struct house {
 	struct block_device *block;
 	struct vdev_device *device;
 	struct vdev_gate *gate;
-	struct pool *pool;
-	struct volume *volume;		/* NULL: all of the device */
+	struct mapped mapped;
 	struct vdev *vdev;
 	struct vdev_process *process;
 	struct front *front;
@@ -110,62 +110,7 @@ static int promise(struct house *house, struct error *reterr)
 	return vdev_process_add(house->vdev, &config, &house->process, reterr);
 }
 
-static void opened(struct pool_add *add, int result, const struct error *error)
-{
-	(void)add;
-	(void)result;
-	(void)error;
-}
-
-static void made(struct volume_change *change, int result)
-{
-	(void)change;
-	(void)result;
-}
-
-static void allocated(struct volume_alloc *alloc, int result)
-{
-	(void)alloc;
-	(void)result;
-}
-
-/* A pool that keeps nothing does all of this at once. */
-static int build_volume(struct house *house)
-{
-	static const struct pool_ops ops;
-	const struct member_config member = {
-		.device = house->block,
-		.name = "budget",
-		.uuid = {{1}},
-		.is_volatile = true,
-	};
-	const struct volume_config config = {
-		.name = "budget",
-		.uuid = {{2}},
-		.size_bytes = DISK_BYTES,
-	};
-	struct volume_change change = {.done = made};
-	struct pool_add add = {.done = opened};
-	int result = pool_create(&ops, NULL, &house->pool);
-
-	if (result == 0)
-		result = pool_add(house->pool, &member, true, &add);
-	if (result == 0)
-		result = pool_start(house->pool, NULL);
-	if (result == 0)
-		result = volume_create(house->pool, &config, &change,
-				       &house->volume);
-	for (uint64_t at = 0; at < DISK_BYTES && result >= 0;
-	     at += FORMAT_EXTENT_BYTES) {
-		struct volume_alloc alloc = {.done = allocated};
-		struct volume_place place;
-
-		result = volume_write(house->volume, at, &alloc, &place);
-	}
-	return result < 0 ? result : 0;
-}
-
-static int build(struct house *house, const char *what, struct error *reterr)
+static int build(struct house *house, bool promised, struct error *reterr)
 {
 	const struct loop_config loop = {.entries = 64};
 	const struct block_config block = {
@@ -197,16 +142,17 @@ static int build(struct house *house, const char *what, struct error *reterr)
 			house->loop, &house->device, reterr);
 	if (result == 0)
 		result = vdev_gate_create(house->loop, &house->gate, reterr);
-	if (result == 0 && strcmp(what, "volume") == 0)
-		result = build_volume(house);
+	if (result == 0)
+		result = mapped_create(&house->mapped, house->block,
+				       house->device, DISK_BYTES, true);
 	if (result < 0)
 		return result;
 	vdev.device = house->device;
-	vdev.volume = house->volume;
+	vdev.volume = house->mapped.volume;
 	vdev.gate = house->gate;
 	vdev.default_stats = &house->stats->processes[0];
 	result = vdev_create(&vdev, &house->vdev, reterr);
-	if (result == 0 && strcmp(what, "free") != 0)
+	if (result == 0 && promised)
 		result = promise(house, reterr);
 	if (result < 0)
 		return result;
@@ -328,13 +274,12 @@ int main(int argc, char **argv)
 	int result;
 
 	if (depth == 0 || depth > DEPTH_MAX || total < depth ||
-	    (strcmp(argv[1], "promised") && strcmp(argv[1], "free") &&
-	     strcmp(argv[1], "volume"))) {
+	    (strcmp(argv[1], "promised") && strcmp(argv[1], "free"))) {
 		fprintf(stderr,
-			"usage: bench-budget promised|free|volume DEPTH REQUESTS\n");
+			"usage: bench-budget promised|free DEPTH REQUESTS\n");
 		return 2;
 	}
-	result = build(&house, argv[1], &error);
+	result = build(&house, strcmp(argv[1], "promised") == 0, &error);
 	if (result == 0) {
 		result = start_guest(&guest, &house);
 		if (result < 0 && guest.error.text[0])

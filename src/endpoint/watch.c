@@ -216,8 +216,6 @@ static void watch_vdev(struct endpoint *endpoint, struct endpoint_vdev *v,
 	uint64_t no_space;
 
 	vdev_report(v->vdev);
-	if (!v->pool)
-		return;
 	stats_set(&v->stats->mapped, vdev_volume(v->vdev)->table.mapped);
 	stats_set(&v->stats->mapped_on,
 		  endpoint_mapped_on(v->pool, vdev_volume(v->vdev)));

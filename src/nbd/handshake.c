@@ -124,7 +124,7 @@ static void describe(const struct connection *connection,
 		ret_export->flags |= WIRE_READ_ONLY;
 	else
 		ret_export->flags |= WIRE_SEND_TRIM | WIRE_SEND_WRITE_ZEROES |
-			(vdev_volume(vdev) ? WIRE_SEND_FAST_ZERO : 0);
+			WIRE_SEND_FAST_ZERO;
 }
 
 /* ---- which export ---- */

@@ -235,6 +235,15 @@ static inline void member_leave(struct member *member, uint32_t parity)
 		member_grace_ended(member);
 }
 
+/* The same if nobody waits for it, which calls nothing.  False: leave. */
+static inline bool member_leave_quietly(struct member *member, uint32_t parity)
+{
+	if (parity != member->parity)
+		return false;
+	member->active[parity]--;
+	return true;
+}
+
 /* 'done' when all requests have ended that are under way now; maybe before
  * this returns. */
 void member_grace(struct member *member, struct member_grace *grace);

@@ -23,6 +23,9 @@
 #include "sla/keep-count.h"
 #include "vdev/slow.h"
 
+/* What each request runs through: in line, without what a call saves. */
+#define ALWAYS __attribute__((always_inline))
+
 /* Given out in one round at most, so that rings get their turn. */
 #define DISPATCH_MAX	64U
 
@@ -54,14 +57,52 @@ static void tally_settle(struct vdev_process *process, unsigned int direction,
 	turns_served(&process->turns, direction, tally->count, tally->bytes);
 	keep_done_many(&stats->keep, direction == SCHED_WRITE, tally->count,
 		       tally->bytes, tally->conforming, latency_ns, now_ns);
+	tally->arrival_ns = 0;
 	tally->count = 0;
 	tally->conforming = 0;
 	tally->bytes = 0;
 }
 
+static inline ALWAYS void tally_begin(struct vdev_process *process,
+				      struct vdev_tally *tally,
+				      uint64_t arrival_ns)
+{
+	struct vdev_device *device;
+
+	tally->arrival_ns = arrival_ns;
+	if (process->tallied)
+		return;
+	device = process->vdev->device;
+	process->tallied = true;
+	process->next_tallied = device->tallied;
+	device->tallied = process;
+}
+
+/* As those before it, or the first: tally_add is all there is to do. */
+static inline ALWAYS bool tally_takes(struct vdev_process *process,
+				      struct vdev_tally *tally,
+				      const struct vdev_request *request)
+{
+	if (request->told)
+		return false;
+	if (tally->arrival_ns == request->arrival_ns)
+		return tally->untold_bytes == request->sched.bytes;
+	if (tally->count)
+		return false;
+	tally_begin(process, tally, request->arrival_ns);
+	tally->untold_bytes = request->sched.bytes;
+	return true;
+}
+
+static inline ALWAYS void tally_add(struct vdev_tally *tally, uint32_t bytes)
+{
+	tally->untold++;
+	tally->count++;
+	tally->bytes += bytes;
+}
+
 /* Completed without error, inside submit. */
-static inline __attribute__((always_inline)) void tally_add(
-	struct vdev_device *device, struct vdev_request *request)
+static void tally_any(struct vdev_request *request)
 {
 	struct vdev_process *process = request->process;
 	const unsigned int direction = request->sched.direction;
@@ -70,23 +111,18 @@ static inline __attribute__((always_inline)) void tally_add(
 	if (tally->arrival_ns != request->arrival_ns) {
 		if (tally->count)
 			tally_settle(process, direction, loop_clock_ns());
-		tally->arrival_ns = request->arrival_ns;
+		tally_begin(process, tally, request->arrival_ns);
 	}
 	if (request->told) {
 		tally->conforming += request->conforming;
-	} else {
-		if (tally->untold_bytes != request->sched.bytes)
-			tally_tell(process, direction);
-		tally->untold_bytes = request->sched.bytes;
-		tally->untold++;
+		tally->count++;
+		tally->bytes += request->sched.bytes;
+		return;
 	}
-	tally->count++;
-	tally->bytes += request->sched.bytes;
-	if (!process->tallied) {
-		process->tallied = true;
-		process->next_tallied = device->tallied;
-		device->tallied = process;
-	}
+	if (tally->untold_bytes != request->sched.bytes)
+		tally_tell(process, direction);
+	tally->untold_bytes = request->sched.bytes;
+	tally_add(tally, request->sched.bytes);
 }
 
 void vdev_device_arrive(struct vdev_request *request, uint64_t now_ns)
@@ -169,8 +205,6 @@ uint64_t vdev_losses(const struct vdev *vdev)
 {
 	uint64_t losses = 0;
 
-	if (!vdev->volume)
-		return vdev->device->block->losses;
 	for (uint64_t left = vdev->volume->joined; left; left &= left - 1)
 		losses += vdev->volume->pool->members[__builtin_ctzll(left)]
 				  ->config.device->losses;
@@ -231,64 +265,63 @@ void vdev_device_end(struct vdev_request *request)
 }
 
 /* In each that calls it, as the rest of that. */
-static inline __attribute__((always_inline)) void end(
-	struct vdev_device *device, struct vdev_request *request, bool had_turn)
+static inline ALWAYS void end(struct vdev_request *request, bool had_turn)
 {
-	struct vdev_process *process = request->process;
+	struct vdev_device *device = request->at.way->device;
 	const bool inside = device->submitting == request;
-	const uint64_t now_ns =
-		inside ? request->sched.start_ns : loop_clock_ns();
 
+	member_leave(request->at.member, request->at.parity);
 	if (inside)
 		device->submitting = NULL;
 	if (had_turn)
-		sched_complete(device->sched, &request->sched, now_ns);
+		sched_complete(device->sched, &request->sched,
+			       inside ? request->sched.start_ns :
+					loop_clock_ns());
+	device->in_flight--;
+	device->completions++;
 	if (inside && request->block.result == 0 &&
 	    request->block.op <= BLOCK_WRITE) {
-		tally_add(process->vdev->device, request);
+		tally_any(request);
 	} else {
 		vdev_device_blame(device, request->block.result);
 		record(request);
 	}
-	device->in_flight--;
-	device->completions++;
-	process->outstanding--;
+	request->process->outstanding--;
 	request->done(request);
-}
-
-void vdev_device_done_plain(struct block_request *block)
-{
-	struct vdev_request *request = vdev_request_of(block);
-
-	end(request->process->vdev->device, request, true);
 }
 
 void vdev_device_done_mapped(struct block_request *block)
 {
-	struct vdev_request *request = vdev_request_of(block);
-
-	member_leave(request->at.member, request->at.parity);
-	end(request->at.way->device, request, true);
+	end(vdev_request_of(block), true);
 }
 
+static __attribute__((noinline)) void end_without_turn(
+	struct vdev_request *request)
+{
+	end(request, false);
+}
+
+/* What goes as nearly all do calls nothing but its front: there is nothing to
+ * be saved on the stack. */
 void vdev_device_done_at_once(struct block_request *block)
 {
 	struct vdev_request *request = vdev_request_of(block);
+	struct vdev_device *device = request->at.way->device;
+	struct vdev_process *process = request->process;
+	struct vdev_tally *tally = &process->tally[request->sched.direction];
 
-	member_leave(request->at.member, request->at.parity);
-	end(request->at.way->device, request, false);
-}
-
-/* It is its turn. */
-void vdev_device_issue(struct vdev_device *device, struct vdev_request *request)
-{
-	device->in_flight++;
-	device->submitting = request;
-	block_submit(device->block, &request->block);
-	/* If it is done, it may be gone. */
-	if (device->submitting == request && !request->told)
-		vdev_device_arrive(request, request->arrival_ns);
+	if (device->submitting != request || block->result < 0 ||
+	    !tally_takes(process, tally, request) ||
+	    !member_leave_quietly(request->at.member, request->at.parity)) {
+		end_without_turn(request);
+		return;
+	}
 	device->submitting = NULL;
+	device->in_flight--;
+	device->completions++;
+	tally_add(tally, request->sched.bytes);
+	process->outstanding--;
+	request->done(request);
 }
 
 void vdev_device_begin(struct vdev_device *device)

@@ -24,10 +24,11 @@ struct vdev_device {
 	struct loop *loop;
 	struct vdev_process *tallied;	/* with completions not yet timed */
 	struct vdev_process *buried;	/* removed, with requests in flight */
-	uint64_t in_flight, completions;
-	int last_error;			/* errno */
+	uint64_t in_flight;
 	/* Inside block_submit; NULL as soon as it is done. */
 	struct vdev_request *submitting;
+	uint64_t completions;
+	int last_error;			/* errno */
 	uint64_t back_ns;		/* the loop's last absence, as told */
 	struct turns *turns;		/* NULL: not shared with others */
 	uint64_t round_ns;		/* when this one began */
@@ -36,7 +37,7 @@ struct vdev_device {
 
 /* Completions of one round that are timed together. */
 struct vdev_tally {
-	uint64_t arrival_ns;
+	uint64_t arrival_ns;		/* 0: there are none */
 	uint64_t bytes;
 	uint32_t count;
 	uint32_t conforming;		/* without the following */
@@ -44,7 +45,7 @@ struct vdev_tally {
 	uint32_t untold, untold_bytes;
 };
 
-/* To a device of a volume's pool. */
+/* To a device of the pool. */
 struct vdev_way {
 	struct vdev_device *device;	/* NULL: not used yet */
 	struct sched_client *client;	/* NULL: it is immediate */
@@ -59,7 +60,7 @@ struct vdev_gate {
 
 struct vdev_process {
 	struct vdev *vdev;
-	struct sched_client *client;	/* the device's, or the gate's */
+	struct sched_client *client;	/* the gate's */
 	bool is_limited;		/* so: its requests go by the gate */
 	struct stats_process *stats;
 	uint32_t outstanding;		/* submitted and not done */
@@ -74,13 +75,13 @@ struct vdev_process {
 };
 
 struct vdev {
-	/* The one that it stands on, or of a volume one of several, whose turn
-	 * it is to do what is to be done once a round. */
+	/* One of several, whose turn it is to do what is to be done once a
+	 * round. */
 	struct vdev_device *device;
-	struct vdev_gate *gate;		/* of a volume */
-	struct volume *volume;		/* NULL: an extent of the device */
-	struct vdev_slow *slow;		/* of a volume */
-	uint64_t offset_bytes, size_bytes;
+	struct vdev_gate *gate;
+	struct volume *volume;
+	struct vdev_slow *slow;
+	uint64_t size_bytes;
 	uint32_t block_mask;		/* block size - 1 */
 	bool read_only;
 	uint64_t losses;		/* of its devices, as told to it */
@@ -123,8 +124,7 @@ void vdev_gate_submit(struct vdev_request *request, uint64_t now_ns);
 bool vdev_gate_lets(struct vdev_gate *gate, struct vdev_request *request,
 		    uint64_t now_ns);
 void vdev_gate_passed(struct vdev_request *request, uint64_t now_ns);
-/* Of one that waited: beyond the end of a volume's vdev, since that has
- * shrunk? */
+/* Of one that waited: beyond the end of its vdev, since that has shrunk? */
 bool vdev_device_is_beyond(const struct vdev_request *request,
 			   uint64_t offset_bytes);
 /* The same; then it has failed. */
@@ -132,12 +132,8 @@ bool vdev_device_refuses(struct vdev_request *request);
 /* It does not go to the device where it waits for its turn: as it was before
  * it came there. */
 void vdev_device_forget(struct vdev_request *request);
-/* It is its turn. */
-void vdev_device_issue(struct vdev_device *device,
-		       struct vdev_request *request);
-/* block_request.done of a plain one, one with a place in a volume, and one
- * that needed no turn for that. */
-void vdev_device_done_plain(struct block_request *block);
+/* block_request.done of one with a place in the volume, and of one that needed
+ * no turn for that. */
 void vdev_device_done_mapped(struct block_request *block);
 void vdev_device_done_at_once(struct block_request *block);
 /* A piece is at its device; it is done, 'result' being the device's. */
@@ -156,6 +152,18 @@ void vdev_device_waits(struct vdev_request *request, uint64_t now_ns);
 /* Tell the keeping that 'request' came at 'now_ns': unless it is done inside
  * submit, when it is told for many at a time. */
 void vdev_device_arrive(struct vdev_request *request, uint64_t now_ns);
+/* It is its turn: in line, as each request runs through it. */
+static inline void vdev_device_issue(struct vdev_device *device,
+				     struct vdev_request *request)
+{
+	device->in_flight++;
+	device->submitting = request;
+	block_submit(device->block, &request->block);
+	/* If it is done, it may be gone. */
+	if (device->submitting == request && !request->told)
+		vdev_device_arrive(request, request->arrival_ns);
+	device->submitting = NULL;
+}
 /* Time what was completed inside submit, and free what was buried and has
  * nothing outstanding any more. */
 void vdev_device_settle(struct vdev_device *device);

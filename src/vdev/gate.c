@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * gate.c - where the limits of vdevs over volumes hold
+ * gate.c - where the limits of vdevs hold
  *
  *	front --> gate --> look-up in a volume --> turn at a device --> device
  *	          limits   (slow.c: pieces)        promises, weight

@@ -24,7 +24,7 @@ bool vdev_is_hole(const struct vdev *vdev, uint64_t offset_bytes,
 
 	*ret_bytes = length_bytes;
 	/* What a device that is missing has, nobody knows. */
-	if (!volume || volume->missing || length_bytes == 0)
+	if (volume->missing || length_bytes == 0)
 		return false;
 	index = extent_of(offset_bytes);
 	end = extent_of(end_bytes - 1) + 1;
@@ -46,8 +46,6 @@ bool vdev_zeroes_fast(const struct vdev *vdev, uint64_t offset_bytes,
 	const uint64_t end_bytes = offset_bytes + length_bytes;
 	uint64_t bytes;
 
-	if (!vdev->volume)
-		return false;
 	for (uint64_t at = offset_bytes; at < end_bytes; at += bytes) {
 		const bool is_hole =
 			vdev_is_hole(vdev, at, end_bytes - at, &bytes);

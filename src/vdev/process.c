@@ -66,25 +66,17 @@ struct vdev_process *vdev_process_by_pasid(const struct vdev *vdev,
 
 /* ---- ways to schedulers ---- */
 
-/* Where the limits are kept of processes of 'vdev'. */
-static struct sched *limiter_of(const struct vdev *vdev)
+/* They are kept by the gate's scheduler. */
+static struct sched_params limits_of(const struct sched_params *params)
 {
-	return vdev->gate ? vdev->gate->sched : vdev->device->sched;
-}
+	struct sched_params limits = {.burst_ns = params->burst_ns};
 
-/* What is promised is kept by devices' schedulers: see promises_of. */
-static const struct sched_params *limits_of(const struct vdev *vdev,
-					    const struct sched_params *params,
-					    struct sched_params *room)
-{
-	if (!vdev->gate)
-		return params;
-	*room = (struct sched_params){.burst_ns = params->burst_ns};
 	for (uint32_t axis = 0; axis < SCHED_AXES; axis++)
-		room->limit_per_s[axis] = params->limit_per_s[axis];
-	return room;
+		limits.limit_per_s[axis] = params->limit_per_s[axis];
+	return limits;
 }
 
+/* They are kept by those of devices. */
 static struct sched_params promises_of(const struct sched_params *params)
 {
 	struct sched_params promises = *params;
@@ -117,8 +109,6 @@ static int join(struct vdev_process *process, const struct member *member,
 	struct vdev_way *way = &process->ways[member->index];
 	struct vdev_device *device = member->config.user;
 
-	if (!device)
-		device = process->vdev->device;
 	way->device = device;
 	if (device->is_immediate)
 		return 0;	/* it orders nothing */
@@ -133,8 +123,6 @@ static int join_all(struct vdev_process *process, uint64_t now_ns,
 	const struct volume *volume = process->vdev->volume;
 	int result = 0;
 
-	if (!volume)
-		return 0;
 	for (uint64_t left = volume->joined; left && result == 0;
 	     left &= left - 1)
 		result = join(process,
@@ -185,7 +173,7 @@ int vdev_process_create(struct vdev *vdev,
 {
 	struct vdev_process *process = calloc(1, sizeof(*process));
 	const uint64_t now_ns = loop_clock_ns();
-	struct sched_params limits;
+	const struct sched_params limits = limits_of(&config->sched);
 	int result;
 
 	if (!process)
@@ -193,8 +181,7 @@ int vdev_process_create(struct vdev *vdev,
 	process->vdev = vdev;
 	process->config = *config;
 	process->stats = config->stats;
-	result = sched_client_create(limiter_of(vdev), vdev->group,
-				     limits_of(vdev, &config->sched, &limits),
+	result = sched_client_create(vdev->gate->sched, vdev->group, &limits,
 				     now_ns, &process->client, reterr);
 	if (result == 0)
 		result = join_all(process, now_ns, reterr);
@@ -253,11 +240,9 @@ int vdev_process_update(struct vdev_process *process,
 {
 	const uint64_t now_ns = loop_clock_ns();
 	const struct sched_params promises = promises_of(&config->sched);
-	struct sched_params limits;
-	int result = sched_client_update(
-		process->client,
-		limits_of(process->vdev, &config->sched, &limits), now_ns,
-		reterr);
+	const struct sched_params limits = limits_of(&config->sched);
+	int result =
+		sched_client_update(process->client, &limits, now_ns, reterr);
 
 	/* Figures that are wrong are wrong at the first, and nothing else can
 	 * go wrong. */
@@ -331,13 +316,12 @@ void vdev_process_remove(struct vdev_process *process)
 	*link = process->next;
 	vdev_rebind(vdev);
 
-	for (uint32_t m = 0; vdev->volume && m < POOL_MEMBERS_MAX; m++)
+	for (uint32_t m = 0; m < POOL_MEMBERS_MAX; m++)
 		if (is_own(&process->ways[m]))
 			hand_over(vdev,
 				  sched_client_drain(process->ways[m].client),
 				  true, now_ns);
-	hand_over(vdev, sched_client_drain(process->client), !vdev->volume,
-		  now_ns);
+	hand_over(vdev, sched_client_drain(process->client), false, now_ns);
 	/* Its slot may be another's before its last request is done. */
 	vdev_device_settle(vdev->device);
 	process->stats = &forgotten;
@@ -376,13 +360,11 @@ static void take_back(struct vdev_process *process, const void *owner,
 		      void (*taken)(struct vdev_request *request),
 		      uint64_t now_ns)
 {
-	const bool is_plain = !process->vdev->volume;
-
-	for (uint32_t m = 0; !is_plain && m < POOL_MEMBERS_MAX; m++)
+	for (uint32_t m = 0; m < POOL_MEMBERS_MAX; m++)
 		if (is_own(&process->ways[m]))
 			take(process->ways[m].client, owner, true, taken,
 			     now_ns);
-	take(process->client, owner, is_plain, taken, now_ns);
+	take(process->client, owner, false, taken, now_ns);
 }
 
 void vdev_take_back(struct vdev *vdev, const void *owner,
@@ -396,8 +378,7 @@ void vdev_take_back(struct vdev *vdev, const void *owner,
 
 void vdev_let_go(struct vdev *vdev, const void *owner, uint64_t now_ns)
 {
-	struct sched_client *unlimited =
-		vdev->gate ? vdev->gate->unlimited : vdev->device->unlimited;
+	struct sched_client *unlimited = vdev->gate->unlimited;
 
 	sched_client_let_go(vdev->unpromised->client, unlimited, is_owned,
 			    owner, now_ns);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * slow.h - requests of a volume that a look-up does not answer
+ * slow.h - requests that a look-up in the volume does not answer
  *
  * More than one extent, holes, first writes, discards, write-zeroes, flushes.
  * The request is past its limits and stays one to the statistics and to its

@@ -2,14 +2,12 @@
 /*
  * submit.c - a request's way to its device
  *
- *	plain:  vdev_submit -----------------------------> turn --> device
- *	volume: vdev_submit --> gate --> look-up --------> turn --> device
- *	                                 or pieces, each --^
+ *	vdev_submit --> gate --> look-up --------> turn --> device
+ *	                         or pieces, each --^
  *
- * The turn is the device's scheduler's: reservation, weight, latency, and of a
- * plain one limits too, which hold at the gate else (gate.c).  A device that
- * completes inside submit has no turns to give: its volumes' requests go there
- * at once.
+ * Limits hold at the gate (gate.c).  The turn is the device's scheduler's:
+ * reservation, weight, latency.  A device that completes inside submit has no
+ * turns to give: requests go there at once.
  *
  * A request is looked up before its turn, and from then on its extent stays
  * what it is until it is done (member_grace).
@@ -38,10 +36,10 @@ static inline ALWAYS void put(struct vdev_request *request,
 	if (!way->device)
 		way = vdev_process_way(request->process, place->member);
 	request->at.way = way;
-	request->at.member = place->member;
 	request->at.offset_bytes = block->offset_bytes;
-	request->at.parity = member_enter(place->member);
 	block->offset_bytes = place->offset_bytes;
+	request->at.parity = member_enter(place->member);
+	request->at.member = place->member;
 }
 
 /* Returns false when it is not inside of one extent. */
@@ -125,26 +123,9 @@ static inline ALWAYS void submit_to_gate(struct vdev *vdev,
 		submit_volume(vdev->volume, request, now_ns);
 }
 
-static inline ALWAYS void submit_plain(struct vdev *vdev,
-				       struct vdev_request *request,
-				       uint64_t now_ns)
-{
-	request->block.done = vdev_device_done_plain;
-	if (sched_submit(vdev->device->sched, request->process->client,
-			 &request->sched, now_ns) == SCHED_GO)
-		vdev_device_issue(vdev->device, request);
-	else
-		vdev_device_waits(request, now_ns);
-}
-
 void vdev_gate_submit(struct vdev_request *request, uint64_t now_ns)
 {
-	struct vdev *vdev = request->process->vdev;
-
-	if (vdev->volume)
-		submit_to_gate(vdev, request, now_ns);
-	else
-		submit_plain(vdev, request, now_ns);
+	submit_to_gate(request->process->vdev, request, now_ns);
 }
 
 /* Fails what its vdev has no room for any more. */
@@ -153,7 +134,7 @@ bool vdev_device_is_beyond(const struct vdev_request *request,
 {
 	const struct vdev *vdev = request->process->vdev;
 
-	return vdev->volume && request->block.op != BLOCK_FLUSH &&
+	return request->block.op != BLOCK_FLUSH &&
 		offset_bytes + request->block.length_bytes > vdev->size_bytes;
 }
 
@@ -168,8 +149,6 @@ bool vdev_device_refuses(struct vdev_request *request)
 
 void vdev_device_forget(struct vdev_request *request)
 {
-	if (!request->process->vdev->volume)
-		return;
 	request->block.offset_bytes = request->at.offset_bytes;
 	member_leave(request->at.member, request->at.parity);
 }
@@ -234,25 +213,11 @@ static inline ALWAYS bool begin(const struct vdev *vdev,
 	return true;
 }
 
-/* By itself, so that a plain one has no more to save than it needs. */
-static __attribute__((noinline)) void submit_to_volume(
-	struct vdev *vdev, struct vdev_request *request, uint64_t now_ns)
-{
-	if (begin(vdev, request, now_ns))
-		submit_to_gate(vdev, request, now_ns);
-}
-
 void vdev_submit(struct vdev *vdev, struct vdev_request *request,
 		 uint64_t now_ns)
 {
-	if (vdev->volume) {
-		submit_to_volume(vdev, request, now_ns);
-		return;
-	}
-	if (!begin(vdev, request, now_ns))
-		return;
-	request->block.offset_bytes += vdev->offset_bytes;
-	submit_plain(vdev, request, now_ns);
+	if (begin(vdev, request, now_ns))
+		submit_to_gate(vdev, request, now_ns);
 }
 
 void vdev_answered(struct vdev_request *request)
@@ -269,21 +234,15 @@ bool vdev_prefetches(const struct vdev *vdev)
 void vdev_prefetch(const struct vdev *vdev, const struct vdev_request *request)
 {
 	const struct block_request *block = &request->block;
-	struct block_device *device = vdev->device->block;
-	struct volume_place place = {
-		.offset_bytes = vdev->offset_bytes + block->offset_bytes,
-	};
+	struct block_device *device;
+	struct volume_place place;
 
 	if (block->op > BLOCK_WRITE || block->length_bytes == 0 ||
-	    check(vdev, block) < 0)
+	    check(vdev, block) < 0 ||
+	    !volume_map(vdev->volume, block->offset_bytes, block->length_bytes,
+			block->op == BLOCK_WRITE, &place))
 		return;
-	if (vdev->volume) {
-		if (!volume_map(vdev->volume, block->offset_bytes,
-				block->length_bytes, block->op == BLOCK_WRITE,
-				&place))
-			return;
-		device = place.member->config.device;
-	}
+	device = place.member->config.device;
 	if (device->ops->prefetch)
 		device->ops->prefetch(device, block, place.offset_bytes);
 }

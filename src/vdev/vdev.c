@@ -41,17 +41,6 @@ static bool has_limits(const struct sched_limits *limits)
 	return false;
 }
 
-/* How long a vdev there may be. */
-static uint64_t room_bytes(const struct vdev_device *device,
-			   const struct volume *volume, uint64_t offset_bytes)
-{
-	const uint64_t device_bytes = device->block->size_bytes;
-
-	if (volume)
-		return volume->is.size_bytes;
-	return offset_bytes < device_bytes ? device_bytes - offset_bytes : 0;
-}
-
 int vdev_create(const struct vdev_config *config, struct vdev **ret_vdev,
 		struct error *reterr)
 {
@@ -62,11 +51,10 @@ int vdev_create(const struct vdev_config *config, struct vdev **ret_vdev,
 	struct vdev *vdev;
 	int result = -ENOMEM;
 
-	if (config->size_bytes >
-	    room_bytes(config->device, config->volume, config->offset_bytes))
+	if (config->size_bytes > config->volume->is.size_bytes)
 		return error_set(reterr, -ENOSPC,
-				 "vdev %s does not fit on its %s", config->name,
-				 config->volume ? "volume" : "device");
+				 "vdev %s does not fit on its volume",
+				 config->name);
 	vdev = calloc(1, sizeof(*vdev));
 	if (!vdev)
 		return error_set(reterr, -ENOMEM, "no memory for vdev %s",
@@ -74,12 +62,10 @@ int vdev_create(const struct vdev_config *config, struct vdev **ret_vdev,
 	vdev->device = config->device;
 	vdev->volume = config->volume;
 	vdev->losses = vdev_losses(vdev);
-	vdev->gate = config->volume ? config->gate : NULL;
-	vdev->offset_bytes = config->volume ? 0 : config->offset_bytes;
+	vdev->gate = config->gate;
 	vdev->size_bytes = config->size_bytes;
 	vdev->read_only = config->read_only || block->read_only ||
-		(vdev->volume &&
-		 vdev->volume->is.flags & FORMAT_VOLUME_SNAPSHOT);
+		vdev->volume->is.flags & FORMAT_VOLUME_SNAPSHOT;
 	vdev->block_mask =
 		(block->block_size > SECTOR_BYTES ? block->block_size :
 						    SECTOR_BYTES) -
@@ -89,14 +75,10 @@ int vdev_create(const struct vdev_config *config, struct vdev **ret_vdev,
 		error_set(reterr, -ENOMEM, "no memory for a vdev");
 		goto err_after_alloc;
 	}
-	if (vdev->volume) {
-		result = vdev_slow_create(&vdev->slow, reterr);
-		if (result < 0)
-			goto err_after_alloc;
-	}
-	result = sched_group_create(vdev->gate ? vdev->gate->sched :
-						 config->device->sched,
-				    &config->limits, &vdev->group, reterr);
+	result = vdev_slow_create(&vdev->slow, reterr);
+	if (result == 0)
+		result = sched_group_create(vdev->gate->sched, &config->limits,
+					    &vdev->group, reterr);
 	if (result < 0)
 		goto err_after_alloc;
 	vdev->is_limited = has_limits(&config->limits);
@@ -191,8 +173,7 @@ int vdev_resize(struct vdev *vdev, uint64_t size_bytes)
 {
 	if (size_bytes & vdev->block_mask)
 		return -EINVAL;
-	if (size_bytes >
-	    room_bytes(vdev->device, vdev->volume, vdev->offset_bytes))
+	if (size_bytes > vdev->volume->is.size_bytes)
 		return -ENOSPC;
 	vdev->size_bytes = size_bytes;
 	for (struct vdev_listener *l = vdev->listeners; l; l = l->next)

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * vdev.h - a virtual device: processes with SLAs over a volume of a pool, or
- *          over an extent of a device
+ * vdev.h - a virtual device: processes with SLAs over a volume of a pool
  *
  * A front (a virtqueue, later an NBD connection) finds the process, fills a
  * request and submits it; the vdev checks its range, has the scheduler order
@@ -48,7 +47,7 @@ struct vdev_request {
 	bool is_piece, follows;		/* the vdev's: see slow.h */
 	const void *owner; /* the front's, for what follows vdev_submit */
 	uint64_t arrival_ns;		/* the vdev's */
-	/* The vdev's, of a volume: where it is under way. */
+	/* The vdev's: where it is under way. */
 	union {
 		struct {
 			struct member *member;
@@ -66,15 +65,14 @@ struct vdev_request {
 	};
 };
 
-/* Where the limits of vdevs over volumes hold, whichever device their requests
- * go to: one for a reactor. */
+/* Where the limits of vdevs hold, whichever device their requests go to: one
+ * for a reactor. */
 int vdev_gate_create(struct loop *loop, struct vdev_gate **ret_gate,
 		     struct error *reterr);
 void vdev_gate_destroy(struct vdev_gate *gate);	/* no vdevs left */
 void vdev_gate_enforce(struct vdev_gate *gate, bool on, uint64_t now_ns);
 
-/* A device with its scheduler: what vdevs stand on.  That of a pool's device is
- * its member_config.user. */
+/* A device of a pool with its scheduler: its member_config.user. */
 int vdev_device_create(struct block_device *block,
 		       const struct sched_config *config,
 		       struct stats_device *stats, struct loop *loop,
@@ -95,9 +93,8 @@ struct vdev_config {
 	const char *name;
 	/* One of the volume's pool, which stays as long as the vdev. */
 	struct vdev_device *device;
-	struct volume *volume;		/* NULL: an extent of the device */
-	struct vdev_gate *gate;		/* of a volume */
-	uint64_t offset_bytes;		/* where on the device: the extent */
+	struct volume *volume;
+	struct vdev_gate *gate;
 	uint64_t size_bytes;
 	bool read_only;
 	struct sched_limits limits; /* the parent limit: all its processes */
@@ -116,8 +113,8 @@ struct vdev_process_config {
 	uint16_t match_ioprio;		/* Linux: class << 13 | level */
 	struct sched_params sched;
 	struct sla sla;			/* for keeping */
-	/* A volume's: those of its pool's devices (a bit each) that have room
-	 * for what is promised; 0: all. */
+	/* Those of the pool's devices (a bit each) that have room for what is
+	 * promised; 0: all. */
 	uint64_t members;
 	struct stats_process *stats;	/* shared with penstockd */
 };
@@ -206,7 +203,7 @@ struct vdev_refusals vdev_refused(const struct vdev *vdev);
 uint64_t vdev_size_bytes(const struct vdev *vdev);
 uint32_t vdev_block_size(const struct vdev *vdev);
 bool vdev_read_only(const struct vdev *vdev);
-struct volume *vdev_volume(const struct vdev *vdev);	/* or NULL */
+struct volume *vdev_volume(const struct vdev *vdev);
 /* Was nothing ever written at the start of this range, which then reads as
  * zeroes?  '*ret_bytes' of it, from the start, are alike.  In range. */
 bool vdev_is_hole(const struct vdev *vdev, uint64_t offset_bytes,
@@ -214,8 +211,8 @@ bool vdev_is_hole(const struct vdev *vdev, uint64_t offset_bytes,
 /* Does it take no writing to have this range read as zeroes? */
 bool vdev_zeroes_fast(const struct vdev *vdev, uint64_t offset_bytes,
 		      uint64_t length_bytes, bool may_unmap);
-/* Fronts are told of a new size.  A volume is as long by then; when it shrinks,
- * the vdev does so first. */
+/* Fronts are told of a new size.  Its volume is as long by then; when that
+ * shrinks, the vdev does so first. */
 int vdev_resize(struct vdev *vdev, uint64_t size_bytes);
 struct vdev_listener {
 	void (*resized)(struct vdev_listener *listener);

@@ -46,7 +46,8 @@ static void test_nbd_go_tells_what_the_export_is(void **state)
 	assert_int_equal(export.flags,
 			 WIRE_HAS_FLAGS | WIRE_SEND_FLUSH | WIRE_SEND_FUA |
 				 WIRE_SEND_TRIM | WIRE_SEND_WRITE_ZEROES |
-				 WIRE_CAN_MULTI_CONN | WIRE_SEND_CACHE);
+				 WIRE_SEND_FAST_ZERO | WIRE_CAN_MULTI_CONN |
+				 WIRE_SEND_CACHE);
 	peer_await_sessions(world, 1);
 	close(fd);
 	peer_await_sessions(world, 0);

@@ -232,13 +232,6 @@ unsigned int vdev_turn(struct vdev *vdev, struct vdev_process *process,
 	return found;
 }
 
-/* It is no volume. */
-struct volume *vdev_volume(const struct vdev *vdev)
-{
-	(void)vdev;
-	return NULL;
-}
-
 bool vdev_is_hole(const struct vdev *vdev, uint64_t offset_bytes,
 		  uint64_t length_bytes, uint64_t *ret_bytes)
 {

@@ -165,6 +165,7 @@ static void build_pool(struct bench *bench)
 	static struct volume_change change = {.done = changed};
 	const struct member_config member = {
 		.device = &bench->fake.block,
+		.user = bench->device,
 		.name = "fake",
 		.uuid = {{1}},
 		.may_claim = true,
@@ -208,11 +209,11 @@ static int setup_with(void **state, uint32_t window)
 		.size_bytes = DEVICE_BYTES,
 		.block_size = 512,
 	};
-	build_pool(bench);
 	assert_int_equal(vdev_device_create(&bench->fake.block, &sched,
 					    &bench->stats->devices[0],
 					    bench->loop, &bench->device, NULL),
 			 0);
+	build_pool(bench);
 	assert_int_equal(vdev_gate_create(bench->loop, &bench->gate, NULL), 0);
 	const struct vdev_config vdev = {
 		.name = "vd0",
@@ -245,9 +246,9 @@ static int teardown(void **state)
 
 	assert_int_equal(vdev_destroy(bench->vdev), 0);
 	vdev_gate_destroy(bench->gate);
-	vdev_device_destroy(bench->device);
 	pool_stop(bench->pool);
 	pool_destroy(bench->pool);
+	vdev_device_destroy(bench->device);
 	loop_destroy(bench->loop);
 	free(bench->stats);
 	free(bench->fake.data);

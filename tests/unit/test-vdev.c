@@ -13,6 +13,7 @@
 #include <cmocka.h>
 
 #include "ctl/stats.h"
+#include "mapped.h"
 #include "sched/turns.h"
 
 #define MIB		UINT64_C(1048576)
@@ -32,6 +33,9 @@ static void fake_submit(struct block_device *block,
 {
 	struct fake *fake = (struct fake *)block;
 
+	/* Blank. */
+	if (request->op == BLOCK_READ && request->iov_count)
+		memset(request->iov->iov_base, 0, request->iov->iov_len);
 	fake->submitted++;
 	fake->offset_bytes = request->offset_bytes;
 	if (fake->hold) {
@@ -80,6 +84,8 @@ struct bench {
 	struct fake fake;
 	struct stats_segment *stats;
 	struct vdev_device *device;
+	struct vdev_gate *gate;
+	struct mapped mapped;
 	struct vdev *vdev;
 	unsigned int done, taken;
 	int result;
@@ -118,10 +124,16 @@ static int setup(void **state)
 					    &bench->stats->devices[0],
 					    bench->loop, &bench->device, NULL),
 			 0);
+	assert_int_equal(vdev_gate_create(bench->loop, &bench->gate, NULL), 0);
+	assert_int_equal(mapped_create(&bench->mapped, &bench->fake.block,
+				       bench->device, 16 * MIB, false),
+			 0);
+	bench->fake.submitted = 0;
 	const struct vdev_config vdev = {
 		.name = "vd0",
 		.device = bench->device,
-		.offset_bytes = 16 * MIB,
+		.volume = bench->mapped.volume,
+		.gate = bench->gate,
 		.size_bytes = 8 * MIB,
 		.default_stats = &bench->stats->processes[0],
 	};
@@ -135,6 +147,8 @@ static int teardown(void **state)
 	struct bench *bench = *state;
 
 	assert_int_equal(vdev_destroy(bench->vdev), 0);
+	mapped_destroy(&bench->mapped);
+	vdev_gate_destroy(bench->gate);
 	vdev_device_destroy(bench->device);
 	loop_destroy(bench->loop);
 	free(bench->stats);
@@ -173,6 +187,16 @@ static struct vdev_process *add(struct bench *bench, uint32_t pasid, int ioprio,
 	return process;
 }
 
+/* On the device. */
+static uint64_t place_of(struct bench *bench, uint64_t offset_bytes)
+{
+	struct volume_place place = {.offset_bytes = 0};
+
+	assert_true(volume_map(bench->mapped.volume, offset_bytes, 512, true,
+			       &place));
+	return place.offset_bytes;
+}
+
 static void test_vdev_requests_are_moved_to_its_place_on_the_device(
 	void **state)
 {
@@ -183,7 +207,7 @@ static void test_vdev_requests_are_moved_to_its_place_on_the_device(
 	       4096, 4096);
 	assert_int_equal(bench->done, 1);
 	assert_int_equal(bench->result, 0);
-	assert_int_equal(bench->fake.offset_bytes, 16 * MIB + 4096);
+	assert_int_equal(bench->fake.offset_bytes, place_of(bench, 4096));
 }
 
 static void test_vdev_refuses_what_is_out_of_range(void **state)
@@ -230,7 +254,7 @@ static void test_vdev_prefetches_only_what_is_in_range(void **state)
 	assert_true(vdev_prefetches(bench->vdev));
 	vdev_prefetch(bench->vdev, &request);
 	assert_int_equal(bench->fake.prefetched, 1);
-	assert_int_equal(bench->fake.offset_bytes, 16 * MIB + 4096);
+	assert_int_equal(bench->fake.offset_bytes, place_of(bench, 4096));
 	assert_int_equal(request.block.offset_bytes, 4096);
 	request.block.offset_bytes = 8 * MIB;
 	vdev_prefetch(bench->vdev, &request);
@@ -249,6 +273,8 @@ static void test_vdev_read_only_refuses_changes(void **state)
 	const struct vdev_config config = {
 		.name = "ro",
 		.device = bench->device,
+		.volume = bench->mapped.volume,
+		.gate = bench->gate,
 		.size_bytes = MIB,
 		.read_only = true,
 		.default_stats = &bench->stats->processes[9],
@@ -499,6 +525,7 @@ static void test_vdev_shares_the_reactor_by_promise(void **state)
 	struct vdev_device *device;
 	struct vdev_process *process;
 	struct request request;
+	struct mapped mapped;
 	struct turns turns;
 	struct vdev *vdev;
 
@@ -508,9 +535,14 @@ static void test_vdev_shares_the_reactor_by_promise(void **state)
 					    bench->loop, &device, NULL),
 			 0);
 	vdev_device_share(device, &turns);
+	assert_int_equal(mapped_create(&mapped, &bench->fake.block, device,
+				       8 * MIB, true),
+			 0);
 	const struct vdev_config config = {
 		.name = "vd1",
 		.device = device,
+		.volume = mapped.volume,
+		.gate = bench->gate,
 		.size_bytes = 8 * MIB,
 		.default_stats = &bench->stats->processes[2],
 	};
@@ -534,6 +566,7 @@ static void test_vdev_shares_the_reactor_by_promise(void **state)
 	vdev_process_remove(process);
 	assert_int_equal(rounds(vdev, NULL, seats, &now_ns), 32);
 	assert_int_equal(vdev_destroy(vdev), 0);
+	mapped_destroy(&mapped);
 	vdev_device_destroy(device);
 }
 
@@ -577,7 +610,7 @@ static void test_vdev_resize_tells_its_fronts(void **state)
 	vdev_listen(bench->vdev, &resized.listener);
 	assert_int_equal(vdev_resize(bench->vdev, 12 * MIB), 0);
 	assert_int_equal(vdev_size_bytes(bench->vdev), 12 * MIB);
-	assert_int_equal(vdev_resize(bench->vdev, 49 * MIB), -ENOSPC);
+	assert_int_equal(vdev_resize(bench->vdev, 17 * MIB), -ENOSPC);
 	assert_int_equal(vdev_resize(bench->vdev, MIB + 1), -EINVAL);
 	assert_int_equal(resized.times, 1);
 	vdev_unlisten(bench->vdev, &resized.listener);
