@@ -15,6 +15,7 @@
 #include "host/config.h"
 #include "host/host.h"
 #include "sched/sched.h"
+#include "sla/choose.h"
 #include "sla/derive.h"
 #include "sla/limit.h"
 
@@ -64,6 +65,18 @@ static int read_name(const struct field *field, const json_t *value, void *to,
 	if (copy_text(field, value, to, reterr) < 0)
 		return -EINVAL;
 	return config_check_name(to, reterr);
+}
+
+/* A name, or "auto[:POLICY]". */
+static int read_vdev(const struct field *field, const json_t *value, void *to,
+		     struct error *reterr)
+{
+	enum choose_policy policy;
+
+	if (copy_text(field, value, to, reterr) < 0)
+		return -EINVAL;
+	return choose_is_asked(to) ? choose_parse(to, &policy, reterr) :
+				     config_check_name(to, reterr);
 }
 
 static int read_socket(const struct field *field, const json_t *value, void *to,
@@ -253,7 +266,7 @@ static int read_headroom(const struct field *field, const json_t *value,
 static const struct field fields[API_FIELDS] = {
 	[API_NAME] = {"name", read_name, AT(name), API_NAME_MAX},
 	[API_PASID] = {"pasid", read_number, AT(pasid), API_PASID_MAX},
-	[API_VDEV] = {"vdev", read_name, AT(vdev), API_NAME_MAX},
+	[API_VDEV] = {"vdev", read_vdev, AT(vdev), API_NAME_MAX},
 	[API_SLA] = {"sla", read_sla, AT(sla), SLA_TEXT_MAX},
 	[API_LIMIT] = {"limit", read_limit, AT(limit), API_LIMIT_MAX},
 	[API_BURST] = {"burst", read_burst, AT(burst), API_WORD_MAX},

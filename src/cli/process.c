@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "api/body.h"
+#include "sla/choose.h"
 #include "sla/sla.h"
 
 enum {
@@ -45,7 +46,8 @@ enum {
 
 static const struct cli_option add_options[] = {
 	OPTIONS_OF_BOTH,
-	[VDEV] = {"vdev", "NAME", "the vdev that it uses; needed"},
+	[VDEV] = {"vdev", "NAME",
+		  "the vdev that it uses, or auto[:POLICY]; needed"},
 	[VHOST_USER] = {"vhost-user", "PATH", "a socket of its own"},
 	[SESSION] = {"session", NULL,
 		     "release it when its connection has ended"},
@@ -159,7 +161,9 @@ static int process_add(struct cli *cli, const struct cli_args *args)
 {
 	const char *const *options = args->options;
 	const char *vdev = options[VDEV];
+	enum choose_policy policy;
 	json_t *body, *process;
+	struct error error;
 	int status = list_check_pasid(args->operands[0]);
 
 	if (status != CLI_DONE)
@@ -168,11 +172,8 @@ static int process_add(struct cli *cli, const struct cli_args *args)
 		return cli_error(
 			CLI_USAGE,
 			"--vdev is missing: see 'penstock process add --help'");
-	if (strcmp(vdev, "auto") == 0 || strncmp(vdev, "auto:", 5) == 0)
-		return cli_error(
-			CLI_FAILED,
-			"--vdev %.40s: choosing the vdev is not served by this version: name one ('penstock vdev list')",
-			vdev);
+	if (choose_is_asked(vdev) && choose_parse(vdev, &policy, &error) < 0)
+		return cli_error(CLI_USAGE, "--vdev: %s", error.text);
 	body = json_object();
 	status = fill_body(options, body);
 	if (status != CLI_DONE) {

@@ -223,6 +223,7 @@ void bind_retry_refused(struct host *host)
 		};
 
 		if ((!is_refused && !is_unpromised) || process->is_writing ||
+		    process->is_unchosen ||
 		    process->vdev->state == REG_VDEV_REMOVING ||
 		    !reg_pool_is_ready(process->vdev->pool) ||
 		    !readmit(process))

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "base/units.h"
+#include "sla/choose.h"
 #include "sla/limit.h"
 
 /* --- Pools --------------------------------------------------------------- */
@@ -460,14 +461,19 @@ static int read_process_vdev(struct reader *reader,
 			     void *object)
 {
 	struct config_process *process = object;
+	enum choose_policy policy;
 	const char *text;
+	struct error why;
 	int ret;
 
 	ret = reader_text(reader, key->name, node, &text);
 	if (ret < 0)
 		return ret;
-	if (strcmp(text, "auto") && strncmp(text, "auto:", 5))
+	if (!choose_is_asked(text))
 		return reader_name(reader, key, node, &process->vdev);
+	if (choose_parse(text, &policy, &why) < 0)
+		return reader_fail(reader, reader_line(node), "vdev: %s",
+				   why.text);
 	process->policy = strdup(text);
 	return process->policy ? 0 : -ENOMEM;
 }
@@ -515,12 +521,7 @@ static int read_process(struct reader *reader, yaml_node_t *node, void *element)
 		process->name = NULL;
 		return -ENOMEM;
 	}
-	if (!process->policy)
-		return 0;
-	process->served = false;
-	return reader_note(reader, process->line,
-			   "process %u: a vdev chosen by policy ('%s')",
-			   process->pasid, process->policy);
+	return 0;
 }
 
 int config_read_processes(struct reader *reader, const struct reader_key *key,

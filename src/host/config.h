@@ -140,7 +140,7 @@ struct config_process {
 	uint32_t pasid;
 	char *name;			/* never NULL: "process-PASID" if not given */
 	char *vdev;			/* NULL: chosen by a policy */
-	char *policy;			/* "auto:POLICY", or NULL */
+	char *policy;			/* "auto[:POLICY]", or NULL */
 	char *vhost_user;		/* a socket of its own, or NULL */
 	struct config_socket socket;
 	bool has_match;

@@ -146,25 +146,51 @@ static const char *pool_state(const struct reg_pool *pool)
 	return is_whole ? "ready" : "degraded";
 }
 
-static void set_space(json_t *object, const struct reg_pool *pool)
+struct pool_space {
+	uint64_t all, used, reserved;	/* bytes */
+};
+
+static void pool_space(const struct reg_pool *pool,
+		       const struct stats_pool *stats, struct pool_space *space)
+{
+	space->all = reg_pool_bytes(pool);
+	space->used = stats_get(&stats->used) * REG_EXTENT_BYTES;
+	space->reserved = stats_get(&stats->reserved) * REG_EXTENT_BYTES;
+	/* The last extent may be short. */
+	if (space->used > space->all)
+		space->used = space->all;
+	if (space->reserved > space->all - space->used)
+		space->reserved = space->all - space->used;
+}
+
+static const struct stats_pool *pool_stats(const struct reg_pool *pool)
 {
 	static const struct stats_pool none;
-	const struct stats_pool *stats = pool->slot < 0 ?
+
+	return pool->slot < 0 ?
 		&none :
 		&endpoint_stats(pool->endpoint->process)->pools[pool->slot];
-	const uint64_t all = reg_pool_bytes(pool);
-	uint64_t used = stats_get(&stats->used) * REG_EXTENT_BYTES;
-	uint64_t reserved = stats_get(&stats->reserved) * REG_EXTENT_BYTES;
+}
 
-	/* The last extent may be short. */
-	if (used > all)
-		used = all;
-	if (reserved > all - used)
-		reserved = all - used;
-	describe_set_u64(object, "size_bytes", all);
-	describe_set_u64(object, "allocated_bytes", used);
-	describe_set_u64(object, "reserved_bytes", reserved);
-	describe_set_u64(object, "free_bytes", all - used - reserved);
+uint64_t describe_pool_free(const struct reg_pool *pool)
+{
+	struct pool_space space;
+
+	pool_space(pool, pool_stats(pool), &space);
+	return space.all - space.used - space.reserved;
+}
+
+static void set_space(json_t *object, const struct reg_pool *pool)
+{
+	const struct stats_pool *stats = pool_stats(pool);
+	struct pool_space space;
+
+	pool_space(pool, stats, &space);
+	describe_set_u64(object, "size_bytes", space.all);
+	describe_set_u64(object, "allocated_bytes", space.used);
+	describe_set_u64(object, "reserved_bytes", space.reserved);
+	describe_set_u64(object, "free_bytes",
+			 space.all - space.used - space.reserved);
 	describe_set_u64(object, "promised_bytes",
 			 stats_get(&stats->promised) * REG_EXTENT_BYTES);
 	describe_set_u64(object, "level_percent", stats_get(&stats->level));

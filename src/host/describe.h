@@ -23,6 +23,8 @@ void describe_set_text(json_t *object, const char *key, const char *value);
 json_t *describe_delivered(const struct watch_delivered *delivered);
 json_t *describe_limit(const struct sched_limits *limits);
 json_t *describe_process(const struct reg_process *process);
+/* What no volume holds or is promised of it. */
+uint64_t describe_pool_free(const struct reg_pool *pool);
 /* propose.c: which of its specifications are derived, if any. */
 void describe_derived(json_t *object, const struct reg_process *process);
 /* The statistics at this slot of a vdev's endpoint; NULL: it has none. */

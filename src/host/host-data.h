@@ -7,6 +7,7 @@
  *   watch.c      once a second: kept or not, what was delivered
  *   verbs*.c     what is asked for at run time: checked, written down, then
  *                handed to the binder; what-if.c: would it be admitted?
+ *   choose.c     which vdev, where a policy is named instead
  *   transfer.c   a way in for one import or export
  *   propose.c    an SLA from history: shown, accepted or kept up
  *   slas.c       SLAs from a file or a database, followed
@@ -56,6 +57,7 @@ struct bind_hooks {
 struct history;
 struct slas;
 struct transfer;
+struct wanted;
 
 struct host {
 	struct loop *loop;
@@ -273,6 +275,17 @@ void verbs_release(struct host *host, struct reg_process *process,
 void verbs_leave(struct reg_process *process);
 /* That could not be written down: it stays, as it was. */
 void verbs_stay(struct host *host, struct reg_process *process);
+
+/* --- choose.c ------------------------------------------------------------ */
+
+/* The vdev that the policy in 'request->vdev' finds.  NULL: there is none, and
+ * 'call' is answered. */
+struct reg_vdev *choose_vdev(struct host *host,
+			     const struct host_process_request *request,
+			     const struct wanted *wanted,
+			     struct host_call *call);
+/* The file's processes that name a policy (once a second). */
+void choose_configured(struct host *host);
 
 /* --- verbs-update.c ------------------------------------------------------ */
 

@@ -152,7 +152,8 @@ struct host_reply {
 	const char *text;	/* one line; "" when done */
 	/* Done: the thing as its question shows it (NULL: it is gone).
 	 * Refused: {"metric", "requested", "available", "shortfall",
-	 * "device", "where": [names of devices that could]}.  Else NULL.
+	 * "device", "where": [names of devices that could], and if the vdev was
+	 * to be chosen "candidates": [{"vdev", "reason"}]}.  Else NULL.
 	 * Borrowed: valid during the callback. */
 	json_t *value;
 };
@@ -169,7 +170,7 @@ struct host_call {
 struct host_process_request {
 	uint32_t pasid;			/* 1 .. 2^20 - 1 */
 	const char *name;
-	const char *vdev;		/* add only; required */
+	const char *vdev;		/* add only; required; or "auto[:POLICY]" */
 	const char *sla;		/* "iops >= 500, ..."; "none": no promise */
 	const char *limit;		/* "iops 2000, write bandwidth 10 MB/s"; "none" */
 	const char *burst;		/* "100 ms" */
@@ -178,6 +179,7 @@ struct host_process_request {
 	uint32_t weight;		/* 0: as it was, or the default, 1 */
 	bool session;			/* add only: ends with its front */
 	bool best_effort;
+	bool is_from_file;	/* add only: the configuration's own */
 	const char *source;	/* the hash of what asks for it (slas.c) */
 };
 void host_process_add(struct host *host,

@@ -35,14 +35,15 @@ json_t *records_vdev_json(const struct config_vdev *entry)
 
 json_t *records_process_json(const struct config_process *entry)
 {
-	return json_pack(
-		"{s:I, s:s, s:s?, s:s?, s:i, s:i, s:b, s:o, s:o}", "pasid",
-		(json_int_t)entry->pasid, "name", entry->name, "vdev",
-		entry->vdev, "vhost_user", entry->vhost_user, "ioprio",
-		entry->has_match ? (int)entry->match_ioprio : -1, "weight",
-		(int)entry->weight, "best_effort", entry->best_effort, "limits",
-		ctl_from_sched_limits(&entry->limits), "sla",
-		ctl_from_sla(&entry->sla));
+	return json_pack("{s:I, s:s, s:s?, s:s?, s:i, s:i, s:b, s:o, s:o}",
+			 "pasid", (json_int_t)entry->pasid, "name", entry->name,
+			 "vdev", entry->vdev ? entry->vdev : entry->policy,
+			 "vhost_user", entry->vhost_user, "ioprio",
+			 entry->has_match ? (int)entry->match_ioprio : -1,
+			 "weight", (int)entry->weight, "best_effort",
+			 entry->best_effort, "limits",
+			 ctl_from_sched_limits(&entry->limits), "sla",
+			 ctl_from_sla(&entry->sla));
 }
 
 void records_hash_vdev(const struct config_vdev *entry,

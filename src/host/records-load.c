@@ -341,12 +341,16 @@ static int load_file_process(struct registry *registry, struct events *events,
 	struct reg_process *process;
 	struct reg_vdev *vdev;
 	const json_t *record;
+	const char *name = entry->vdev ? entry->vdev : "";
 	char key[16], hash[RECORDS_HASH_MAX];
 
 	if (!entry->served)
 		return 0;
 	snprintf(key, sizeof(key), "%u", entry->pasid);
 	record = json_object_get(records, key);
+	/* What was chosen holds, whatever else the entry says by now. */
+	if (entry->policy && !is_op(record, "released"))
+		name = text_of(record, "vdev");
 	records_hash_process(entry, hash);
 	if (!still_holds(record, hash))
 		record = NULL;
@@ -355,16 +359,18 @@ static int load_file_process(struct registry *registry, struct events *events,
 	if (is_op(record, "added"))
 		return load_added_process(registry, events, entry->pasid,
 					  record, hash);
-	vdev = registry_vdev(registry, entry->vdev);
+	vdev = registry_vdev(registry, name);
+	if (!vdev && entry->policy)
+		return registry_unchosen_add(registry, entry);
 	/* Deleted at run time, and its processes; perhaps made again, without
 	 * them. */
-	if (!vdev || (vdev->is_runtime && vdev->entry[0]))
+	if (!vdev || (vdev->is_runtime && vdev->entry[0] && !entry->policy))
 		return 0;
 	process = registry_process_new(registry, entry->pasid, vdev);
 	if (!process)
 		return -ENOMEM;
 	strcpy(process->entry, hash);
-	process->is_changed = record != NULL;
+	process->is_changed = record && !is_op(record, "chosen");
 	return record ? apply_process(process, record) :
 			apply_entry(process, entry);
 }

@@ -124,6 +124,8 @@ void registry_destroy(struct registry *registry)
 
 	if (!registry)
 		return;
+	while (registry->unchosen)
+		registry_unchosen_free(registry, registry->unchosen);
 	while (registry->processes)
 		registry_process_free(registry, registry->processes);
 	while (registry->vdevs)
@@ -324,6 +326,44 @@ void registry_process_free(struct registry *registry,
 	free(process->vhost_user);
 	free(process->name);
 	free(process);
+}
+
+/* --- Processes without a vdev yet ---------------------------------------- */
+
+int registry_unchosen_add(struct registry *registry,
+			  const struct config_process *entry)
+{
+	struct reg_unchosen **link = &registry->unchosen;
+	struct reg_unchosen *unchosen = calloc(1, sizeof(*unchosen));
+
+	if (!unchosen)
+		return -ENOMEM;
+	unchosen->entry = entry;
+	while (*link)
+		link = &(*link)->next;
+	*link = unchosen;
+	return 0;
+}
+
+void registry_unchosen_free(struct registry *registry,
+			    struct reg_unchosen *unchosen)
+{
+	struct reg_unchosen **link = &registry->unchosen;
+
+	while (*link != unchosen)
+		link = &(*link)->next;
+	*link = unchosen->next;
+	free(unchosen);
+}
+
+struct reg_unchosen *registry_unchosen(struct registry *registry,
+				       uint32_t pasid)
+{
+	struct reg_unchosen *unchosen = registry->unchosen;
+
+	while (unchosen && unchosen->entry->pasid != pasid)
+		unchosen = unchosen->next;
+	return unchosen;
 }
 
 /* --- Volumes to be deleted ----------------------------------------------- */

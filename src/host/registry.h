@@ -19,6 +19,7 @@
 #include "ctl/stats.h"
 #include "host/bind-keys.h"
 #include "host/config.h"
+#include "host/host.h"
 #include "host/identity.h"
 #include "host/over.h"
 #include "host/promise.h"
@@ -28,7 +29,7 @@
 
 struct endpoint;
 struct history_slot;
-struct host_call;
+struct host;
 struct opening;
 
 #define REG_UUID_MAX	33U	/* 32 digits */
@@ -228,6 +229,7 @@ struct reg_process {
 	bool is_runtime;		/* added at run time */
 	bool is_changed;		/* from the file, changed at run time */
 	bool is_writing;		/* a change is on its way to disk */
+	bool is_unchosen;		/* REFUSED: by all that could be */
 	char entry[20];
 	char source[20];		/* of SLAs from elsewhere; "": none */
 	enum reg_process_state state;
@@ -254,6 +256,18 @@ struct reg_process {
 	int64_t derive_after_s;		/* it was refused: not before */
 };
 
+/* A process of the file whose vdev is still to be chosen (choose.c). */
+struct reg_unchosen {
+	struct reg_unchosen *next;
+	const struct config_process *entry;
+	/* choose.c's */
+	struct host *host;
+	struct host_call call;
+	bool is_asked;			/* the call is not answered */
+	unsigned int waits;
+	struct error told;		/* the last complaint, to say it once */
+};
+
 struct registry {
 	const struct config *config;
 	struct reg_endpoint *endpoints;
@@ -262,6 +276,7 @@ struct registry {
 	unsigned int pool_count;
 	struct reg_vdev *vdevs;		/* in the order of making */
 	struct reg_process *processes;
+	struct reg_unchosen *unchosen;
 	json_t *orphans;		/* volumes of vdevs nobody names */
 	struct reg_doomed *doomed;	/* to be deleted */
 };
@@ -296,6 +311,15 @@ struct reg_process *registry_process_new(struct registry *registry,
 					 uint32_t pasid, struct reg_vdev *vdev);
 void registry_process_free(struct registry *registry,
 			   struct reg_process *process);
+/* Returns 0 or -ENOMEM. */
+int registry_unchosen_add(struct registry *registry,
+			  const struct config_process *entry);
+/* Take it out and free it. */
+void registry_unchosen_free(struct registry *registry,
+			    struct reg_unchosen *unchosen);
+/* That of 'pasid', or NULL. */
+struct reg_unchosen *registry_unchosen(struct registry *registry,
+				       uint32_t pasid);
 /* Not in the registry until registry_doomed_add.  NULL: no memory. */
 struct reg_doomed *registry_doomed_new(struct reg_pool *pool, const char *uuid,
 				       const char *vdev);

@@ -12,7 +12,6 @@
 #include "host/host-data.h"
 
 #include <errno.h>
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,6 +21,7 @@
 
 #include "base/container.h"
 #include "host/records.h"
+#include "host/want.h"
 #include "store/view.h"
 #include "store/worker.h"
 
@@ -137,50 +137,12 @@ static void entry_done(struct host_call *call, const struct host_reply *reply)
 	free(op);
 }
 
-/* As the words that they were read from. */
-static void limits_text(const struct sched_limits *limits, char *text,
-			size_t size)
-{
-	static const char *const names[SCHED_AXES] = {
-		[SCHED_READ_IOPS] = "read iops",
-		[SCHED_WRITE_IOPS] = "write iops",
-		[SCHED_TOTAL_IOPS] = "iops",
-		[SCHED_READ_BYTES] = "read bandwidth",
-		[SCHED_WRITE_BYTES] = "write bandwidth",
-		[SCHED_TOTAL_BYTES] = "bandwidth",
-	};
-	size_t length = 0;
-
-	snprintf(text, size, "none");
-	for (unsigned int i = 0; i < SCHED_AXES; i++) {
-		if (!limits->limit_per_s[i])
-			continue;
-		length += (size_t)snprintf(
-			text + length, size - length, "%s%s %" PRIu64 "%s",
-			length ? ", " : "", names[i], limits->limit_per_s[i],
-			i >= SCHED_READ_BYTES ? " B/s" : "");
-	}
-}
-
 static void ask(struct slas *slas, const struct config_process *entry,
 		const struct reg_process *process, const char *hash)
 {
 	struct slas_op *op = calloc(1, sizeof(*op));
-	char sla[SLA_TEXT_MAX] = "none", limit[512], burst[32];
-	char ioprio[CONFIG_IOPRIO_TEXT_MAX] = "none";
-	const struct host_process_request request = {
-		.pasid = entry->pasid,
-		.name = entry->name,
-		.vdev = process ? NULL : entry->vdev,
-		.sla = sla,
-		.limit = limit,
-		.burst = burst,
-		.ioprio = process || entry->has_match ? ioprio : NULL,
-		.vhost_user = process ? NULL : entry->vhost_user,
-		.weight = entry->weight ? entry->weight : 1,
-		.best_effort = entry->best_effort,
-		.source = hash,
-	};
+	struct host_process_request request;
+	struct want_words words;
 
 	if (!op)
 		return;
@@ -189,18 +151,18 @@ static void ask(struct slas *slas, const struct config_process *entry,
 	op->pasid = entry->pasid;
 	op->line = entry->line;
 	strcpy(op->hash, hash);
-	if (entry->sla.count)
-		sla_format(&entry->sla, sla, sizeof(sla));
-	limits_text(&entry->limits, limit, sizeof(limit));
-	snprintf(burst, sizeof(burst), "%" PRIu64 " ns",
-		 entry->limits.burst_ns);
-	if (entry->has_match)
-		config_format_ioprio(entry->match_ioprio, ioprio,
-				     sizeof(ioprio));
+	want_request(entry, &words, &request);
+	request.source = hash;
+	if (process) {
+		request.vdev = NULL;
+		request.vhost_user = NULL;
+		request.ioprio = words.ioprio;
+	}
 	error_set(&op->what, 0,
 		  "process %u %s: sla %s; limit %s; weight %u; best-effort %s",
-		  entry->pasid, process ? "updated" : "added", sla, limit,
-		  request.weight, request.best_effort ? "yes" : "no");
+		  entry->pasid, process ? "updated" : "added", words.sla,
+		  words.limit, request.weight,
+		  request.best_effort ? "yes" : "no");
 	if (process)
 		host_process_update(slas->host, &request, &op->call);
 	else
@@ -227,7 +189,8 @@ static void carry_out(struct slas *slas, const struct config_process *entry)
 			slas->again_ns = tried->again_ns;
 		return;
 	}
-	if (process && strcmp(process->vdev->name, entry->vdev) != 0) {
+	if (process && entry->vdev &&
+	    strcmp(process->vdev->name, entry->vdev) != 0) {
 		struct slas_op op = {.pasid = entry->pasid};
 
 		events_add(

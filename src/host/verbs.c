@@ -18,6 +18,7 @@
 #include "host/listen.h"
 #include "host/records.h"
 #include "host/want.h"
+#include "sla/choose.h"
 
 /* --- Writing down -------------------------------------------------------- */
 
@@ -174,7 +175,7 @@ static struct reg_process *process_make(
 		(request->vhost_user ||
 		 vdev->sessions + vdev->nbd.sessions == 0);
 	process->is_best_effort = request->best_effort;
-	process->is_runtime = true;
+	process->is_runtime = !request->is_from_file;
 	records_entry_process(host->config, request->pasid, process->entry);
 	process->is_writing = true;
 	return process;
@@ -217,7 +218,9 @@ static void process_enter(struct host *host, struct reg_process *process,
 		return;
 	}
 	op = write_new(host, process, call, process_add_written);
-	if (!op || records_put_process(&op->write, process, "added") < 0) {
+	if (!op ||
+	    records_put_process(&op->write, process,
+				process->is_runtime ? "added" : "chosen") < 0) {
 		free(op);
 		host_answer(call, HOST_FAILED, NULL, "out of memory");
 		listen_close(process->listen_fd, process->vhost_user);
@@ -225,6 +228,29 @@ static void process_enter(struct host *host, struct reg_process *process,
 		return;
 	}
 	store_write_start(host->store, &op->write);
+}
+
+/* Named, or chosen.  NULL: 'call' is answered. */
+static struct reg_vdev *find_vdev(struct host *host,
+				  const struct host_process_request *request,
+				  const struct wanted *wanted,
+				  struct host_call *call)
+{
+	struct reg_vdev *vdev = registry_vdev(host->registry, request->vdev);
+	struct error why;
+
+	if (choose_is_asked(request->vdev))
+		return choose_vdev(host, request, wanted, call);
+	if (!vdev || vdev->state == REG_VDEV_REMOVING) {
+		host_answer(call, HOST_NOT_FOUND, NULL, "there is no vdev '%s'",
+			    request->vdev);
+		return NULL;
+	}
+	if (want_check_ready(vdev, &why) < 0) {
+		host_answer(call, HOST_CONFLICT, NULL, "%s", why.text);
+		return NULL;
+	}
+	return vdev;
 }
 
 void host_process_add(struct host *host,
@@ -255,16 +281,6 @@ void host_process_add(struct host *host,
 			request->pasid);
 		return;
 	}
-	vdev = registry_vdev(host->registry, request->vdev);
-	if (!vdev || vdev->state == REG_VDEV_REMOVING) {
-		host_answer(call, HOST_NOT_FOUND, NULL, "there is no vdev '%s'",
-			    request->vdev);
-		return;
-	}
-	if (want_check_ready(vdev, &why) < 0) {
-		host_answer(call, HOST_CONFLICT, NULL, "%s", why.text);
-		return;
-	}
 	process = registry_process(host->registry, request->pasid);
 	if (process && process->state == REG_PROCESS_REFUSED &&
 	    !process->is_writing) {
@@ -279,6 +295,9 @@ void host_process_add(struct host *host,
 			request->pasid, process->vdev->name);
 		return;
 	}
+	vdev = find_vdev(host, request, &wanted, call);
+	if (!vdev)
+		return;
 	if (want_check_alone(host, request, &wanted, vdev, &why) < 0) {
 		host_answer(call, HOST_CONFLICT, NULL, "%s", why.text);
 		return;
@@ -375,6 +394,7 @@ static void process_release_written(struct store_write *write)
 void verbs_release(struct host *host, struct reg_process *process,
 		   struct host_call *call)
 {
+	struct reg_unchosen *unchosen;
 	struct process_write *op;
 
 	if (process->is_writing) {
@@ -389,6 +409,9 @@ void verbs_release(struct host *host, struct reg_process *process,
 		host_answer(call, HOST_FAILED, NULL, "out of memory");
 		return;
 	}
+	unchosen = registry_unchosen(host->registry, process->pasid);
+	if (unchosen)
+		registry_unchosen_free(host->registry, unchosen);
 	verbs_leave(process);
 	process->is_writing = true;
 	store_write_start(host->store, &op->write);

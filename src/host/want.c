@@ -3,10 +3,64 @@
 #include "host/want.h"
 
 #include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "host/host-data.h"
 #include "sla/limit.h"
+
+/* As the words that they were read from. */
+static void limits_text(const struct sched_limits *limits, char *text,
+			size_t size)
+{
+	static const char *const names[SCHED_AXES] = {
+		[SCHED_READ_IOPS] = "read iops",
+		[SCHED_WRITE_IOPS] = "write iops",
+		[SCHED_TOTAL_IOPS] = "iops",
+		[SCHED_READ_BYTES] = "read bandwidth",
+		[SCHED_WRITE_BYTES] = "write bandwidth",
+		[SCHED_TOTAL_BYTES] = "bandwidth",
+	};
+	size_t length = 0;
+
+	snprintf(text, size, "none");
+	for (unsigned int i = 0; i < SCHED_AXES; i++) {
+		if (!limits->limit_per_s[i])
+			continue;
+		length += (size_t)snprintf(
+			text + length, size - length, "%s%s %" PRIu64 "%s",
+			length ? ", " : "", names[i], limits->limit_per_s[i],
+			i >= SCHED_READ_BYTES ? " B/s" : "");
+	}
+}
+
+void want_request(const struct config_process *entry, struct want_words *words,
+		  struct host_process_request *ret_request)
+{
+	snprintf(words->sla, sizeof(words->sla), "none");
+	if (entry->sla.count)
+		sla_format(&entry->sla, words->sla, sizeof(words->sla));
+	limits_text(&entry->limits, words->limit, sizeof(words->limit));
+	snprintf(words->burst, sizeof(words->burst), "%" PRIu64 " ns",
+		 entry->limits.burst_ns);
+	snprintf(words->ioprio, sizeof(words->ioprio), "none");
+	if (entry->has_match)
+		config_format_ioprio(entry->match_ioprio, words->ioprio,
+				     sizeof(words->ioprio));
+	*ret_request = (struct host_process_request){
+		.pasid = entry->pasid,
+		.name = entry->name,
+		.vdev = entry->vdev ? entry->vdev : entry->policy,
+		.sla = words->sla,
+		.limit = words->limit,
+		.burst = words->burst,
+		.ioprio = entry->has_match ? words->ioprio : NULL,
+		.vhost_user = entry->vhost_user,
+		.weight = entry->weight ? entry->weight : 1,
+		.best_effort = entry->best_effort,
+	};
+}
 
 static int want_limits(const struct host_process_request *request,
 		       struct wanted *wanted, struct error *reterr)

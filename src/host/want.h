@@ -26,6 +26,15 @@ struct wanted {
 	uint16_t ioprio;
 };
 
+/* The texts of a request made of an entry. */
+struct want_words {
+	char sla[SLA_TEXT_MAX], limit[512], burst[32];
+	char ioprio[CONFIG_IOPRIO_TEXT_MAX];
+};
+
+/* The request that asks for what an entry says; it points to both. */
+void want_request(const struct config_process *entry, struct want_words *words,
+		  struct host_process_request *ret_request);
 /* Returns 0, or -EINVAL: it makes no sense. */
 int want_parse(const struct host_process_request *request,
 	       struct wanted *wanted, struct error *reterr);

@@ -236,6 +236,7 @@ static void tick(struct loop_timer *timer, uint64_t now_ns)
 		propose_again(host, time(NULL));
 	transfer_tick(host, now_ns);
 	bind_retry_refused(host);
+	choose_configured(host);
 	bind_retry_listeners(host);
 	bind_retry_vdevs(host);
 	unbind_retry(host);

@@ -110,12 +110,15 @@ for verb in 'device evacuate d0' \
 	'net status' 'net flows' 'net queues' 'net rules' 'net rules apply f' \
 	'net probe p' 'net clear' 'app check f' 'app apply f --dry-run' \
 	'app list' 'app show a' 'app delete a' 'simulate s.yaml' 'lab up f' \
-	'lab status' 'lab down' 'lab exec h -- true' \
-	'process add 1 --vdev auto:random'; do
+	'lab status' 'lab down' 'lab exec h -- true'; do
 	# shellcheck disable=SC2086
 	run 1 $verb
 	says 'not served by this version'
 done
+
+# --- Which vdev, by policy (E9) ----------------------------------------------
+run 2 process add 1 --vdev auto:fastest
+says 'least-loaded'
 
 # --- No penstockd ------------------------------------------------------------
 run 1 --api /nowhere/at.sock status

@@ -703,8 +703,10 @@ static void test_config_later_kinds_are_noted(void **state)
 	assert_true(config->pools[2].served);
 	assert_false(config->pools[3].served);
 	assert_true(config->vdevs[1].served);
-	assert_false(config->processes[0].served);
-	assert_int_equal(config->note_count, 5);
+	assert_true(config->processes[0].served);
+	assert_null(config->processes[0].vdev);
+	assert_string_equal(config->processes[0].policy, "auto:least-loaded");
+	assert_int_equal(config->note_count, 4);
 	for (i = 1; i < config->note_count; i++)
 		assert_true(config->notes[i - 1].line <= config->notes[i].line);
 	config_free(config);
