@@ -62,6 +62,7 @@ static bool gather(struct member *member, struct member_move *move,
 		struct member_run *run = &move->runs[move->count];
 		const uint32_t left = max - move->extents;
 
+		run->is_bad = false;
 		run->count = space_take(&member->space, state, SPACE_NONE,
 					left < run_max ? left : run_max,
 					&run->first);
@@ -81,8 +82,9 @@ static void settle(struct member *member, struct member_move *move,
 
 	move->count = 0;
 	for (uint32_t i = 0; i < count; i++)
-		space_set(&member->space, move->runs[i].first,
-			  move->runs[i].count, state);
+		if (!move->runs[i].is_bad)
+			space_set(&member->space, move->runs[i].first,
+				  move->runs[i].count, state);
 }
 
 static void append(struct member *member, struct member_move *move,
@@ -91,7 +93,8 @@ static void append(struct member *member, struct member_move *move,
 {
 	for (uint32_t i = 0; i < move->count; i++)
 		move->records[i] = (struct format_record){
-			.kind = (uint8_t)kind,
+			.kind = (uint8_t)(move->runs[i].is_bad ? FORMAT_BAD :
+								 kind),
 			.extent = move->runs[i].first,
 			.count = move->runs[i].count,
 		};
@@ -183,19 +186,56 @@ static void zeroes_flushed(struct member_flush *flush, int result)
 		append(member, &member->scrubbing, FORMAT_CLEAN, cleaned);
 }
 
-static void zeroed(struct block_request *request)
+static bool may_be_bad(const struct member *member)
 {
-	struct member_zeroing *zeroing =
-		container_of(request, struct member_zeroing, request);
-	struct member *member = zeroing->member;
+	return member->space.bad_total < MEMBER_BAD_SHARE +
+		member->super.extent_count / MEMBER_BAD_SHARE;
+}
+
+/* Zeroes could not be written to all of it.  Returns whether the run stays in
+ * the move. */
+static bool judge_run(struct member *member, struct member_run *run, int result)
+{
 	struct member_move *move = &member->scrubbing;
 
-	if (request->result < 0)
-		move->has_failed = true;
+	if (result == 0)
+		return true;
+	move->extents -= run->count;
+	if (result == -EIO && run->count > 1) {
+		space_set(&member->space, run->first, run->count, SPACE_DIRTY);
+		member->space.hint[SPACE_DIRTY] = run->first;
+		move->singly += run->count;
+		return false;
+	}
+	if (result == -EIO && may_be_bad(member) &&
+	    space_set_bad(&member->space, run->first) == 0) {
+		run->is_bad = true;
+		member->counts.turned_bad++;
+		return true;
+	}
+	/* It stays taken, and is dirty when the device is opened again. */
+	member->counts.scrub_errors += run->count;
+	return false;
+}
+
+static void zeroed(struct block_request *request)
+{
+	struct member *member =
+		container_of(request, struct member_zeroing, request)->member;
+	struct member_move *move = &member->scrubbing;
+	const uint32_t count = move->count;
+
 	if (--move->requests > 0)
 		return;
-	if (move->has_failed) {
-		scrub_failed(member);
+	move->count = 0;
+	for (uint32_t i = 0; i < count; i++) {
+		struct member_run run = move->runs[i];
+
+		if (judge_run(member, &run, move->zeroings[i].request.result))
+			move->runs[move->count++] = run;
+	}
+	if (move->count == 0) {
+		changed(member);
 		return;
 	}
 	move->flush.done = zeroes_flushed;
@@ -213,7 +253,6 @@ static void zero(struct member_flush *flush, int result)
 		scrub_failed(member);
 		return;
 	}
-	move->has_failed = false;
 	move->requests = move->count;
 	for (uint32_t i = 0, count = move->count; i < count; i++) {
 		struct member_zeroing *zeroing = &move->zeroings[i];
@@ -257,11 +296,13 @@ static void all_appended(struct log_entry *entry, int result)
 static void scrub(struct member *member)
 {
 	struct member_move *move = &member->scrubbing;
+	const uint32_t run_max = move->singly > 0 ? 1 : SCRUB_EXTENTS;
 
 	if (move->count > 0 ||
-	    !gather(member, move, SPACE_DIRTY, MEMBER_RUNS * SCRUB_EXTENTS,
-		    SCRUB_EXTENTS))
+	    !gather(member, move, SPACE_DIRTY, MEMBER_RUNS * run_max, run_max))
 		return;
+	move->singly -=
+		move->singly < move->extents ? move->singly : move->extents;
 	move->entry.records = NULL;
 	move->entry.count = 0;
 	move->entry.done = all_appended;

@@ -17,7 +17,11 @@
  *	  else a crash could bring a mapping back whose data are zeroes by then;
  *	- no request is under way that began before (grace): it could still read
  *	  or write the extent;
- * then writes zeroes, flushes, and appends CLEAN.
+ * then writes zeroes, flushes, and appends CLEAN.  A run that fails with EIO is
+ * tried again extent by extent; one that fails by itself is bad: BAD is
+ * appended and it is never used again.  Not more than MEMBER_BAD_SHARE says are
+ * bad: what has more is no device with bad places but a bad device, and such
+ * extents are out of use until it is opened again.
  *
  * A volatile member (its device keeps no data) has neither superblock nor log:
  * everything is there at once and nothing after.
@@ -34,6 +38,7 @@
 #include "pool/table.h"
 
 #define MEMBER_RUNS	16U	/* of extents, opened or scrubbed at a time */
+#define MEMBER_BAD_SHARE 16U	/* one of so many, and as many more */
 
 struct member;
 
@@ -103,6 +108,7 @@ struct member_super {
 
 struct member_run {
 	uint32_t first, count;
+	bool is_bad;			/* of one extent */
 };
 
 struct member_zeroing {
@@ -121,7 +127,7 @@ struct member_move {
 	uint32_t count;			/* runs; 0: nothing is under way */
 	uint32_t extents;
 	uint32_t requests;		/* under way */
-	bool has_failed;
+	uint32_t singly;		/* so many by themselves, from now */
 };
 
 /* First what is clean, what is open, what is bad; then volume by volume. */
@@ -136,6 +142,7 @@ struct member_walk {
 /* Counters for whoever shows them. */
 struct member_counts {
 	uint64_t scrubbed, scrub_errors, opened;
+	uint64_t turned_bad;
 	uint64_t healed;		/* blocks of one copy of its log */
 };
 

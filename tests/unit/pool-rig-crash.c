@@ -167,6 +167,7 @@ static void check_leaks(const struct rig *rig, const struct member *member)
 					  extent);
 		}
 	free(seen);
+	mapped += member->space.bad_total;
 	if (member->space.total[SPACE_TAKEN] != mapped)
 		rig_wrong(rig, "extents are lost",
 			  member->space.total[SPACE_TAKEN], mapped);
