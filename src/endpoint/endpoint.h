@@ -88,6 +88,9 @@ struct endpoint_member {
 	struct pool_add add;
 	struct endpoint_work work;	/* being opened, or going */
 	bool is_open, is_refused, is_going;
+	/* What was told of its device's pages of a pool, and when. */
+	uint64_t told_log_errors, told_bad, told_damage_ns;
+	bool told_failed;
 };
 
 /* Volumes on devices. */

@@ -11,6 +11,7 @@
 
 #define TICK_NS UINT64_C(100000000)
 #define NO_SPACE_NS UINT64_C(1000000000) /* between two events */
+#define DAMAGE_NS UINT64_C(60000000000) /* the same */
 #define STALL_NS UINT64_C(1000000000) /* no completion for so long */
 /* At its edge a shortage comes and goes many times a second: it is told of
  * once, when it has lasted, and over when there was none for a while. */
@@ -169,7 +170,33 @@ static unsigned int level_of(const struct endpoint_pool *p,
 	return percents[p->pool->level];
 }
 
-static void watch_member(const struct endpoint_member *m)
+/* Told at once, and then at most so often. */
+static void watch_damage(struct endpoint_member *m, uint64_t now_ns)
+{
+	const struct member *member = m->add.member;
+	const uint64_t log_errors =
+		member->log.copy_errors[0] + member->log.copy_errors[1];
+	const uint64_t bad = member->counts.turned_bad;
+	const bool has_failed = member->log.has_failed;
+
+	if ((log_errors == m->told_log_errors && bad == m->told_bad &&
+	     has_failed == m->told_failed) ||
+	    (m->told_damage_ns && has_failed == m->told_failed &&
+	     now_ns - m->told_damage_ns < DAMAGE_NS))
+		return;
+	endpoint_tell(m->pool->endpoint,
+		      json_pack("{s:s, s:s, s:I, s:I, s:b}", "event", "damage",
+				"device", m->device->name, "log_errors",
+				(json_int_t)(log_errors - m->told_log_errors),
+				"bad", (json_int_t)(bad - m->told_bad),
+				"failed", has_failed));
+	m->told_log_errors = log_errors;
+	m->told_bad = bad;
+	m->told_failed = has_failed;
+	m->told_damage_ns = now_ns;
+}
+
+static void watch_member(struct endpoint_member *m, uint64_t now_ns)
 {
 	const struct member *member = m->add.member;
 	struct stats_device *stats = m->device->stats;
@@ -183,14 +210,15 @@ static void watch_member(const struct endpoint_member *m)
 	stats_set(&stats->scrub_errors, member->counts.scrub_errors);
 	stats_set(&stats->log_errors,
 		  member->log.copy_errors[0] + member->log.copy_errors[1]);
+	watch_damage(m, now_ns);
 }
 
-static void watch_pool(struct endpoint_pool *p)
+static void watch_pool(struct endpoint_pool *p, uint64_t now_ns)
 {
 	struct usage usage;
 
 	for (struct endpoint_member *m = p->members; m; m = m->next)
-		watch_member(m);
+		watch_member(m, now_ns);
 	if (!p->is_started || p->is_going)
 		return;
 	pool_usage(p->pool, &usage);
@@ -249,7 +277,7 @@ static void tick(struct loop_timer *timer, uint64_t now_ns)
 	for (struct endpoint_vdev *v = endpoint->vdevs; v; v = v->next)
 		watch_vdev(endpoint, v, now_ns);
 	for (struct endpoint_pool *p = endpoint->pools; p; p = p->next)
-		watch_pool(p);
+		watch_pool(p, now_ns);
 	for (struct endpoint_device *d = endpoint->devices; d; d = d->next)
 		watch_device(d, now_ns);
 	for (struct endpoint_front *f = endpoint->fronts;

@@ -78,6 +78,37 @@ static void device_event(struct reg_endpoint *endpoint, const char *kind,
 	}
 }
 
+/* Of what a pool keeps on a device (E3). */
+static void damage_event(struct reg_endpoint *endpoint, const json_t *event)
+{
+	const struct reg_device *device = event_device(endpoint, event);
+	const json_int_t errors =
+		json_integer_value(json_object_get(event, "log_errors"));
+	const json_int_t bad =
+		json_integer_value(json_object_get(event, "bad"));
+	struct events *events = endpoint->host->events;
+	struct event_subject subject = {.endpoint = endpoint->name};
+
+	if (!device)
+		return;
+	subject.device = device->name;
+	if (json_is_true(json_object_get(event, "failed")))
+		events_add(
+			events, "damage", &subject,
+			"device %s: its pool's log can't be written any more: what is there can be read and overwritten, nothing new takes space on it: replace it",
+			device->name);
+	else if (errors > 0)
+		events_add(
+			events, "damage", &subject,
+			"device %s: %d writes to a copy of its pool's log failed, the other copy has them: replace it soon",
+			device->name, (int)errors);
+	if (bad > 0)
+		events_add(
+			events, "damage", &subject,
+			"device %s: %d MiB can't be written and are not used any more",
+			device->name, (int)bad);
+}
+
 /* Writes that found no space (E3). */
 static void no_space_event(struct reg_endpoint *endpoint, const json_t *event)
 {
@@ -130,6 +161,8 @@ static void endpoint_event(void *arg, const json_t *event)
 	else if (strcmp(kind, "shortage") == 0 || strcmp(kind, "stall") == 0 ||
 		 strcmp(kind, "device-error") == 0)
 		device_event(endpoint, kind, event);
+	else if (strcmp(kind, "damage") == 0)
+		damage_event(endpoint, event);
 	else if (strcmp(kind, "connect") == 0)
 		bind_device_connect(event_device(endpoint, event));
 }

@@ -281,7 +281,7 @@ void host_enforce(struct host *host, bool on, struct host_call *call);
  *  endpoint-hung
  *  shortage device-error stall session device-ready device-failed calibrated
  *  device-changed device-claimed vdev-ready vdev-created vdev-resized
- *  vdev-deleted transfer enforce space no-space not-served error. */
+ *  vdev-deleted transfer enforce space no-space damage not-served error. */
 struct host_listener {
 	/* 'event' is borrowed. */
 	void (*event)(struct host_listener *listener, json_t *event);

@@ -6,6 +6,7 @@
 #include "endpoint-bench.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -291,6 +292,34 @@ static void test_volumes_are_full_for_first_writes_only(void **state)
 		"ailed"));
 }
 
+/* Its pool's log can't be written any more: that is said. */
+static void test_volumes_damage_is_told(void **state)
+{
+	struct bench *bench = *state;
+	int fd = memory(DEVICE_BYTES);
+	json_t *event;
+
+	bench_ok(bench_ask(bench,
+			   json_pack("{s:s, s:s, s:s, s:I, s:i}", "op",
+				     "device-add", "name", "f1", "kind", "file",
+				     "size_bytes", (json_int_t)DEVICE_BYTES,
+				     "slot", 0),
+			   fd));
+	bench_ok(ask(bench, "{\"op\": \"pool-add\", \"name\": \"p\"}"));
+	bench_ok(add_member(bench, "p", "f1", 1, false, 64 << 20));
+	bench_ok(ask(bench, "{\"op\": \"pool-start\", \"pool\": \"p\"}"));
+	assert_int_equal(fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE), 0);
+	close(fd);
+	json_decref(add_vdev(bench, "p", false));
+	event = await_event(bench, "damage");
+	assert_string_equal(json_string_value(json_object_get(event, "device")),
+			    "f1");
+	assert_true(json_integer_value(json_object_get(event, "log_errors")) >
+		    0);
+	assert_true(json_is_true(json_object_get(event, "failed")));
+	json_decref(event);
+}
+
 static void copy(int from, int to)
 {
 	static char buffer[1 << 20];
@@ -386,6 +415,7 @@ int main(int argc, char **argv)
 		TEST(test_volumes_are_copied_sparse),
 		TEST(test_volumes_zero_fast_or_not_at_all),
 		TEST(test_volumes_are_full_for_first_writes_only),
+		TEST(test_volumes_damage_is_told),
 		TEST(test_volumes_on_the_wrong_devices),
 		TEST(test_volumes_are_not_written_to_by_measuring),
 	};
