@@ -92,8 +92,10 @@ static void show_process_promise(const json_t *thing, const char *key,
 const struct table_column list_devices[] = {
 	{"NAME", false, show_text, "name"},
 	{"KIND", false, show_text, "kind"},
+	{"UUID", false, show_text, "uuid"},
 	{"SIZE", true, show_size, "size_bytes"},
 	{"USED", true, show_size, "allocated_bytes"},
+	{"FAULT", false, show_text, "fault"},
 	{"CALIBRATED", false, show_text, "calibration"},
 	{"READ-IOPS", true, show_capacity, "capacity.read"},
 	{"WRITE-IOPS", true, show_capacity, "capacity.write"},
@@ -110,6 +112,7 @@ const struct table_column list_pools[] = {
 	{"USED", true, show_size, "allocated_bytes"},
 	{"FREE", true, show_size, "free_bytes"},
 	{"PROMISED", false, show_promise, "combined_text"},
+	{"STATE", false, show_state, "error"},
 	{NULL, false, NULL, NULL},
 };
 

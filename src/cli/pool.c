@@ -2,6 +2,7 @@
 /*
  * pool.c - penstock pool list | show | check
  */
+#include "cli/ask.h"
 #include "cli/list.h"
 
 static int pool_list(struct cli *cli, const struct cli_args *args)
@@ -18,7 +19,7 @@ static const struct list_field fields[] = {
 	{"Used", show_size, "allocated_bytes"},
 	{"Free", show_size, "free_bytes"},
 	{"Reserved", show_size, "reserved_bytes"},
-	{"Sizes of vdevs", show_size, "promised_bytes"},
+	{"Of vdevs", show_size, "promised_bytes"},
 	{"State", show_text, "state"},
 	{"Error", show_text, "error"},
 	{"Vdevs", show_list, "vdevs"},
@@ -26,9 +27,32 @@ static const struct list_field fields[] = {
 	{NULL, NULL, NULL},
 };
 
+static const struct table_column members[] = {
+	{"DEVICE", false, show_text, "name"},
+	{"SIZE", true, show_size, "size_bytes"},
+	{"USED", true, show_size, "allocated_bytes"},
+	{"STATE", false, show_text, "state"},
+	{"FAULT", false, show_text, "fault"},
+	{NULL, false, NULL, NULL},
+};
+
 static int pool_show(struct cli *cli, const struct cli_args *args)
 {
-	return list_one(cli, "pools", args->operands[0], fields);
+	json_t *pool;
+	const int status = cli_ask_one(cli, "GET", "pools", args->operands[0],
+				       "", NULL, &pool);
+
+	if (status != CLI_DONE)
+		return status;
+	if (cli->json)
+		return list_json(pool);
+	list_fields(fields, pool);
+	if (json_array_size(json_object_get(pool, "members")) > 0) {
+		printf("\n");
+		table_print(members, json_object_get(pool, "members"));
+	}
+	json_decref(pool);
+	return CLI_DONE;
 }
 
 const struct cli_verb cli_pool_verbs[] = {

@@ -82,6 +82,41 @@ static void print_device_note(const json_t *device)
 		       name, derived, name);
 }
 
+/* What is wrong with it, in a line. */
+static void print_device_fault(const json_t *device)
+{
+	const char *name = json_string_value(json_object_get(device, "name"));
+	const char *fault = json_string_value(json_object_get(device, "fault"));
+	const char *state = json_string_value(json_object_get(device, "state"));
+	const char *error = json_string_value(json_object_get(device, "error"));
+
+	if (name && state && (fault || strcmp(state, "failed") == 0))
+		printf("Device %s is %s: %s\n", name, fault ? fault : state,
+		       error ? error : "it is tried again");
+}
+
+/* Space that is nearly out, and devices that are not there. */
+static void print_pool_note(const json_t *pool)
+{
+	const char *name = json_string_value(json_object_get(pool, "name"));
+	const char *state = json_string_value(json_object_get(pool, "state"));
+	const json_int_t level = count(pool, "level_percent");
+	char free_space[TABLE_CELL_MAX];
+
+	if (!name || !state)
+		return;
+	show_size(pool, "free_bytes", free_space, sizeof(free_space));
+	if (level >= 100)
+		printf("Pool %s: it is full: writes that need space fail.\n",
+		       name);
+	else if (level > 0)
+		printf("Pool %s: %lld %% of its space is used or reserved, %s is left.\n",
+		       name, (long long)level, free_space);
+	if (strcmp(state, "degraded") == 0)
+		printf("Pool %s: a device is missing: what lies on it cannot be read.\n",
+		       name);
+}
+
 static void print_endpoint_note(const json_t *endpoint)
 {
 	const char *name = json_string_value(json_object_get(endpoint, "name"));
@@ -115,6 +150,10 @@ static void print_notes(const json_t *status, const json_t *processes)
 	}
 	json_array_foreach(json_object_get(status, "endpoints"), i, thing)
 		print_endpoint_note(thing);
+	json_array_foreach(json_object_get(status, "pools"), i, thing)
+		print_pool_note(thing);
+	json_array_foreach(json_object_get(status, "devices"), i, thing)
+		print_device_fault(thing);
 	json_array_foreach(json_object_get(status, "devices"), i, thing)
 		print_device_note(thing);
 	json_array_foreach(json_object_get(status, "not_served"), i, thing)

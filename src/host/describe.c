@@ -201,6 +201,7 @@ static json_t *describe_pool(struct host *host, const struct reg_pool *pool)
 	json_t *vdevs = json_array(), *devices = json_array();
 	json_t *members = json_array();
 	const struct reg_vdev *vdev;
+	uint64_t missing = 0;
 	json_t *object;
 
 	for (vdev = host->registry->vdevs; vdev; vdev = vdev->next)
@@ -208,12 +209,16 @@ static json_t *describe_pool(struct host *host, const struct reg_pool *pool)
 			json_array_append_new(vdevs, json_string(vdev->name));
 	for (unsigned int i = 0; i < pool->device_count; i++) {
 		const struct reg_device *device = pool->devices[i];
-		json_t *member = json_pack("{s:s, s:s}", "name", device->name,
-					   "state", device_state(device));
+		json_t *member = json_pack(
+			"{s:s, s:s, s:I, s:I}", "name", device->name, "state",
+			device_state(device), "size_bytes",
+			(json_int_t)device->size_bytes, "allocated_bytes",
+			(json_int_t)device_used_bytes(device));
 
 		describe_set_text(member, "fault", device->fault);
 		describe_set_text(member, "error", device->error.text);
 		json_array_append_new(members, member);
+		missing += !device->is_member;
 		json_array_append_new(devices, json_string(device->name));
 	}
 	object = json_pack("{s:s, s:s, s:o, s:o, s:s, s:o}", "name", pool->name,
@@ -222,6 +227,7 @@ static json_t *describe_pool(struct host *host, const struct reg_pool *pool)
 			   pool->config->thin ? "thin" : "thick", "vdevs",
 			   vdevs);
 	describe_set(object, "state", json_string(pool_state(pool)));
+	describe_set_u64(object, "missing_devices", missing);
 	describe_set_text(object, "error", pool->error.text);
 	set_space(object, pool);
 	describe_set(object, "combined", promise_json(&pool->promise));
@@ -315,15 +321,18 @@ static json_t *describe_vdev(struct host *host, const struct reg_vdev *vdev)
 		if (process->vdev == vdev)
 			json_array_append_new(processes,
 					      describe_process(process));
-	object = json_pack(
-		"{s:s, s:s, s:s, s:s, s:s, s:I, s:I, s:i, s:b, s:o, s:s}",
-		"name", vdev->name, "endpoint", endpoint->name, "pool",
-		vdev->pool->name, "device", vdev->pool->devices[0]->name,
-		"state", vdev_state(vdev), "size_bytes", (json_int_t)size_bytes,
-		"allocated_bytes", (json_int_t)vdev_used_bytes(vdev), "queues",
-		(int)vdev->queues, "read_only", vdev->read_only, "limit",
-		describe_limit(&vdev->limits), "origin",
-		vdev->is_runtime ? "runtime" : "file");
+	object = json_pack("{s:s, s:s, s:s, s:s, s:I, s:I, s:i, s:b, s:o, s:s}",
+			   "name", vdev->name, "endpoint", endpoint->name,
+			   "pool", vdev->pool->name, "state", vdev_state(vdev),
+			   "size_bytes", (json_int_t)size_bytes,
+			   "allocated_bytes", (json_int_t)vdev_used_bytes(vdev),
+			   "queues", (int)vdev->queues, "read_only",
+			   vdev->read_only, "limit",
+			   describe_limit(&vdev->limits), "origin",
+			   vdev->is_runtime ? "runtime" : "file");
+	if (vdev->pool->device_count == 1)
+		describe_set_text(object, "device",
+				  vdev->pool->devices[0]->name);
 	describe_set_text(object, "error", vdev->error.text);
 	describe_set_text(object, "uuid", vdev->uuid[0] ? vdev->uuid : NULL);
 	describe_set(object, "provisioning",

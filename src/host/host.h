@@ -90,16 +90,16 @@ json_t *host_devices(struct host *host);
 json_t *host_device(struct host *host, const char *name);	/* "ep0/d0", or "d0" if unique */
 
 /* [{"name", "endpoint", "devices": ["ep0/d0"], "members": [{"name", "state",
- *   "fault", "error"}], "state": "waiting|ready|degraded|failed", "error",
+ *   "size_bytes", "allocated_bytes", "fault", "error"}], "state": "waiting|ready|degraded|failed", "error",
  *   "provisioning": "thin|thick", "size_bytes", "allocated_bytes",
  *   "reserved_bytes" (of thick vdevs, not used yet), "free_bytes",
  *   "promised_bytes" (sizes of all vdevs), "level_percent" (0, 80, 90, 95 or
  *   100 of it are used or reserved), "combined", "combined_text",
- *   "vdevs": [NAME]}] */
+ *   "vdevs": [NAME], "missing_devices" (how many)}] */
 json_t *host_pools(struct host *host);
 json_t *host_pool(struct host *host, const char *name);
 
-/* [{"name", "endpoint", "pool", "device", "state": "pending|serving|failed",
+/* [{"name", "endpoint", "pool", "device" (if its pool has only one), "state": "pending|serving|failed",
  *   "error", "size_bytes", "allocated_bytes", "uuid", "provisioning", "queues",
  *   "vhost_user",   "read_only", "limit", "origin": "file|runtime",
  *   "combined": {"iops", "read_iops", "bandwidth_bytes_per_s", "latency_ns"
@@ -218,7 +218,8 @@ void host_process_derive(struct host *host,
 void host_report(struct host *host, const char *since, struct host_call *call);
 
 /* Would another process with this SLA be admitted on the vdev?  Done:
- * {"admitted": true, "vdev", "device"}.  Nothing changes. */
+ * {"admitted": true, "vdev", "devices": [those of its pool where it would be
+ * promised]}.  Nothing changes. */
 void host_admission(struct host *host, const char *vdev, const char *sla,
 		    struct host_call *call);
 

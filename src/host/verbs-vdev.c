@@ -64,8 +64,9 @@ void verbs_refuse_space(struct host *host, const struct reg_pool *pool,
 			json_array_append_new(
 				where, json_string(other->devices[j]->name));
 	}
-	json_object_set_new(value, "device",
-			    json_string(pool->devices[0]->name));
+	if (pool->device_count == 1)
+		json_object_set_new(value, "device",
+				    json_string(pool->devices[0]->name));
 	json_object_set_new(value, "where", where);
 	events_add(host->events, "refused",
 		   &(struct event_subject){.device = pool->devices[0]->name},

@@ -11,6 +11,19 @@
 
 #include "host/promise.h"
 
+/* Where it is promised. */
+static json_t *devices_of(const struct reg_process *process)
+{
+	const struct reg_pool *pool = process->vdev->pool;
+	json_t *devices = json_array();
+
+	for (unsigned int i = 0; i < pool->device_count; i++)
+		if (process->member.devices >> i & 1)
+			json_array_append_new(
+				devices, json_string(pool->devices[i]->name));
+	return devices;
+}
+
 void host_admission(struct host *host, const char *vdev_name,
 		    const char *sla_text, struct host_call *call)
 {
@@ -18,6 +31,7 @@ void host_admission(struct host *host, const char *vdev_name,
 	struct reg_process probe = {.vdev = vdev};
 	struct promise_refusal refusal;
 	struct error why;
+	json_t *devices;
 	struct sla sla;
 	int ret;
 
@@ -38,6 +52,7 @@ void host_admission(struct host *host, const char *vdev_name,
 		return;
 	}
 	ret = promise_admit(&probe, &sla, &refusal);
+	devices = devices_of(&probe);
 	promise_leave(&probe);
 	if (ret == -ENOSPC)
 		host_refuse(host, &probe, &sla, &refusal, call);
@@ -45,8 +60,8 @@ void host_admission(struct host *host, const char *vdev_name,
 		host_answer(call, HOST_FAILED, NULL, "out of memory");
 	else
 		host_answer(call, HOST_DONE,
-			    json_pack("{s:b, s:s, s:s}", "admitted", 1, "vdev",
-				      vdev->name, "device",
-				      vdev->pool->devices[0]->name),
+			    json_pack("{s:b, s:s, s:O}", "admitted", 1, "vdev",
+				      vdev->name, "devices", devices),
 			    "%s", "");
+	json_decref(devices);
 }

@@ -147,6 +147,8 @@ json '.processes[0].kept_share == 0.99' report --since 7d
 run 0 status
 prints 'iops >= 1200, latency p99 <= 1 ms'
 prints 'Not served by this version: alpha.yaml:12'
+prints 'Pool main: 90 % of its space is used or reserved, 1 GiB is left.'
+prints 'Pool main: a device is missing'
 prints "penstock device calibrate ep0/d0"
 json '.host == "alpha" and (.processes | type) == "array"' status
 run 0 device list
@@ -156,6 +158,7 @@ json '.[0].name == "ep0/d0"' device list
 run 0 pool list
 json '.[0].size_bytes == 10737418240' pool list
 run 0 pool show main
+prints 'clone'
 json '.name == "main"' pool show main
 run 1 pool show other
 says other

@@ -121,16 +121,16 @@ json_t *host_status(struct host *host)
 {
 	return json_pack(
 		"{s:s, s:i, s:i, s:b, s:[{s:s, s:s, s:i, s:i, s:f, s:{s:f, s:f, s:b}}],"
-		" s:o, s:O, s:{s:i, s:i, s:i, s:i, s:i, s:i}, s:[{s:s, s:s}]}",
+		" s:o, s:o, s:O, s:{s:i, s:i, s:i, s:i, s:i, s:i}, s:[{s:s, s:s}]}",
 		"host", "alpha", "pid", 1, "uptime_s", 12, "enforce",
 		host->enforce, "endpoints", "name", "ep0", "state", "running",
 		"pid", 2, "restarts", 0, "busy_share", 0.25, "admission",
 		"promised_share", 1.38, "allowed_share", 1.0, "is_over", 1,
-		"devices", host_devices(host), "vdevs", host->vdevs,
-		"processes", "bound", (int)json_array_size(host->processes),
-		"pending", 0, "refused", 0, "kept", 1, "broken", 0, "unknown",
-		0, "not_served", "where", "alpha.yaml:12", "what",
-		"tap: of vdev vd0");
+		"devices", host_devices(host), "pools", host_pools(host),
+		"vdevs", host->vdevs, "processes", "bound",
+		(int)json_array_size(host->processes), "pending", 0, "refused",
+		0, "kept", 1, "broken", 0, "unknown", 0, "not_served", "where",
+		"alpha.yaml:12", "what", "tap: of vdev vd0");
 }
 
 json_t *host_device(struct host *host, const char *name)
@@ -149,10 +149,15 @@ json_t *host_pools(struct host *host)
 {
 	(void)host;
 	return json_pack(
-		"[{s:s, s:[s], s:I, s:I, s:I, s:s}]", "name", "main", "devices",
-		"ep0/d0", "size_bytes", (json_int_t)10737418240,
-		"allocated_bytes", (json_int_t)4294967296, "free_bytes",
-		(json_int_t)6442450944, "combined_text", "iops >= 1200");
+		"[{s:s, s:[s], s:I, s:I, s:I, s:s, s:s, s:i,"
+		" s:[{s:s, s:s, s:I, s:I, s:s}]}]",
+		"name", "main", "devices", "ep0/d0", "size_bytes",
+		(json_int_t)10737418240, "allocated_bytes",
+		(json_int_t)4294967296, "free_bytes", (json_int_t)1073741824,
+		"combined_text", "iops >= 1200", "state", "degraded",
+		"level_percent", 90, "members", "name", "ep0/d0", "state",
+		"failed", "size_bytes", (json_int_t)10737418240,
+		"allocated_bytes", (json_int_t)4294967296, "fault", "clone");
 }
 
 json_t *host_pool(struct host *host, const char *name)

@@ -121,6 +121,8 @@ static void test_pools_device_is_missing_and_comes_back(void **state)
 	rig_start(rig, LARGE, true);
 	rig_wait_serving(rig, "v");
 	wait_state(rig, "degraded");
+	assert_int_equal(
+		rig_number(host_pool(rig->host, "p"), "missing_devices"), 1);
 	assert_true(rig_has_event(rig, "device-failed",
 				  "d1 is not there, and it held data"));
 	rig_text_is(host_device(rig->host, "d1"), "fault", "missing");
@@ -198,6 +200,11 @@ static void test_pools_thin_is_promised_where_there_is_room(void **state)
 	promised_is(rig, "fast", "iops >= 2000");
 	promised_is(rig, "slow", "");
 	rig_text_is(host_pool(rig->host, "p"), "combined_text", "iops >= 2000");
+	host_admission(rig->host, "w", "iops >= 2000", &rig->call);
+	rig_answer(rig, HOST_DONE);
+	assert_int_equal(
+		json_array_size(json_object_get(rig->value, "devices")), 1);
+	rig_text_is(json_incref(rig->value), "devices.0", "ep0/fast");
 	/* A few requests fit on both. */
 	rig_update(rig, 1, "iops >= 10");
 	rig_answer(rig, HOST_DONE);
