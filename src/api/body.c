@@ -208,24 +208,39 @@ static int read_limit(const struct field *field, const json_t *value, void *to,
 	return sla_parse_limit(text, &limits, reterr);
 }
 
-/* {"ioprio": "be/4"}, or "none" */
+/* {"ioprio": "be/4"}, {"uid": 1000}, or "none"; as "be/4", "uid=1000". */
 static int read_match(const struct field *field, const json_t *value, void *to,
 		      struct error *reterr)
 {
-	const json_t *ioprio = json_object_get(value, "ioprio");
-	uint16_t number;
+	struct match match;
+	const char *word;
+	json_t *which;
+	int length = 0;
 
 	if (json_is_string(value) &&
 	    strcmp(json_string_value(value), "none") == 0)
 		return copy_text(field, value, to, reterr);
-	if (!json_is_string(ioprio) || json_object_size(value) != 1)
+	json_object_foreach((json_t *)(uintptr_t)value, word, which)
+	{
+		const bool is_ioprio = strcmp(word, "ioprio") == 0;
+		const char *name = is_ioprio ? "" : word;
+		const char *equals = is_ioprio ? "" : "=";
+
+		if (json_is_string(which))
+			length = snprintf(to, field->max, "%s%s%s", name,
+					  equals, json_string_value(which));
+		else if (json_is_integer(which))
+			length = snprintf(to, field->max,
+					  "%s%s%" JSON_INTEGER_FORMAT, name,
+					  equals, json_integer_value(which));
+	}
+	if (length <= 0 || length >= (int)field->max ||
+	    json_object_size(value) != 1)
 		return wrong(
 			field,
-			"must be \"none\" or an object as {\"ioprio\": \"be/4\"}",
+			"must be \"none\" or an object as {\"ioprio\": \"be/4\"} or {\"uid\": 1000}",
 			reterr);
-	if (copy_text(field, ioprio, to, reterr) < 0)
-		return -EINVAL;
-	return config_parse_ioprio(to, &number, reterr);
+	return config_parse_match(to, &match, reterr);
 }
 
 static int read_window(const struct field *field, const json_t *value, void *to,
@@ -271,7 +286,7 @@ static const struct field fields[API_FIELDS] = {
 	[API_LIMIT] = {"limit", read_limit, AT(limit), API_LIMIT_MAX},
 	[API_BURST] = {"burst", read_burst, AT(burst), API_WORD_MAX},
 	[API_WEIGHT] = {"weight", read_number, AT(weight), API_WEIGHT_MAX},
-	[API_MATCH] = {"match", read_match, AT(ioprio), API_WORD_MAX},
+	[API_MATCH] = {"match", read_match, AT(match), API_WORD_MAX},
 	[API_VHOST_USER] = {"vhost-user", read_socket, AT(vhost_user),
 			    API_SOCKET_PATH_MAX},
 	[API_SESSION] = {"session", read_bool, AT(session), 0},

@@ -64,7 +64,7 @@ struct api_body {
 	bool session, best_effort, read_only, on, split, keep_up, force;
 	uint64_t duration_ns;
 	char name[API_NAME_MAX], vdev[API_NAME_MAX], pool[API_NAME_MAX];
-	char size[API_WORD_MAX], burst[API_WORD_MAX], ioprio[API_WORD_MAX];
+	char size[API_WORD_MAX], burst[API_WORD_MAX], match[API_WORD_MAX];
 	char window[API_WORD_MAX], percentile[API_WORD_MAX];
 	char headroom[API_WORD_MAX];
 	char limit[API_LIMIT_MAX];

@@ -23,6 +23,7 @@ enum {
 	WEIGHT,
 	NAME,
 	IOPRIO,
+	MATCH,
 	BEST_EFFORT,
 	VDEV,
 	VHOST_USER,
@@ -41,6 +42,8 @@ enum {
 	[NAME] = {"name", "NAME", "for listings"}, \
 	[IOPRIO] = {"ioprio", "be/N", \
 		    "its requests are those of this I/O priority"}, \
+	[MATCH] = {"match", "uid=N", \
+		   "it is who connects by NBD as this uid, gid or pid"}, \
 	[BEST_EFFORT] = {"best-effort", NULL, \
 			 "take it even if the promise can't be kept"}
 
@@ -105,6 +108,7 @@ static const struct list_field process_fields[] = {
 	{"Limit", show_limit, "limit"},
 	{"Weight", show_number, "weight"},
 	{"I/O priority", show_text, "ioprio"},
+	{"told apart by", show_text, "match"},
 	{"vhost-user", show_text, "vhost_user"},
 	{"Kept", show_kept, "kept"},
 	{"Windows", show_number, "windows"},
@@ -145,6 +149,25 @@ static int fill_body(const char *const *options, json_t *body)
 			return cli_error(CLI_USAGE, "%s", error.text);
 		json_object_set_new(body, "weight",
 				    json_integer((json_int_t)weight));
+	}
+	if (options[MATCH] && options[IOPRIO])
+		return cli_error(CLI_USAGE, "one of --match and --ioprio");
+	if (options[MATCH]) {
+		const char *equals = strchr(options[MATCH], '=');
+
+		if (!equals && strcmp(options[MATCH], "none") != 0)
+			return cli_error(
+				CLI_USAGE,
+				"--match: as uid=1000, gid=NAME, pid=N or none, not '%s'",
+				options[MATCH]);
+		if (equals)
+			json_object_set_new(
+				body, "match",
+				json_pack("{s%:s}", options[MATCH],
+					  (int)(equals - options[MATCH]),
+					  equals + 1));
+		else
+			cli_set_text(body, "match", "none");
 	}
 	if (options[IOPRIO] && strcmp(options[IOPRIO], "none") == 0)
 		cli_set_text(body, "match", "none");

@@ -351,6 +351,8 @@ const char *endpoint_front_kind(const struct endpoint_front *f);
 unsigned int endpoint_nbd_sessions(const struct endpoint_process *p);
 /* 'process' is about to go. */
 void endpoint_nbd_forget(const struct endpoint_process *process);
+/* Its processes, or what tells them apart, are others now. */
+void endpoint_nbd_rebind(const struct endpoint_vdev *vdev);
 
 /* What a handler returns when it will answer later, by endpoint_reply. */
 #define ENDPOINT_LATER	1

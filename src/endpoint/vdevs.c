@@ -12,6 +12,7 @@
 
 #define QUEUES_DEFAULT 4U
 #define QUEUES_MAX 64U
+#define MATCH_FIELD_MAX 16U
 
 static struct endpoint_vdev *find_vdev(struct endpoint *endpoint,
 				       const char *name)
@@ -244,6 +245,34 @@ int endpoint_vdev_remove(struct endpoint *endpoint, json_t *request, int *fd,
 	return 0;
 }
 
+/* The field of a match: "match_uid". */
+static const char *match_field(enum match_kind kind,
+			       char field[MATCH_FIELD_MAX])
+{
+	snprintf(field, MATCH_FIELD_MAX, "match_%s", match_word(kind));
+	return field;
+}
+
+static int read_match(const json_t *request, struct match *match,
+		      struct error *reterr)
+{
+	char field[MATCH_FIELD_MAX];
+
+	for (enum match_kind kind = MATCH_IOPRIO; kind < MATCH_KINDS; kind++) {
+		uint64_t number = 0;
+		int result = field_u64(request, match_field(kind, field),
+				       kind == MATCH_IOPRIO ? UINT16_MAX :
+							      UINT32_MAX,
+				       &number, reterr);
+
+		if (result < 0)
+			return result;
+		if (json_object_get(request, field))
+			*match = (struct match){kind, (uint32_t)number};
+	}
+	return 0;
+}
+
 /* What process-add and process-update have in common. */
 static int read_process(struct endpoint *endpoint, const json_t *request,
 			struct vdev_process_config *config,
@@ -251,15 +280,14 @@ static int read_process(struct endpoint *endpoint, const json_t *request,
 {
 	const json_t *params = json_object_get(request, "params");
 	const json_t *sla = json_object_get(request, "sla");
-	uint64_t pasid = 0, slot = 0, ioprio = 0;
+	uint64_t pasid = 0, slot = 0;
 	int result = field_u64(request, "pasid", UINT32_MAX, &pasid, reterr);
 
 	if (result == 0)
 		result = field_u64(request, "slot", STATS_PROCESSES - 1, &slot,
 				   reterr);
 	if (result == 0)
-		result = field_u64(request, "match_ioprio", UINT16_MAX, &ioprio,
-				   reterr);
+		result = read_match(request, &config->match, reterr);
 	if (result == 0)
 		result = field_bool(request, "own_socket", &config->own_socket,
 				    reterr);
@@ -272,8 +300,6 @@ static int read_process(struct endpoint *endpoint, const json_t *request,
 	if (sla && ctl_to_sla(sla, &config->sla) < 0)
 		return error_set(reterr, -EINVAL, "'sla' is not an SLA");
 	config->pasid = (uint32_t)pasid;
-	config->has_match = json_object_get(request, "match_ioprio") != NULL;
-	config->match_ioprio = (uint16_t)ioprio;
 	config->stats = &endpoint->stats->processes[slot];
 	return 0;
 }
@@ -320,6 +346,7 @@ int endpoint_process_add(struct endpoint *endpoint, json_t *request, int *fd,
 	while (*end)
 		end = &(*end)->next;
 	*end = process;
+	endpoint_nbd_rebind(vdev);
 	return 0;
 }
 
@@ -329,6 +356,7 @@ int endpoint_process_update(struct endpoint *endpoint, json_t *request, int *fd,
 	struct vdev_process_config config = {0};
 	struct endpoint_process *process;
 	int result = read_process(endpoint, request, &config, reterr);
+	char field[MATCH_FIELD_MAX];
 	json_t *said;
 
 	(void)fd;
@@ -349,10 +377,12 @@ int endpoint_process_update(struct endpoint *endpoint, json_t *request, int *fd,
 	/* What it would be added as from now on. */
 	said = field_said(request);
 	json_object_del(said, "op");
-	json_object_del(process->said, "match_ioprio");
+	for (enum match_kind kind = MATCH_IOPRIO; kind < MATCH_KINDS; kind++)
+		json_object_del(process->said, match_field(kind, field));
 	json_object_del(process->said, "devices");
 	json_object_update(process->said, said);
 	json_decref(said);
+	endpoint_nbd_rebind(process->vdev);
 	return 0;
 }
 
@@ -382,6 +412,7 @@ int endpoint_process_remove(struct endpoint *endpoint, json_t *request, int *fd,
 	*link = process->next;
 	process->vdev->processes--;
 	vdev_process_remove(process->process);
+	endpoint_nbd_rebind(process->vdev);
 	json_decref(process->said);
 	free(process);
 	return 0;

@@ -122,6 +122,12 @@ void endpoint_nbd_forget(const struct endpoint_process *process)
 		server_forget(vdev->transfer->server, process->process);
 }
 
+void endpoint_nbd_rebind(const struct endpoint_vdev *vdev)
+{
+	if (vdev->nbd)
+		server_rebind(vdev->nbd->server);
+}
+
 /* What a request says of a way in, into 'ret_front'. */
 static int read_front(struct endpoint *endpoint, const json_t *request,
 		      struct endpoint_front *ret_front, struct error *reterr)

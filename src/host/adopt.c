@@ -315,8 +315,9 @@ static void adopt_vdevs(struct reg_endpoint *endpoint, const json_t *list)
 static void adopt_process(struct reg_endpoint *endpoint,
 			  struct reg_process *process, const json_t *item)
 {
-	static const char *const keys[] = {"params", "sla", "match_ioprio",
-					   "devices"};
+	static const char *const keys[] = {
+		"params",    "sla",	  "match_ioprio", "match_pid",
+		"match_uid", "match_gid", "devices"};
 	struct bind_op op = {
 		.endpoint = endpoint,
 		.process = process,

@@ -94,6 +94,7 @@ static json_t *devices_of(const struct reg_process *process)
 json_t *bind_process_message(const struct reg_process *process, const char *op)
 {
 	struct sched_params params;
+	char field[16];
 	json_t *message;
 
 	promise_params(process, &params);
@@ -103,9 +104,12 @@ json_t *bind_process_message(const struct reg_process *process, const char *op)
 		process->slot, "own_socket", process->vhost_user != NULL,
 		"params", ctl_from_sched_params(&params), "sla",
 		ctl_from_sla(&process->sla), "devices", devices_of(process));
-	if (process->has_match)
-		json_object_set_new(message, "match_ioprio",
-				    json_integer(process->match_ioprio));
+	if (process->match.kind != MATCH_NONE) {
+		snprintf(field, sizeof(field), "match_%s",
+			 match_word(process->match.kind));
+		json_object_set_new(message, field,
+				    json_integer(process->match.number));
+	}
 	return message;
 }
 

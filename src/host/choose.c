@@ -248,8 +248,8 @@ static void explain(const struct choice *choice, struct error *ret_text)
 
 static void answer_none(struct host *host,
 			const struct host_process_request *request,
-			const struct wanted *wanted, const struct choice *choice,
-			struct host_call *call)
+			const struct wanted *wanted,
+			const struct choice *choice, struct host_call *call)
 {
 	const struct event_subject subject = {.pasid = request->pasid};
 	struct reg_process probe = {.vdev = NULL};
@@ -330,8 +330,7 @@ static void list_refused(struct host *host, struct reg_unchosen *unchosen,
 	process->sla = wanted->sla;
 	process->limits = wanted->limits;
 	process->weight = wanted->weight;
-	process->has_match = wanted->has_match;
-	process->match_ioprio = wanted->ioprio;
+	process->match = wanted->match;
 	records_entry_process(host->config, entry->pasid, process->entry);
 	process->is_unchosen = true;
 	process->state = REG_PROCESS_REFUSED;

@@ -446,14 +446,14 @@ static int check_process_differs(struct reader *reader,
 				reader, process->line,
 				"process '%s' twice (first in line %u)",
 				process->name, other->line);
-		if (process->has_match && other->has_match &&
-		    process->match_ioprio == other->match_ioprio &&
+		if (match_is_same(&process->match, &other->match) &&
 		    process->vdev && other->vdev &&
 		    strcmp(process->vdev, other->vdev) == 0)
 			return reader_fail(
 				reader, process->line,
-				"processes %u and %u of vdev '%s' match the same I/O priority",
-				other->pasid, process->pasid, process->vdev);
+				"processes %u and %u of vdev '%s' match the same %s",
+				other->pasid, process->pasid, process->vdev,
+				match_kind_text(process->match.kind));
 	}
 	return 0;
 }

@@ -13,6 +13,8 @@
 #include "sla/choose.h"
 #include "sla/limit.h"
 
+#define MATCH_WORD_MAX	80U
+
 /* --- Pools --------------------------------------------------------------- */
 
 /* "ep0/d0" or "beta:ep0/d0". */
@@ -383,10 +385,12 @@ static int read_weight(struct reader *reader, const struct reader_key *key,
 	return ret;
 }
 
-static int read_ioprio(struct reader *reader, const struct reader_key *key,
-		       yaml_node_t *node, void *object)
+/* One of its keys, as "uid=1000". */
+static int read_match_word(struct reader *reader, const struct reader_key *key,
+			   yaml_node_t *node, void *object)
 {
 	struct config_process *process = object;
+	char word[MATCH_WORD_MAX];
 	struct error why;
 	const char *text;
 	int ret;
@@ -394,10 +398,13 @@ static int read_ioprio(struct reader *reader, const struct reader_key *key,
 	ret = reader_text(reader, key->name, node, &text);
 	if (ret < 0)
 		return ret;
-	if (config_parse_ioprio(text, &process->match_ioprio, &why) < 0)
+	if (process->match.kind != MATCH_NONE)
+		return reader_fail(reader, reader_line(node),
+				   "match: one of ioprio, uid, gid and pid");
+	snprintf(word, sizeof(word), "%s=%s", key->name, text);
+	if (config_parse_match(word, &process->match, &why) < 0)
 		return reader_fail(reader, reader_line(node), "%s: %s",
 				   key->name, why.text);
-	process->has_match = true;
 	return 0;
 }
 
@@ -405,11 +412,20 @@ static int read_match(struct reader *reader, const struct reader_key *key,
 		      yaml_node_t *node, void *object)
 {
 	static const struct reader_key keys[] = {
-		{"ioprio", read_ioprio, 0, true},
+		{"ioprio", read_match_word, 0, false},
+		{"uid", read_match_word, 0, false},
+		{"gid", read_match_word, 0, false},
+		{"pid", read_match_word, 0, false},
 		{NULL, NULL, 0, false},
 	};
 
-	return reader_mapping(reader, node, key->name, keys, object);
+	struct config_process *process = object;
+	int ret = reader_mapping(reader, node, key->name, keys, object);
+
+	if (ret == 0 && process->match.kind == MATCH_NONE)
+		return reader_fail(reader, reader_line(node),
+				   "match: one of ioprio, uid, gid and pid");
+	return ret;
 }
 
 static int read_sla_entry(struct reader *reader, yaml_node_t *key,
@@ -511,7 +527,7 @@ static int read_process(struct reader *reader, yaml_node_t *node, void *element)
 	ret = reader_mapping(reader, node, "process", keys, process);
 	if (ret < 0)
 		return ret;
-	if (process->has_match && process->vhost_user)
+	if (process->match.kind && process->vhost_user)
 		return reader_fail(
 			reader, process->line,
 			"process %u has both 'match' and a socket of its own: one way to tell it apart is enough",

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * config-words.c - words that the file and the API share: names, socket
- * paths, sizes, bursts, I/O priorities
+ * paths, sizes, bursts, I/O priorities, who connects
  */
 #include "host/config.h"
 
 #include <ctype.h>
 #include <errno.h>
+#include <grp.h>
+#include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -137,7 +139,64 @@ int config_parse_ioprio(const char *text, uint16_t *ret_ioprio,
 		text);
 }
 
-char *config_format_ioprio(uint16_t ioprio, char *buffer, size_t size)
+/* A user's or group's number; what else is none. */
+static bool find_name(enum match_kind kind, const char *name, uint32_t *ret_id)
+{
+	const struct passwd *user = kind == MATCH_UID ? getpwnam(name) : NULL;
+	const struct group *group = kind == MATCH_GID ? getgrnam(name) : NULL;
+
+	if (!user && !group)
+		return false;
+	*ret_id = user ? user->pw_uid : group->gr_gid;
+	return true;
+}
+
+static int parse_of_peer(enum match_kind kind, const char *text,
+			 struct match *ret_match, struct error *reterr)
+{
+	const size_t digits = strspn(text, "0123456789");
+	uint32_t number = 0;
+	unsigned long long value;
+
+	if (text[digits] == '\0' && digits > 0 && digits <= 10) {
+		value = strtoull(text, NULL, 10);
+		/* The last one is nobody's. */
+		if (value >= UINT32_MAX || (kind == MATCH_PID && value == 0))
+			return error_set(reterr, -EINVAL, "'%s' is no %s", text,
+					 match_word(kind));
+		number = (uint32_t)value;
+	} else if (!find_name(kind, text, &number)) {
+		return error_set(reterr, -EINVAL, "'%.60s' is no %s here", text,
+				 match_word(kind));
+	}
+	*ret_match = (struct match){kind, number};
+	return 0;
+}
+
+int config_parse_match(const char *text, struct match *ret_match,
+		       struct error *reterr)
+{
+	uint16_t ioprio;
+	int ret;
+
+	for (enum match_kind kind = MATCH_IOPRIO; kind < MATCH_KINDS; kind++) {
+		const char *word = match_word(kind);
+		const size_t length = strlen(word);
+
+		if (strncmp(text, word, length) != 0 || text[length] != '=')
+			continue;
+		if (kind != MATCH_IOPRIO)
+			return parse_of_peer(kind, text + length + 1, ret_match,
+					     reterr);
+		text += length + 1;
+	}
+	ret = config_parse_ioprio(text, &ioprio, reterr);
+	if (ret == 0)
+		*ret_match = (struct match){MATCH_IOPRIO, ioprio};
+	return ret;
+}
+
+static char *format_ioprio(uint32_t ioprio, char *buffer, size_t size)
 {
 	unsigned int class = ioprio >> 13;
 
@@ -148,5 +207,13 @@ char *config_format_ioprio(uint16_t ioprio, char *buffer, size_t size)
 			 ioprio & 7U);
 	else
 		snprintf(buffer, size, "none");
+	return buffer;
+}
+
+char *config_format_match(const struct match *match, char *buffer, size_t size)
+{
+	if (!match_is_of_peer(match))
+		return format_ioprio(match->number, buffer, size);
+	snprintf(buffer, size, "%s=%u", match_word(match->kind), match->number);
 	return buffer;
 }

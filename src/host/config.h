@@ -15,6 +15,7 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "base/match.h"
 #include "block/block.h"
 #include "host/uri.h"
 #include "sched/sched.h"
@@ -143,8 +144,7 @@ struct config_process {
 	char *policy;			/* "auto[:POLICY]", or NULL */
 	char *vhost_user;		/* a socket of its own, or NULL */
 	struct config_socket socket;
-	bool has_match;
-	uint16_t match_ioprio;
+	struct match match;
 	struct sla sla;
 	struct sched_limits limits;
 	uint32_t weight;		/* 0: the default */
@@ -274,8 +274,12 @@ int config_parse_burst(const char *text, uint64_t *ret_burst_ns,
 /* "be/4", "rt/0", "idle": as in virtio-blk's ioprio field. */
 int config_parse_ioprio(const char *text, uint16_t *ret_ioprio,
 			struct error *reterr);
-#define CONFIG_IOPRIO_TEXT_MAX	16U
-char *config_format_ioprio(uint16_t ioprio, char *buffer, size_t size);
+/* The same, or "uid=1000", "uid=NAME", "gid=...", "pid=...": names are looked
+ * up on this host. */
+int config_parse_match(const char *text, struct match *ret_match,
+		       struct error *reterr);
+#define CONFIG_MATCH_TEXT_MAX	16U
+char *config_format_match(const struct match *match, char *buffer, size_t size);
 /* Letters, digits, '-', '_', '.'; starts with a letter or digit; at most
  * CONFIG_NAME_MAX. */
 int config_check_name(const char *text, struct error *reterr);

@@ -238,7 +238,7 @@ static void set_pending_reason(json_t *object, const struct reg_vdev *vdev)
 
 json_t *describe_process(const struct reg_process *process)
 {
-	char ioprio[CONFIG_IOPRIO_TEXT_MAX], text[SLA_TEXT_MAX];
+	char match[CONFIG_MATCH_TEXT_MAX], text[SLA_TEXT_MAX];
 	json_t *object = json_pack(
 		"{s:I, s:s, s:s, s:s, s:o, s:o, s:i, s:b, s:b, s:s}", "pasid",
 		(json_int_t)process->pasid, "name", process->name, "vdev",
@@ -262,10 +262,12 @@ json_t *describe_process(const struct reg_process *process)
 	}
 	if (process->state == REG_PROCESS_PENDING)
 		set_pending_reason(object, process->vdev);
-	if (process->has_match)
-		describe_set_text(object, "ioprio",
-				  config_format_ioprio(process->match_ioprio,
-						       ioprio, sizeof(ioprio)));
+	if (process->match.kind != MATCH_NONE)
+		describe_set_text(object,
+				  match_is_of_peer(&process->match) ? "match" :
+								      "ioprio",
+				  config_format_match(&process->match, match,
+						      sizeof(match)));
 	describe_set_text(object, "vhost_user", process->vhost_user);
 	describe_set_text(object, "error", process->error.text);
 	describe_set_u64(object, "sessions", reg_process_sessions(process));

@@ -116,7 +116,7 @@ json_t *host_vdev(struct host *host, const char *name);
  *   "sla_text", "derived" (texts; absent: none), "kept_up": {"window_s",
  *   "percentile", "headroom", "split"} (absent: it is not),
  *   "limit": {"iops", ..., "burst_ns"}, "weight", "ioprio"
- *   ("be/4"), "vhost_user", "session", "best_effort", "sessions",
+ *   ("be/4"), "match" ("uid=1000"), "vhost_user", "session", "best_effort", "sessions",
  *   "origin": "file|runtime",
  *   "delivered": {"iops", "read_iops", "write_iops",
  *     "bandwidth_bytes_per_s", "read_bandwidth_bytes_per_s",
@@ -174,7 +174,7 @@ struct host_process_request {
 	const char *sla;		/* "iops >= 500, ..."; "none": no promise */
 	const char *limit;		/* "iops 2000, write bandwidth 10 MB/s"; "none" */
 	const char *burst;		/* "100 ms" */
-	const char *ioprio;		/* "be/4"; "none" */
+	const char *match;		/* "be/4", "uid=1000"; "none" */
 	const char *vhost_user;		/* add only: a socket of its own */
 	uint32_t weight;		/* 0: as it was, or the default, 1 */
 	bool session;			/* add only: ends with its front */

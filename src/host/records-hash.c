@@ -33,17 +33,31 @@ json_t *records_vdev_json(const struct config_vdev *entry)
 			 ctl_from_sched_limits(&entry->limits));
 }
 
+int records_ioprio(const struct match *match)
+{
+	return match->kind == MATCH_IOPRIO ? (int)match->number : -1;
+}
+
+json_t *records_match_json(const struct match *match)
+{
+	char text[CONFIG_MATCH_TEXT_MAX];
+
+	return match_is_of_peer(match) ?
+		json_string(config_format_match(match, text, sizeof(text))) :
+		NULL;
+}
+
 json_t *records_process_json(const struct config_process *entry)
 {
-	return json_pack("{s:I, s:s, s:s?, s:s?, s:i, s:i, s:b, s:o, s:o}",
-			 "pasid", (json_int_t)entry->pasid, "name", entry->name,
-			 "vdev", entry->vdev ? entry->vdev : entry->policy,
-			 "vhost_user", entry->vhost_user, "ioprio",
-			 entry->has_match ? (int)entry->match_ioprio : -1,
-			 "weight", (int)entry->weight, "best_effort",
-			 entry->best_effort, "limits",
-			 ctl_from_sched_limits(&entry->limits), "sla",
-			 ctl_from_sla(&entry->sla));
+	return json_pack(
+		"{s:I, s:s, s:s?, s:s?, s:i, s:o*, s:i, s:b, s:o, s:o}",
+		"pasid", (json_int_t)entry->pasid, "name", entry->name, "vdev",
+		entry->vdev ? entry->vdev : entry->policy, "vhost_user",
+		entry->vhost_user, "ioprio", records_ioprio(&entry->match),
+		"match", records_match_json(&entry->match), "weight",
+		(int)entry->weight, "best_effort", entry->best_effort, "limits",
+		ctl_from_sched_limits(&entry->limits), "sla",
+		ctl_from_sla(&entry->sla));
 }
 
 void records_hash_vdev(const struct config_vdev *entry,

@@ -269,6 +269,8 @@ static int apply_process(struct reg_process *process, const json_t *record)
 {
 	json_int_t ioprio =
 		json_integer_value(json_object_get(record, "ioprio"));
+	const char *match = json_string_value(json_object_get(record, "match"));
+	struct error why;
 
 	process->name = strdup(text_of(record, "name"));
 	process->weight = (uint32_t)number_of(record, "weight");
@@ -277,10 +279,12 @@ static int apply_process(struct reg_process *process, const json_t *record)
 		json_is_true(json_object_get(record, "best_effort"));
 	snprintf(process->source, sizeof(process->source), "%s",
 		 text_of(record, "source"));
-	process->has_match = ioprio >= 0;
-	process->match_ioprio = ioprio >= 0 ? (uint16_t)ioprio : 0;
 	if (!process->name)
 		return -ENOMEM;
+	if (ioprio >= 0)
+		process->match = (struct match){MATCH_IOPRIO, (uint16_t)ioprio};
+	else if (match && config_parse_match(match, &process->match, &why) < 0)
+		return -EUCLEAN;
 	if (ctl_to_sched_limits(json_object_get(record, "limits"),
 				&process->limits) < 0 ||
 	    ctl_to_sla(json_object_get(record, "sla"), &process->sla) < 0 ||
@@ -295,8 +299,7 @@ static int apply_entry(struct reg_process *process,
 	process->name = strdup(entry->name);
 	process->weight = entry->weight;
 	process->is_best_effort = entry->best_effort;
-	process->has_match = entry->has_match;
-	process->match_ioprio = entry->match_ioprio;
+	process->match = entry->match;
 	process->limits = entry->limits;
 	process->sla = entry->sla;
 	if (!process->name)

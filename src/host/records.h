@@ -22,6 +22,9 @@ struct store_write;
 
 /* What an entry of the file says; a new reference, or NULL: no memory. */
 json_t *records_vdev_json(const struct config_vdev *entry);
+/* A match by I/O priority, or -1; one by who connects, or NULL. */
+int records_ioprio(const struct match *match);
+json_t *records_match_json(const struct match *match);
 json_t *records_process_json(const struct config_process *entry);
 /* A hash of an entry of the file, as text. */
 void records_hash_vdev(const struct config_vdev *entry,

@@ -272,7 +272,8 @@ unsigned int reg_process_sessions(const struct reg_process *process)
 {
 	const unsigned int named = process->sessions + process->nbd_sessions;
 
-	if (process->vhost_user || process->is_named)
+	if (process->vhost_user || process->is_named ||
+	    match_is_of_peer(&process->match))
 		return named;
 	return named + process->vdev->sessions + process->vdev->nbd.sessions;
 }

@@ -222,8 +222,7 @@ struct reg_process {
 	struct reg_derived derived;
 	struct sched_limits limits;
 	uint32_t weight;
-	bool has_match;
-	uint16_t match_ioprio;
+	struct match match;
 	char *vhost_user;		/* a socket of its own; NULL */
 	bool is_session, is_best_effort;
 	bool is_runtime;		/* added at run time */

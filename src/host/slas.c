@@ -156,7 +156,7 @@ static void ask(struct slas *slas, const struct config_process *entry,
 	if (process) {
 		request.vdev = NULL;
 		request.vhost_user = NULL;
-		request.ioprio = words.ioprio;
+		request.match = words.match;
 	}
 	error_set(&op->what, 0,
 		  "process %u %s: sla %s; limit %s; weight %u; best-effort %s",

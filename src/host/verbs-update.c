@@ -44,8 +44,7 @@ static void copy_changeable(struct reg_process *to,
 	strcpy(to->source, from->source);
 	to->limits = from->limits;
 	to->weight = from->weight;
-	to->has_match = from->has_match;
-	to->match_ioprio = from->match_ioprio;
+	to->match = from->match;
 	to->is_best_effort = from->is_best_effort;
 	to->is_changed = from->is_changed;
 	to->state = from->state;
@@ -188,10 +187,8 @@ static void take_wanted(struct reg_process *process,
 		process->limits.burst_ns = wanted->limits.burst_ns;
 	if (wanted->weight)
 		process->weight = wanted->weight;
-	if (wanted->has_ioprio) {
-		process->has_match = wanted->has_match;
-		process->match_ioprio = wanted->ioprio;
-	}
+	if (wanted->has_match)
+		process->match = wanted->match;
 	/* Entries from elsewhere say all of it, people what they want more. */
 	if (best_effort || wanted->source)
 		process->is_best_effort = best_effort;

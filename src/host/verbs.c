@@ -165,14 +165,13 @@ static struct reg_process *process_make(
 	if (!wanted->has_burst)
 		process->limits.burst_ns = CONFIG_BURST_DEFAULT_NS;
 	process->weight = wanted->weight;
-	process->has_match = wanted->has_match;
-	process->match_ioprio = wanted->ioprio;
+	process->match = wanted->match;
 	if (request->source)
 		strcpy(process->source, request->source);
 	process->is_session = request->session;
 	/* A guest that never came up keeps nothing for ever (E12). */
 	process->is_awaited = request->session &&
-		(request->vhost_user ||
+		(request->vhost_user || match_is_of_peer(&process->match) ||
 		 vdev->sessions + vdev->nbd.sessions == 0);
 	process->is_best_effort = request->best_effort;
 	process->is_runtime = !request->is_from_file;
@@ -274,10 +273,10 @@ void host_process_add(struct host *host,
 			    request->pasid, why.text);
 		return;
 	}
-	if (wanted.has_match && request->vhost_user) {
+	if (wanted.match.kind && request->vhost_user) {
 		host_answer(
 			call, HOST_USAGE, NULL,
-			"process %u: an I/O priority or a socket of its own, not both",
+			"process %u: a match or a socket of its own, not both",
 			request->pasid);
 		return;
 	}

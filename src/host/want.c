@@ -44,10 +44,10 @@ void want_request(const struct config_process *entry, struct want_words *words,
 	limits_text(&entry->limits, words->limit, sizeof(words->limit));
 	snprintf(words->burst, sizeof(words->burst), "%" PRIu64 " ns",
 		 entry->limits.burst_ns);
-	snprintf(words->ioprio, sizeof(words->ioprio), "none");
-	if (entry->has_match)
-		config_format_ioprio(entry->match_ioprio, words->ioprio,
-				     sizeof(words->ioprio));
+	snprintf(words->match, sizeof(words->match), "none");
+	if (entry->match.kind != MATCH_NONE)
+		config_format_match(&entry->match, words->match,
+				    sizeof(words->match));
 	*ret_request = (struct host_process_request){
 		.pasid = entry->pasid,
 		.name = entry->name,
@@ -55,7 +55,7 @@ void want_request(const struct config_process *entry, struct want_words *words,
 		.sla = words->sla,
 		.limit = words->limit,
 		.burst = words->burst,
-		.ioprio = entry->has_match ? words->ioprio : NULL,
+		.match = entry->match.kind ? words->match : NULL,
 		.vhost_user = entry->vhost_user,
 		.weight = entry->weight ? entry->weight : 1,
 		.best_effort = entry->best_effort,
@@ -103,12 +103,11 @@ int want_parse(const struct host_process_request *request,
 		if (ret < 0)
 			return ret;
 	}
-	if (request->ioprio) {
-		wanted->has_ioprio = true;
-		wanted->has_match = strcmp(request->ioprio, "none") != 0;
-		ret = wanted->has_match ?
-			config_parse_ioprio(request->ioprio, &wanted->ioprio,
-					    reterr) :
+	if (request->match) {
+		wanted->has_match = true;
+		ret = strcmp(request->match, "none") != 0 ?
+			config_parse_match(request->match, &wanted->match,
+					   reterr) :
 			0;
 		if (ret < 0)
 			return ret;
@@ -137,12 +136,13 @@ int want_check_alone(const struct host *host,
 			return error_set(reterr, -EEXIST,
 					 "process %u has the name '%s' already",
 					 other->pasid, request->name);
-		if (wanted->has_match && other->vdev == vdev &&
-		    other->has_match && other->match_ioprio == wanted->ioprio)
+		if (other->vdev == vdev &&
+		    match_is_same(&other->match, &wanted->match))
 			return error_set(
 				reterr, -EEXIST,
-				"process %u of vdev '%s' matches this I/O priority already",
-				other->pasid, vdev->name);
+				"process %u of vdev '%s' matches this %s already",
+				other->pasid, vdev->name,
+				match_kind_text(wanted->match.kind));
 		if (vhost_user && other->vhost_user &&
 		    strcmp(other->vhost_user, vhost_user) == 0)
 			return error_set(reterr, -EEXIST,

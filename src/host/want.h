@@ -22,14 +22,14 @@ struct wanted {
 	const char *source;		/* the request's */
 	struct sched_limits limits;
 	uint32_t weight;
-	bool has_sla, has_limit, has_burst, has_ioprio, has_match;
-	uint16_t ioprio;
+	bool has_sla, has_limit, has_burst, has_match;
+	struct match match;
 };
 
 /* The texts of a request made of an entry. */
 struct want_words {
 	char sla[SLA_TEXT_MAX], limit[512], burst[32];
-	char ioprio[CONFIG_IOPRIO_TEXT_MAX];
+	char match[CONFIG_MATCH_TEXT_MAX];
 };
 
 /* The request that asks for what an entry says; it points to both. */

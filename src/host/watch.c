@@ -297,6 +297,7 @@ static unsigned int vhost_session(struct host *host, struct reg_vdev *vdev,
 		bool is_own = process->vhost_user != NULL;
 
 		if (process->vdev != vdev ||
+		    match_is_of_peer(&process->match) ||
 		    (is_own ? process->pasid != pasid : pasid != 0))
 			continue;
 		if (is_own) {
@@ -326,7 +327,8 @@ static unsigned int nbd_session(struct host *host, struct reg_vdev *vdev,
 	     process = process->next) {
 		if (process->vdev != vdev ||
 		    (pasid ? process->pasid != pasid :
-			     process->is_named || process->vhost_user != NULL))
+			     process->is_named || process->vhost_user ||
+				     match_is_of_peer(&process->match)))
 			continue;
 		if (pasid) {
 			before = process->nbd_sessions;

@@ -183,6 +183,7 @@ int connection_create(const struct connection_config *config,
 	if (config->keys)
 		keys_keep(config->keys);
 	stream_init(&connection->stream, config->fd);
+	stream_peer(&connection->stream, &connection->peer);
 	connection->replies.end = &connection->replies.first;
 	connection->pieces.end = &connection->pieces.first;
 	connection->poller.poll = connection_poll;
@@ -237,7 +238,16 @@ void connection_forget(struct connection *connection,
 	if (connection->process != process)
 		return;
 	connection->process = NULL;
-	connection_drain(connection);
+	if (connection->pasid)
+		connection_drain(connection);
+}
+
+void connection_rebind(struct connection *connection)
+{
+	if (connection->began && !connection->pasid &&
+	    !connection->config.unpromised)
+		connection->process = vdev_process_by_peer(
+			connection->config.vdev, &connection->peer);
 }
 
 bool connection_changes(const struct connection *connection,

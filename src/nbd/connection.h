@@ -80,6 +80,8 @@ void connection_cut(struct connection *connection);
 /* The process goes: nothing more is done in its name. */
 void connection_forget(struct connection *connection,
 		       const struct vdev_process *process);
+/* Who named no process may be another's now. */
+void connection_rebind(struct connection *connection);
 
 /* As connection_ops.changes, of this connection alone. */
 bool connection_changes(const struct connection *connection,

@@ -136,6 +136,7 @@ static uint32_t find_export(const struct connection *connection,
 			    struct error *reterr)
 {
 	const char *vdev = connection->config.name;
+	const struct vdev_process *process;
 	struct wire_target target;
 
 	if (!wire_get_target(name, &target) ||
@@ -147,10 +148,17 @@ static uint32_t find_export(const struct connection *connection,
 			  vdev);
 		return WIRE_REP_ERR_UNKNOWN;
 	}
-	if (target.pasid &&
-	    !vdev_process_by_pasid(connection->config.vdev, target.pasid)) {
+	process = target.pasid ?
+		vdev_process_by_pasid(connection->config.vdev, target.pasid) :
+		NULL;
+	if (target.pasid && !process) {
 		error_set(reterr, -EPERM, "process %u is not bound to vdev %s",
 			  target.pasid, vdev);
+		return WIRE_REP_ERR_POLICY;
+	}
+	if (process && !vdev_process_is_open_to(process, &connection->peer)) {
+		error_set(reterr, -EPERM, "process %u is somebody else",
+			  target.pasid);
 		return WIRE_REP_ERR_POLICY;
 	}
 	if (target.has_generation &&
@@ -175,7 +183,9 @@ static struct vdev_process *process_of(const struct connection *connection,
 
 	if (target->pasid)
 		return vdev_process_by_pasid(vdev, target->pasid);
-	return connection->config.unpromised ? vdev_unpromised(vdev) : NULL;
+	return connection->config.unpromised ?
+		vdev_unpromised(vdev) :
+		vdev_process_by_peer(vdev, &connection->peer);
 }
 
 /* Returns 0; -ENOMEM; -ESHUTDOWN. */

@@ -425,6 +425,12 @@ void server_forget(struct server *server, const struct vdev_process *process)
 		connection_forget(server->places[i].connection, process);
 }
 
+void server_rebind(struct server *server)
+{
+	for (unsigned int i = 0; i < server->count; i++)
+		connection_rebind(server->places[i].connection);
+}
+
 void server_status(const struct server *server,
 		   struct server_status *ret_status)
 {

@@ -4,7 +4,9 @@
  *
  * Who uses it: the endpoint.  The export's name is the vdev's, or "VDEV/PASID"
  * for what a process asks for in its own name (E9), either with "@GENERATION".
- * The vdev's common way in is whoever's requests have no other mark.
+ * Who names none, on a unix socket, is the process that is told apart by who
+ * connected; nobody else may name that one.  The vdev's common way in is
+ * whoever's requests have no other mark.
  *
  * All connections share one attachment epoch: the first that ends its
  * handshake acquires it, the end of the last flushes and releases it.  What
@@ -81,6 +83,9 @@ void server_drain(struct server *server, void (*drained)(void *arg), void *arg);
 /* 'process' is about to be removed: its connections are drained, and nothing
  * is asked in its name any more. */
 void server_forget(struct server *server, const struct vdev_process *process);
+/* Processes, or what tells them apart, are others now: who named none may be
+ * another's. */
+void server_rebind(struct server *server);
 void server_status(const struct server *server,
 		   struct server_status *ret_status);
 /* How many sessions are in the name of 'process'? */

@@ -120,7 +120,8 @@ struct connection {
 	/* What was agreed upon. */
 	struct wire_terms terms;
 	struct vdev_process *process;	/* NULL: the common way in */
-	uint32_t pasid;			/* 0: as above */
+	uint32_t pasid;			/* named; 0: none */
+	struct match_peer peer;
 	struct turns_seat seat;
 
 	struct slot *slots;

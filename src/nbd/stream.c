@@ -39,6 +39,25 @@ void stream_init(struct stream *stream, int fd)
 	set(fd, IPPROTO_TCP, TCP_KEEPCNT, KEEPALIVE_PROBES);
 }
 
+void stream_peer(const struct stream *stream, struct match_peer *ret_peer)
+{
+	struct ucred cred;
+	socklen_t length = sizeof(cred);
+
+	*ret_peer = (struct match_peer){.is_known = false};
+	/* By TCP nobody is known, and that is said so. */
+	if (getsockopt(stream->fd, SOL_SOCKET, SO_PEERCRED, &cred, &length) <
+		    0 ||
+	    cred.uid == (uid_t)-1)
+		return;
+	*ret_peer = (struct match_peer){
+		.is_known = true,
+		.pid = (uint32_t)cred.pid,
+		.uid = cred.uid,
+		.gid = cred.gid,
+	};
+}
+
 void stream_finish(struct stream *stream)
 {
 	secure_destroy(stream->secure);

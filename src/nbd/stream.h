@@ -16,6 +16,7 @@
 #include <sys/uio.h>
 
 #include "base/error.h"
+#include "base/match.h"
 #include "os/keys.h"
 
 struct secure;
@@ -27,6 +28,8 @@ struct stream {
 
 /* 'fd' is taken over; it is a connected, non-blocking socket. */
 void stream_init(struct stream *stream, int fd);
+/* Who is at the other end. */
+void stream_peer(const struct stream *stream, struct match_peer *ret_peer);
 void stream_finish(struct stream *stream);
 /* Whoever waits for it is told that it is over; what was sent is delivered. */
 void stream_shut(struct stream *stream);

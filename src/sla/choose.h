@@ -17,7 +17,7 @@
 
 enum choose_policy {
 	CHOOSE_LEAST_LOADED,	/* "auto" alone */
-	CHOOSE_BEST_FIT,	/* the fullest that still can: the others stay
+	CHOOSE_BEST_FIT, /* the fullest that still can: the others stay
 				 * free for what is large */
 	CHOOSE_MOST_ROOM,	/* most free space */
 	CHOOSE_LOWEST_LATENCY,	/* its devices answer soonest */

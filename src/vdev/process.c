@@ -26,7 +26,7 @@ static unsigned int ioprio_level(uint32_t ioprio)
 struct vdev_process *vdev_unmarked_process(const struct vdev *vdev)
 {
 	for (struct vdev_process *p = vdev->processes; p; p = p->next)
-		if (!p->config.has_match && !p->config.own_socket)
+		if (p->config.match.kind == MATCH_NONE && !p->config.own_socket)
 			return p;
 	return vdev->unpromised;
 }
@@ -39,15 +39,36 @@ void vdev_rebind(struct vdev *vdev)
 		for (unsigned int l = 0; l < 8; l++)
 			vdev->by_ioprio[c][l] = unmarked;
 	for (struct vdev_process *p = vdev->processes; p; p = p->next)
-		if (p->config.has_match && !p->config.own_socket)
-			vdev->by_ioprio[ioprio_class(p->config.match_ioprio)]
-				       [ioprio_level(p->config.match_ioprio)] =
+		if (p->config.match.kind == MATCH_IOPRIO &&
+		    !p->config.own_socket)
+			vdev->by_ioprio[ioprio_class(p->config.match.number)]
+				       [ioprio_level(p->config.match.number)] =
 				p;
 }
 
 struct vdev_process *vdev_find_process(const struct vdev *vdev, uint32_t ioprio)
 {
 	return vdev->by_ioprio[ioprio_class(ioprio)][ioprio_level(ioprio)];
+}
+
+struct vdev_process *vdev_process_by_peer(const struct vdev *vdev,
+					  const struct match_peer *peer)
+{
+	struct vdev_process *found = NULL;
+
+	for (struct vdev_process *p = vdev->processes; p; p = p->next)
+		if (match_is_peer(&p->config.match, peer) &&
+		    (!found || p->config.match.kind < found->config.match.kind))
+			found = p;
+	return found;
+}
+
+bool vdev_process_is_open_to(const struct vdev_process *process,
+			     const struct match_peer *peer)
+{
+	const struct match *match = &process->config.match;
+
+	return !match_is_of_peer(match) || match_is_peer(match, peer);
 }
 
 struct vdev_process *vdev_unpromised(const struct vdev *vdev)
@@ -217,13 +238,13 @@ int vdev_process_add(struct vdev *vdev,
 				reterr, -EEXIST,
 				"process %u is bound to vdev %s already",
 				config->pasid, vdev->name);
-		if (config->has_match && !config->own_socket &&
-		    other->has_match && !other->own_socket &&
-		    other->match_ioprio == config->match_ioprio)
+		if (!config->own_socket && !other->own_socket &&
+		    match_is_same(&config->match, &other->match))
 			return error_set(
 				reterr, -EEXIST,
-				"process %u of vdev %s has that I/O priority already",
-				other->pasid, vdev->name);
+				"process %u of vdev %s has that %s already",
+				other->pasid, vdev->name,
+				match_kind_text(config->match.kind));
 	}
 	result = vdev_process_create(vdev, config, &process, reterr);
 	if (result < 0)
@@ -259,8 +280,7 @@ int vdev_process_update(struct vdev_process *process,
 	vdev_process_limited(process);
 	process->config.sla = config->sla;
 	process->config.members = config->members;
-	process->config.has_match = config->has_match;
-	process->config.match_ioprio = config->match_ioprio;
+	process->config.match = config->match;
 	vdev_rebind(process->vdev);
 	return 0;
 }
@@ -401,7 +421,8 @@ uint64_t vdev_quiet_until_ns(const struct vdev *vdev)
 	     p = p->next) {
 		uint64_t ready_ns;
 
-		if (!p->config.has_match || p->config.own_socket)
+		if (p->config.match.kind != MATCH_IOPRIO ||
+		    p->config.own_socket)
 			continue;
 		ready_ns = sched_client_ready_ns(p->client);
 		if (ready_ns < quiet_ns)

@@ -17,6 +17,7 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "base/match.h"
 #include "block/block.h"
 #include "sched/sched.h"
 #include "sla/sla.h"
@@ -108,9 +109,8 @@ int vdev_destroy(struct vdev *vdev);
 
 struct vdev_process_config {
 	uint32_t pasid;
-	bool has_match;			/* told apart by I/O priority */
+	struct match match;		/* what tells it apart */
 	bool own_socket;		/* never found by vdev_find_process */
-	uint16_t match_ioprio;		/* Linux: class << 13 | level */
 	struct sched_params sched;
 	struct sla sla;			/* for keeping */
 	/* Those of the pool's devices (a bit each) that have room for what is
@@ -133,6 +133,14 @@ void vdev_process_remove(struct vdev_process *process);
  * priority word of its header: never NULL (E9, contract). */
 struct vdev_process *vdev_find_process(const struct vdev *vdev,
 				       uint32_t ioprio);
+/* The one told apart by who connected: by its pid, else uid, else gid.  NULL:
+ * there is none. */
+struct vdev_process *vdev_process_by_peer(const struct vdev *vdev,
+					  const struct match_peer *peer);
+/* May somebody else ask in its name?  Not of one that is told apart by who
+ * connected. */
+bool vdev_process_is_open_to(const struct vdev_process *process,
+			     const struct match_peer *peer);
 /* The one whom nothing is promised and whose requests no other's are. */
 struct vdev_process *vdev_unpromised(const struct vdev *vdev);
 /* The process that has a way in of its own, or NULL: not bound here. */

@@ -240,6 +240,8 @@ json_t *host_process_stats(struct host *host, uint32_t pasid)
 
 static json_t *make_process(const struct host_process_request *request)
 {
+	const bool is_of_peer = request->match && strchr(request->match, '=');
+
 	return json_pack(
 		"{s:i, s:s, s:s, s:s, s:{s:i, s:i}, s:s, s:i, s:b, s:b,"
 		" s:{s:i, s:i, s:i, s:i, s:i, s:i, s:i}, s:b, s:i,"
@@ -256,8 +258,8 @@ static json_t *make_process(const struct host_process_request *request)
 		"window_s", 10, "kept", 1, "window_s", 10, "counters", "read",
 		"requests", 5000, "bytes", 20480000, "errors", 0, "throttled",
 		12, "queued", 0, "in_flight", 1, "limit", request->limit,
-		"burst", request->burst, "ioprio", request->ioprio,
-		"vhost_user", request->vhost_user);
+		"burst", request->burst, is_of_peer ? "match" : "ioprio",
+		request->match, "vhost_user", request->vhost_user);
 }
 
 void host_process_add(struct host *host,

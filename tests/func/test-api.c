@@ -262,6 +262,18 @@ static void test_api_bodies(void **state)
 		 "weight"},
 		{"{\"pasid\": 1, \"vdev\": \"v\", \"match\": {}}", "match"},
 		{"{\"pasid\": 1, \"vdev\": \"v\","
+		 "\"match\": {\"uid\": 1, \"gid\": 1}}",
+		 "match"},
+		{"{\"pasid\": 1, \"vdev\": \"v\","
+		 "\"match\": {\"uid\": -1}}",
+		 "uid"},
+		{"{\"pasid\": 1, \"vdev\": \"v\","
+		 "\"match\": {\"pid\": 0}}",
+		 "pid"},
+		{"{\"pasid\": 1, \"vdev\": \"v\","
+		 "\"match\": {\"uid\": \"no-such-user\"}}",
+		 "no-such-user"},
+		{"{\"pasid\": 1, \"vdev\": \"v\","
 		 "\"match\": {\"ioprio\": \"be/9\"}}",
 		 ""},
 		{"{\"pasid\": 1, \"vdev\": \"v\", \"session\": 1}", "session"},

@@ -81,7 +81,7 @@ static void test_refused_update_is_taken_back(void **state)
 		.name = "other",
 		.sla = "iops >= 20000",
 		.limit = "iops 30000",
-		.ioprio = "be/3",
+		.match = "be/3",
 		.weight = 7,
 	};
 

@@ -283,9 +283,7 @@ static void test_host_process_usage(void **state)
 		 "process 9: 'x' is not an absolute path"},
 		{{.pasid = 9, .vdev = "v0", .limit = "iops"}, HOST_USAGE, NULL},
 		{{.pasid = 9, .vdev = "v0", .sla = "iops"}, HOST_USAGE, NULL},
-		{{.pasid = 9, .vdev = "v0", .ioprio = "be/9"},
-		 HOST_USAGE,
-		 NULL},
+		{{.pasid = 9, .vdev = "v0", .match = "be/9"}, HOST_USAGE, NULL},
 		{{.pasid = 9,
 		  .vdev = "v0",
 		  .sla = "iops >= 500",
@@ -326,7 +324,7 @@ static void test_host_runtime_wins_until_file_changes(void **state)
 		.vdev = "v0",
 		.name = "eight",
 		.sla = "iops >= 50",
-		.ioprio = "be/1",
+		.match = "be/1",
 	};
 
 	rig_start(rig, THREE, true);

@@ -170,6 +170,61 @@ static void test_nbd_process_named_in_the_export(void **state)
 	close(fd);
 }
 
+/* E12: who names no process is the one that is told apart by who connected;
+ * nobody else may name that one. */
+static void test_nbd_process_by_who_connects(void **state)
+{
+	struct peer_world *world = *state;
+	struct vdev_process *processes = world->vdev->processes;
+	int fd = greeted(world), other;
+	struct wire_export export;
+
+	processes[3].bound = true;
+	processes[3].match = (struct match){MATCH_UID, getuid()};
+	processes[4].bound = true;
+	processes[4].match = (struct match){MATCH_UID, getuid() + 1};
+	assert_int_equal(peer_go(world, fd, WIRE_OPT_GO, "vd0/4", &export),
+			 WIRE_REP_ERR_POLICY);
+	assert_int_equal(peer_go(world, fd, WIRE_OPT_GO, "vd0", &export),
+			 WIRE_REP_ACK);
+	peer_request(world, fd, WIRE_FLUSH, 0, 1, 0, 0);
+	peer_expect(world, fd, 1, 0);
+	assert_int_equal(processes[3].requests, 1);
+	assert_int_equal(server_sessions_of(world->server, &processes[3]), 1);
+	other = greeted(world);
+	assert_int_equal(peer_go(world, other, WIRE_OPT_GO, "vd0/3", &export),
+			 WIRE_REP_ACK);
+	assert_int_equal(server_sessions_of(world->server, &processes[3]), 2);
+	close(other);
+	close(fd);
+}
+
+/* Processes come and go while it is connected: it is nobody's, one's, and
+ * nobody's again, and stays. */
+static void test_nbd_process_by_who_is_connected(void **state)
+{
+	struct peer_world *world = *state;
+	struct vdev_process *processes = world->vdev->processes;
+	int fd = peer_session(world, false);
+
+	peer_request(world, fd, WIRE_FLUSH, 0, 1, 0, 0);
+	peer_expect(world, fd, 1, 0);
+	assert_int_equal(processes[0].requests, 1);
+	processes[5].match = (struct match){MATCH_PID, (uint32_t)getpid()};
+	server_rebind(world->server);
+	peer_request(world, fd, WIRE_FLUSH, 0, 2, 0, 0);
+	peer_expect(world, fd, 2, 0);
+	assert_int_equal(processes[5].requests, 1);
+	assert_int_equal(server_sessions_of(world->server, &processes[5]), 1);
+	server_forget(world->server, &processes[5]);
+	processes[5].match.kind = MATCH_NONE;
+	server_rebind(world->server);
+	peer_request(world, fd, WIRE_FLUSH, 0, 3, 0, 0);
+	peer_expect(world, fd, 3, 0);
+	assert_int_equal(processes[5].requests, 1);
+	close(fd);
+}
+
 /* An owner's generation: an old one is not served (H9). */
 static void test_nbd_generation_is_compared(void **state)
 {
@@ -298,6 +353,8 @@ int main(void)
 		TEST(test_nbd_export_name_unknown_ends),
 		TEST(test_nbd_names_that_are_none),
 		TEST(test_nbd_process_named_in_the_export),
+		TEST(test_nbd_process_by_who_connects),
+		TEST(test_nbd_process_by_who_is_connected),
 		TEST(test_nbd_generation_is_compared),
 		TEST(test_nbd_list_and_abort),
 		TEST(test_nbd_contexts_come_after_structured_replies),

@@ -314,7 +314,7 @@ static void test_openapi_describes_answers(void **state)
 		.vdev = "v0",
 		.sla = "iops >= 100M",
 		.limit = "iops 200M, write bandwidth 1 MB/s",
-		.ioprio = "be/3",
+		.match = "be/3",
 	};
 	const json_t *event_schema, *event;
 	struct rig *rig = *state;

@@ -105,6 +105,24 @@ struct vdev_process *vdev_process_by_pasid(const struct vdev *vdev,
 		NULL;
 }
 
+struct vdev_process *vdev_process_by_peer(const struct vdev *vdev,
+					  const struct match_peer *peer)
+{
+	struct vdev *writable = (struct vdev *)(uintptr_t)vdev;
+
+	for (unsigned int i = 0; i < 8; i++)
+		if (match_is_peer(&vdev->processes[i].match, peer))
+			return &writable->processes[i];
+	return NULL;
+}
+
+bool vdev_process_is_open_to(const struct vdev_process *process,
+			     const struct match_peer *peer)
+{
+	return !match_is_of_peer(&process->match) ||
+		match_is_peer(&process->match, peer);
+}
+
 void vdev_submit(struct vdev *vdev, struct vdev_request *request,
 		 uint64_t now_ns)
 {

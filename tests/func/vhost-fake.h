@@ -16,6 +16,7 @@ struct vdev_process {
 	uint32_t ioprio;
 	unsigned int requests;
 	bool bound;			/* found by its PASID: its index */
+	struct match match;		/* by who connected, or none */
 };
 
 struct vdev {

@@ -37,7 +37,7 @@ static void test_body_objects_and_texts(void **state)
 			 0);
 	assert_string_equal(body.sla, "iops >= 1500");
 	assert_string_equal(body.limit, "iops 2000");
-	assert_string_equal(body.ioprio, "idle");
+	assert_string_equal(body.match, "idle");
 	assert_string_equal(body.size, "4096");
 	assert_int_equal(body.present, may);
 	assert_int_equal(parse("{\"sla\": \"none\", \"limit\": {},"
@@ -46,7 +46,7 @@ static void test_body_objects_and_texts(void **state)
 			 0);
 	assert_string_equal(body.sla, "none");
 	assert_string_equal(body.limit, "none");
-	assert_string_equal(body.ioprio, "none");
+	assert_string_equal(body.match, "none");
 }
 
 static void test_body_says_which_field(void **state)

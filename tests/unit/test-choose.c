@@ -62,9 +62,9 @@ static void test_nobody_is_possible(void **state)
 	(void)state;
 	for (int policy = CHOOSE_LEAST_LOADED; policy <= CHOOSE_RANDOM;
 	     policy++) {
-		assert_int_equal(choose_pick((enum choose_policy)policy,
-					     &some[3], 1, 7),
-				 -1);
+		assert_int_equal(
+			choose_pick((enum choose_policy)policy, &some[3], 1, 7),
+			-1);
 		assert_int_equal(
 			choose_pick((enum choose_policy)policy, some, 0, 7),
 			-1);
@@ -73,9 +73,8 @@ static void test_nobody_is_possible(void **state)
 
 static void test_words(void **state)
 {
-	static const char *const wrong[] = {"auto:",	 "auto:fast",
-					    "auto: spread", "auto:SPREAD",
-					    "vd0",	 ""};
+	static const char *const wrong[] = {
+		"auto:", "auto:fast", "auto: spread", "auto:SPREAD", "vd0", ""};
 	enum choose_policy policy;
 	struct error why;
 

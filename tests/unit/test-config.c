@@ -107,6 +107,38 @@ static void test_config_nbd_with_tls(void **state)
 	config_free(config);
 }
 
+static void test_config_match_by_who_connects(void **state)
+{
+	struct config *config = parse(
+		"host: alpha\n"
+		"state: /s\n"
+		"endpoints: [{name: ep0, devices: [{name: d0, kind: memory, size: 1GiB}]}]\n"
+		"pools: [{name: main, devices: [ep0/d0]}]\n"
+		"vdevs: [{name: v0, pool: main, size: 1MiB, nbd: 'unix:/s'}]\n"
+		"processes:\n"
+		"  - {pasid: 1, vdev: v0, match: {uid: 1000}}\n"
+		"  - {pasid: 2, vdev: v0, match: {uid: root}}\n"
+		"  - {pasid: 3, vdev: v0, match: {gid: 0}}\n"
+		"  - {pasid: 4, vdev: v0, match: {pid: 77}}\n");
+	const struct config_process *processes = config->processes;
+	char text[CONFIG_MATCH_TEXT_MAX];
+
+	(void)state;
+	assert_string_equal(
+		config_format_match(&processes[0].match, text, sizeof(text)),
+		"uid=1000");
+	assert_string_equal(
+		config_format_match(&processes[1].match, text, sizeof(text)),
+		"uid=0");
+	assert_string_equal(
+		config_format_match(&processes[2].match, text, sizeof(text)),
+		"gid=0");
+	assert_string_equal(
+		config_format_match(&processes[3].match, text, sizeof(text)),
+		"pid=77");
+	config_free(config);
+}
+
 static void test_config_nbd_with_wrong_tls(void **state)
 {
 	static const char *const wrong[] = {
@@ -195,7 +227,7 @@ static void test_config_contract_is_read(void **state)
 	assert_true(config->pools[0].thin);
 	assert_int_equal(config->vdevs[0].size_bytes, UINT64_C(4) << 30);
 	assert_int_equal(config->processes[1].weight, 2);
-	assert_int_equal(config->processes[1].match_ioprio, 2U << 13 | 4);
+	assert_int_equal(config->processes[1].match.number, 2U << 13 | 4);
 	assert_int_equal(
 		config->processes[1].limits.limit_per_s[SCHED_TOTAL_IOPS],
 		2000);
@@ -541,7 +573,7 @@ static const struct wrong {
 	{PROCESSES "  - {pasid: 2, vdev: vd0, match: {ioprio: be/8}}\n",
 	 "f:15: ioprio: 'be/8' is not an I/O priority (be/0 to be/7, rt/0 to rt/7, idle)"},
 	{PROCESSES "  - {pasid: 2, vdev: vd0, match: {}}\n",
-	 "f:15: match has no 'ioprio'"},
+	 "f:15: match: one of ioprio, uid, gid and pid"},
 	{PROCESSES
 	 "  - {pasid: 2, vdev: vd0, match: {ioprio: idle}, vhost-user: /x}\n",
 	 "f:15: process 2 has both 'match' and a socket of its own: one way to tell it apart is enough"},
@@ -570,6 +602,12 @@ static const struct wrong {
 	{HEAD "slas: {file: a}\n", "f:3: file: 'a' is not an absolute path"},
 	{HEAD "slas: {file: /a, every: 10 ms}\n",
 	 "f:3: slas: every: from 1 s to an hour"},
+	{HEAD "processes: [{pasid: 1, vdev: v, match: {uid: 1, gid: 1}}]\n",
+	 "f:3: match: one of ioprio, uid, gid and pid"},
+	{HEAD "processes: [{pasid: 1, vdev: v, match: {}}]\n",
+	 "f:3: match: one of ioprio, uid, gid and pid"},
+	{HEAD "processes: [{pasid: 1, vdev: v, match: {uid: 4294967295}}]\n",
+	 NULL},
 	{HEAD "uplinks: [{name: u}]\n", "f:3: uplink has no 'dev'"},
 	{HEAD "uplinks: [{name: u, dev: e, queues: 0}]\n",
 	 "f:3: queues must be from 1 to 4096, not 0"},
@@ -761,16 +799,17 @@ static void test_config_no_such_file(void **state)
 static void test_config_ioprio_words(void **state)
 {
 	static const char *const words[] = {"be/0", "be/7", "rt/3", "idle"};
-	char text[CONFIG_IOPRIO_TEXT_MAX];
+	char text[CONFIG_MATCH_TEXT_MAX];
+	struct match match;
 	uint16_t ioprio;
 	unsigned int i;
 
 	(void)state;
 	for (i = 0; i < 4; i++) {
-		assert_int_equal(config_parse_ioprio(words[i], &ioprio, NULL),
-				 0);
+		assert_int_equal(config_parse_match(words[i], &match, NULL), 0);
+		assert_int_equal(match.kind, MATCH_IOPRIO);
 		assert_string_equal(
-			config_format_ioprio(ioprio, text, sizeof(text)),
+			config_format_match(&match, text, sizeof(text)),
 			words[i]);
 	}
 	assert_int_equal(config_parse_ioprio("be/", &ioprio, NULL), -EINVAL);
@@ -784,6 +823,7 @@ int main(void)
 		cmocka_unit_test(test_config_export_of_another_server),
 		cmocka_unit_test(test_config_nbd_with_tls),
 		cmocka_unit_test(test_config_nbd_with_wrong_tls),
+		cmocka_unit_test(test_config_match_by_who_connects),
 		cmocka_unit_test(test_uri_refuses),
 		cmocka_unit_test(test_config_contract_notes),
 		cmocka_unit_test(test_config_several_endpoints_notes),

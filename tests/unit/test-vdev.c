@@ -175,8 +175,8 @@ static struct vdev_process *add(struct bench *bench, uint32_t pasid, int ioprio,
 {
 	const struct vdev_process_config config = {
 		.pasid = pasid,
-		.has_match = ioprio >= 0,
-		.match_ioprio = (uint16_t)ioprio,
+		.match = {ioprio >= 0 ? MATCH_IOPRIO : MATCH_NONE,
+			  (uint16_t)ioprio},
 		.own_socket = own_socket,
 		.stats = &bench->stats->processes[pasid],
 	};
@@ -327,8 +327,7 @@ static void test_vdev_refuses_a_second_process_with_the_same_mark(void **state)
 	struct bench *bench = *state;
 	struct vdev_process_config config = {
 		.pasid = 2,
-		.has_match = true,
-		.match_ioprio = BE(4),
+		.match = {MATCH_IOPRIO, BE(4)},
 		.stats = &bench->stats->processes[2],
 	};
 	struct vdev_process *process;
@@ -336,10 +335,56 @@ static void test_vdev_refuses_a_second_process_with_the_same_mark(void **state)
 	add(bench, 1, BE(4), false);
 	assert_int_equal(vdev_process_add(bench->vdev, &config, &process, NULL),
 			 -EEXIST);
-	config.match_ioprio = BE(5);
+	config.match.number = BE(5);
 	config.pasid = 1;
 	assert_int_equal(vdev_process_add(bench->vdev, &config, &process, NULL),
 			 -EEXIST);
+}
+
+static struct vdev_process *add_peer(struct bench *bench, uint32_t pasid,
+				     enum match_kind kind, uint32_t number)
+{
+	const struct vdev_process_config config = {
+		.pasid = pasid,
+		.match = {kind, number},
+		.stats = &bench->stats->processes[pasid],
+	};
+	struct vdev_process *process;
+	struct error error;
+
+	assert_int_equal(
+		vdev_process_add(bench->vdev, &config, &process, &error), 0);
+	return process;
+}
+
+/* E12: by who connected; a pid is nearer than a uid, and that than a gid. */
+static void test_vdev_finds_process_by_peer(void **state)
+{
+	struct bench *bench = *state;
+	const struct match_peer peer = {true, 77, 1000, 100};
+	struct match_peer other = {true, 78, 1000, 100};
+	struct vdev_process *of_gid = add_peer(bench, 1, MATCH_GID, 100);
+	struct vdev_process *of_uid = add_peer(bench, 2, MATCH_UID, 1000);
+	struct vdev_process *of_pid = add_peer(bench, 3, MATCH_PID, 77);
+	struct vdev_process *open = add(bench, 4, -1, false);
+
+	assert_ptr_equal(vdev_process_by_peer(bench->vdev, &peer), of_pid);
+	assert_ptr_equal(vdev_process_by_peer(bench->vdev, &other), of_uid);
+	other.uid = 1001;
+	assert_ptr_equal(vdev_process_by_peer(bench->vdev, &other), of_gid);
+	assert_false(vdev_process_is_open_to(of_uid, &other));
+	assert_true(vdev_process_is_open_to(of_uid, &peer));
+	assert_true(vdev_process_is_open_to(open, &other));
+	other.gid = 101;
+	assert_null(vdev_process_by_peer(bench->vdev, &other));
+	other = peer;
+	other.is_known = false;
+	assert_null(vdev_process_by_peer(bench->vdev, &other));
+	assert_false(vdev_process_is_open_to(of_pid, &other));
+	/* They have nothing of what has no mark. */
+	assert_ptr_equal(vdev_find_process(bench->vdev, BE(4)), open);
+	vdev_process_remove(of_pid);
+	assert_ptr_equal(vdev_process_by_peer(bench->vdev, &peer), of_uid);
 }
 
 static void test_vdev_counts_by_process_and_direction(void **state)
@@ -628,6 +673,7 @@ int main(void)
 		TEST(test_vdev_read_only_refuses_changes),
 		TEST(test_vdev_binds_by_io_priority),
 		TEST(test_vdev_refuses_a_second_process_with_the_same_mark),
+		TEST(test_vdev_finds_process_by_peer),
 		TEST(test_vdev_counts_by_process_and_direction),
 		TEST(test_vdev_fronts_faults_are_not_the_devices),
 		TEST(test_vdev_release_loses_no_request),
