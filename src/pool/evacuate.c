@@ -45,13 +45,6 @@ bool evacuate_moves_of(const struct volume *volume, uint32_t *ret_index)
 	return false;
 }
 
-/* Extents of the member, each once. */
-static uint32_t count_left(const struct member *member)
-{
-	return member->super.extent_count - member_free(member) -
-		member->space.bad_total;
-}
-
 /* ---- the end ---- */
 
 static void free_all(struct evacuate *evacuate)
@@ -402,7 +395,7 @@ void evacuate_move_ended(struct evacuate_move *move, int result)
 	} else {
 		evacuate->moved++;
 	}
-	evacuate->left = count_left(evacuate->from);
+	evacuate->left = member_used(evacuate->from);
 	move->from = 0;
 	free(move->records);
 	move->records = NULL;
@@ -433,12 +426,14 @@ static void marked(struct member_super *change, int result)
 
 static int check(const struct pool *pool, const struct evacuate_config *config)
 {
-	if (config->from >= pool->member_count)
+	if (config->from >= pool->member_count ||
+	    pool->members[config->from]->is_out)
 		return -EINVAL;
-	if (pool->evacuate)
+	if (pool->evacuate || pool->leave)
 		return -EBUSY;
 	for (uint32_t m = 0; m < pool->member_count; m++)
-		if (m != config->from && member_is_leaving(pool->members[m]))
+		if (m != config->from && !pool->members[m]->is_out &&
+		    member_is_leaving(pool->members[m]))
 			return -EBUSY;
 	for (const struct volume *volume = pool->volumes; volume;
 	     volume = volume->next)
@@ -451,7 +446,7 @@ static int check_space(const struct pool *pool,
 		       const struct evacuate_config *config)
 {
 	const struct member *from = pool->members[config->from];
-	const uint32_t need = count_left(from);
+	const uint32_t need = member_used(from);
 	uint64_t there = 0, unpromised = pool_unpromised(pool);
 
 	if (config->to >> config->from & 1 ||
@@ -460,7 +455,8 @@ static int check_space(const struct pool *pool,
 	    pool->member_count < 2)
 		return -EINVAL;
 	for (uint32_t m = 0; m < pool->member_count; m++)
-		if (m != config->from && (!config->to || config->to >> m & 1))
+		if (m != config->from && !pool->members[m]->is_out &&
+		    (!config->to || config->to >> m & 1))
 			there += member_free(pool->members[m]);
 	/* What is free on the one that is leaving is nobody's from now on. */
 	if (!member_is_leaving(from))
@@ -480,7 +476,7 @@ static int prepare(struct pool *pool, const struct evacuate_config *config,
 	evacuate->arg = arg;
 	evacuate->pool = pool;
 	evacuate->from = pool->members[config->from];
-	evacuate->left = count_left(evacuate->from);
+	evacuate->left = member_used(evacuate->from);
 	evacuate->skip =
 		calloc(evacuate->from->super.extent_count / WORD_BITS + 1,
 		       sizeof(uint64_t));

@@ -297,6 +297,7 @@ bool format_block_add(unsigned char *block, uint32_t *used,
 		put_volume(at, record->is);
 		break;
 	case FORMAT_VOLUME_MEMBER:
+		at[1] = record->flags;
 		memcpy(at + 16, record->uuid, sizeof(*record->uuid));
 		break;
 	case FORMAT_VOLUME_DELETE:
@@ -375,6 +376,9 @@ int format_record_next(const unsigned char *block,
 			return -EBADMSG;
 	}
 	if (record->kind == FORMAT_VOLUME_MEMBER) {
+		record->flags = from[1];
+		if (record->flags & ~FORMAT_MEMBER_LEFT)
+			return -EBADMSG;
 		memcpy(ret_uuid, from + 16, sizeof(*ret_uuid));
 		record->uuid = ret_uuid;
 	}

@@ -115,7 +115,8 @@ int format_super_decode(const unsigned char block[FORMAT_BLOCK_BYTES],
 
 enum format_kind {
 	FORMAT_VOLUME = 1,	/* volume: now 'is' */
-	FORMAT_VOLUME_MEMBER,	/* volume: may have extents on device 'uuid' */
+	FORMAT_VOLUME_MEMBER, /* volume: may have extents on device 'uuid' (or,
+				 * FORMAT_MEMBER_LEFT, has none there) */
 	FORMAT_VOLUME_DELETE,	/* volume: never was; all of it is dirty */
 	FORMAT_MAP,		/* volume, index, extent, count */
 	FORMAT_UNMAP,		/* volume, index, count: what is mapped of it */
@@ -128,6 +129,8 @@ enum format_kind {
 #define FORMAT_MAP_SHARED	0x1U	/* others may map the extent too */
 #define FORMAT_MAP_REPLACE	0x2U	/* the index was mapped: unmap that */
 #define FORMAT_MAP_COUNT_MAX	0xffffU
+
+#define FORMAT_MEMBER_LEFT	0x1U	/* it has left the pool */
 
 #define FORMAT_VOLUME_THICK	0x1U
 #define FORMAT_VOLUME_SNAPSHOT	0x2U	/* of 'origin'; read only */
@@ -146,7 +149,7 @@ struct format_volume {
 
 struct format_record {
 	uint8_t kind;		/* enum format_kind */
-	uint8_t flags;		/* MAP */
+	uint8_t flags;		/* MAP, VOLUME_MEMBER */
 	uint32_t volume;	/* a number of this device's own, from 1 */
 	uint32_t index;		/* first one; extent of the volume */
 	uint32_t extent;	/* first one; extent of the device */

@@ -213,7 +213,9 @@ int member_replay(void *arg, const struct format_record *record,
 		if (!volume)
 			return impossible(reterr, record,
 					  "there is no such volume");
-		if (member_volume_add_member(volume, record->uuid) < 0)
+		if (record->flags & FORMAT_MEMBER_LEFT)
+			member_volume_drop_member(volume, record->uuid);
+		else if (member_volume_add_member(volume, record->uuid) < 0)
 			return error_set(reterr, -ENOMEM, "out of memory");
 		return 0;
 	case FORMAT_VOLUME_DELETE:

@@ -62,6 +62,15 @@ bool member_volume_has_member(const struct member_volume *volume,
 	return false;
 }
 
+void member_volume_drop_member(struct member_volume *volume,
+			       const struct format_uuid *uuid)
+{
+	for (uint32_t i = 0; i < volume->member_count; i++)
+		if (format_uuid_equal(&volume->members[i], uuid))
+			volume->members[i--] =
+				volume->members[--volume->member_count];
+}
+
 int member_volume_add_member(struct member_volume *volume,
 			     const struct format_uuid *uuid)
 {

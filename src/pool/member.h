@@ -182,6 +182,8 @@ struct member {
 	struct member_ghost *ghosts;
 	struct member_walk walk;
 	struct member_counts counts;
+	/* The caller's: it leaves its pool; it has left (and is volatile). */
+	bool is_out, is_gone;
 	bool is_running;		/* opening ahead and scrubbing */
 	bool is_ready;			/* open has succeeded */
 	uint32_t found_blocks;		/* of its log, at start */
@@ -286,6 +288,12 @@ static inline bool member_is_moving(const struct member *member)
 	return !member->log.has_failed &&
 		(member->opening.count > 0 || member->scrubbing.count > 0);
 }
+/* What holds something, each once. */
+static inline uint32_t member_used(const struct member *member)
+{
+	return member->super.extent_count - member_free(member) -
+		member->space.bad_total;
+}
 uint64_t member_offset(const struct member *member, uint32_t extent);
 
 void member_show(struct member *member, struct member_ghost *ghost);
@@ -300,6 +308,8 @@ int member_add_volume(struct member *member, const struct format_volume *is,
 		      struct member_volume **ret_volume);
 int member_volume_add_member(struct member_volume *volume,
 			     const struct format_uuid *uuid);
+void member_volume_drop_member(struct member_volume *volume,
+			       const struct format_uuid *uuid);
 bool member_volume_has_member(const struct member_volume *volume,
 			      const struct format_uuid *uuid);
 void member_remove_volume(struct member *member, struct member_volume *volume);

@@ -71,6 +71,8 @@ static struct usage taken(const struct pool *pool)
 	for (uint32_t i = 0; i < pool->member_count; i++) {
 		const struct member *member = pool->members[i];
 
+		if (member->is_out)
+			continue;
 		usage.used += member->super.extent_count - member_free(member);
 		/* What is free on one that is leaving is nobody's. */
 		usage.capacity += member->super.extent_count -
@@ -94,7 +96,8 @@ uint64_t pool_unpromised(const struct pool *pool)
 	uint64_t free_extents = 0;
 
 	for (uint32_t i = 0; i < pool->member_count; i++)
-		if (!member_is_leaving(pool->members[i]))
+		if (!member_is_leaving(pool->members[i]) &&
+		    !pool->members[i]->is_out)
 			free_extents += member_free(pool->members[i]);
 	return free_extents > pool->reserved ? free_extents - pool->reserved :
 					       0;
@@ -154,7 +157,7 @@ int pool_take(struct pool *pool, const struct volume *volume,
 		const uint32_t i = (uint32_t)__builtin_ctzll(left);
 		const struct member *member = pool->members[i];
 
-		if (member->log.has_failed)
+		if (member->log.has_failed || member->is_out)
 			continue;
 		works = true;
 		if (member_is_leaving(member))

@@ -28,9 +28,20 @@ static void refuse(struct pool_add *add, int result, const char *why)
 	add->done(add, result, &error);
 }
 
+/* Where one has left, or behind the last. */
+static uint32_t find_place(struct pool *pool)
+{
+	for (uint32_t i = 0; i < pool->member_count; i++)
+		if (pool->members[i]->is_gone) {
+			member_destroy(pool->members[i]);
+			return i;
+		}
+	return pool->member_count++;
+}
+
 static void take_in(struct pool *pool, struct pool_add *add)
 {
-	const uint32_t index = pool->member_count++;
+	const uint32_t index = find_place(pool);
 
 	pool->members[index] = add->member;
 	pool->is_local[index] = add->is_local;
@@ -63,7 +74,8 @@ static void opened(void *arg, int result, const struct error *error)
 		return;
 	}
 	for (uint32_t i = 0; i < pool->member_count; i++) {
-		if (!format_uuid_equal(&pool->members[i]->super.uuid,
+		if (pool->members[i]->is_gone ||
+		    !format_uuid_equal(&pool->members[i]->super.uuid,
 				       &member->super.uuid))
 			continue;
 		refuse(add, -EEXIST,
@@ -122,21 +134,36 @@ int pool_add(struct pool *pool, const struct member_config *config,
 	return 0;
 }
 
+static void forget_chunks(struct pool *pool, const struct member *member)
+{
+	for (uint32_t i = 0; i < POOL_CHUNKS; i++)
+		if (pool->chunks[i].member == member)
+			pool->chunks[i] = (struct pool_chunk){0};
+}
+
 /* Those behind it get other indexes: nobody has kept them, there are no
  * volumes. */
 static void take_out(struct pool *pool, uint32_t index)
 {
-	const struct member *member = pool->members[index];
-
+	forget_chunks(pool, pool->members[index]);
 	pool->member_count--;
 	for (uint32_t i = index; i < pool->member_count; i++) {
 		pool->members[i] = pool->members[i + 1];
 		pool->members[i]->index = i;
 		pool->is_local[i] = pool->is_local[i + 1];
 	}
-	for (uint32_t i = 0; i < POOL_CHUNKS; i++)
-		if (pool->chunks[i].member == member)
-			pool->chunks[i] = (struct pool_chunk){0};
+}
+
+/* The others keep their indexes; what is in its place keeps nothing, and takes
+ * whatever still goes to all of them. */
+static void leave_place(struct pool *pool, struct member *member)
+{
+	forget_chunks(pool, member);
+	member->is_gone = true;
+	member->config.is_volatile = true;
+	member->log.config.device = NULL;
+	member->config.device = NULL;
+	member->config.name = "a device that has left";
 }
 
 int pool_remove(struct pool *pool, struct pool_add *add)
@@ -147,14 +174,19 @@ int pool_remove(struct pool *pool, struct pool_add *add)
 	while (index < pool->member_count && pool->members[index] != member)
 		index++;
 	if (member->open || !member_is_idle(member) ||
-	    (index < pool->member_count && pool->volumes))
+	    (pool->leave && pool->leave->member == member) ||
+	    (index < pool->member_count && pool->volumes && !member->is_out))
 		return -EBUSY;
-	if (index < pool->member_count)
-		take_out(pool, index);
 	while (pool->adds[i] != member)
 		i++;
 	pool->adds[i] = pool->adds[--pool->add_count];
-	member_destroy(member);
+	if (index < pool->member_count && pool->volumes) {
+		leave_place(pool, member);
+	} else {
+		if (index < pool->member_count)
+			take_out(pool, index);
+		member_destroy(member);
+	}
 	pool_look(pool);
 	return 0;
 }
@@ -183,6 +215,9 @@ void pool_destroy(struct pool *pool)
 	pool_free_copies(pool);
 	evacuate_free(pool);
 	pool_free_losers(pool);
+	for (uint32_t i = 0; i < pool->member_count; i++)
+		if (pool->members[i]->is_gone)
+			member_destroy(pool->members[i]);
 	for (uint32_t i = 0; i < pool->add_count; i++)
 		member_destroy(pool->adds[i]);
 	free(pool);
@@ -201,7 +236,7 @@ bool pool_is_idle(const struct pool *pool)
 	for (uint32_t i = 0; i < pool->member_count; i++)
 		if (!member_is_idle(pool->members[i]))
 			return false;
-	if (pool->evacuate)
+	if (pool->evacuate || pool->leave)
 		return false;
 	for (const struct volume *volume = pool->volumes; volume;
 	     volume = volume->next)

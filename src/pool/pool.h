@@ -72,6 +72,7 @@ struct pool {
 	struct pool_loser *losers;	/* mappings taken back at start */
 	struct pool_copier *copier;	/* NULL: there was no snapshot */
 	struct evacuate *evacuate;	/* under way */
+	struct pool_leave *leave;	/* the same */
 	uint64_t index_wakes;		/* see pool_wake_index */
 	uint64_t reserved;		/* extents */
 	enum usage_level level;
@@ -100,9 +101,32 @@ struct pool_add {
 int pool_add(struct pool *pool, const struct member_config *config,
 	     bool is_local, struct pool_add *add);
 /* The device goes, or what is left of one that was refused; not inside 'done'.
- * Returns 0 (then 'add' is the caller's), or -EBUSY: volumes may be on it, or
- * something is under way on it (member_stop, and ask again). */
+ * Returns 0 (then 'add' is the caller's), or -EBUSY: volumes may be on it
+ * (pool_leave), or something is under way on it (member_stop, and ask again).
+ * The place of one that has left is kept until another one takes it. */
 int pool_remove(struct pool *pool, struct pool_add *add);
+
+/* Stays until 'done'. */
+struct pool_leave {
+	/* 0: no other device names it any more, on stable storage, nothing is
+	 * under way on it, and nothing will be: pool_remove.  Else it stays. */
+	void (*done)(struct pool_leave *leave, int result);
+	struct pool *pool;		/* the pool's, as is the rest */
+	struct member *member;
+	struct member_grace grace;
+	struct member_super mark;
+	int result;
+	bool is_going, is_again, is_ending;
+};
+
+/* A device that holds nothing leaves a pool with volumes; not inside 'done'.
+ * Returns 0, or -EBUSY: member_used says how much is on it, or the pool changes
+ * otherwise; -ENOSPC: the others have not so much as is reserved; -ENODEV: it
+ * is the last.  'done' may be called before this returns. */
+int pool_leave(struct pool *pool, struct pool_add *add,
+	       struct pool_leave *leave);
+/* For this room: a volume's change has ended. */
+void pool_leave_kick(struct pool *pool);
 
 /* Put together; 0 or -ENOMEM.  What is then to be written to the logs is under
  * way (volume_is_changing). */

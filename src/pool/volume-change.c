@@ -33,10 +33,12 @@ void volume_end_change(struct volume *volume, int result)
 	volume->change = NULL;
 	volume->is_changing = false;
 	/* A device has come meanwhile. */
-	for (uint32_t m = 0; m < volume->pool->member_count; m++)
-		if (result == 0 && !volume->parts[m])
+	for (uint32_t m = 0; m < pool->member_count; m++)
+		if (result == 0 && !volume->parts[m] &&
+		    !pool->members[m]->is_out)
 			volume_go_on(volume);
 	evacuate_kick(pool);
+	pool_leave_kick(pool);
 	if (change)
 		change->done(change, result);
 }
@@ -56,7 +58,10 @@ static int check_config(struct pool *pool, const struct volume_config *config)
 	if (config->is_thick &&
 	    pool_unpromised(pool) < format_extents(config->size_bytes))
 		return -ENOSPC;
-	return pool->member_count > 0 ? 0 : -ENODEV;
+	for (uint32_t m = 0; m < pool->member_count; m++)
+		if (!pool->members[m]->is_out)
+			return 0;
+	return -ENODEV;
 }
 
 int volume_prepare(struct pool *pool, const struct volume_config *config,
@@ -270,6 +275,7 @@ static void forgotten(struct volume *volume, int result)
 	else
 		volume->is_changing = false;
 	evacuate_kick(pool);
+	pool_leave_kick(pool);
 	if (change)
 		change->done(change, result);
 }
@@ -315,6 +321,12 @@ int volume_delete(struct volume *volume, struct volume_change *change)
 }
 
 /* ---- at start ---- */
+
+void volume_settle_again(struct volume *volume)
+{
+	begin_change(volume, NULL);
+	volume_settle(volume, volume_end_change);
+}
 
 void volume_go_on(struct volume *volume)
 {

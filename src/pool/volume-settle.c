@@ -2,8 +2,8 @@
 /*
  * volume-settle.c - each device knows a volume as it is
  *
- * One primitive for creation, renaming, resizing, a device that joins, and what
- * a crash left half done: compare what each device's log says with what the
+ * One primitive for creation, renaming, resizing, a device that joins or leaves,
+ * and what a crash left half done: compare what each device's log says with what the
  * volume is, append what is missing, flush.  Doing it twice does no harm.
  */
 #include "pool/volume.h"
@@ -42,15 +42,20 @@ static void part_ended(struct settle_part *part, int result)
 	struct pool *pool = volume->pool;
 	void (*then)(struct volume * volume, int result) = settle->then;
 
-	if (result < 0)
+	/* Who leaves may be unable to write: then the others say so. */
+	if (result < 0 && !pool->members[part->member]->is_out)
 		settle->result = result;
 	if (--settle->under_way > 0)
 		return;
 	result = settle->result;
 	for (uint32_t i = 0; result == 0 && i < settle->count; i++)
-		volume->joined |= UINT64_C(1) << settle->parts[i].member;
+		if (!pool->members[settle->parts[i].member]->is_out)
+			volume->joined |= UINT64_C(1)
+				<< settle->parts[i].member;
 	volume->settle = NULL;
 	free(settle);
+	if (result < 0 && pool->leave)
+		pool->leave->result = result;
 	then(volume, result);
 	/* Who found no member to take space on. */
 	pool_wake(pool);
@@ -94,18 +99,61 @@ static void add_record(struct settle_part *part, enum format_kind kind,
 	}
 }
 
+/* One that leaves, and has nothing of it. */
+static void forget(struct settle_part *part)
+{
+	struct volume *volume = part->settle->volume;
+	struct member_volume **known = &volume->parts[part->member];
+
+	if (!*known)
+		return;
+	add_record(part, FORMAT_VOLUME_DELETE, NULL);
+	member_remove_volume(volume->pool->members[part->member], *known);
+	*known = NULL;
+}
+
+/* The other devices that may have some of it. */
+static int compare_members(struct settle_part *part,
+			   struct member_volume *known)
+{
+	const struct pool *pool = part->settle->volume->pool;
+	int rc = 0;
+
+	for (uint32_t m = 0; m < pool->member_count && rc == 0; m++) {
+		const struct member *other = pool->members[m];
+		const struct format_uuid *uuid = &other->super.uuid;
+
+		if (m == part->member || other->is_gone ||
+		    member_volume_has_member(known, uuid) == !other->is_out)
+			continue;
+		if (other->is_out)
+			member_volume_drop_member(known, uuid);
+		else
+			rc = member_volume_add_member(known, uuid);
+		if (rc == 0)
+			add_record(part, FORMAT_VOLUME_MEMBER, uuid);
+		if (other->is_out)
+			part->records[part->entry.count - 1].flags =
+				FORMAT_MEMBER_LEFT;
+	}
+	return rc;
+}
+
 /* What this device does not know yet.  Returns 0 or why it cannot. */
 static int compare(struct settle_part *part)
 {
 	struct volume *volume = part->settle->volume;
-	struct pool *pool = volume->pool;
+	struct member *member = volume->pool->members[part->member];
 	struct member_volume **known = &volume->parts[part->member];
 	bool is_new = !*known;
 	int rc = 0;
 
+	if (member->is_out) {
+		forget(part);
+		return 0;
+	}
 	if (is_new) {
-		rc = member_add_volume(pool->members[part->member], &volume->is,
-				       known);
+		rc = member_add_volume(member, &volume->is, known);
 		if (rc < 0)
 			return rc;
 		(*known)->table = &volume->table;
@@ -114,16 +162,7 @@ static int compare(struct settle_part *part)
 	if (is_new || (*known)->is.version < volume->is.version)
 		add_record(part, FORMAT_VOLUME, NULL);
 	(*known)->is = volume->is;
-	for (uint32_t m = 0; m < pool->member_count && rc == 0; m++) {
-		const struct format_uuid *uuid = &pool->members[m]->super.uuid;
-
-		if (m == part->member || member_volume_has_member(*known, uuid))
-			continue;
-		rc = member_volume_add_member(*known, uuid);
-		if (rc == 0)
-			add_record(part, FORMAT_VOLUME_MEMBER, uuid);
-	}
-	return rc;
+	return compare_members(part, *known);
 }
 
 static struct volume_settle *make(struct volume *volume,
@@ -175,6 +214,8 @@ void volume_settle(struct volume *volume,
 	if (rc < 0) {
 		volume->settle = NULL;
 		free(settle);
+		if (volume->pool->leave)
+			volume->pool->leave->result = rc;
 		then(volume, rc);
 		return;
 	}

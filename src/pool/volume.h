@@ -236,6 +236,9 @@ void volume_end_change(struct volume *volume, int result);
 /* volume-change.c: what was found at start is brought to its end. */
 void volume_go_on(struct volume *volume);
 
+/* The same for one that nothing else changes: its devices have. */
+void volume_settle_again(struct volume *volume);
+
 /* copy.c: buffers for the copies of a pool that has snapshots; 0 or -ENOMEM. */
 int pool_prepare_copies(struct pool *pool);
 void pool_free_copies(struct pool *pool);

@@ -74,3 +74,37 @@ bool rig_undo(struct rig *rig, uint32_t from)
 		rig_wrong(rig, "evacuate_undo", (uint64_t)-rc, from);
 	return rc == 0;
 }
+
+static void left(struct pool_leave *leave, int result)
+{
+	struct rig *rig = container_of(leave, struct rig, leave);
+
+	rig->left = result;
+	rig->is_leaving = false;
+}
+
+int rig_leave(struct rig *rig)
+{
+	struct pool_add add = {
+		.member = rig->pool->members[rig->config.devices - 1],
+	};
+	int rc;
+
+	rig->is_leaving = true;
+	rig->leave.done = left;
+	rc = pool_leave(rig->pool, &add, &rig->leave);
+	if (rc < 0)
+		rig->is_leaving = false;
+	return rc;
+}
+
+void rig_forget_last(struct rig *rig)
+{
+	const uint32_t last = rig->config.devices - 1;
+	struct pool_add add = {.member = rig->pool->members[last]};
+
+	if (pool_remove(rig->pool, &add) < 0)
+		rig_wrong(rig, "a device that has left stays", last, 0);
+	powercut_destroy(rig->devices[last]);
+	rig->config.devices = last;
+}

@@ -96,6 +96,9 @@ struct rig {
 	bool is_evacuating;
 	int evacuated;			/* what came of the last one */
 	uint64_t moved;
+	struct pool_leave leave;
+	bool is_leaving;
+	int left;			/* what came of that */
 	uint64_t random;
 	uint64_t stamp;			/* the last one used */
 	uint64_t uuids;
@@ -133,6 +136,10 @@ bool rig_flush(struct rig *rig);
 bool rig_evacuate(struct rig *rig, uint32_t from);
 /* The end of that; nothing is under way: the device stays after all. */
 bool rig_undo(struct rig *rig, uint32_t from);
+/* The last device, which holds nothing, leaves the pool; when that is done it
+ * is forgotten. */
+int rig_leave(struct rig *rig);
+void rig_forget_last(struct rig *rig);
 bool rig_read(struct rig *rig, uint32_t slot, uint32_t cell);
 /* Any of these. */
 void rig_anything(struct rig *rig);

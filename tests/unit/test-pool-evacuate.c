@@ -330,6 +330,61 @@ static void test_evacuate_pace(void **state)
 	drop(rig);
 }
 
+/* It leaves, with a crash after each completion; the pool goes on without it,
+ * and misses nothing. */
+static void test_leave_crash(void **state)
+{
+	(void)state;
+	for (uint64_t seed = 1; seed <= SEEDS; seed++) {
+		struct rig *rig = make(&two, seed);
+
+		rig_create(rig, 1, 5 * FORMAT_EXTENT_BYTES, seed & 1);
+		rig_settle(rig);
+		if (mapped_on(rig, 1) > 0)
+			assert_int_equal(rig_leave(rig), -EBUSY);
+		assert_true(rig_evacuate(rig, 1));
+		rig_settle(rig);
+		assert_int_equal(rig_leave(rig), 0);
+		rig_create(rig, 2, 3 * FORMAT_EXTENT_BYTES, false);
+		rig_snapshot(rig, 3, 0);
+		rig_write(rig, 0, 2);
+		rig_write(rig, 1, 2);
+		rig_flush(rig);
+		run(rig);
+		assert_false(rig->is_leaving);
+		assert_int_equal(rig->left, 0);
+		rig_settle(rig);
+		rig_forget_last(rig);
+		rig_write(rig, 2, 1);
+		rig_write(rig, 0, 23);
+		rig_flush(rig);
+		run(rig);
+		rig_crash(rig, seed & 1);
+		for (uint32_t slot = 0; slot < 4; slot++)
+			check_cells(rig, slot);
+		drop(rig);
+	}
+}
+
+/* Nobody can write down that it is gone: it stays, and is used again. */
+static void test_leave_failed(void **state)
+{
+	struct rig *rig = make(&two, 6);
+
+	(void)state;
+	assert_true(rig_evacuate(rig, 1));
+	rig_settle(rig);
+	powercut_fail(rig->devices[0], 0, UINT64_MAX);
+	assert_int_equal(rig_leave(rig), 0);
+	rig_settle(rig);
+	assert_true(rig->left < 0);
+	assert_false(rig->pool->members[1]->is_out);
+	powercut_fail(rig->devices[0], 0, 0);
+	rig_crash(rig, true);
+	check_cells(rig, 0);
+	drop(rig);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -341,6 +396,8 @@ int main(void)
 		cmocka_unit_test(test_evacuate_unreadable),
 		cmocka_unit_test(test_evacuate_space),
 		cmocka_unit_test(test_evacuate_pace),
+		cmocka_unit_test(test_leave_crash),
+		cmocka_unit_test(test_leave_failed),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

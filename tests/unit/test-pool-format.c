@@ -122,6 +122,10 @@ static void test_format_records_come_back(void **state)
 	const struct format_record records[] = {
 		{.kind = FORMAT_VOLUME, .volume = 3, .is = &is},
 		{.kind = FORMAT_VOLUME_MEMBER, .volume = 3, .uuid = &member},
+		{.kind = FORMAT_VOLUME_MEMBER,
+		 .flags = FORMAT_MEMBER_LEFT,
+		 .volume = 3,
+		 .uuid = &member},
 		{.kind = FORMAT_MAP,
 		 .flags = FORMAT_MAP_SHARED,
 		 .volume = 3,
@@ -153,6 +157,7 @@ static void test_format_records_come_back(void **state)
 						    &volume, &uuid),
 				 1);
 		assert_int_equal(record.kind, records[i].kind);
+		assert_int_equal(record.flags, records[i].flags);
 		if (record.kind == FORMAT_VOLUME) {
 			assert_int_equal(record.is->size_bytes, is.size_bytes);
 			assert_int_equal(record.is->version, is.version);
