@@ -47,6 +47,7 @@ struct stats_device {
 	/* As a member of a pool: extents, now; then since it was opened. */
 	uint64_t extents_free, extents_dirty, extents_bad;
 	uint64_t scrubbed, scrub_errors, log_errors;
+	uint64_t extents_used;		/* now */
 };
 
 /* Extents, now. */
@@ -67,7 +68,7 @@ struct stats_segment {
 };
 
 /* It is mapped by both sides as compiled. */
-static_assert(sizeof(struct stats_segment) == 63088736,
+static_assert(sizeof(struct stats_segment) == 63089248,
 	      "raise CTL_VERSION (ctl.h), then this");
 
 static inline void stats_set(uint64_t *counter, uint64_t value)

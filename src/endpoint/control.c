@@ -208,16 +208,20 @@ static json_t *member_status(const struct endpoint_member *m)
 {
 	const struct member *member = m->add.member;
 
-	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:b}", "free",
-			 (json_int_t)member_free(member), "dirty",
-			 (json_int_t)member->space.total[SPACE_DIRTY], "bad",
-			 (json_int_t)member->space.bad_total, "scrubbed",
-			 (json_int_t)member->counts.scrubbed, "scrub_errors",
-			 (json_int_t)member->counts.scrub_errors, "opened",
-			 (json_int_t)member->counts.opened, "log_errors",
-			 (json_int_t)(member->log.copy_errors[0] +
-				      member->log.copy_errors[1]),
-			 "failed", member->log.has_failed);
+	return json_pack(
+		"{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:b, s:I, s:b, s:o*}",
+		"free", (json_int_t)member_free(member), "dirty",
+		(json_int_t)member->space.total[SPACE_DIRTY], "bad",
+		(json_int_t)member->space.bad_total, "scrubbed",
+		(json_int_t)member->counts.scrubbed, "scrub_errors",
+		(json_int_t)member->counts.scrub_errors, "opened",
+		(json_int_t)member->counts.opened, "log_errors",
+		(json_int_t)(member->log.copy_errors[0] +
+			     member->log.copy_errors[1]),
+		"failed", member->log.has_failed, "used",
+		(json_int_t)member_used(member), "leaving",
+		member_is_leaving(member), "evacuation",
+		endpoint_evacuation_said(m));
 }
 
 static json_t *device_status(struct endpoint_device *d)
@@ -327,6 +331,8 @@ static const struct {
 	{"pool-remove", endpoint_pool_remove},
 	{"member-add", endpoint_member_add},
 	{"member-remove", endpoint_member_remove},
+	{"member-evacuate", endpoint_member_evacuate},
+	{"member-stay", endpoint_member_stay},
 	{"volumes", endpoint_volumes},
 	{"volume-delete", endpoint_volume_delete},
 	{"volume-snapshot", endpoint_volume_snapshot},

@@ -87,6 +87,8 @@ struct endpoint_member {
 	json_t *said;
 	struct pool_add add;
 	struct endpoint_work work;	/* being opened, or going */
+	struct pool_leave leave;
+	struct endpoint_evacuation *evacuation;	/* under way, or NULL */
 	bool is_open, is_refused, is_going;
 	/* What was told of its device's pages of a pool, and when. */
 	uint64_t told_log_errors, told_bad, told_damage_ns;
@@ -115,7 +117,6 @@ struct endpoint_vdev {
 	char *name;
 	json_t *said;
 	unsigned int queues;
-	struct endpoint_device *device;
 	struct endpoint_pool *pool;
 	struct vdev *vdev;
 	struct stats_process *stats;	/* of its unpromised default */
@@ -213,6 +214,10 @@ int endpoint_member_add(struct endpoint *endpoint, json_t *request, int *fd,
 			json_t *reply, struct error *reterr);
 int endpoint_member_remove(struct endpoint *endpoint, json_t *request, int *fd,
 			   json_t *reply, struct error *reterr);
+int endpoint_member_evacuate(struct endpoint *endpoint, json_t *request,
+			     int *fd, json_t *reply, struct error *reterr);
+int endpoint_member_stay(struct endpoint *endpoint, json_t *request, int *fd,
+			 json_t *reply, struct error *reterr);
 int endpoint_volumes(struct endpoint *endpoint, json_t *request, int *fd,
 		     json_t *reply, struct error *reterr);
 int endpoint_volume_delete(struct endpoint *endpoint, json_t *request, int *fd,
@@ -276,6 +281,18 @@ int endpoint_members_named(const struct endpoint_pool *pool,
 			   struct error *reterr);
 /* Their pool is about to be destroyed. */
 void endpoint_members_forget(struct endpoint_pool *pool);
+/* By 'pool' and 'device' of 'request'. */
+int endpoint_named_member(struct endpoint *endpoint, const json_t *request,
+			  struct endpoint_member **ret_member,
+			  struct error *reterr);
+/* evacuating.c: how far it is, a new reference; NULL: it is not evacuated. */
+json_t *endpoint_evacuation_said(const struct endpoint_member *member);
+/* Its pool has volumes and it holds nothing of them: it goes.  ENDPOINT_LATER,
+ * or why it has to stay. */
+int endpoint_member_leave(struct endpoint_member *member, json_t *request,
+			  struct error *reterr);
+/* One that stays; NULL: there is none. */
+struct endpoint_member *endpoint_pool_home(const struct endpoint_pool *pool);
 const char *endpoint_level_name(unsigned int percent);
 /* Look soon whether what is waited for has come. */
 void endpoint_pools_poll(struct endpoint *endpoint);

@@ -13,11 +13,12 @@ static json_t *describe(const struct endpoint_member *m)
 {
 	const struct format_super *super = &m->add.member->super;
 
-	return json_pack("{s:o, s:I, s:I, s:b}", "uuid",
+	return json_pack("{s:o, s:I, s:I, s:b, s:b}", "uuid",
 			 field_from_uuid(&super->uuid), "generation",
 			 (json_int_t)super->generation, "size_bytes",
 			 (json_int_t)super->capacity_bytes, "claimed",
-			 super->generation == 1);
+			 super->generation == 1, "leaving",
+			 member_is_leaving(m->add.member));
 }
 
 json_t *endpoint_member_said(const struct endpoint_member *m)
@@ -69,9 +70,9 @@ bool endpoint_members_poll(struct endpoint_pool *pool)
 	return waits;
 }
 
-static int find_member(struct endpoint *endpoint, const json_t *request,
-		       struct endpoint_member **ret_member,
-		       struct error *reterr)
+int endpoint_named_member(struct endpoint *endpoint, const json_t *request,
+			  struct endpoint_member **ret_member,
+			  struct error *reterr)
 {
 	struct endpoint_pool *pool;
 	const char *name;
@@ -96,7 +97,7 @@ int endpoint_member_remove(struct endpoint *endpoint, json_t *request, int *fd,
 			   json_t *reply, struct error *reterr)
 {
 	struct endpoint_member *m;
-	int result = find_member(endpoint, request, &m, reterr);
+	int result = endpoint_named_member(endpoint, request, &m, reterr);
 
 	(void)fd;
 	(void)reply;
@@ -110,10 +111,7 @@ int endpoint_member_remove(struct endpoint *endpoint, json_t *request, int *fd,
 		return error_set(reterr, -EBUSY, "device %s is being measured",
 				 m->device->name);
 	if (m->pool->pool->volumes)
-		return error_set(
-			reterr, -EBUSY,
-			"pool %s: volumes may be on device %s: it has to stay",
-			m->pool->name, m->device->name);
+		return endpoint_member_leave(m, request, reterr);
 	m->is_going = true;
 	member_stop(m->add.member);
 	endpoint_work_begin(endpoint, &m->work, request);
@@ -257,7 +255,7 @@ int endpoint_member_add(struct endpoint *endpoint, json_t *request, int *fd,
 	struct endpoint_device *device = NULL;
 	struct endpoint_member *m;
 	struct endpoint_pool *pool = NULL;
-	int result = find_member(endpoint, request, &m, reterr);
+	int result = endpoint_named_member(endpoint, request, &m, reterr);
 
 	(void)fd;
 	if (result == 0 && m->is_open && !m->is_going &&

@@ -84,7 +84,7 @@ static int read_vdev(struct endpoint *endpoint, const json_t *request,
 	if (result < 0)
 		return result;
 	vdev->queues = queues ? (unsigned int)queues : QUEUES_DEFAULT;
-	config->device = vdev->device->device;
+	config->device = endpoint_pool_home(vdev->pool)->device->device;
 	vdev->stats = &endpoint->stats->processes[slot];
 	config->default_stats = vdev->stats;
 	config->gate = endpoint->gate;

@@ -139,11 +139,10 @@ int endpoint_find_volume(struct endpoint *endpoint, const json_t *request,
 
 	if (result < 0)
 		return result;
-	if (!pool->members)
+	if (!endpoint_pool_home(pool))
 		return error_set(reterr, -ENODEV, "pool %s has no devices",
 				 pool->name);
 	vdev->pool = pool;
-	vdev->device = pool->members->device;
 	*ret_volume = volume_find(pool->pool, &uuid);
 	return 0;
 }

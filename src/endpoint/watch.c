@@ -204,6 +204,7 @@ static void watch_member(struct endpoint_member *m, uint64_t now_ns)
 	if (!m->is_open)
 		return;
 	stats_set(&stats->extents_free, member_free(member));
+	stats_set(&stats->extents_used, member_used(member));
 	stats_set(&stats->extents_dirty, member->space.total[SPACE_DIRTY]);
 	stats_set(&stats->extents_bad, member->space.bad_total);
 	stats_set(&stats->scrubbed, member->counts.scrubbed);

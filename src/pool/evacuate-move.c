@@ -198,7 +198,11 @@ static void submit(struct evacuate_move *move, enum block_op op,
 			member_offset(member, extent_of(member, number)),
 		.length_bytes = FORMAT_EXTENT_BYTES,
 	};
-	block_submit(member->config.device, &move->request);
+	if (move->evacuate->config.submit)
+		move->evacuate->config.submit(move->evacuate, member,
+					      &move->request);
+	else
+		block_submit(member->config.device, &move->request);
 }
 
 static uint32_t checksum(const struct evacuate_move *move)

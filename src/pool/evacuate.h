@@ -39,6 +39,10 @@ struct evacuate_config {
 	/* May so much be moved now?  If not, evacuate_go_on when it may.
 	 * Optional. */
 	bool (*may_move)(struct evacuate *evacuate, uint64_t bytes);
+	/* A request of it to a device of the pool; 'request' ends as if it had
+	 * gone to block_submit.  Optional: that. */
+	void (*submit)(struct evacuate *evacuate, struct member *member,
+		       struct block_request *request);
 	/* The end, once; it may be freed inside.  0: nothing is left.  -EIO:
 	 * some have stayed, or the device cannot be marked.  -ENOSPC.
 	 * -ECANCELED, -EINTR: see below.  Required. */

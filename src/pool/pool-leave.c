@@ -58,7 +58,8 @@ static void apply_mark(struct member_super *change, struct format_super *super)
 
 static void requests_ended(struct member_grace *grace)
 {
-	struct pool_leave *leave = container_of(grace, struct pool_leave, grace);
+	struct pool_leave *leave =
+		container_of(grace, struct pool_leave, grace);
 	struct member *member = leave->member;
 
 	leave->mark.apply = apply_mark;
@@ -108,7 +109,7 @@ static bool settle_one(struct pool_leave *leave)
 	return waits;
 }
 
-/* One volume after the other, as they can; volume_end_change comes back here. */
+/* One volume after the other, as they can; the end of a change comes back. */
 void pool_leave_kick(struct pool *pool)
 {
 	struct pool_leave *leave = pool->leave;

@@ -2,9 +2,10 @@
 /*
  * volume-settle.c - each device knows a volume as it is
  *
- * One primitive for creation, renaming, resizing, a device that joins or leaves,
- * and what a crash left half done: compare what each device's log says with what the
- * volume is, append what is missing, flush.  Doing it twice does no harm.
+ * One primitive for creation, renaming, resizing, a device that joins or
+ * leaves, and what a crash left half done: compare what each device's log says
+ * with what the volume is, append what is missing, flush.  Doing it twice does
+ * no harm.
  */
 #include "pool/volume.h"
 

@@ -343,7 +343,9 @@ void vdev_device_done(struct vdev_device *device, struct vdev_request *piece,
 static void issue_late(struct vdev_device *device, struct vdev_request *request,
 		       uint64_t now_ns)
 {
-	if (request->is_piece) {
+	if (!request->process) {
+		vdev_carry_issue(request);
+	} else if (request->is_piece) {
 		vdev_slow_issue(request);
 	} else if (vdev_device_is_beyond(request, request->at.offset_bytes)) {
 		sched_complete(device->sched, &request->sched, now_ns);

@@ -51,6 +51,11 @@ struct vdev_way {
 	struct sched_client *client;	/* NULL: it is immediate */
 };
 
+static inline bool vdev_way_is_own(const struct vdev_way *way)
+{
+	return way->client && way->client != way->device->unlimited;
+}
+
 struct vdev_gate {
 	struct loop_poller poller;
 	struct sched *sched;
@@ -136,6 +141,8 @@ void vdev_device_forget(struct vdev_request *request);
  * no turn for that. */
 void vdev_device_done_mapped(struct block_request *block);
 void vdev_device_done_at_once(struct block_request *block);
+/* carry.c: it is the turn of one that is nobody's ('process' is NULL). */
+void vdev_carry_issue(struct vdev_request *part);
 /* A piece is at its device; it is done, 'result' being the device's. */
 void vdev_device_begin(struct vdev_device *device);
 void vdev_device_done(struct vdev_device *device, struct vdev_request *piece,

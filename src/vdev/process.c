@@ -163,15 +163,10 @@ struct vdev_way *vdev_process_way(struct vdev_process *process,
 	return way;
 }
 
-static bool is_own(const struct vdev_way *way)
-{
-	return way->client && way->client != way->device->unlimited;
-}
-
 static void leave_all(struct vdev_process *process)
 {
 	for (uint32_t m = 0; m < POOL_MEMBERS_MAX; m++)
-		if (is_own(&process->ways[m]))
+		if (vdev_way_is_own(&process->ways[m]))
 			sched_client_destroy(process->ways[m].client);
 }
 
@@ -268,7 +263,7 @@ int vdev_process_update(struct vdev_process *process,
 	/* Figures that are wrong are wrong at the first, and nothing else can
 	 * go wrong. */
 	for (uint32_t m = 0; m < POOL_MEMBERS_MAX; m++)
-		if (result == 0 && is_own(&process->ways[m]))
+		if (result == 0 && vdev_way_is_own(&process->ways[m]))
 			result = sched_client_update(process->ways[m].client,
 						     &promises, now_ns, reterr);
 	if (result < 0)
@@ -337,7 +332,7 @@ void vdev_process_remove(struct vdev_process *process)
 	vdev_rebind(vdev);
 
 	for (uint32_t m = 0; m < POOL_MEMBERS_MAX; m++)
-		if (is_own(&process->ways[m]))
+		if (vdev_way_is_own(&process->ways[m]))
 			hand_over(vdev,
 				  sched_client_drain(process->ways[m].client),
 				  true, now_ns);
@@ -381,7 +376,7 @@ static void take_back(struct vdev_process *process, const void *owner,
 		      uint64_t now_ns)
 {
 	for (uint32_t m = 0; m < POOL_MEMBERS_MAX; m++)
-		if (is_own(&process->ways[m]))
+		if (vdev_way_is_own(&process->ways[m]))
 			take(process->ways[m].client, owner, true, taken,
 			     now_ns);
 	take(process->client, owner, false, taken, now_ns);
@@ -436,7 +431,7 @@ static void process_report(struct vdev_process *process)
 	uint32_t queued = sched_client_queued(process->client);
 
 	for (uint32_t m = 0; m < POOL_MEMBERS_MAX; m++)
-		if (is_own(&process->ways[m]))
+		if (vdev_way_is_own(&process->ways[m]))
 			queued += sched_client_queued(process->ways[m].client);
 	/* Pieces wait by themselves. */
 	if (queued > process->outstanding)

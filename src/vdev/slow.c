@@ -451,6 +451,7 @@ static void flushed(struct member_flush *flush, int result)
 	struct vdev_piece *piece =
 		container_of(flush, struct vdev_piece, flush);
 
+	member_leave(piece->as.at.member, piece->as.at.parity);
 	vdev_device_done(piece->as.at.way->device, &piece->as, result);
 	end_piece(piece, result);
 }
@@ -509,6 +510,7 @@ static bool begin_flush(struct vdev_piece *piece)
 	m = (uint32_t)__builtin_ctzll(left);
 	request->split.begun_bytes = m + 1U;
 	piece->as.block = (struct block_request){.op = BLOCK_FLUSH};
+	piece->as.at.parity = member_enter(volume->pool->members[m]);
 	take_turn(piece, volume->pool->members[m]);
 	return has_more;
 }

@@ -104,6 +104,11 @@ struct vdev_config {
 
 int vdev_create(const struct vdev_config *config, struct vdev **ret_vdev,
 		struct error *reterr);
+/* 'member' has left the volume's pool (pool_leave's 'done'): the vdev has no
+ * way there any more, and 'home', of one that stays, stands for its
+ * config.device. */
+void vdev_leave(struct vdev *vdev, const struct member *member,
+		struct vdev_device *home);
 /* -EBUSY while requests are in flight or queued.  Not inside a 'done'. */
 int vdev_destroy(struct vdev *vdev);
 
@@ -211,6 +216,8 @@ struct vdev_refusals vdev_refused(const struct vdev *vdev);
 uint64_t vdev_size_bytes(const struct vdev *vdev);
 uint32_t vdev_block_size(const struct vdev *vdev);
 bool vdev_read_only(const struct vdev *vdev);
+/* Its config.device, or what stands for it. */
+struct vdev_device *vdev_home(const struct vdev *vdev);
 struct volume *vdev_volume(const struct vdev *vdev);
 /* Was nothing ever written at the start of this range, which then reads as
  * zeroes?  '*ret_bytes' of it, from the start, are alike.  In range. */
