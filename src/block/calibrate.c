@@ -316,9 +316,7 @@ static void give_back(struct calibration *calibration)
 	if (calibration->written_bytes == 0)
 		return;
 	calibration->free = slot->next_free;
-	slot->request.op = calibration->config.keep_allocated ?
-		BLOCK_WRITE_ZEROES :
-		BLOCK_DISCARD;
+	slot->request.op = BLOCK_DISCARD;
 	slot->request.offset_bytes = calibration->config.free_offset_bytes;
 	slot->request.length_bytes = calibration->written_bytes;
 	slot->request.iov_count = 0;

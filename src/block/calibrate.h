@@ -46,9 +46,8 @@ struct calibration_config {
 	bool keep_awake;
 	/* Space that nobody's data is in, from a multiple of 4096; size 0:
 	 * writes are not measured.  It is written to and discarded at the
-	 * end, or zeroed if its space is to stay allocated. */
+	 * end. */
 	uint64_t free_offset_bytes, free_size_bytes;
-	bool keep_allocated;
 	/* Where there is data; copied.  NULL: everywhere. */
 	const struct range *data;
 	unsigned int data_count;

@@ -201,7 +201,7 @@ struct sparse {
 	uint64_t large_ns;
 	struct block_request *first, **end;	/* large writes */
 	bool has_data[64 * 256];		/* of each 4 KiB */
-	unsigned int reads, reads_of_nothing, writes_elsewhere, zeroed;
+	unsigned int reads, reads_of_nothing, writes_elsewhere;
 	uint64_t allowed_at, allowed_bytes;
 };
 
@@ -218,7 +218,6 @@ static void sparse_note(struct sparse *sparse,
 			sparse->has_data[i] = request->op == BLOCK_WRITE;
 	}
 	sparse->reads += request->op == BLOCK_READ;
-	sparse->zeroed += request->op == BLOCK_WRITE_ZEROES;
 	sparse->writes_elsewhere += request->op != BLOCK_READ &&
 		(request->offset_bytes < sparse->allowed_at ||
 		 request->offset_bytes + request->length_bytes >
@@ -397,28 +396,6 @@ static void test_calibration_refuses_too_little_data(void **state)
 	bench_clear(&bench);
 }
 
-static void test_calibration_keeps_space_allocated(void **state)
-{
-	struct bench bench;
-	struct sparse *sparse = sparse_make(&bench, 0);
-	const struct calibration_config config = {
-		.device = bench.device,
-		.loop = bench.loop,
-		.duration_ns = 50000000,
-		.free_size_bytes = 64 * MIB,
-		.keep_allocated = true,
-		.done = measured,
-		.arg = &bench,
-	};
-
-	(void)state;
-	assert_int_equal(calibration_start(&config, &bench.calibration, NULL),
-			 0);
-	until_done(&bench);
-	assert_int_equal(sparse->zeroed, 1);
-	bench_clear(&bench);
-}
-
 static void test_calibration_without_free_space_derives_writes(void **state)
 {
 	const struct block_config config = {
@@ -513,7 +490,6 @@ int main(void)
 			test_calibration_derives_reads_rather_than_read_holes),
 		cmocka_unit_test(test_calibration_reads_only_data),
 		cmocka_unit_test(test_calibration_refuses_too_little_data),
-		cmocka_unit_test(test_calibration_keeps_space_allocated),
 		cmocka_unit_test(test_calibration_of_a_failing_device_fails),
 		cmocka_unit_test(
 			test_calibration_aborts_when_nothing_is_in_flight),
