@@ -321,6 +321,11 @@ void transfer_tick(struct host *host, uint64_t now_ns);
 /* bind_hooks.vdev_made */
 void verbs_vdev_made(struct reg_vdev *vdev);
 
+/* --- verbs-resize.c ------------------------------------------------------ */
+
+/* Vdevs come, go and change: equal shares follow (once a second). */
+void verbs_turn_over(struct host *host, uint64_t now_ns);
+
 /* --- verbs-delete.c ------------------------------------------------------ */
 
 /* Delete a vdev that nobody uses, has processes on or changes. */

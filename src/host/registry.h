@@ -162,6 +162,7 @@ struct reg_vdev {
 	struct reg_pool *pool;
 	uint64_t size_bytes;		/* CONFIG_SIZE_EQUAL: not known */
 	bool is_equal;			/* a share of what the others leave */
+	uint64_t share_bytes, share_retry_ns;	/* asked for last; again then */
 	char uuid[REG_UUID_MAX];	/* of its volume; "": none yet */
 	bool is_thick;			/* its volume */
 	bool is_made;			/* its volume was there */

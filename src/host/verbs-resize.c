@@ -12,7 +12,10 @@
 
 #include "base/container.h"
 #include "base/units.h"
+#include "host/endpoint.h"
 #include "host/records.h"
+
+#define SHARE_RETRY_NS UINT64_C(30000000000)
 
 /* The records of the size that it has now. */
 static int put_resize(struct vdev_write *op)
@@ -21,7 +24,8 @@ static int put_resize(struct vdev_write *op)
 	int ret = records_put_volume(&op->write, vdev,
 				     vdev->is_made ? "there" : "making");
 
-	return ret < 0 ?
+	/* Nobody has chosen the size of an equal share. */
+	return ret < 0 || op->is_share ?
 		ret :
 		records_put_vdev(&op->write, vdev,
 				 vdev->is_runtime ? "created" : "resized");
@@ -143,8 +147,10 @@ static bool refuse_growth(struct host *host, const struct reg_vdev *vdev,
 	return true;
 }
 
+/* 'is_share': it stays an equal one. */
 static void resize_start(struct host *host, struct reg_vdev *vdev,
-			 uint64_t size_bytes, struct host_call *call)
+			 uint64_t size_bytes, bool is_share,
+			 struct host_call *call)
 {
 	struct vdev_write *op =
 		verbs_write_new(host, vdev, call, resize_written);
@@ -155,8 +161,9 @@ static void resize_start(struct host *host, struct reg_vdev *vdev,
 	}
 	op->size_before_bytes = vdev->size_bytes;
 	op->was_equal = vdev->is_equal;
+	op->is_share = is_share;
 	vdev->size_bytes = size_bytes;
-	vdev->is_equal = false;		/* somebody chose */
+	vdev->is_equal = is_share;	/* else somebody chose */
 	vdev->is_writing = true;
 	if (put_resize(op) < 0) {
 		vdev->size_bytes = op->size_before_bytes;
@@ -189,5 +196,66 @@ void host_vdev_resize(struct host *host, const char *name, const char *size,
 		host_answer(call, HOST_CONFLICT, NULL,
 			    "vdev '%s' is in use: it can only grow", name);
 	else if (!refuse_growth(host, vdev, size_bytes, call))
-		resize_start(host, vdev, size_bytes, call);
+		resize_start(host, vdev, size_bytes, false, call);
+}
+
+/* --- Equal shares (E3) --------------------------------------------------- */
+
+/* May it be shorter without anybody losing anything? */
+static bool is_empty(const struct host *host, const struct reg_vdev *vdev)
+{
+	const struct stats_segment *stats =
+		endpoint_stats(reg_vdev_endpoint(vdev)->process);
+
+	return !is_in_use(host, vdev) && vdev->slot >= 0 &&
+		stats_get(&stats->processes[vdev->slot].mapped) == 0;
+}
+
+/* The share that it can have now; 0: it keeps what it has. */
+static uint64_t share_bytes(const struct host *host,
+			    const struct reg_vdev *vdev)
+{
+	const uint64_t has_bytes = reg_round(vdev->size_bytes);
+	const uint64_t room_bytes =
+		registry_unpromised(host->registry, vdev->pool);
+	uint64_t share = registry_equal_size(host->registry, vdev);
+
+	if (vdev->is_thick && share > has_bytes &&
+	    share - has_bytes > room_bytes)
+		share = has_bytes + room_bytes;
+	if (share < vdev->size_bytes && !is_empty(host, vdev))
+		return 0;
+	return share == vdev->size_bytes ? 0 : share;
+}
+
+/* One at a time: what one gives up another has after that. */
+static bool is_changing(const struct host *host, const struct reg_pool *pool)
+{
+	const struct reg_vdev *vdev = host->registry->vdevs;
+
+	while (vdev && (vdev->pool != pool || !vdev->is_writing))
+		vdev = vdev->next;
+	return vdev != NULL;
+}
+
+void verbs_turn_over(struct host *host, uint64_t now_ns)
+{
+	for (struct reg_vdev *vdev = host->registry->vdevs; vdev;
+	     vdev = vdev->next) {
+		uint64_t share;
+
+		if (!vdev->is_equal || !vdev->is_journaled || !vdev->is_there ||
+		    vdev->is_resizing || vdev->state != REG_VDEV_SERVING ||
+		    !reg_pool_is_ready(vdev->pool) ||
+		    is_changing(host, vdev->pool))
+			continue;
+		share = share_bytes(host, vdev);
+		if (share == 0 ||
+		    (share == vdev->share_bytes &&
+		     now_ns < vdev->share_retry_ns))
+			continue;
+		vdev->share_bytes = share;
+		vdev->share_retry_ns = now_ns + SHARE_RETRY_NS;
+		resize_start(host, vdev, share, true, NULL);
+	}
 }

@@ -19,7 +19,7 @@ struct vdev_write {
 	struct reg_vdev *vdev;
 	struct host_call *call;
 	uint64_t size_before_bytes;	/* of a change, to be taken back */
-	bool was_equal;
+	bool was_equal, is_share;
 	struct error why;
 };
 

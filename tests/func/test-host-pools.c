@@ -167,6 +167,150 @@ static void test_pools_foreign_device_is_refused(void **state)
 		system("PATH=$PATH:/sbin e2fsck -fn d1 >/dev/null 2>&1"), 0);
 }
 
+/* --- Shares (E3) --------------------------------------------------------- */
+
+#define SIX \
+	"host: a\n" \
+	"state: @/state\n" \
+	"endpoints:\n" \
+	"  - name: ep0\n" \
+	"    devices:\n" \
+	"      - {name: n0, kind: nullio, size: 100GiB}\n" \
+	"      - {name: n1, kind: nullio, size: 100GiB}\n" \
+	"      - {name: n2, kind: nullio, size: 100GiB}\n" \
+	"      - {name: n3, kind: nullio, size: 100GiB}\n" \
+	"      - {name: n4, kind: nullio, size: 100GiB}\n" \
+	"      - {name: n5, kind: nullio, size: 100GiB}\n" \
+	"pools: [{name: p, devices: [ep0/n0, ep0/n1, ep0/n2, ep0/n3, ep0/n4, ep0/n5]}]\n" \
+	"vdevs:\n"
+
+struct size {
+	const char *vdev;
+	long long gib;
+};
+
+static bool has_size(struct rig *rig, void *arg)
+{
+	const struct size *size = arg;
+
+	return rig_number(host_vdev(rig->host, size->vdev), "size_bytes") ==
+		size->gib << 30;
+}
+
+static void wait_size(struct rig *rig, const char *vdev, long long gib)
+{
+	struct size size = {vdev, gib};
+
+	rig_wait(rig, has_size, &size);
+	rig_wait_serving(rig, vdev);
+}
+
+struct resizes {
+	const char *text;
+	unsigned int count;
+};
+
+static bool is_resized(struct rig *rig, void *arg)
+{
+	const struct resizes *resizes = arg;
+	json_t *events = host_events(rig->host, 0), *event;
+	unsigned int count = 0;
+	size_t i;
+
+	json_array_foreach(events, i, event) count +=
+		strcmp(json_string_value(json_object_get(event, "text")),
+		       resizes->text) == 0;
+	json_decref(events);
+	return count == resizes->count;
+}
+
+/* It is through with so many changes of its size. */
+static void wait_resized(struct rig *rig, const char *text, unsigned int count)
+{
+	struct resizes resizes = {text, count};
+
+	rig_wait(rig, is_resized, &resizes);
+}
+
+/* What vdevs that go had is turned over to those that share, and back. */
+static void test_pools_equal_shares(void **state)
+{
+	const struct host_vdev_request request = {
+		.name = "d",
+		.size = "300GiB",
+	};
+	struct rig *rig = *state;
+
+	rig_start(rig,
+		  SIX "  - {name: a, pool: p, size: equal}\n"
+		      "  - {name: b, pool: p, size: equal}\n"
+		      "  - {name: c, pool: p, size: equal}\n",
+		  true);
+	wait_size(rig, "a", 200);
+	wait_size(rig, "b", 200);
+	wait_size(rig, "c", 200);
+	host_vdev_resize(rig->host, "c", "100GiB", &rig->call);
+	rig_answer(rig, HOST_DONE);
+	wait_size(rig, "a", 250);
+	wait_size(rig, "b", 250);
+	wait_resized(rig, "vdev a has a new size", 1);
+	wait_resized(rig, "vdev b has a new size", 1);
+	host_vdev_delete(rig->host, "b", &rig->call);
+	rig_answer(rig, HOST_DONE);
+	wait_size(rig, "a", 500);
+	wait_resized(rig, "vdev a has a new size", 2);
+	/* Somebody chose. */
+	host_vdev_resize(rig->host, "a", "300GiB", &rig->call);
+	rig_answer(rig, HOST_DONE);
+	host_vdev_delete(rig->host, "c", &rig->call);
+	rig_answer(rig, HOST_DONE);
+	host_vdev_create(rig->host, &request, &rig->call);
+	rig_answer(rig, HOST_DONE);
+	wait_size(rig, "a", 300);
+	wait_free(rig, 0);
+}
+
+static void test_pools_given_sizes(void **state)
+{
+	struct rig *rig = *state;
+
+	rig_start(rig,
+		  SIX "  - {name: a, pool: p, size: 100GiB}\n"
+		      "  - {name: b, pool: p, size: 200GiB}\n"
+		      "  - {name: c, pool: p, size: 300GiB}\n",
+		  true);
+	wait_size(rig, "a", 100);
+	wait_size(rig, "b", 200);
+	wait_size(rig, "c", 300);
+	wait_free(rig, 0);
+}
+
+/* A pool gets a device when penstockd is started with it: the endpoint, and
+ * who is connected, stay. */
+static void test_pools_grow_by_a_device(void **state)
+{
+	struct rig *rig = *state;
+	pid_t endpoint;
+
+	rig_start(rig,
+		  DEVICES "pools: [{name: p, devices: [ep0/d0]}]\n"
+			  "vdevs: [{name: v, pool: p, size: equal}]\n",
+		  true);
+	assert_int_equal(rig_number(host_vdev(rig->host, "v"), "size_bytes"),
+			 16 * MIB);
+	endpoint = rig_endpoint(rig);
+	rig_abandon(rig);
+	rig_start(rig, CONFIG "vdevs: [{name: v, pool: p, size: equal}]\n",
+		  true);
+	assert_int_equal(rig_endpoint(rig), endpoint);
+	wait_state(rig, "ready");
+	assert_int_equal(rig_number(host_pool(rig->host, "p"), "size_bytes"),
+			 32 * MIB);
+	wait_free(rig, 0);
+	assert_int_equal(rig_number(host_vdev(rig->host, "v"), "size_bytes"),
+			 32 * MIB);
+}
+
 /* --- Promises over devices that differ ----------------------------------- */
 
 #define UNEQUAL(provisioning) \
@@ -267,6 +411,9 @@ int main(int argc, char **argv)
 		TEST(test_pools_device_is_missing_and_comes_back),
 		TEST(test_pools_another_device_goes_again),
 		TEST(test_pools_foreign_device_is_refused),
+		TEST(test_pools_equal_shares),
+		TEST(test_pools_given_sizes),
+		TEST(test_pools_grow_by_a_device),
 		TEST(test_pools_thin_is_promised_where_there_is_room),
 		TEST(test_pools_thick_is_promised_at_all_devices),
 		TEST(test_pools_core_is_promised_once),
