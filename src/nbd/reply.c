@@ -59,17 +59,30 @@ void reply_data(struct slot *slot)
 
 void reply_status(struct slot *slot)
 {
-	uint64_t bytes;
-	const bool is_hole = vdev_is_hole(slot->connection->config.vdev,
-					  slot->request.offset_bytes,
-					  slot->request.length_bytes, &bytes);
+	const struct wire_request *request = &slot->request;
+	const uint32_t most =
+		request->flags & WIRE_REQ_ONE ? 1 : CONNECTION_EXTENTS;
+	uint64_t at_bytes = 0;
+	uint32_t count = 0;
 
+	for (; count < most && at_bytes < request->length_bytes; count++) {
+		uint64_t bytes;
+		const bool is_hole =
+			vdev_is_hole(slot->connection->config.vdev,
+				     request->offset_bytes + at_bytes,
+				     request->length_bytes - at_bytes, &bytes);
+
+		wire_put_extent(slot->head + WIRE_STATUS_BYTES +
+					count * WIRE_EXTENT_BYTES,
+				(uint32_t)bytes,
+				is_hole ? WIRE_STATE_HOLE | WIRE_STATE_ZERO :
+					  0);
+		at_bytes += bytes;
+	}
 	slot->final = true;
 	slot->payload_bytes = 0;
-	slot->head_bytes = wire_put_status(slot->head, slot->request.cookie, 1);
-	wire_put_extent(slot->head + slot->head_bytes, (uint32_t)bytes,
-			is_hole ? WIRE_STATE_HOLE | WIRE_STATE_ZERO : 0);
-	slot->head_bytes += WIRE_EXTENT_BYTES;
+	slot->head_bytes = wire_put_status(slot->head, request->cookie, count);
+	slot->head_bytes += count * WIRE_EXTENT_BYTES;
 	add(slot);
 }
 

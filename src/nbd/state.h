@@ -58,7 +58,10 @@
 #define CONNECTION_TRIM_BYTES	(UINT32_C(32) << 20)
 /* Replies that wait to be sent, before no more is asked of the device. */
 #define CONNECTION_UNSENT_BYTES	(UINT32_C(256) << 10)
-#define CONNECTION_HEAD_BYTES	(WIRE_STATUS_BYTES + WIRE_EXTENT_BYTES)
+/* Of a block status, in one reply. */
+#define CONNECTION_EXTENTS	32U
+#define CONNECTION_HEAD_BYTES \
+	(WIRE_STATUS_BYTES + CONNECTION_EXTENTS * WIRE_EXTENT_BYTES)
 
 enum connection_phase {
 	CONNECTION_HANDSHAKE,
