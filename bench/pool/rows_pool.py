@@ -48,8 +48,9 @@ def first_writes(context):
     row = Row("file on tmpfs, 4 KiB random write, QD 32: first writes (each "
               "takes an extent and a record of the log, on both copies)",
               "half of the rate of overwrites",
-              holds="the log's writes: a step of records goes to both copies "
-              "before any of them is done, and the next waits for it")
+              holds="in part tmpfs, which makes a page for each: writing "
+              "4 KiB into a hole of a bare file there takes 3.2 µs of CPU, "
+              "over data 1.6 µs")
     # So large that hardly any write falls where another has been.
     sizes = {"new": 8 << 40, "old": SPAN}
     with tmpfs_directory(context) as directory:
