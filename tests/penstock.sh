@@ -106,7 +106,7 @@ process_field()
 }
 
 # wait_event LIMIT_S JQ-CONDITION [AFTER]: until an event (after number AFTER,
-# or any that is remembered) is such, '.kind == "stall"'.
+# or any that is remembered) is such, '.kind == "no-space"'.
 wait_event()
 {
 	local condition=$2 limit_s=$(($1 * PATIENCE)) after=${3:-0}

@@ -276,6 +276,18 @@ static int read_headroom(const struct field *field, const json_t *value,
 	return derive_parse_headroom(to, &milli, reterr);
 }
 
+static int read_on_error(const struct field *field, const json_t *value,
+			 void *to, struct error *reterr)
+{
+	enum on_error on_error;
+
+	if (copy_text(field, value, to, reterr) < 0)
+		return -EINVAL;
+	if (on_error_parse(to, &on_error) < 0)
+		return wrong(field, "must be report, stop or retry", reterr);
+	return 0;
+}
+
 #define AT(member)	offsetof(struct api_body, member)
 
 static const struct field fields[API_FIELDS] = {
@@ -306,6 +318,8 @@ static const struct field fields[API_FIELDS] = {
 	[API_SPLIT] = {"split", read_bool, AT(split), 0},
 	[API_KEEP_UP] = {"keep-up", read_bool, AT(keep_up), 0},
 	[API_FORCE] = {"force", read_bool, AT(force), 0},
+	[API_ON_ERROR] = {"on-error", read_on_error, AT(on_error),
+			  API_WORD_MAX},
 };
 
 static int read_field(const char *key, const json_t *value, uint32_t may,

@@ -52,6 +52,7 @@ enum api_field {
 	API_SPLIT,
 	API_KEEP_UP,
 	API_FORCE,
+	API_ON_ERROR,
 	API_FIELDS
 };
 #define API_FIELD(field)	(UINT32_C(1) << (field))
@@ -66,7 +67,7 @@ struct api_body {
 	char name[API_NAME_MAX], vdev[API_NAME_MAX], pool[API_NAME_MAX];
 	char size[API_WORD_MAX], burst[API_WORD_MAX], match[API_WORD_MAX];
 	char window[API_WORD_MAX], percentile[API_WORD_MAX];
-	char headroom[API_WORD_MAX];
+	char headroom[API_WORD_MAX], on_error[API_WORD_MAX];
 	char limit[API_LIMIT_MAX];
 	char vhost_user[API_SOCKET_PATH_MAX];
 	char sla[SLA_TEXT_MAX];

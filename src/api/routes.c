@@ -153,6 +153,8 @@ static void get_events(struct api_call *call)
 	api_answer_stream(call, seq);
 }
 
+#define VDEV_CHANGE	(F(LIMIT) | F(BURST) | F(ON_ERROR))
+
 /* --- Verbs -------------------------------------------------------------- */
 
 /* The thing in the path is there; else that is the answer. */
@@ -208,6 +210,7 @@ static void post_vdevs(struct api_call *call)
 		.vhost_user = said(body->vhost_user),
 		.limit = said(body->limit),
 		.burst = said(body->burst),
+		.on_error = said(body->on_error),
 		.queues = body->queues,
 		.read_only = body->read_only,
 	};
@@ -220,20 +223,33 @@ static void patch_vdev(struct api_call *call)
 	const struct api_body *body = api_call_body(call);
 	const char *name = api_call_params(call)->name;
 	const bool resizes = api_body_has(body, API_SIZE);
-	const bool limits = (body->present & (F(LIMIT) | F(BURST))) != 0;
+	const bool changes = (body->present & VDEV_CHANGE) != 0;
+	const struct host_vdev_change change = {
+		.limit = said(body->limit),
+		.burst = said(body->burst),
+		.on_error = said(body->on_error),
+	};
 
-	if (resizes == limits)
+	if (resizes == changes)
 		api_answer_error(
 			call, API_USAGE,
-			"one change at a time: size, or limit and burst");
+			"one change at a time: size, or limit, burst and on-error");
 	else if (!has_vdev(call))
 		return;
 	else if (resizes)
 		host_vdev_resize(api_call_host(call), name, body->size,
 				 api_call_verb(call));
 	else
-		host_vdev_limit(api_call_host(call), name, said(body->limit),
-				said(body->burst), api_call_verb(call));
+		host_vdev_change(api_call_host(call), name, &change,
+				 api_call_verb(call));
+}
+
+static void post_vdev_resume(struct api_call *call)
+{
+	if (has_vdev(call))
+		host_vdev_resume(api_call_host(call),
+				 api_call_params(call)->name,
+				 api_call_verb(call));
 }
 
 static void delete_vdev(struct api_call *call)
@@ -397,7 +413,7 @@ static void post_enforce(struct api_call *call)
 #define DERIVE_FIELDS	(F(WINDOW) | F(PERCENTILE) | F(HEADROOM) | F(SPLIT))
 #define VDEV_FIELDS	\
 	(F(NAME) | F(SIZE) | F(POOL) | F(VHOST_USER) | F(LIMIT) | F(BURST) | \
-	 F(QUEUES) | F(READ_ONLY))
+	 F(QUEUES) | F(READ_ONLY) | F(ON_ERROR))
 
 const struct api_route api_routes[] = {
 	{"GET", "/v1/status", API_ROLE_READ, 0, 0, get_status},
@@ -411,9 +427,11 @@ const struct api_route api_routes[] = {
 	{"POST", "/v1/vdevs", API_ROLE_ADMINISTER, VDEV_FIELDS,
 	 F(NAME) | F(SIZE), post_vdevs},
 	{"GET", "/v1/vdevs/NAME", API_ROLE_READ, 0, 0, get_vdev},
-	{"PATCH", "/v1/vdevs/NAME", API_ROLE_ADMINISTER,
-	 F(SIZE) | F(LIMIT) | F(BURST), 0, patch_vdev},
+	{"PATCH", "/v1/vdevs/NAME", API_ROLE_ADMINISTER, F(SIZE) | VDEV_CHANGE,
+	 0, patch_vdev},
 	{"DELETE", "/v1/vdevs/NAME", API_ROLE_ADMINISTER, 0, 0, delete_vdev},
+	{"POST", "/v1/vdevs/NAME/resume", API_ROLE_OPERATE, 0, 0,
+	 post_vdev_resume},
 	{"POST", "/v1/vdevs/NAME/import", API_ROLE_ADMINISTER,
 	 F(PASID) | F(FORCE), 0, post_vdev_import},
 	{"POST", "/v1/vdevs/NAME/export", API_ROLE_OPERATE, F(PASID), 0,

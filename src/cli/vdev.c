@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * vdev.c - penstock vdev list | show | create | resize | delete
+ * vdev.c - penstock vdev list | show | create | update | resume | resize |
+ *          delete
  */
 #include "cli/args.h"
 #include "cli/ask.h"
@@ -29,6 +30,11 @@ static const struct list_field fields[] = {
 	{"Owner", show_text, "owner.endpoint"},
 	{"Generation", show_number, "owner.generation"},
 	{"Phase", show_text, "owner.phase"},
+	{"On error", show_text, "on_error"},
+	{"Stopped by", show_text, "stopped_by"},
+	{"Errors", show_number, "errors"},
+	{"Retries", show_number, "retries"},
+	{"No space", show_number, "no_space"},
 	{"Front-ends", show_number, "sessions"},
 	{"Promised", show_text, "combined_text"},
 	{"IOPS", show_number, "delivered.iops"},
@@ -64,7 +70,7 @@ static int vdev_show(struct cli *cli, const struct cli_args *args)
 }
 
 /* Options of "create"; "resize" has the first only. */
-enum { SIZE, POOL, VHOST_USER, QUEUES, LIMIT, BURST, READ_ONLY };
+enum { SIZE, POOL, VHOST_USER, QUEUES, LIMIT, BURST, ON_ERROR, READ_ONLY };
 static const struct cli_option create_options[] = {
 	[SIZE] = {"size", "SIZE", "the same as SIZE, as \"4GiB\""},
 	[POOL] =
@@ -76,7 +82,18 @@ static const struct cli_option create_options[] = {
 		{"limit", "LIMITS",
 		 "of all its processes, as \"iops 2000, write bandwidth 10 MB/s\""},
 	[BURST] = {"burst", "TIME", "how far work may run ahead of a limit"},
+	[ON_ERROR] = {"on-error", "WHAT",
+		      "report, stop or retry what a device fails"},
 	[READ_ONLY] = {"read-only", NULL, "refuse writes"},
+	{NULL, NULL, NULL},
+};
+enum { UPDATE_LIMIT, UPDATE_BURST, UPDATE_ON_ERROR };
+static const struct cli_option update_options[] = {
+	[UPDATE_LIMIT] = {"limit", "LIMITS", "of all its processes"},
+	[UPDATE_BURST] = {"burst", "TIME",
+			  "how far work may run ahead of a limit"},
+	[UPDATE_ON_ERROR] = {"on-error", "WHAT",
+			     "report, stop or retry what a device fails"},
 	{NULL, NULL, NULL},
 };
 static const struct cli_option resize_options[] = {
@@ -133,12 +150,42 @@ static int vdev_create(struct cli *cli, const struct cli_args *args)
 	cli_set_text(body, "vhost-user", options[VHOST_USER]);
 	cli_set_text(body, "limit", options[LIMIT]);
 	cli_set_text(body, "burst", options[BURST]);
+	cli_set_text(body, "on-error", options[ON_ERROR]);
 	if (queues)
 		json_object_set_new(body, "queues",
 				    json_integer((json_int_t)queues));
 	if (options[READ_ONLY])
 		json_object_set_new(body, "read-only", json_true());
 	status = cli_ask(cli, "POST", "/v1/vdevs", body, &vdev);
+	return status == CLI_DONE ? print_vdev(cli, vdev) : status;
+}
+
+static int vdev_update(struct cli *cli, const struct cli_args *args)
+{
+	const char *const *options = args->options;
+	json_t *body, *vdev;
+	int status;
+
+	if (!options[UPDATE_LIMIT] && !options[UPDATE_BURST] &&
+	    !options[UPDATE_ON_ERROR])
+		return cli_error(
+			CLI_USAGE,
+			"nothing is to be changed: see 'penstock vdev update --help'");
+	body = json_object();
+	cli_set_text(body, "limit", options[UPDATE_LIMIT]);
+	cli_set_text(body, "burst", options[UPDATE_BURST]);
+	cli_set_text(body, "on-error", options[UPDATE_ON_ERROR]);
+	status = cli_ask_one(cli, "PATCH", "vdevs", args->operands[0], "", body,
+			     &vdev);
+	return status == CLI_DONE ? print_vdev(cli, vdev) : status;
+}
+
+static int vdev_resume(struct cli *cli, const struct cli_args *args)
+{
+	json_t *vdev;
+	const int status = cli_ask_one(cli, "POST", "vdevs", args->operands[0],
+				       "/resume", NULL, &vdev);
+
 	return status == CLI_DONE ? print_vdev(cli, vdev) : status;
 }
 
@@ -167,6 +214,10 @@ const struct cli_verb cli_vdev_verbs[] = {
 	 "one of them, with its processes"},
 	{"vdev", "create", "NAME SIZE", 1, 2, create_options, vdev_create,
 	 "make one"},
+	{"vdev", "update", "NAME", 1, 1, update_options, vdev_update,
+	 "change its limit, or what becomes of errors"},
+	{"vdev", "resume", "NAME", 1, 1, NULL, vdev_resume,
+	 "let one go on that an error has stopped"},
 	{"vdev", "resize", "NAME SIZE", 1, 2, resize_options, vdev_resize,
 	 "change its size while it is used"},
 	{"vdev", "delete", "NAME", 1, 1, NULL, vdev_delete,

@@ -38,6 +38,10 @@ struct stats_process {
 	uint64_t mapped;			/* extents of its volume */
 	uint64_t mapped_on;	/* a bit for each device that has of them */
 	uint64_t no_space;		/* writes that found no extent */
+	uint64_t device_errors;		/* of its requests, by its devices */
+	uint64_t retries;		/* done again */
+	uint64_t stopped_errno;		/* 0: it is not stopped */
+	uint64_t hungry;		/* requests that wait for space, now */
 };
 
 struct stats_device {
@@ -48,6 +52,7 @@ struct stats_device {
 	uint64_t extents_free, extents_dirty, extents_bad;
 	uint64_t scrubbed, scrub_errors, log_errors;
 	uint64_t extents_used;		/* now */
+	uint64_t retries;	/* requests that had failed, done again */
 };
 
 /* Extents, now. */
@@ -68,7 +73,7 @@ struct stats_segment {
 };
 
 /* It is mapped by both sides as compiled. */
-static_assert(sizeof(struct stats_segment) == 63089248,
+static_assert(sizeof(struct stats_segment) == 63220832,
 	      "raise CTL_VERSION (ctl.h), then this");
 
 static inline void stats_set(uint64_t *counter, uint64_t value)

@@ -339,6 +339,7 @@ static const struct {
 	{"vdev-add", endpoint_vdev_add},
 	{"vdev-resize", endpoint_vdev_resize},
 	{"vdev-limits", endpoint_vdev_limits},
+	{"vdev-resume", endpoint_vdev_resume},
 	{"vdev-remove", endpoint_vdev_remove},
 	{"process-add", endpoint_process_add},
 	{"process-update", endpoint_process_update},

@@ -120,7 +120,9 @@ struct endpoint_vdev {
 	struct endpoint_pool *pool;
 	struct vdev *vdev;
 	struct stats_process *stats;	/* of its unpromised default */
-	uint64_t told_no_space, told_no_space_ns;
+	enum on_error on_error;
+	uint64_t told_no_space, told_no_space_ns, told_unfit;
+	bool told_stopped, told_hungry;
 	unsigned int fronts, processes;
 	struct endpoint_front *nbd;	/* one of the fronts, or NULL */
 	struct endpoint_front *transfer;	/* the same */
@@ -229,6 +231,8 @@ int endpoint_vdev_add(struct endpoint *endpoint, json_t *request, int *fd,
 int endpoint_vdev_resize(struct endpoint *endpoint, json_t *request, int *fd,
 			 json_t *reply, struct error *reterr);
 int endpoint_vdev_limits(struct endpoint *endpoint, json_t *request, int *fd,
+			 json_t *reply, struct error *reterr);
+int endpoint_vdev_resume(struct endpoint *endpoint, json_t *request, int *fd,
 			 json_t *reply, struct error *reterr);
 int endpoint_vdev_remove(struct endpoint *endpoint, json_t *request, int *fd,
 			 json_t *reply, struct error *reterr);

@@ -50,6 +50,17 @@ int field_bool(const json_t *request, const char *key, bool *ret_value,
 	return 0;
 }
 
+int field_on_error(const json_t *request, enum on_error *ret_value,
+		   struct error *reterr)
+{
+	const json_t *field = json_object_get(request, "on_error");
+
+	if (field && on_error_parse(json_string_value(field), ret_value) < 0)
+		return error_set(reterr, -EINVAL,
+				 "'on_error' must be report, stop or retry");
+	return 0;
+}
+
 static int hex_of(char digit)
 {
 	if (digit >= '0' && digit <= '9')

@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "ctl/on-error.h"
 #include "pool/format.h"
 
 /* Required; 1 to ENDPOINT_NAME_MAX bytes; belongs to 'request'. */
@@ -23,6 +24,9 @@ int field_u64(const json_t *request, const char *key, uint64_t max,
 int field_bool(const json_t *request, const char *key, bool *ret_value,
 	       struct error *reterr);
 /* Required: 32 digits, not all of them zero. */
+/* Absent: as it is. */
+int field_on_error(const json_t *request, enum on_error *ret_value,
+		   struct error *reterr);
 int field_uuid(const json_t *request, const char *key,
 	       struct format_uuid *ret_uuid, struct error *reterr);
 json_t *field_from_uuid(const struct format_uuid *uuid);

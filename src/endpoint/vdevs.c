@@ -81,8 +81,11 @@ static int read_vdev(struct endpoint *endpoint, const json_t *request,
 				   reterr);
 	if (result == 0)
 		result = read_limits(request, &config->limits, reterr);
+	if (result == 0)
+		result = field_on_error(request, &config->on_error, reterr);
 	if (result < 0)
 		return result;
+	vdev->on_error = config->on_error;
 	vdev->queues = queues ? (unsigned int)queues : QUEUES_DEFAULT;
 	config->device = endpoint_pool_home(vdev->pool)->device->device;
 	vdev->stats = &endpoint->stats->processes[slot];
@@ -202,18 +205,43 @@ int endpoint_vdev_limits(struct endpoint *endpoint, json_t *request, int *fd,
 {
 	struct sched_limits limits = {0};
 	struct endpoint_vdev *vdev;
+	enum on_error on_error;
+	int result =
+		endpoint_named_vdev(endpoint, request, "name", &vdev, reterr);
+
+	(void)fd;
+	(void)reply;
+	if (result < 0)
+		return result;
+	on_error = vdev->on_error;
+	result = read_limits(request, &limits, reterr);
+	if (result == 0)
+		result = field_on_error(request, &on_error, reterr);
+	if (result == 0)
+		result = vdev_limits(vdev->vdev, &limits, reterr);
+	if (result < 0)
+		return result;
+	json_object_set_new(vdev->said, "limits",
+			    ctl_from_sched_limits(&limits));
+	if (on_error != vdev->on_error)
+		json_object_set_new(vdev->said, "on_error",
+				    json_string(on_error_name(on_error)));
+	vdev->on_error = on_error;
+	vdev_set_on_error(vdev->vdev, on_error);
+	return 0;
+}
+
+int endpoint_vdev_resume(struct endpoint *endpoint, json_t *request, int *fd,
+			 json_t *reply, struct error *reterr)
+{
+	struct endpoint_vdev *vdev;
 	int result =
 		endpoint_named_vdev(endpoint, request, "name", &vdev, reterr);
 
 	(void)fd;
 	(void)reply;
 	if (result == 0)
-		result = read_limits(request, &limits, reterr);
-	if (result == 0)
-		result = vdev_limits(vdev->vdev, &limits, reterr);
-	if (result == 0)
-		json_object_set_new(vdev->said, "limits",
-				    ctl_from_sched_limits(&limits));
+		vdev_resume(vdev->vdev);
 	return result;
 }
 

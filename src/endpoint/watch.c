@@ -5,6 +5,7 @@
  */
 #include "endpoint/endpoint.h"
 
+#include <errno.h>
 #include <stddef.h>
 
 #include "base/container.h"
@@ -13,6 +14,7 @@
 #define NO_SPACE_NS UINT64_C(1000000000) /* between two events */
 #define DAMAGE_NS UINT64_C(60000000000) /* the same */
 #define STALL_NS UINT64_C(1000000000) /* no completion for so long */
+#define STUCK_NS UINT64_C(5000000000) /* one of many, for so long */
 /* At its edge a shortage comes and goes many times a second: it is told of
  * once, when it has lasted, and over when there was none for a while. */
 #define SHORTAGE_BEGIN_NS UINT64_C(500000000)
@@ -55,10 +57,12 @@ static void watch_process(struct endpoint *endpoint,
 		     sessions, sessions > 0);
 }
 
-/* In flight, and nothing has come back for a second. */
+/* In flight, and nothing has come back for a second; or most has, but one has
+ * not for long. */
 static void watch_stall(struct endpoint_device *d, uint64_t now_ns)
 {
 	const uint64_t completions = vdev_device_completions(d->device);
+	const uint64_t oldest_ns = vdev_device_oldest_ns(d->device, now_ns);
 	uint64_t stalled_ns;
 
 	if (completions != d->completions_seen ||
@@ -67,9 +71,12 @@ static void watch_stall(struct endpoint_device *d, uint64_t now_ns)
 		d->stalled_since_ns = now_ns;
 	}
 	stalled_ns = now_ns - d->stalled_since_ns;
-	stats_set(&d->stats->stalled_ns,
-		  stalled_ns >= STALL_NS ? stalled_ns : 0);
-	if (d->told_stall == (stalled_ns >= STALL_NS))
+	if (oldest_ns >= STUCK_NS && oldest_ns > stalled_ns)
+		stalled_ns = oldest_ns;
+	if (stalled_ns < STALL_NS)
+		stalled_ns = 0;
+	stats_set(&d->stats->stalled_ns, stalled_ns);
+	if (d->told_stall == (stalled_ns > 0))
 		return;
 	d->told_stall = !d->told_stall;
 	endpoint_tell(d->endpoint,
@@ -239,15 +246,37 @@ static void watch_pool(struct endpoint_pool *p, uint64_t now_ns)
 				endpoint_level_name(p->level)));
 }
 
-static void watch_vdev(struct endpoint *endpoint, struct endpoint_vdev *v,
-		       uint64_t now_ns)
+static void tell_halt(struct endpoint *endpoint, const struct endpoint_vdev *v,
+		      const char *state, int error)
 {
+	endpoint_tell(endpoint,
+		      json_pack("{s:s, s:s, s:s, s:i}", "event", "halt", "vdev",
+				v->name, "state", state, "errno", error));
+}
+
+/* It is stopped, waits for space, or goes on. */
+static void watch_halt(struct endpoint *endpoint, struct endpoint_vdev *v)
+{
+	struct vdev_halt halt;
+
+	vdev_halt(v->vdev, &halt);
+	if (halt.is_stopped && !v->told_stopped)
+		tell_halt(endpoint, v, "stopped", halt.error);
+	if (halt.waits_for_space && !v->told_hungry)
+		tell_halt(endpoint, v, "no-space", ENOSPC);
+	if ((v->told_stopped && !halt.is_stopped) ||
+	    (v->told_hungry && !halt.waits_for_space))
+		tell_halt(endpoint, v, "running", 0);
+	v->told_stopped = halt.is_stopped;
+	v->told_hungry = halt.waits_for_space;
+}
+
+static void watch_refused(struct endpoint *endpoint, struct endpoint_vdev *v,
+			  uint64_t now_ns)
+{
+	const uint64_t unfit = vdev_refused(v->vdev).unfit;
 	uint64_t no_space;
 
-	vdev_report(v->vdev);
-	stats_set(&v->stats->mapped, vdev_volume(v->vdev)->table.mapped);
-	stats_set(&v->stats->mapped_on,
-		  endpoint_mapped_on(v->pool, vdev_volume(v->vdev)));
 	no_space = stats_get(&v->stats->no_space);
 	if (no_space == v->told_no_space ||
 	    now_ns - v->told_no_space_ns < NO_SPACE_NS)
@@ -256,8 +285,25 @@ static void watch_vdev(struct endpoint *endpoint, struct endpoint_vdev *v,
 		      json_pack("{s:s, s:s, s:I}", "event", "no-space", "vdev",
 				v->name, "count",
 				(json_int_t)(no_space - v->told_no_space)));
+	if (unfit != v->told_unfit)
+		endpoint_tell(endpoint,
+			      json_pack("{s:s, s:s, s:I}", "event", "unfit",
+					"vdev", v->name, "count",
+					(json_int_t)(unfit - v->told_unfit)));
+	v->told_unfit = unfit;
 	v->told_no_space = no_space;
 	v->told_no_space_ns = now_ns;
+}
+
+static void watch_vdev(struct endpoint *endpoint, struct endpoint_vdev *v,
+		       uint64_t now_ns)
+{
+	vdev_report(v->vdev);
+	stats_set(&v->stats->mapped, vdev_volume(v->vdev)->table.mapped);
+	stats_set(&v->stats->mapped_on,
+		  endpoint_mapped_on(v->pool, vdev_volume(v->vdev)));
+	watch_halt(endpoint, v);
+	watch_refused(endpoint, v, now_ns);
 }
 
 static void tick(struct loop_timer *timer, uint64_t now_ns)
@@ -318,4 +364,8 @@ void endpoint_watch_forget(struct endpoint *endpoint)
 		f->told = (struct front_status){0};
 	for (struct endpoint_process *p = endpoint->processes; p; p = p->next)
 		p->told_nbd = 0;
+	for (struct endpoint_vdev *v = endpoint->vdevs; v; v = v->next) {
+		v->told_stopped = false;
+		v->told_hungry = false;
+	}
 }

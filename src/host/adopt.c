@@ -273,6 +273,7 @@ static void adopt_vdev(struct reg_endpoint *endpoint, struct reg_vdev *vdev,
 		.then = bind_ignore,
 	};
 	json_t *limits = ctl_from_sched_limits(&vdev->limits);
+	const char *on_error = on_error_name(vdev->on_error);
 
 	vdev->slot = (int)number_of(item, "slot");
 	reg_slot_reserve(endpoint, (unsigned int)vdev->slot);
@@ -282,10 +283,12 @@ static void adopt_vdev(struct reg_endpoint *endpoint, struct reg_vdev *vdev,
 	/* bind_sync asks for it, when it is written down. */
 	vdev->volume_bytes = number_of(item, "size_bytes");
 	vdev->is_resizing = vdev->size_bytes != vdev->volume_bytes;
-	if (!json_equal(limits, json_object_get(item, "limits")))
+	if (!json_equal(limits, json_object_get(item, "limits")) ||
+	    strcmp(on_error, text_of(item, "on_error")) != 0)
 		bind_ask(&op,
-			 json_pack("{s:s, s:s, s:O}", "op", "vdev-limits",
-				   "name", vdev->name, "limits", limits),
+			 json_pack("{s:s, s:s, s:O, s:s}", "op", "vdev-limits",
+				   "name", vdev->name, "limits", limits,
+				   "on_error", on_error),
 			 -1);
 	json_decref(limits);
 }

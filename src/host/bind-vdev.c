@@ -163,17 +163,20 @@ void bind_vdev_add(struct reg_vdev *vdev)
 	/* As long as its volume is; what it is to be, after that. */
 	vdev->is_resizing =
 		vdev->volume_bytes && vdev->volume_bytes != vdev->size_bytes;
-	bind_ask(&op,
-		 json_pack("{s:s, s:s, s:s, s:s, s:b, s:I, s:i, s:b, s:i, s:o}",
-			   "op", "vdev-add", "name", vdev->name, "pool",
-			   vdev->pool->name, "uuid", vdev->uuid, "thick",
-			   vdev->is_thick, "size_bytes",
-			   (json_int_t)(vdev->is_resizing ? vdev->volume_bytes :
-							    vdev->size_bytes),
-			   "queues", (int)vdev->queues, "read_only",
-			   vdev->read_only, "slot", vdev->slot, "limits",
-			   ctl_from_sched_limits(&vdev->limits)),
-		 -1);
+	bind_ask(
+		&op,
+		json_pack(
+			"{s:s, s:s, s:s, s:s, s:b, s:I, s:i, s:b, s:i, s:o, s:s}",
+			"op", "vdev-add", "name", vdev->name, "pool",
+			vdev->pool->name, "uuid", vdev->uuid, "thick",
+			vdev->is_thick, "size_bytes",
+			(json_int_t)(vdev->is_resizing ? vdev->volume_bytes :
+							 vdev->size_bytes),
+			"queues", (int)vdev->queues, "read_only",
+			vdev->read_only, "slot", vdev->slot, "limits",
+			ctl_from_sched_limits(&vdev->limits), "on_error",
+			on_error_name(vdev->on_error)),
+		-1);
 }
 
 /* It keeps the size that it has. */

@@ -247,6 +247,20 @@ static int read_queues(struct reader *reader, const struct reader_key *key,
 	return ret;
 }
 
+static int read_on_error(struct reader *reader, const struct reader_key *key,
+			 yaml_node_t *node, void *field)
+{
+	const char *text;
+	int ret = reader_text(reader, key->name, node, &text);
+
+	if (ret == 0 && on_error_parse(text, field) < 0)
+		return reader_fail(
+			reader, reader_line(node),
+			"on-error must be report, stop or retry, not '%s'",
+			text);
+	return ret;
+}
+
 static int read_connections(struct reader *reader, const struct reader_key *key,
 			    yaml_node_t *node, void *field)
 {
@@ -310,6 +324,8 @@ static int read_vdev(struct reader *reader, yaml_node_t *node, void *element)
 		 false},
 		{"burst", read_burst,
 		 offsetof(struct config_vdev, limits.burst_ns), false},
+		{"on-error", read_on_error,
+		 offsetof(struct config_vdev, on_error), false},
 		{NULL, NULL, 0, false},
 	};
 	struct config_vdev *vdev = element;

@@ -17,6 +17,7 @@
 #include "base/error.h"
 #include "base/match.h"
 #include "block/block.h"
+#include "ctl/on-error.h"
 #include "host/uri.h"
 #include "sched/sched.h"
 #include "sla/sla.h"
@@ -133,6 +134,7 @@ struct config_vdev {
 	unsigned int connections;	/* of nbd */
 	struct config_socket socket;	/* of vhost-user and nbd */
 	struct sched_limits limits;
+	enum on_error on_error;
 	bool served;
 	unsigned int line;
 };

@@ -5,6 +5,7 @@
 #include "host/describe.h"
 
 #include <assert.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "ctl/ctl.h"
@@ -12,6 +13,22 @@
 #include "host/host-data.h"
 
 /* --- Devices and pools --------------------------------------------------- */
+
+static const struct stats_device *device_stats(const struct reg_device *device)
+{
+	return device->slot < 0 ? NULL :
+				  &endpoint_stats(device->endpoint->process)
+					   ->devices[device->slot];
+}
+
+static const char *ready_state(const struct reg_device *device)
+{
+	const struct stats_device *stats = device_stats(device);
+
+	if (!device->endpoint->is_connected)
+		return "waiting";
+	return stats && stats_get(&stats->stalled_ns) ? "stalled" : "ready";
+}
 
 static const char *device_state(const struct reg_device *device)
 {
@@ -21,18 +38,11 @@ static const char *device_state(const struct reg_device *device)
 	case REG_DEVICE_CALIBRATING:
 		return "calibrating";
 	case REG_DEVICE_READY:
-		return device->endpoint->is_connected ? "ready" : "waiting";
+		return ready_state(device);
 	case REG_DEVICE_FAILED:
 		return "failed";
 	}
 	return "waiting";
-}
-
-static const struct stats_device *device_stats(const struct reg_device *device)
-{
-	return device->slot < 0 ? NULL :
-				  &endpoint_stats(device->endpoint->process)
-					   ->devices[device->slot];
 }
 
 static void set_device_statistics(json_t *object,
@@ -51,6 +61,7 @@ static void set_device_statistics(json_t *object,
 	describe_set_u64(object, "window", stats_get(&stats->window));
 	describe_set_u64(object, "queued", stats_get(&stats->queued));
 	describe_set_u64(object, "errors", stats_get(&stats->errors));
+	describe_set_u64(object, "retries", stats_get(&stats->retries));
 	describe_set_u64(object, "stalled_ns", stats_get(&stats->stalled_ns));
 	if (!device->is_member)
 		return;
@@ -256,13 +267,24 @@ json_t *host_pool(struct host *host, const char *name)
 
 /* --- Vdevs --------------------------------------------------------------- */
 
+static const char *serving_state(const struct reg_vdev *vdev)
+{
+	const struct stats_process *stats = describe_stats(vdev, vdev->slot);
+
+	if (!stats || !vdev->is_added)
+		return "serving";
+	if (stats_get(&stats->stopped_errno))
+		return "stopped";
+	return stats_get(&stats->hungry) ? "no-space" : "serving";
+}
+
 static const char *vdev_state(const struct reg_vdev *vdev)
 {
 	switch (vdev->state) {
 	case REG_VDEV_PENDING:
 		return "pending";
 	case REG_VDEV_SERVING:
-		return "serving";
+		return serving_state(vdev);
 	case REG_VDEV_FAILED:
 		return "failed";
 	case REG_VDEV_REMOVING:
@@ -306,6 +328,23 @@ static uint64_t vdev_used_bytes(const struct reg_vdev *vdev)
 		0;
 }
 
+static void set_errors(json_t *object, const struct reg_vdev *vdev)
+{
+	const struct stats_process *stats = describe_stats(vdev, vdev->slot);
+	uint64_t error;
+
+	describe_set(object, "on_error",
+		     json_string(on_error_name(vdev->on_error)));
+	if (!stats)
+		return;
+	describe_set_u64(object, "errors", stats_get(&stats->device_errors));
+	describe_set_u64(object, "retries", stats_get(&stats->retries));
+	describe_set_u64(object, "no_space", stats_get(&stats->no_space));
+	error = stats_get(&stats->stopped_errno);
+	describe_set_text(object, "stopped_by",
+			  error ? strerror((int)error) : NULL);
+}
+
 static json_t *describe_vdev(struct host *host, const struct reg_vdev *vdev)
 {
 	const struct reg_endpoint *endpoint = reg_vdev_endpoint(vdev);
@@ -334,6 +373,7 @@ static json_t *describe_vdev(struct host *host, const struct reg_vdev *vdev)
 		describe_set_text(object, "device",
 				  vdev->pool->devices[0]->name);
 	describe_set_text(object, "error", vdev->error.text);
+	set_errors(object, vdev);
 	describe_set_text(object, "uuid", vdev->uuid[0] ? vdev->uuid : NULL);
 	describe_set(object, "provisioning",
 		     json_string(vdev->is_thick ? "thick" : "thin"));

@@ -64,8 +64,10 @@ static void device_event(struct reg_endpoint *endpoint, const char *kind,
 			device->name, (int)(number / 10), (int)(number % 10));
 	} else if (strcmp(kind, "stall") == 0) {
 		number = json_integer_value(json_object_get(event, "ns"));
-		events_add(events, kind, &subject,
-			   number ? "device %s answers nothing since %d ms" :
+		events_add(events,
+			   number ? "device-stalled" : "device-recovered",
+			   &subject,
+			   number ? "device %s has not answered since %d ms" :
 				    "device %s answers again",
 			   device->name, (int)(number / 1000000));
 	} else {
@@ -109,8 +111,51 @@ static void damage_event(struct reg_endpoint *endpoint, const json_t *event)
 			device->name, (int)bad);
 }
 
-/* Writes that found no space (E3). */
-static void no_space_event(struct reg_endpoint *endpoint, const json_t *event)
+/* Writes that found no space (E3), or none that satisfies them (E10). */
+static void no_space_event(struct events *events,
+			   const struct event_subject *subject,
+			   const struct reg_vdev *vdev, const char *kind,
+			   const json_t *event)
+{
+	const int count =
+		(int)json_integer_value(json_object_get(event, "count"));
+	const char *what =
+		vdev->on_error == ON_ERROR_REPORT ? "failed" : "wait";
+
+	events_add(
+		events, kind, subject,
+		strcmp(kind, "unfit") == 0 ?
+			"vdev %s: %d writes %s: pool %s has space, but none on a device that can keep what they are promised: give it such a device, or promise less" :
+			"vdev %s: %d writes %s, there is no space in pool %s: give it a device, or discard or delete what is not needed",
+		vdev->name, count, what, vdev->pool->name);
+}
+
+/* It is stopped, or waits for space, or goes on. */
+static void halt_event(struct events *events,
+		       const struct event_subject *subject,
+		       const struct reg_vdev *vdev, const json_t *event)
+{
+	const char *state = json_string_value(json_object_get(event, "state"));
+
+	if (state && strcmp(state, "stopped") == 0)
+		events_add(
+			events, "vdev-stopped", subject,
+			"vdev %s is stopped, nothing of it is lost: %s; when that is mended: penstock vdev resume %s",
+			vdev->name,
+			strerror((int)json_integer_value(
+				json_object_get(event, "errno"))),
+			vdev->name);
+	else if (state && strcmp(state, "no-space") == 0)
+		events_add(events, "vdev-waiting", subject,
+			   "vdev %s: writes wait for space in pool %s",
+			   vdev->name, vdev->pool->name);
+	else
+		events_add(events, "vdev-resumed", subject, "vdev %s goes on",
+			   vdev->name);
+}
+
+static void vdev_event(struct reg_endpoint *endpoint, const char *kind,
+		       const json_t *event)
 {
 	const char *name = json_string_value(json_object_get(event, "vdev"));
 	const struct reg_vdev *vdev =
@@ -120,14 +165,11 @@ static void no_space_event(struct reg_endpoint *endpoint, const json_t *event)
 		.endpoint = endpoint->name,
 	};
 
-	if (vdev)
-		events_add(
-			endpoint->host->events, "no-space", &subject,
-			"vdev %s: %d writes failed, there is no space in pool %s: give it a device, or discard or delete what is not needed",
-			name,
-			(int)json_integer_value(
-				json_object_get(event, "count")),
-			vdev->pool->name);
+	if (vdev && strcmp(kind, "halt") == 0)
+		halt_event(endpoint->host->events, &subject, vdev, event);
+	else if (vdev)
+		no_space_event(endpoint->host->events, &subject, vdev, kind,
+			       event);
 }
 
 static void space_event(struct reg_endpoint *endpoint, const json_t *event)
@@ -156,8 +198,9 @@ static void endpoint_event(void *arg, const json_t *event)
 		watch_session(endpoint->host, event, endpoint);
 	else if (strcmp(kind, "space") == 0)
 		space_event(endpoint, event);
-	else if (strcmp(kind, "no-space") == 0)
-		no_space_event(endpoint, event);
+	else if (strcmp(kind, "no-space") == 0 || strcmp(kind, "unfit") == 0 ||
+		 strcmp(kind, "halt") == 0)
+		vdev_event(endpoint, kind, event);
 	else if (strcmp(kind, "shortage") == 0 || strcmp(kind, "stall") == 0 ||
 		 strcmp(kind, "device-error") == 0)
 		device_event(endpoint, kind, event);

@@ -77,13 +77,13 @@ json_t *host_status(struct host *host);
 
 /* [{"name" (unique, "ep0/d0"), "endpoint", "device", "kind", "path",
  *   "size_bytes", "allocated_bytes", "read_only",
- *   "state": "waiting|calibrating|ready|failed|stopped", "error",
+ *   "state": "waiting|calibrating|ready|stalled|failed|stopped", "error",
  *   "fault" (of a failed one, in a word: "blank|foreign|newer|another|shrunk|
  *   damaged|clone|missing|late"), "pool", "uuid", "generation",
  *   "calibration": "none|short|full", "calibrated_at" (seconds, UTC),
  *   "capacity": as in docs/control.md,
  *   "capacity_milli" (as corrected while running), "shortage_milli",
- *   "in_flight", "window", "queued", "errors", "stalled_ns",
+ *   "in_flight", "window", "queued", "errors", "retries", "stalled_ns",
  *   "emptying_bytes", "bad_bytes", "log_errors",
  *   "combined", "combined_text"}] */
 json_t *host_devices(struct host *host);
@@ -99,8 +99,11 @@ json_t *host_device(struct host *host, const char *name);	/* "ep0/d0", or "d0" i
 json_t *host_pools(struct host *host);
 json_t *host_pool(struct host *host, const char *name);
 
-/* [{"name", "endpoint", "pool", "device" (if its pool has only one), "state": "pending|serving|failed",
- *   "error", "size_bytes", "allocated_bytes", "uuid", "provisioning", "queues",
+/* [{"name", "endpoint", "pool", "device" (if its pool has only one),
+ *   "state": "pending|serving|stopped|no-space|failed", "error",
+ *   "on_error": "report|stop|retry", "errors", "retries", "no_space",
+ *   "stopped_by", "size_bytes", "allocated_bytes", "uuid", "provisioning",
+ *   "queues",
  *   "vhost_user",   "read_only", "limit", "origin": "file|runtime",
  *   "combined": {"iops", "read_iops", "bandwidth_bytes_per_s", "latency_ns"
  *     (p99), "latency_p95_ns", "latency_p99_9_ns", "latency_max_ns",
@@ -229,6 +232,7 @@ struct host_vdev_request {
 	const char *size;		/* "4GiB" */
 	const char *vhost_user;		/* create: path of its socket */
 	const char *limit, *burst;	/* create */
+	const char *on_error;		/* create; NULL: "report" */
 	uint32_t queues;		/* create; 0: the default */
 	bool read_only;			/* create */
 };
@@ -237,10 +241,18 @@ void host_vdev_create(struct host *host,
 		      struct host_call *call);
 void host_vdev_resize(struct host *host, const char *name, const char *size,
 		      struct host_call *call);
-/* The limit of all its processes together, while it is used: texts as in
- * host_process_request; NULL: as it was. */
-void host_vdev_limit(struct host *host, const char *name, const char *limit,
-		     const char *burst, struct host_call *call);
+/* The limit of all its processes together, and what becomes of errors, while
+ * it is used: texts as in host_process_request and host_vdev_request; NULL: as
+ * it was. */
+struct host_vdev_change {
+	const char *limit, *burst, *on_error;
+};
+void host_vdev_change(struct host *host, const char *name,
+		      const struct host_vdev_change *change,
+		      struct host_call *call);
+/* One that is stopped, or waits, goes on: what waits is done again. */
+void host_vdev_resume(struct host *host, const char *name,
+		      struct host_call *call);
 /* Its data are gone.  Refused (HOST_FAILED) while it has processes added at
  * run time or an attached front. */
 void host_vdev_delete(struct host *host, const char *name,
@@ -280,9 +292,11 @@ void host_enforce(struct host *host, bool on, struct host_call *call);
  *  refused admitted released updated
  *  endpoint-started endpoint-died endpoint-restarted endpoint-adopted
  *  endpoint-hung
- *  shortage device-error stall session device-ready device-failed calibrated
- *  device-changed device-claimed vdev-ready vdev-created vdev-resized
- *  vdev-deleted transfer enforce space no-space damage not-served error. */
+ *  shortage device-error device-stalled device-recovered session
+ *  device-ready device-failed calibrated device-changed device-claimed
+ *  vdev-ready vdev-created vdev-resized vdev-deleted vdev-stopped
+ *  vdev-waiting vdev-resumed transfer enforce space no-space unfit damage
+ *  not-served error. */
 struct host_listener {
 	/* 'event' is borrowed. */
 	void (*event)(struct host_listener *listener, json_t *event);

@@ -25,12 +25,18 @@ static void hash_json(json_t *json, char text[RECORDS_HASH_MAX])
 
 json_t *records_vdev_json(const struct config_vdev *entry)
 {
-	return json_pack("{s:s, s:s, s:I, s:i, s:b, s:s?, s:o}", "name",
+	/* Not of one who says nothing: so it is what it always was. */
+	const char *on_error = entry->on_error == ON_ERROR_REPORT ?
+		NULL :
+		on_error_name(entry->on_error);
+
+	return json_pack("{s:s, s:s, s:I, s:i, s:b, s:s?, s:o, s:s*}", "name",
 			 entry->name, "pool", entry->pool, "size",
 			 (json_int_t)(entry->size_bytes / 512), "queues",
 			 (int)entry->queues, "read_only", entry->read_only,
 			 "vhost_user", entry->vhost_user, "limits",
-			 ctl_from_sched_limits(&entry->limits));
+			 ctl_from_sched_limits(&entry->limits), "on_error",
+			 on_error);
 }
 
 int records_ioprio(const struct match *match)

@@ -57,6 +57,20 @@ static bool is_op(const json_t *record, const char *op)
 	return record && strcmp(text_of(record, "op"), op) == 0;
 }
 
+/* Of a vdev; one that was written before there were any has none. */
+static int load_terms(const json_t *record, struct reg_vdev *vdev)
+{
+	const json_t *on_error = json_object_get(record, "on_error");
+
+	if (on_error &&
+	    on_error_parse(json_string_value(on_error), &vdev->on_error) < 0)
+		return -EUCLEAN;
+	return ctl_to_sched_limits(json_object_get(record, "limits"),
+				   &vdev->limits) < 0 ?
+		-EUCLEAN :
+		0;
+}
+
 /* One that was made at run time, 'entry' being what the file says of it. */
 static int load_made_vdev(struct registry *registry, struct events *events,
 			  const char *name, const json_t *record,
@@ -82,8 +96,7 @@ static int load_made_vdev(struct registry *registry, struct events *events,
 	vdev->size_bytes = number_of(record, "size_bytes");
 	vdev->queues = (unsigned int)number_of(record, "queues");
 	vdev->read_only = json_is_true(json_object_get(record, "read_only"));
-	if (ctl_to_sched_limits(json_object_get(record, "limits"),
-				&vdev->limits) < 0)
+	if (load_terms(record, vdev) < 0)
 		return -EUCLEAN;
 	return copy_path(record, &vdev->vhost_user);
 }
@@ -118,9 +131,8 @@ static int load_file_vdev(struct registry *registry, struct events *events,
 	vdev->queues = entry->queues;
 	vdev->read_only = entry->read_only;
 	vdev->limits = entry->limits;
-	if (record &&
-	    ctl_to_sched_limits(json_object_get(record, "limits"),
-				&vdev->limits) < 0)
+	vdev->on_error = entry->on_error;
+	if (record && load_terms(record, vdev) < 0)
 		return -EUCLEAN;
 	if (entry->vhost_user) {
 		vdev->vhost_user = strdup(entry->vhost_user);

@@ -89,14 +89,15 @@ int records_put_vdev(struct store_write *write, const struct reg_vdev *vdev,
 		     const char *op)
 {
 	return put(write, STORE_VDEV, vdev->name,
-		   json_pack("{s:s, s:s, s:s, s:I, s:i, s:b, s:s?, s:o}", "op",
-			     op, "entry", vdev->entry, "pool", vdev->pool->name,
-			     "size_bytes",
+		   json_pack("{s:s, s:s, s:s, s:I, s:i, s:b, s:s?, s:o, s:s}",
+			     "op", op, "entry", vdev->entry, "pool",
+			     vdev->pool->name, "size_bytes",
 			     vdev->is_equal ? (json_int_t)0 :
 					      (json_int_t)vdev->size_bytes,
 			     "queues", (int)vdev->queues, "read_only",
 			     vdev->read_only, "vhost_user", vdev->vhost_user,
-			     "limits", ctl_from_sched_limits(&vdev->limits)));
+			     "limits", ctl_from_sched_limits(&vdev->limits),
+			     "on_error", on_error_name(vdev->on_error)));
 }
 
 /* NULL: nothing is. */

@@ -172,6 +172,7 @@ struct reg_vdev {
 	char *vhost_user;
 	struct reg_nbd nbd;
 	struct sched_limits limits;
+	enum on_error on_error;
 	bool is_runtime;		/* made at run time */
 	bool is_new;			/* whoever made it has no answer yet */
 	char entry[20];			/* hash of the file's entry; "" none */

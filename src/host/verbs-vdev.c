@@ -218,6 +218,10 @@ static int check_create(struct host *host,
 	if (ret == 0 && request->burst)
 		ret = config_parse_burst(request->burst, &made->limits.burst_ns,
 					 reterr);
+	if (ret == 0 && request->on_error &&
+	    on_error_parse(request->on_error, &made->on_error) < 0)
+		ret = error_set(reterr, -EINVAL,
+				"on-error must be report, stop or retry");
 	if (ret < 0)
 		return ret;
 	if (request->pool)
@@ -283,6 +287,7 @@ static struct reg_vdev *vdev_make(struct host *host,
 	}
 	vdev->size_bytes = made->size_bytes;
 	vdev->limits = made->limits;
+	vdev->on_error = made->on_error;
 	vdev->queues =
 		request->queues ? request->queues : CONFIG_QUEUES_DEFAULT;
 	vdev->read_only = request->read_only;

@@ -19,6 +19,15 @@ static struct vdev_process *process_of(const struct connection *connection)
 		vdev_find_process(connection->config.vdev, 0);
 }
 
+/* While nobody waits for the connection to end. */
+static bool may_wait(struct vdev_request *vdev)
+{
+	const struct slot *slot = container_of(vdev, struct slot, vdev);
+
+	return slot->connection->phase == CONNECTION_SERVING &&
+		!slot->connection->cut;
+}
+
 static void submit(struct slot *slot, uint64_t now_ns)
 {
 	struct connection *connection = slot->connection;
@@ -26,6 +35,7 @@ static void submit(struct slot *slot, uint64_t now_ns)
 	connection->in_flight++;
 	slot->vdev.process = process_of(connection);
 	slot->vdev.owner = connection;
+	slot->vdev.may_wait = may_wait;
 	vdev_submit(connection->config.vdev, &slot->vdev, now_ns);
 }
 

@@ -153,6 +153,7 @@ static void release_flushed(struct server *server)
 	flush->vdev = (struct vdev_request){
 		.block.op = BLOCK_FLUSH,
 		.done = flush_done,
+		.may_wait = vdev_never_waits,
 		.owner = flush,
 		.process = vdev_find_process(vdev, 0),
 	};

@@ -26,7 +26,7 @@ void vdev_carry_issue(struct vdev_request *part)
 {
 	struct vdev_carry *carry = container_of(part, struct vdev_carry, part);
 
-	vdev_device_begin(carry->device);
+	vdev_device_begin(carry->device, part);
 	block_submit(carry->device->block, &part->block);
 }
 

@@ -21,6 +21,7 @@
 
 #include "ctl/stats.h"
 #include "sla/keep-count.h"
+#include "vdev/again.h"
 #include "vdev/slow.h"
 
 /* What each request runs through: in line, without what a call saves. */
@@ -225,9 +226,7 @@ static void doubt_flush(struct vdev_request *request)
 	vdev_device_blame(vdev->device, -EIO);
 }
 
-/* Completed later, or with an error.  By itself, so that block_done has no
- * more to save than the other way takes. */
-static __attribute__((noinline)) void record(struct vdev_request *request)
+static void record(struct vdev_request *request)
 {
 	const uint64_t now_ns = loop_clock_ns();
 	struct stats_process *stats = request->process->stats;
@@ -236,6 +235,8 @@ static __attribute__((noinline)) void record(struct vdev_request *request)
 	const bool transfer = request->block.op <= BLOCK_WRITE;
 	struct stats_counters *counters = vdev_counters_of(request, direction);
 
+	if (request->failed_ns)
+		vdev_again_over(request);
 	if (!request->told)
 		vdev_device_arrive(request, request->arrival_ns);
 	turns_served(&request->process->turns, direction, 1,
@@ -257,11 +258,32 @@ static __attribute__((noinline)) void record(struct vdev_request *request)
 		  request->conforming, latency_ns, now_ns);
 }
 
-void vdev_device_end(struct vdev_request *request)
+void vdev_device_give_up(struct vdev_request *request)
 {
 	record(request);
 	request->process->outstanding--;
 	request->done(request);
+}
+
+void vdev_device_end(struct vdev_request *request)
+{
+	if (request->block.result == 0 || !vdev_again_takes(request))
+		vdev_device_give_up(request);
+}
+
+/* Completed later, or with an error.  By itself, so that block_done has no
+ * more to save than the other way takes.  False: it is not done yet. */
+static __attribute__((noinline)) bool end_late(struct vdev_device *device,
+					       struct vdev_request *request)
+{
+	if (request->block.result < 0) {
+		vdev_device_blame(device, request->block.result);
+		request->block.offset_bytes = request->at.offset_bytes;
+		if (vdev_again_takes(request))
+			return false;
+	}
+	record(request);
+	return true;
 }
 
 /* In each that calls it, as the rest of that. */
@@ -273,6 +295,8 @@ static inline ALWAYS void end(struct vdev_request *request, bool had_turn)
 	member_leave(request->at.member, request->at.parity);
 	if (inside)
 		device->submitting = NULL;
+	else
+		device->inside[request->epoch]--;
 	if (had_turn)
 		sched_complete(device->sched, &request->sched,
 			       inside ? request->sched.start_ns :
@@ -282,9 +306,8 @@ static inline ALWAYS void end(struct vdev_request *request, bool had_turn)
 	if (inside && request->block.result == 0 &&
 	    request->block.op <= BLOCK_WRITE) {
 		tally_any(request);
-	} else {
-		vdev_device_blame(device, request->block.result);
-		record(request);
+	} else if (!end_late(device, request)) {
+		return;
 	}
 	request->process->outstanding--;
 	request->done(request);
@@ -324,9 +347,19 @@ void vdev_device_done_at_once(struct block_request *block)
 	request->done(request);
 }
 
-void vdev_device_begin(struct vdev_device *device)
+void vdev_device_stays(struct vdev_device *device, struct vdev_request *request)
+{
+	request->epoch = device->epoch & 31U;
+	device->inside[request->epoch]++;
+	if (!request->told)
+		vdev_device_arrive(request, request->arrival_ns);
+}
+
+void vdev_device_begin(struct vdev_device *device, struct vdev_request *piece)
 {
 	device->in_flight++;
+	piece->epoch = device->epoch & 31U;
+	device->inside[piece->epoch]++;
 }
 
 void vdev_device_done(struct vdev_device *device, struct vdev_request *piece,
@@ -335,6 +368,7 @@ void vdev_device_done(struct vdev_device *device, struct vdev_request *piece,
 	if (!device->is_immediate && !piece->follows)
 		sched_complete(device->sched, &piece->sched, loop_clock_ns());
 	vdev_device_blame(device, result);
+	device->inside[piece->epoch]--;
 	device->in_flight--;
 	device->completions++;
 }
@@ -351,7 +385,11 @@ static void issue_late(struct vdev_device *device, struct vdev_request *request,
 		sched_complete(device->sched, &request->sched, now_ns);
 		vdev_device_forget(request);
 		request->block.result = -EIO;
-		vdev_device_end(request);
+		vdev_device_give_up(request);
+	} else if (vdev_again_wants(request)) {
+		sched_complete(device->sched, &request->sched, now_ns);
+		vdev_device_forget(request);
+		(void)vdev_again_holds(request, true);
 	} else {
 		vdev_device_issue(device, request);
 	}
@@ -442,6 +480,7 @@ int vdev_device_create(struct block_device *block,
 	device->stats = stats;
 	device->is_immediate = config->immediate;
 	device->loop = loop;
+	device->epoch = 1;
 	device->poller.poll = device_poll;
 	device->poller.arm = device_arm;
 	device->poller.quiet_until = device_quiet_until;
@@ -491,6 +530,17 @@ uint64_t vdev_device_in_flight(const struct vdev_device *device)
 uint64_t vdev_device_completions(const struct vdev_device *device)
 {
 	return device->completions;
+}
+
+uint64_t vdev_device_oldest_ns(struct vdev_device *device, uint64_t now_ns)
+{
+	const unsigned char other = 3 - device->epoch;
+
+	if (device->inside[other] > 0)
+		return now_ns - device->epoch_ns;
+	device->epoch = other;
+	device->epoch_ns = now_ns;
+	return 0;
 }
 
 int vdev_device_last_error(const struct vdev_device *device)

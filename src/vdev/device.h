@@ -28,6 +28,11 @@ struct vdev_device {
 	/* Inside block_submit; NULL as soon as it is done. */
 	struct vdev_request *submitting;
 	uint64_t completions;
+	/* Of those in flight that did not end inside submit: by the epoch in
+	 * which they began, 1 or 2; [0] counts nothing. */
+	uint32_t inside[3];
+	unsigned char epoch;
+	uint64_t epoch_ns;		/* when it began */
 	int last_error;			/* errno */
 	uint64_t back_ns;		/* the loop's last absence, as told */
 	struct turns *turns;		/* NULL: not shared with others */
@@ -79,6 +84,21 @@ struct vdev_process {
 	struct vdev_way ways[POOL_MEMBERS_MAX];	/* by the pool's order */
 };
 
+struct vdev_line {
+	struct vdev_request *first, *last;
+};
+
+/* Requests that wait because one failed: see again.c. */
+struct vdev_again {
+	enum on_error on_error;
+	int error;			/* > 0: stopped */
+	uint32_t hungry;		/* found no space, and are not done */
+	struct vdev_line failed, later, passed, fresh;
+	struct loop_timer timer;	/* for 'later' */
+	uint64_t wake_ns;
+};
+#define VDEV_LINES	4U
+
 struct vdev {
 	/* One of several, whose turn it is to do what is to be done once a
 	 * round. */
@@ -98,6 +118,7 @@ struct vdev {
 	struct sched_group *group;
 	struct vdev_listener *listeners;
 	struct vdev_refusals refused;
+	struct vdev_again again;
 	unsigned int buried;		/* removed processes not yet freed */
 	char *name;
 };
@@ -144,7 +165,7 @@ void vdev_device_done_at_once(struct block_request *block);
 /* carry.c: it is the turn of one that is nobody's ('process' is NULL). */
 void vdev_carry_issue(struct vdev_request *part);
 /* A piece is at its device; it is done, 'result' being the device's. */
-void vdev_device_begin(struct vdev_device *device);
+void vdev_device_begin(struct vdev_device *device, struct vdev_request *piece);
 void vdev_device_done(struct vdev_device *device, struct vdev_request *piece,
 		      int result);
 /* An error that is the device's. */
@@ -154,11 +175,16 @@ void vdev_device_blame(struct vdev_device *device, int result);
 uint64_t vdev_losses(const struct vdev *vdev);
 /* A request that was in pieces is done, with the result that it has. */
 void vdev_device_end(struct vdev_request *request);
+/* The same, and it is not done again. */
+void vdev_device_give_up(struct vdev_request *request);
 /* It is not its turn yet. */
 void vdev_device_waits(struct vdev_request *request, uint64_t now_ns);
 /* Tell the keeping that 'request' came at 'now_ns': unless it is done inside
  * submit, when it is told for many at a time. */
 void vdev_device_arrive(struct vdev_request *request, uint64_t now_ns);
+/* It is not done inside submit. */
+void vdev_device_stays(struct vdev_device *device,
+		       struct vdev_request *request);
 /* It is its turn: in line, as each request runs through it. */
 static inline void vdev_device_issue(struct vdev_device *device,
 				     struct vdev_request *request)
@@ -167,8 +193,8 @@ static inline void vdev_device_issue(struct vdev_device *device,
 	device->submitting = request;
 	block_submit(device->block, &request->block);
 	/* If it is done, it may be gone. */
-	if (device->submitting == request && !request->told)
-		vdev_device_arrive(request, request->arrival_ns);
+	if (device->submitting == request)
+		vdev_device_stays(device, request);
 	device->submitting = NULL;
 }
 /* Time what was completed inside submit, and free what was buried and has
@@ -186,6 +212,9 @@ int vdev_process_create(struct vdev *vdev,
 			struct error *reterr);
 /* Its limits or its vdev's are others. */
 void vdev_process_limited(struct vdev_process *process);
+void vdev_limited(struct vdev *vdev);	/* those of all of them */
+/* It came, and is neither waiting any more nor was it delivered. */
+void vdev_uncount(struct vdev_request *request, uint64_t now_ns);
 /* Processes or what they are known by have changed. */
 void vdev_rebind(struct vdev *vdev);
 struct vdev_process *vdev_unmarked_process(const struct vdev *vdev);

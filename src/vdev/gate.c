@@ -14,6 +14,7 @@
 #include <stdlib.h>
 
 #include "base/container.h"
+#include "vdev/again.h"
 
 /* As in device.c. */
 #define PASS_MAX	64U
@@ -29,7 +30,8 @@ static unsigned int gate_poll(struct loop_poller *poller, uint64_t now_ns)
 		struct vdev_request *request = vdev_request_of_sched(next);
 
 		sched_complete(gate->sched, next, now_ns);
-		if (!vdev_device_refuses(request))
+		if (!vdev_device_refuses(request) &&
+		    !vdev_again_holds(request, true))
 			vdev_gate_passed(request, now_ns);
 		work++;
 	}

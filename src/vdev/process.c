@@ -9,6 +9,7 @@
 
 #include "ctl/stats.h"
 #include "sla/keep-count.h"
+#include "vdev/again.h"
 #include "vdev/slow.h"
 
 /* Linux: class in the upper three bits, level in the lowest three. */
@@ -118,8 +119,16 @@ static bool has_limits(const struct sched_params *params)
 
 void vdev_process_limited(struct vdev_process *process)
 {
-	process->is_limited =
-		process->vdev->is_limited || has_limits(&process->config.sched);
+	process->is_limited = process->vdev->is_limited ||
+		process->vdev->again.error ||
+		has_limits(&process->config.sched);
+}
+
+void vdev_limited(struct vdev *vdev)
+{
+	vdev_process_limited(vdev->unpromised);
+	for (struct vdev_process *p = vdev->processes; p; p = p->next)
+		vdev_process_limited(p);
 }
 
 static int join(struct vdev_process *process, const struct member *member,
@@ -280,8 +289,7 @@ int vdev_process_update(struct vdev_process *process,
 	return 0;
 }
 
-/* It came, and is neither waiting any more nor was it delivered. */
-static void uncount(struct vdev_request *request, uint64_t now_ns)
+void vdev_uncount(struct vdev_request *request, uint64_t now_ns)
 {
 	keep_failed(&request->process->stats->keep,
 		    request->sched.direction == SCHED_WRITE,
@@ -308,7 +316,7 @@ static void hand_over(struct vdev *vdev, struct sched_request *queued,
 					   vdev_unmarked_process(vdev));
 			continue;
 		}
-		uncount(request, now_ns);
+		vdev_uncount(request, now_ns);
 		if (at_device)
 			vdev_device_forget(request);
 		request->process = vdev_unmarked_process(vdev);
@@ -337,6 +345,8 @@ void vdev_process_remove(struct vdev_process *process)
 				  sched_client_drain(process->ways[m].client),
 				  true, now_ns);
 	hand_over(vdev, sched_client_drain(process->client), false, now_ns);
+	vdev_again_hand_over(vdev, process, vdev_unmarked_process(vdev),
+			     now_ns);
 	/* Its slot may be another's before its last request is done. */
 	vdev_device_settle(vdev->device);
 	process->stats = &forgotten;
@@ -364,7 +374,7 @@ static void take(struct sched_client *client, const void *owner, bool at_device,
 		struct vdev_request *request = vdev_request_of_sched(queued);
 
 		queued = queued->next;
-		uncount(request, now_ns);
+		vdev_uncount(request, now_ns);
 		if (at_device)
 			vdev_device_forget(request);
 		taken(request);
@@ -386,6 +396,7 @@ void vdev_take_back(struct vdev *vdev, const void *owner,
 		    void (*taken)(struct vdev_request *request),
 		    uint64_t now_ns)
 {
+	vdev_take_halted(vdev, owner, taken, now_ns);
 	take_back(vdev->unpromised, owner, taken, now_ns);
 	for (struct vdev_process *p = vdev->processes; p; p = p->next)
 		take_back(p, owner, taken, now_ns);
@@ -395,6 +406,7 @@ void vdev_let_go(struct vdev *vdev, const void *owner, uint64_t now_ns)
 {
 	struct sched_client *unlimited = vdev->gate->unlimited;
 
+	vdev_again_let_go(vdev, owner, now_ns);
 	sched_client_let_go(vdev->unpromised->client, unlimited, is_owned,
 			    owner, now_ns);
 	for (struct vdev_process *p = vdev->processes; p; p = p->next)
@@ -442,6 +454,10 @@ static void process_report(struct vdev_process *process)
 
 void vdev_report(struct vdev *vdev)
 {
+	struct stats_process *stats = vdev->unpromised->stats;
+
+	stats_set(&stats->stopped_errno, (uint64_t)vdev->again.error);
+	stats_set(&stats->hungry, vdev->again.hungry);
 	process_report(vdev->unpromised);
 	for (struct vdev_process *p = vdev->processes; p; p = p->next)
 		process_report(p);

@@ -109,9 +109,11 @@ static void refuse(struct vdev_request *request)
 {
 	struct vdev *vdev = request->process->vdev;
 
-	stats_add(&vdev->unpromised->stats->no_space, 1);
-	vdev->refused.no_space++;
-	vdev->refused.unfit += request->block.result == -EDQUOT;
+	if (!request->failed_ns) {
+		stats_add(&vdev->unpromised->stats->no_space, 1);
+		vdev->refused.no_space++;
+		vdev->refused.unfit += request->block.result == -EDQUOT;
+	}
 	request->block.result = -ENOSPC;
 }
 
@@ -223,7 +225,9 @@ static void submit(struct vdev_request *as)
 {
 	struct vdev_device *device = as->at.way->device;
 
-	vdev_device_begin(device);
+	vdev_device_begin(device, as);
+	if (piece_of(as)->parent->failed_ns)
+		stats_add(&device->stats->retries, 1);
 	if (as->block.op == BLOCK_FLUSH)
 		flush_member(piece_of(as));
 	else
@@ -419,7 +423,7 @@ static void write_piece(struct vdev_piece *piece)
 
 	piece->waits = 0;
 	if (piece->offset_bytes + piece->length_bytes > vdev->size_bytes) {
-		end_piece(piece, -EIO);
+		end_piece(piece, -EINVAL);
 		return;
 	}
 	if (piece->parent->block.op != BLOCK_WRITE && is_hole(piece)) {
@@ -539,7 +543,7 @@ static bool begin_piece(struct vdev_piece *piece)
 	piece->is_asking = false;
 	if (piece->offset_bytes + piece->length_bytes >
 	    vdev_of(piece)->size_bytes)
-		end_piece(piece, -EIO);
+		end_piece(piece, -EINVAL);
 	else if (whole)
 		unmap_piece(piece);
 	else if (block->op == BLOCK_READ)

@@ -17,6 +17,7 @@
 #include <errno.h>
 
 #include "ctl/stats.h"
+#include "vdev/again.h"
 #include "vdev/slow.h"
 
 #define SECTOR_BYTES	512U
@@ -117,10 +118,13 @@ static inline ALWAYS void submit_to_gate(struct vdev *vdev,
 {
 	const struct vdev_process *process = request->process;
 
-	if (!process->is_limited ||
-	    sched_pass(vdev->gate->sched, process->client, now_ns) ||
-	    vdev_gate_lets(vdev->gate, request, now_ns))
-		submit_volume(vdev->volume, request, now_ns);
+	/* A vdev that is stopped is limited, too. */
+	if (process->is_limited &&
+	    ((vdev->again.error && vdev_again_holds(request, false)) ||
+	     (!sched_pass(vdev->gate->sched, process->client, now_ns) &&
+	      !vdev_gate_lets(vdev->gate, request, now_ns))))
+		return;
+	submit_volume(vdev->volume, request, now_ns);
 }
 
 void vdev_gate_submit(struct vdev_request *request, uint64_t now_ns)
@@ -143,7 +147,7 @@ bool vdev_device_refuses(struct vdev_request *request)
 	if (!vdev_device_is_beyond(request, request->block.offset_bytes))
 		return false;
 	request->block.result = -EIO;
-	vdev_device_end(request);
+	vdev_device_give_up(request);
 	return true;
 }
 
@@ -207,7 +211,12 @@ static inline ALWAYS bool begin(const struct vdev *vdev,
 	request->sched.bytes = charge_bytes(block);
 	request->sched.direction = block->op != BLOCK_READ;
 	request->told = false;
+	request->conforming = false;
 	request->is_piece = false;
+	request->follows = false;
+	request->is_hungry = false;
+	request->epoch = 0;
+	request->failed_ns = 0;
 	request->arrival_ns = now_ns;
 	request->process->outstanding++;
 	return true;

@@ -9,6 +9,7 @@
 #include "ctl/stats.h"
 #include "sla/keep-count.h"
 #include "vdev/device.h"
+#include "vdev/again.h"
 #include "vdev/slow.h"
 
 #define SECTOR_BYTES	512U
@@ -75,6 +76,7 @@ int vdev_create(const struct vdev_config *config, struct vdev **ret_vdev,
 		error_set(reterr, -ENOMEM, "no memory for a vdev");
 		goto err_after_alloc;
 	}
+	vdev->again.on_error = config->on_error;
 	result = vdev_slow_create(&vdev->slow, reterr);
 	if (result == 0)
 		result = sched_group_create(vdev->gate->sched, &config->limits,
@@ -87,10 +89,16 @@ int vdev_create(const struct vdev_config *config, struct vdev **ret_vdev,
 				     reterr);
 	if (result < 0)
 		goto err_after_group;
+	result = vdev_again_init(vdev);
+	if (result < 0)
+		goto err_after_process;
 	vdev_rebind(vdev);
 	*ret_vdev = vdev;
 	return 0;
 
+err_after_process:
+	error_set(reterr, result, "no memory for a vdev");
+	vdev_process_free(vdev->unpromised);
 err_after_group:
 	sched_group_destroy(vdev->group);
 err_after_alloc:
@@ -122,6 +130,7 @@ int vdev_destroy(struct vdev *vdev)
 		vdev_process_free(process);
 	}
 	vdev_process_free(vdev->unpromised);
+	vdev_again_finish(vdev);
 	turns_way_finish(&vdev->way);
 	sched_group_destroy(vdev->group);
 	vdev_slow_destroy(vdev->slow);
@@ -138,9 +147,7 @@ int vdev_limits(struct vdev *vdev, const struct sched_limits *limits,
 	if (result < 0)
 		return result;
 	vdev->is_limited = has_limits(limits);
-	vdev_process_limited(vdev->unpromised);
-	for (struct vdev_process *p = vdev->processes; p; p = p->next)
-		vdev_process_limited(p);
+	vdev_limited(vdev);
 	return 0;
 }
 

@@ -19,6 +19,7 @@
 #include "base/error.h"
 #include "base/match.h"
 #include "block/block.h"
+#include "ctl/on-error.h"
 #include "sched/sched.h"
 #include "sla/sla.h"
 
@@ -45,11 +46,20 @@ struct vdev_request {
 	struct vdev_process *process;
 	uint32_t ioprio;		/* the front's, to find it by */
 	bool told, conforming;		/* the vdev's: see sla/keep.h */
-	bool is_piece, follows;		/* the vdev's: see slow.h */
+	/* The vdev's: see slow.h, vdev_device_oldest_ns and again.h. */
+	unsigned char is_piece : 1, follows : 1, is_hungry : 1, epoch : 5;
 	const void *owner; /* the front's, for what follows vdev_submit */
+	/* May it wait for as long as its vdev is stopped, or tries again?  The
+	 * front's, asked whenever it fails; NULL: it may. */
+	bool (*may_wait)(struct vdev_request *request);
 	uint64_t arrival_ns;		/* the vdev's */
+	uint64_t failed_ns;		/* the vdev's: first; 0: it has not */
 	/* The vdev's: where it is under way. */
 	union {
+		struct {
+			struct vdev_request *next;
+			uint64_t due_ns;
+		} halt;				/* see again.h */
 		struct {
 			struct member *member;
 			struct vdev_way *way;
@@ -65,6 +75,13 @@ struct vdev_request {
 		} split;	/* see slow.h */
 	};
 };
+
+/* For vdev_request.may_wait. */
+static inline bool vdev_never_waits(struct vdev_request *request)
+{
+	(void)request;
+	return false;
+}
 
 /* Where the limits of vdevs hold, whichever device their requests go to: one
  * for a reactor. */
@@ -87,6 +104,9 @@ struct sched *vdev_device_sched(struct vdev_device *device);
 uint64_t vdev_device_in_flight(const struct vdev_device *device);
 uint64_t vdev_device_completions(const struct vdev_device *device);
 int vdev_device_last_error(const struct vdev_device *device);	/* errno or 0 */
+/* How long, at least, the oldest request has been inside the device.  To be
+ * asked now and then: what came since the last time is not looked at. */
+uint64_t vdev_device_oldest_ns(struct vdev_device *device, uint64_t now_ns);
 /* Bring the shared statistics of the device up to date. */
 void vdev_device_report(struct vdev_device *device);
 
@@ -98,6 +118,7 @@ struct vdev_config {
 	struct vdev_gate *gate;
 	uint64_t size_bytes;
 	bool read_only;
+	enum on_error on_error;	/* of a volume */
 	struct sched_limits limits; /* the parent limit: all its processes */
 	struct stats_process *default_stats;	/* of the unpromised default */
 };
@@ -172,6 +193,14 @@ void vdev_take_back(struct vdev *vdev, const void *owner,
  * up any more, but are charged, so that they hold on the average. */
 void vdev_let_go(struct vdev *vdev, const void *owner, uint64_t now_ns);
 
+/* The same of what waits because it, or one before it, failed, and of nothing
+ * else. */
+void vdev_take_halted(struct vdev *vdev, const void *owner,
+		      void (*taken)(struct vdev_request *request),
+		      uint64_t now_ns);
+/* Is there any such? */
+bool vdev_halts(const struct vdev *vdev);
+
 /* A ring has 'found' (> 0) requests, of the vdev's common way in or that of
  * 'process' (else NULL): how many it may submit now; 0: none in this round.
  * 'seat' is the ring's own. */
@@ -200,6 +229,16 @@ void vdev_report(struct vdev *vdev);
 /* Change the parent limit. */
 int vdev_limits(struct vdev *vdev, const struct sched_limits *limits,
 		struct error *reterr);
+
+/* Takes effect at once; what waits is tried again. */
+void vdev_set_on_error(struct vdev *vdev, enum on_error on_error);
+/* What waits is done again, in the order in which it came. */
+void vdev_resume(struct vdev *vdev);
+struct vdev_halt {
+	bool is_stopped, waits_for_space;
+	int error;			/* errno that stopped it, or 0 */
+};
+void vdev_halt(const struct vdev *vdev, struct vdev_halt *ret_halt);
 
 /* pool_ops.choose, 'writer' being a process, or NULL: of the devices that have
  * room for what all processes of its vdev were promised, local first, then the

@@ -109,10 +109,11 @@ static void check_troubles(struct ring *ring)
 /* ---- the poller ---- */
 
 /* A ring that is to end: what was submitted in this visit (again, or the next
- * piece) waits for no limit either. */
+ * piece), or has failed, waits for no limit and nobody either. */
 static void wind_up(struct ring *ring, unsigned int found, uint64_t now_ns)
 {
-	if (found > 0 && ring->in_flight > 0)
+	if (ring->in_flight > 0 &&
+	    (found > 0 || vdev_halts(ring->config.target->vdev)))
 		ring_hurry(ring, now_ns);
 	if (!ring->told_idle && ring_quiesced(ring)) {
 		ring->told_idle = true;

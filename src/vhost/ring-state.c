@@ -94,6 +94,15 @@ void ring_storage_free(struct ring *ring)
 	ring->large = (struct ring_pool){0};
 }
 
+/* While nobody waits for the ring to end. */
+static bool may_wait(struct vdev_request *vdev)
+{
+	const struct ring *ring =
+		((const struct ring_request *)(void *)vdev)->ring;
+
+	return !ring->orphan && (!ring->quiescing || ring_may_leave(ring));
+}
+
 int ring_storage_create(struct ring *ring, uint16_t size,
 			void (*done)(struct vdev_request *vdev))
 {
@@ -119,6 +128,7 @@ int ring_storage_create(struct ring *ring, uint16_t size,
 			.iov = request->own,
 			.next = ring->free,
 			.vdev.done = done,
+			.vdev.may_wait = may_wait,
 			.vdev.owner = ring,
 		};
 		ring->free = request;

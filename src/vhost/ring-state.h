@@ -121,6 +121,13 @@ static inline bool ring_quiesced(const struct ring *ring)
 	return ring->quiescing && ring->in_flight == 0 && !ring->taking;
 }
 
+/* What a stopped vdev holds up may stay undone in the inflight region, for when
+ * the ring goes on; with a log the guest goes elsewhere, without it. */
+static inline bool ring_may_leave(const struct ring *ring)
+{
+	return ring->inflight.queue && (ring->leaving || !ring->log);
+}
+
 /* Room for a longer chain; NULL: not now. */
 struct iovec *ring_pool_take(struct ring_pool *pool);
 /* Buffers that came from a pool go back there. */

@@ -365,8 +365,11 @@ void ring_hurry(struct ring *ring, uint64_t now_ns)
 {
 	struct vdev *vdev = ring->config.target->vdev;
 
-	if (ring->leaving && (ring->inflight.queue || ring->silent))
+	if (ring->leaving && (ring->inflight.queue || ring->silent)) {
 		vdev_take_back(vdev, ring, ring_request_left, now_ns);
-	else
-		vdev_let_go(vdev, ring, now_ns);
+		return;
+	}
+	if (ring_may_leave(ring))
+		vdev_take_halted(vdev, ring, ring_request_left, now_ns);
+	vdev_let_go(vdev, ring, now_ns);
 }

@@ -138,6 +138,7 @@ static bool flushed(struct session *session)
 	flush->vdev = (struct vdev_request){
 		.block.op = BLOCK_FLUSH,
 		.done = flush_done,
+		.may_wait = vdev_never_waits,
 		.owner = flush,
 		.process = target->process ? target->process :
 					     vdev_find_process(target->vdev, 0),

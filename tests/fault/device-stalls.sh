@@ -42,7 +42,7 @@ guest_spawn a guest-io /dev/vdb name=good depth=4
 good=$GUEST_ID
 guest_spawn a guest-io /dev/vda name=slow depth=4 verify=no
 slow=$GUEST_ID
-wait_event 30 '.kind == "stall" and .device == "ep0/slow"' ||
+wait_event 30 '.kind == "device-stalled" and .device == "ep0/slow"' ||
 	fail "no event tells of the stall"
 wait_for 60 good_runs_on || fail "the other guest stands still as well"
 guest_run a 10 killall guest-io

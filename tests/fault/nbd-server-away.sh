@@ -80,7 +80,7 @@ tell wb done
 note "the server dies: it is told, and then requests fail"
 killed "$SERVER"
 tell wc EIO
-wait_event 10 '.kind == "stall"' || fail "no event of a stall"
+wait_event 10 '.kind == "device-stalled"' || fail "no event of a stall"
 wait_event 10 '.kind == "device-error"' || fail "no event of the error"
 wait_event 10 '.kind == "device-failed" and (.text | test("refused"))' ||
 	fail "no event says why: $(p events | tail -3)"

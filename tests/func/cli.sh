@@ -91,7 +91,7 @@ run 0 --help
 sed -n '/^Usage/,/^Known/s/^  \([a-z]* *[a-z|]*\).*/\1/p' out |
 while read -r group verb; do
 	case $verb in
-	list|show|add|update|release|stats|derive|create|resize|delete|calibrate|check|import|export)
+	list|show|add|update|release|stats|derive|create|resize|resume|delete|calibrate|check|import|export)
 		grep -q "\*$group $verb\*" "$manual" ;;
 	*)
 		grep -q "\*$group\*" "$manual" ;;
@@ -245,6 +245,11 @@ run 2 vdev create vd6 5GiB --size 5GiB
 run 2 vdev create vd6 5GiB --queues 0
 run 0 vdev resize vd5 8GiB
 json '.asked_size == "9GiB"' vdev resize --size 9GiB vd5
+run 0 vdev update vd5 --on-error stop --limit 'iops 2000'
+run 2 vdev update vd5 --on-error perhaps
+run 2 vdev update vd5
+run 0 vdev resume vd5
+run 1 vdev resume none
 run 0 vdev delete vd5
 run 1 vdev delete none
 run 0 device calibrate d0

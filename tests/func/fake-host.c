@@ -425,12 +425,22 @@ void host_vdev_resize(struct host *host, const char *name, const char *size,
 	reply(call, HOST_DONE, "", vdev);
 }
 
-void host_vdev_limit(struct host *host, const char *name, const char *limit,
-		     const char *burst, struct host_call *call)
+void host_vdev_change(struct host *host, const char *name,
+		      const struct host_vdev_change *change,
+		      struct host_call *call)
 {
 	json_t *vdev = host_vdev(host, name);
 
-	assert(vdev && (limit || burst));
+	assert(vdev && (change->limit || change->burst || change->on_error));
+	reply(call, HOST_DONE, "", vdev);
+}
+
+void host_vdev_resume(struct host *host, const char *name,
+		      struct host_call *call)
+{
+	json_t *vdev = host_vdev(host, name);
+
+	assert(vdev);
 	reply(call, HOST_DONE, "", vdev);
 }
 

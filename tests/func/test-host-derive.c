@@ -230,6 +230,7 @@ static void test_derive_kept_up(void **state)
 	const struct host_process_request weight = {.pasid = 2, .weight = 3};
 	const struct host_process_request update = {.pasid = 2,
 						    .sla = "iops >= 10"};
+	const struct host_vdev_change limit = {.limit = "iops 1.2k"};
 	struct rig *rig = *state;
 	unsigned int i;
 
@@ -253,7 +254,7 @@ static void test_derive_kept_up(void **state)
 	promised_is(rig, 2,
 		    "iops >= 80, bandwidth >= 2 MB/s, latency p99 <= 1.95 ms");
 	/* Its own limit is 2000, its vdev's less. */
-	host_vdev_limit(rig->host, "v0", "iops 1.2k", NULL, &rig->call);
+	host_vdev_change(rig->host, "v0", &limit, &rig->call);
 	rig_answer(rig, HOST_DONE);
 	derive_use(rig, 2, 3000, 2 * MB);
 	derive_rest(rig);

@@ -207,17 +207,23 @@ static void test_refused_add_to_a_failed_vdev(void **state)
 
 static void test_refused_limit_is_taken_back(void **state)
 {
+	const struct host_vdev_change change = {
+		.limit = "iops 2000",
+		.on_error = "stop",
+	};
 	struct rig *rig = *state;
 	json_t *vdev;
 
 	rig_start(rig, THREE, true);
 	rig_tell("refuse", "vdev-limits");
-	host_vdev_limit(rig->host, "v0", "iops 2000", NULL, &rig->call);
+	host_vdev_change(rig->host, "v0", &change, &rig->call);
 	rig_answer(rig, HOST_FAILED);
 	rig_abandon(rig);
 	rig_start(rig, THREE, true);
 	vdev = host_vdev(rig->host, "v0");
 	assert_true(rig_is_absent(json_incref(rig_at(vdev, "limit")), "iops"));
+	assert_string_equal(json_string_value(rig_at(vdev, "on_error")),
+			    "report");
 	json_decref(vdev);
 }
 

@@ -127,13 +127,14 @@ static void test_ways_burst_is_bounded(void **state)
 		.pasid = 1,
 		.burst = "3600 s",
 	};
+	const struct host_vdev_change change = {.burst = "11 s"};
 	struct rig *rig = *state;
 
 	rig_start(rig, RIG_WHOLE, true);
 	host_vdev_create(rig->host, &vdev, &rig->call);
 	rig_answer(rig, HOST_USAGE);
 	assert_string_equal(rig->text, "burst: more than 10 s");
-	host_vdev_limit(rig->host, "v0", NULL, "11 s", &rig->call);
+	host_vdev_change(rig->host, "v0", &change, &rig->call);
 	rig_answer(rig, HOST_USAGE);
 	assert_string_equal(rig->text, "vdev 'v0': burst: more than 10 s");
 	host_process_update(rig->host, &process, &rig->call);

@@ -161,6 +161,22 @@ void vdev_take_back(struct vdev *vdev, const void *owner,
 		vdev->held_count = kept;
 }
 
+void vdev_take_halted(struct vdev *vdev, const void *owner,
+		      void (*taken)(struct vdev_request *request),
+		      uint64_t now_ns)
+{
+	(void)owner;
+	(void)taken;
+	(void)now_ns;
+	assert(vdev);
+}
+
+bool vdev_halts(const struct vdev *vdev)
+{
+	assert(vdev);
+	return false;
+}
+
 void vdev_let_go(struct vdev *vdev, const void *owner, uint64_t now_ns)
 {
 	(void)owner;

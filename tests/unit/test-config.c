@@ -556,6 +556,8 @@ static const struct wrong {
 	 "f:11: limit: a limit of '0' cannot be kept; leave it out for none"},
 	{POOLS "vdevs: [{name: v, pool: p0, size: 1MiB, burst: 1 min}]\n",
 	 NULL},
+	{POOLS "vdevs: [{name: v, pool: p0, size: 1MiB, on-error: halt}]\n",
+	 "f:11: on-error must be report, stop or retry, not 'halt'"},
 	{POOLS "vdevs: [{name: v, pool: p0, size: 1MiB, burst: 11 s}]\n",
 	 "f:11: burst: more than 10 s"},
 	/* processes */
@@ -667,7 +669,7 @@ static void test_config_options(void **state)
 		"        read-only: true\n"
 		"        model: {latency: {read: 200us, write: 1ms, sigma: 0.3, servers: 4, per-kib: 50ns}, error: 10ppm, stall: {every: 10s, for: 200ms}, seed: 7}\n"
 		"pools: [{name: p0, devices: [ep0/n0]}]\n"
-		"vdevs: [{name: v0, pool: p0, size: equal, read-only: true, limit: \"iops 500, write bandwidth <= 10 MB/s\", burst: 50 ms}]\n"
+		"vdevs: [{name: v0, pool: p0, size: equal, read-only: true, on-error: retry, limit: \"iops 500, write bandwidth <= 10 MB/s\", burst: 50 ms}]\n"
 		"processes: [{pasid: 5, vdev: v0, limit: {read iops: 9, burst: 2 ms}, sla: \"iops >= 5\"}]\n");
 	const struct block_model *model =
 		&config->endpoints[0].devices[0].model;
@@ -698,6 +700,7 @@ static void test_config_options(void **state)
 	assert_int_equal(config->vdevs[0].limits.limit_per_s[SCHED_WRITE_BYTES],
 			 10000000);
 	assert_int_equal(config->vdevs[0].limits.burst_ns, 50000000);
+	assert_int_equal(config->vdevs[0].on_error, ON_ERROR_RETRY);
 	assert_int_equal(config->processes[0].limits.burst_ns, 2000000);
 	assert_string_equal(config->processes[0].name, "process-5");
 	config_free(config);
