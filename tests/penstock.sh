@@ -81,7 +81,7 @@ penstockd_serves()
 		fail "penstockd ended"
 	}
 	holds 'length > 0 and all(.state == "serving")' vdev list &&
-		holds 'all(.state == "ready" or .state == "failed")' device list
+		holds 'all(.state == "ready" or .state == "leaving" or .state == "failed")' device list
 }
 
 # penstockd_stop: in order; it says 0.

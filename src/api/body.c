@@ -119,6 +119,21 @@ static int read_size(const struct field *field, const json_t *value, void *to,
 	return config_parse_size(to, &bytes, reterr);
 }
 
+static int read_rate(const struct field *field, const json_t *value, void *to,
+		     struct error *reterr)
+{
+	char text[API_WORD_MAX];
+	uint64_t rate;
+
+	if (copy_text(field, value, text, reterr) < 0 ||
+	    units_parse_rate(text, &rate, reterr) < 0)
+		return -EINVAL;
+	if (rate == 0 || rate > HOST_EVACUATE_MAX)
+		return wrong(field, "must be from 1 B/s to 100 GiB/s", reterr);
+	*(uint64_t *)to = rate;
+	return 0;
+}
+
 static int read_duration(const struct field *field, const json_t *value,
 			 void *to, struct error *reterr)
 {
@@ -320,6 +335,8 @@ static const struct field fields[API_FIELDS] = {
 	[API_FORCE] = {"force", read_bool, AT(force), 0},
 	[API_ON_ERROR] = {"on-error", read_on_error, AT(on_error),
 			  API_WORD_MAX},
+	[API_BANDWIDTH] = {"bandwidth", read_rate, AT(bandwidth_bytes_per_s),
+			   API_WORD_MAX},
 };
 
 static int read_field(const char *key, const json_t *value, uint32_t may,

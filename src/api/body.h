@@ -53,6 +53,7 @@ enum api_field {
 	API_KEEP_UP,
 	API_FORCE,
 	API_ON_ERROR,
+	API_BANDWIDTH,
 	API_FIELDS
 };
 #define API_FIELD(field)	(UINT32_C(1) << (field))
@@ -64,6 +65,7 @@ struct api_body {
 	uint32_t pasid, weight, queues;
 	bool session, best_effort, read_only, on, split, keep_up, force;
 	uint64_t duration_ns;
+	uint64_t bandwidth_bytes_per_s;
 	char name[API_NAME_MAX], vdev[API_NAME_MAX], pool[API_NAME_MAX];
 	char size[API_WORD_MAX], burst[API_WORD_MAX], match[API_WORD_MAX];
 	char window[API_WORD_MAX], percentile[API_WORD_MAX];

@@ -200,6 +200,23 @@ static void post_device_calibrate(struct api_call *call)
 			      api_call_verb(call));
 }
 
+static void post_device_evacuate(struct api_call *call)
+{
+	if (!has_device(call))
+		return;
+	host_device_evacuate(api_call_host(call), api_call_params(call)->name,
+			     api_call_body(call)->bandwidth_bytes_per_s,
+			     api_call_verb(call));
+}
+
+static void delete_device_evacuate(struct api_call *call)
+{
+	if (!has_device(call))
+		return;
+	host_device_stay(api_call_host(call), api_call_params(call)->name,
+			 api_call_verb(call));
+}
+
 static void post_vdevs(struct api_call *call)
 {
 	const struct api_body *body = api_call_body(call);
@@ -421,6 +438,10 @@ const struct api_route api_routes[] = {
 	{"GET", "/v1/devices/DEVICE", API_ROLE_READ, 0, 0, get_device},
 	{"POST", "/v1/devices/DEVICE/calibrate", API_ROLE_ADMINISTER,
 	 F(DURATION), 0, post_device_calibrate},
+	{"POST", "/v1/devices/DEVICE/evacuate", API_ROLE_ADMINISTER,
+	 F(BANDWIDTH), 0, post_device_evacuate},
+	{"DELETE", "/v1/devices/DEVICE/evacuate", API_ROLE_ADMINISTER, 0, 0,
+	 delete_device_evacuate},
 	{"GET", "/v1/pools", API_ROLE_READ, 0, 0, get_pools},
 	{"GET", "/v1/pools/NAME", API_ROLE_READ, 0, 0, get_pool},
 	{"GET", "/v1/vdevs", API_ROLE_READ, 0, 0, get_vdevs},

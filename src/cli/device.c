@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * device.c - penstock device list | calibrate
+ * device.c - penstock device list | calibrate | evacuate
  */
+#include <string.h>
+#include <unistd.h>
+
 #include "cli/ask.h"
 #include "cli/list.h"
 
@@ -85,10 +88,76 @@ static int device_calibrate(struct cli *cli, const struct cli_args *args)
 	return CLI_DONE;
 }
 
+enum { EVACUATE_BANDWIDTH, EVACUATE_CANCEL, EVACUATE_WAIT };
+static const struct cli_option evacuate_options[] = {
+	{"bandwidth", "RATE", "no faster than that; else 100 MiB/s"},
+	{"cancel", NULL, "it stays after all, with what is still on it"},
+	{"wait", NULL, "until nothing is on it any more, and show how far"},
+	{NULL, NULL, NULL},
+};
+
+/* Once a second, until it is empty or somebody says that it stays. */
+static int wait_evacuated(struct cli *cli, const char *name, json_t *device)
+{
+	int status = CLI_DONE;
+
+	while (status == CLI_DONE &&
+	       !strcmp(json_string_value(json_object_get(device, "state")),
+		       "leaving")) {
+		const json_int_t left = json_integer_value(
+			json_object_get(device, "left_bytes"));
+
+		fprintf(stderr, "\r%s: %lld MiB left  ", name,
+			(long long)(left >> 20));
+		if (left == 0)
+			break;
+		sleep(1);
+		json_decref(device);
+		status = cli_ask_one(cli, "GET", "devices", name, "", NULL,
+				     &device);
+	}
+	fputc('\n', stderr);
+	if (status == CLI_DONE)
+		json_decref(device);
+	return status;
+}
+
+static int device_evacuate(struct cli *cli, const struct cli_args *args)
+{
+	const char *bandwidth = args->options[EVACUATE_BANDWIDTH];
+	const bool stays = args->options[EVACUATE_CANCEL] != NULL;
+	json_t *body = json_object(), *device;
+	struct error error;
+	uint64_t rate;
+	int status;
+
+	if (bandwidth && units_parse_rate(bandwidth, &rate, &error) < 0) {
+		json_decref(body);
+		return cli_error(CLI_USAGE, "--bandwidth: %s", error.text);
+	}
+	cli_set_text(body, "bandwidth", bandwidth);
+	if (stays) {
+		json_decref(body);
+		body = NULL;
+	}
+	status = cli_ask_one(cli, stays ? "DELETE" : "POST", "devices",
+			     args->operands[0], "/evacuate", body, &device);
+	if (status != CLI_DONE)
+		return status;
+	if (args->options[EVACUATE_WAIT])
+		return wait_evacuated(cli, args->operands[0], device);
+	if (cli->json)
+		return list_json(device);
+	json_decref(device);
+	return CLI_DONE;
+}
+
 const struct cli_verb cli_device_verbs[] = {
 	{"device", "list", NULL, 0, 0, NULL, device_list,
 	 "devices, what they sustain and what is promised of it"},
 	{"device", "calibrate", "NAME", 1, 1, calibrate_options,
 	 device_calibrate, "measure what a device sustains"},
+	{"device", "evacuate", "NAME", 1, 1, evacuate_options, device_evacuate,
+	 "move everything to the other devices of its pool"},
 	{NULL, NULL, NULL, 0, 0, NULL, NULL, NULL},
 };

@@ -7,7 +7,6 @@
 #include "cli/cli.h"
 
 const struct cli_later cli_later[] = {
-	{"device", "evacuate", "move everything off a device"},
 	{"device", "replace", "put another device in its place"},
 	{"device", "remove", "take a device out"},
 	{"vdev", "snapshot", "keep a vdev's state"},

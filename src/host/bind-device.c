@@ -488,6 +488,7 @@ void bind_device_reset(struct reg_device *device)
 	device->is_busy = false;
 	device->is_joining = false;
 	device->is_member = false;
+	device->is_moving = false;
 	device->state = REG_DEVICE_WAITING;
 }
 

@@ -150,6 +150,9 @@ static void loaded(struct reg_pool *pool)
 			go_on(pool->devices[i]);
 	if (reg_pool_is_ready(pool))
 		pool->endpoint->host->bind.pool_ready(pool);
+	for (unsigned int i = 0; i < pool->device_count; i++)
+		if (pool->devices[i]->is_member)
+			evacuate_resume(pool->devices[i]);
 }
 
 static void ask_volumes(struct reg_pool *pool, json_int_t from);
@@ -392,6 +395,7 @@ static void refuse_twin(struct reg_device *device,
 void bind_pool_found(struct reg_device *device, const json_t *found)
 {
 	device->is_member = true;
+	device->is_leaving = json_is_true(json_object_get(found, "leaving"));
 	device->size_bytes = (uint64_t)json_integer_value(
 		json_object_get(found, "size_bytes"));
 	device->generation = (uint64_t)json_integer_value(

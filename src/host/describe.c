@@ -27,7 +27,9 @@ static const char *ready_state(const struct reg_device *device)
 
 	if (!device->endpoint->is_connected)
 		return "waiting";
-	return stats && stats_get(&stats->stalled_ns) ? "stalled" : "ready";
+	if (stats && stats_get(&stats->stalled_ns))
+		return "stalled";
+	return device->is_leaving ? "leaving" : "ready";
 }
 
 static const char *device_state(const struct reg_device *device)
@@ -67,6 +69,10 @@ static void set_device_statistics(json_t *object,
 		return;
 	describe_set_u64(object, "emptying_bytes",
 			 stats_get(&stats->extents_dirty) * REG_EXTENT_BYTES);
+	if (device->is_leaving)
+		describe_set_u64(object, "left_bytes",
+				 stats_get(&stats->extents_used) *
+					 REG_EXTENT_BYTES);
 	describe_set_u64(object, "bad_bytes",
 			 stats_get(&stats->extents_bad) * REG_EXTENT_BYTES);
 	describe_set_u64(object, "log_errors", stats_get(&stats->log_errors));

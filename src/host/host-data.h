@@ -18,6 +18,7 @@
  *   bind-nbd.c   the same for ways in by NBD
  *   bind-device.c  the same for devices: opened, locked
  *   bind-pool.c  the same for pools: their devices, what they hold
+ *   evacuate.c   what is on a device goes to others
  *   measure.c    what a device sustains
  *   ask.c        one request to an endpoint
  *   describe.c, describe-process.c, answer.c   answers as JSON
@@ -238,6 +239,13 @@ void bind_pool_found(struct reg_device *device, const json_t *found);
 /* It is on disk that volumes are made on its devices. */
 void bind_pool_held(struct reg_pool *pool);
 void bind_pool_reset(struct reg_pool *pool);
+
+/* --- evacuate.c ---------------------------------------------------------- */
+
+/* It was found to be leaving, and its pool can be used: it goes on. */
+void evacuate_resume(struct reg_device *device);
+/* The endpoint's event 'evacuated'. */
+void evacuate_ended(struct reg_device *device, const json_t *event);
 
 /* --- measure.c ----------------------------------------------------------- */
 

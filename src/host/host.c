@@ -206,6 +206,9 @@ static void endpoint_event(void *arg, const json_t *event)
 		device_event(endpoint, kind, event);
 	else if (strcmp(kind, "damage") == 0)
 		damage_event(endpoint, event);
+	else if (strcmp(kind, "evacuated") == 0 &&
+		 event_device(endpoint, event))
+		evacuate_ended(event_device(endpoint, event), event);
 	else if (strcmp(kind, "connect") == 0)
 		bind_device_connect(event_device(endpoint, event));
 }

@@ -77,13 +77,15 @@ json_t *host_status(struct host *host);
 
 /* [{"name" (unique, "ep0/d0"), "endpoint", "device", "kind", "path",
  *   "size_bytes", "allocated_bytes", "read_only",
- *   "state": "waiting|calibrating|ready|stalled|failed|stopped", "error",
+ *   "state": "waiting|calibrating|ready|leaving|stalled|failed|
+ *   stopped", "error",
  *   "fault" (of a failed one, in a word: "blank|foreign|newer|another|shrunk|
  *   damaged|clone|missing|late"), "pool", "uuid", "generation",
  *   "calibration": "none|short|full", "calibrated_at" (seconds, UTC),
  *   "capacity": as in docs/control.md,
  *   "capacity_milli" (as corrected while running), "shortage_milli",
  *   "in_flight", "window", "queued", "errors", "retries", "stalled_ns",
+ *   "left_bytes" (of one that is "leaving": what is still on it),
  *   "emptying_bytes", "bad_bytes", "log_errors",
  *   "combined", "combined_text"}] */
 json_t *host_devices(struct host *host);
@@ -281,6 +283,15 @@ void host_vdev_transfer_end(struct host *host, const char *name, uint32_t uid,
 #define HOST_CALIBRATION_MAX_NS	UINT64_C(600000000000)
 void host_device_calibrate(struct host *host, const char *name,
 			   uint64_t duration_ns, struct host_call *call);
+/* All that is on it goes to the pool's other devices, no faster than that (0:
+ * 100 MiB/s); done: it has begun.  Refused: they have no room, or what is
+ * promised would not hold there. */
+#define HOST_EVACUATE_MAX	(UINT64_C(100) << 30)
+void host_device_evacuate(struct host *host, const char *name,
+			  uint64_t bytes_per_s, struct host_call *call);
+/* It stays after all. */
+void host_device_stay(struct host *host, const char *name,
+		      struct host_call *call);
 /* Scheduling on all endpoints, on or off (off: for comparisons). */
 void host_enforce(struct host *host, bool on, struct host_call *call);
 
@@ -296,7 +307,7 @@ void host_enforce(struct host *host, bool on, struct host_call *call);
  *  device-ready device-failed calibrated device-changed device-claimed
  *  vdev-ready vdev-created vdev-resized vdev-deleted vdev-stopped
  *  vdev-waiting vdev-resumed transfer enforce space no-space unfit damage
- *  not-served error. */
+ *  evacuating evacuated not-served error. */
 struct host_listener {
 	/* 'event' is borrowed. */
 	void (*event)(struct host_listener *listener, json_t *event);

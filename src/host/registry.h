@@ -90,6 +90,9 @@ struct reg_device {
 	bool is_added, is_busy;
 	bool is_zeroed;			/* what it never held reads as zeroes */
 	bool is_joining, is_member;	/* of its pool, at the endpoint */
+	bool is_leaving;		/* kept on it: evacuate.c */
+	bool is_moving;			/* the endpoint was asked to go on */
+	uint64_t leave_bytes_per_s;	/* 0: as is usual */
 	struct opening *opening;	/* under way; else NULL */
 	struct dial *dial;		/* nbd: under way; else NULL */
 	int memory_fd;			/* kept as long as we run; else -1 */

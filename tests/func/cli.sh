@@ -91,7 +91,7 @@ run 0 --help
 sed -n '/^Usage/,/^Known/s/^  \([a-z]* *[a-z|]*\).*/\1/p' out |
 while read -r group verb; do
 	case $verb in
-	list|show|add|update|release|stats|derive|create|resize|resume|delete|calibrate|check|import|export)
+	list|show|add|update|release|stats|derive|create|resize|resume|delete|calibrate|evacuate|check|import|export)
 		grep -q "\*$group $verb\*" "$manual" ;;
 	*)
 		grep -q "\*$group\*" "$manual" ;;
@@ -99,7 +99,7 @@ while read -r group verb; do
 done
 
 # --- The rest of the contract is known --------------------------------------
-for verb in 'device evacuate d0' \
+for verb in \
 	'device replace d0' 'device remove d0' \
 	'vdev snapshot vd0' \
 	'process migrate 1 --to beta' 'handover vd0 --to ep1 --mode take --wait' \

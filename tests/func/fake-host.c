@@ -466,6 +466,18 @@ void host_device_calibrate(struct host *host, const char *name,
 	      device ? "" : "there is no such device", device);
 }
 
+void host_device_evacuate(struct host *host, const char *name,
+			  uint64_t bytes_per_s, struct host_call *call)
+{
+	host_device_calibrate(host, name, bytes_per_s, call);
+}
+
+void host_device_stay(struct host *host, const char *name,
+		      struct host_call *call)
+{
+	host_device_calibrate(host, name, 0, call);
+}
+
 void host_enforce(struct host *host, bool on, struct host_call *call)
 {
 	host->enforce = on;
