@@ -28,7 +28,7 @@ static bool is_drained(const struct connection *connection)
 		return is_quiet(connection);
 	return connection->phase == CONNECTION_DRAINING &&
 		is_quiet(connection) && !connection->incoming &&
-		!receive_is_ready(connection);
+		!connection->refused && !receive_is_ready(connection);
 }
 
 static void stop_polling(struct connection *connection)

@@ -132,6 +132,10 @@ static void skip(struct connection *connection)
 
 	connection->input_taken += bytes;
 	connection->skip_bytes -= bytes;
+	if (connection->skip_bytes > 0 || !connection->refused)
+		return;
+	reply_end(connection->refused, connection->refused_with);
+	connection->refused = NULL;
 }
 
 static void refuse(struct connection *connection, struct slot *slot,
@@ -139,7 +143,7 @@ static void refuse(struct connection *connection, struct slot *slot,
 {
 	connection->skip_bytes = wire_payload_bytes(&slot->request);
 	skip(connection);
-	reply_end(slot, error);
+	reply_refused(slot, error);
 }
 
 static bool is_change(const struct wire_request *request)

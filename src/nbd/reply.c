@@ -38,6 +38,20 @@ void reply_end(struct slot *slot, enum wire_error error)
 	add(slot);
 }
 
+void reply_refused(struct slot *slot, enum wire_error error)
+{
+	struct connection *connection = slot->connection;
+
+	/* If another one's is skipped, all of this one's was received. */
+	if (slot->request.command == WIRE_WRITE && connection->skip_bytes > 0 &&
+	    !connection->refused) {
+		connection->refused = slot;
+		connection->refused_with = error;
+	} else {
+		reply_end(slot, error);
+	}
+}
+
 void reply_data(struct slot *slot)
 {
 	const struct connection *connection = slot->connection;

@@ -189,7 +189,7 @@ static void fail(struct slot *slot, int result)
 			   "a read failed in the middle of its reply");
 		return;
 	}
-	reply_end(slot, wire_error_of(result));
+	reply_refused(slot, wire_error_of(result));
 }
 
 static void end(struct slot *slot)

@@ -137,6 +137,10 @@ struct connection {
 	uint64_t input_head, input_taken, input_tail;
 	struct slot *incoming;		/* a write whose data are coming */
 	uint32_t skip_bytes;		/* data that nobody wants */
+	/* Answered when that is through: many clients look for an answer only
+	 * to what they have sent all of.  NULL: none. */
+	struct slot *refused;
+	enum wire_error refused_with;
 
 	uint8_t *arena;
 	uint64_t arena_head, arena_tail;
@@ -196,6 +200,8 @@ static inline struct slot *slot_list_take(struct slot_list *list)
 
 /* The answer to 'slot' that is its last. */
 void reply_end(struct slot *slot, enum wire_error error);
+/* The same of an error: when what is skipped of its data was received. */
+void reply_refused(struct slot *slot, enum wire_error error);
 /* 'slot->piece_bytes' at 'slot->payload' were read. */
 void reply_data(struct slot *slot);
 void reply_status(struct slot *slot);

@@ -51,7 +51,6 @@ for i in range(first, first + count):
         h.trim(MIB, i * MIB)
     else:
         try:
-            h.pwrite(pattern(i)[:65536], i * MIB, nbd.CMD_FLAG_FUA)
             h.pwrite(pattern(i), i * MIB, nbd.CMD_FLAG_FUA)
         except nbd.Error as e:
             assert e.errnum == errno.ENOSPC, e

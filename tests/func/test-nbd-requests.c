@@ -146,6 +146,29 @@ static void test_nbd_errors_have_a_text(void **state)
 	close(fd);
 }
 
+/* Some clients look for answers only to what they have sent all of. */
+static void test_nbd_write_fails_when_all_of_it_came(void **state)
+{
+	struct peer_world *world = *state;
+	int fd = peer_session(world, false);
+	const uint32_t first_bytes = BIG_BYTES / 4;
+	uint8_t byte;
+
+	world->vdev->fail = -ENOSPC;
+	peer_request(world, fd, WIRE_WRITE, 0, 1, 0, BIG_BYTES);
+	peer_send(world, fd, data, first_bytes);
+	peer_turns(world, 1000);
+	assert_int_equal(recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT), -1);
+	assert_int_equal(errno, EAGAIN);
+	world->vdev->fail = 0;
+	peer_send(world, fd, data, BIG_BYTES - first_bytes);
+	peer_request(world, fd, WIRE_READ, 0, 2, 0, 512);
+	peer_expect(world, fd, 1, WIRE_ENOSPC);
+	peer_expect(world, fd, 2, 0);
+	peer_receive(world, fd, back, 512);
+	close(fd);
+}
+
 static void test_nbd_out_of_range(void **state)
 {
 	static const struct {
@@ -450,6 +473,7 @@ int main(void)
 		TEST(test_nbd_largest_read_structured),
 		TEST(test_nbd_read_in_one_chunk),
 		TEST(test_nbd_errors_have_a_text),
+		TEST(test_nbd_write_fails_when_all_of_it_came),
 		TEST(test_nbd_out_of_range),
 		TEST(test_nbd_read_only_refuses_changes),
 		TEST(test_nbd_trim_zeroes_cache_flush),
