@@ -361,7 +361,7 @@ static int choose_volume(struct host *host, struct reg_vdev *vdev,
 	if (size_bytes == 0)
 		return error_set(reterr, -ENOSPC,
 				 "the others leave nothing of pool '%s'",
-				 vdev->pool->name);
+				 reg_place_name(vdev));
 	if (reg_uuid_make(vdev->uuid) < 0)
 		return error_set(reterr, -EIO, "there is no randomness");
 	vdev->size_bytes = size_bytes;

@@ -140,7 +140,9 @@ static int ask_vdev(const struct host *host,
 	candidate->load_ppm = load_of(vdev->pool);
 	promise_leave(&probe);
 	candidate->is_possible = ret == 0;
-	candidate->free_bytes = describe_pool_free(vdev->pool);
+	candidate->free_bytes = vdev->part ?
+		registry_unpromised(host->registry, vdev->pool, vdev->part) :
+		describe_pool_free(vdev->pool);
 	candidate->latency_ns = latency_of(vdev->pool);
 	candidate->processes = processes_of(host, vdev);
 	return ret;

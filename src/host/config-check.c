@@ -285,31 +285,6 @@ static bool has_several_endpoints(const struct config_pool *pool)
 	return false;
 }
 
-static int check_from(struct reader *reader, struct config_pool *pool)
-{
-	const struct config *config = reader->config;
-	const struct config_pool *at = pool;
-	unsigned int steps;
-
-	for (steps = 0; at->from; steps++) {
-		const struct config_pool *next = find_pool(config, at->from);
-
-		if (!next)
-			return reader_fail(
-				reader, at->line,
-				"pool '%s': there is no pool '%s' to split it from",
-				at->name, at->from);
-		if (steps >= config->pool_count)
-			return reader_fail(reader, pool->line,
-					   "pool '%s' is split from itself",
-					   pool->name);
-		at = next;
-	}
-	pool->served = false;
-	return reader_note(reader, pool->line, "pool '%s': from: %s",
-			   pool->name, pool->from);
-}
-
 static int check_pool(struct reader *reader, unsigned int index)
 {
 	const struct config *config = reader->config;
@@ -323,7 +298,7 @@ static int check_pool(struct reader *reader, unsigned int index)
 					   "pool '%s' twice (first in line %u)",
 					   pool->name, config->pools[i].line);
 	if (pool->from)
-		return check_from(reader, pool);
+		return 0;	/* check_part, when all others are known */
 	if (pool->device_count > CONFIG_POOL_DEVICES_MAX)
 		return reader_fail(
 			reader, pool->line,
@@ -342,47 +317,116 @@ static int check_pool(struct reader *reader, unsigned int index)
 
 /* --- Vdevs --------------------------------------------------------------- */
 
-/* Is there room in the pool for this vdev and all before it? */
-static int check_room(struct reader *reader, const struct config_vdev *vdev)
+/* What it has; 0: that is not known here. */
+static uint64_t room_of(const struct config *config,
+			const struct config_pool *pool)
 {
-	const struct config *config = reader->config;
-	const struct config_pool *pool = find_pool(config, vdev->pool);
-	uint64_t used_bytes = 0, all_bytes = 0;
-	const struct config_vdev *other;
-	char size[UNITS_TEXT_MAX], free_text[UNITS_TEXT_MAX];
+	uint64_t bytes = 0;
 
-	if (pool->thin || vdev->size_bytes == CONFIG_SIZE_EQUAL)
-		return 0;
+	if (pool->from)
+		return pool->size_bytes == CONFIG_SIZE_EQUAL ? 0 :
+							       pool->size_bytes;
 	for (unsigned int i = 0; i < pool->device_count; i++) {
 		const struct config_device *device =
 			find_device(config, &pool->devices[i]);
 
 		if (device->size_bytes == 0)
 			return 0;
-		all_bytes += device->size_bytes;
+		bytes += device->size_bytes;
 	}
-	for (other = config->vdevs; other < vdev; other++) {
-		if (strcmp(other->pool, vdev->pool) == 0 &&
-		    other->size_bytes != CONFIG_SIZE_EQUAL)
-			used_bytes += (other->size_bytes + EXTENT_BYTES - 1) /
-				EXTENT_BYTES * EXTENT_BYTES;
-	}
-	if (used_bytes <= all_bytes &&
-	    vdev->size_bytes <= all_bytes - used_bytes)
+	return bytes;
+}
+
+static uint64_t whole_extents(uint64_t bytes)
+{
+	return bytes == CONFIG_SIZE_EQUAL ?
+		0 :
+		(bytes + EXTENT_BYTES - 1) / EXTENT_BYTES * EXTENT_BYTES;
+}
+
+/* Is there room in 'pool' for 'what' of that size, beside the parts before
+ * 'part' and the vdevs before 'vdev' (NULL: beside none of them)? */
+static int check_room(struct reader *reader, const struct config_pool *pool,
+		      const struct config_pool *part,
+		      const struct config_vdev *vdev)
+{
+	const struct config *config = reader->config;
+	const uint64_t all_bytes = room_of(config, pool);
+	const uint64_t wanted = vdev ? vdev->size_bytes : part->size_bytes;
+	const struct config_pool *parts_end =
+		vdev ? config->pools + config->pool_count : part;
+	char size[UNITS_TEXT_MAX], free_text[UNITS_TEXT_MAX];
+	const struct config_pool *other;
+	const struct config_vdev *before;
+	uint64_t used_bytes = 0;
+
+	if (pool->thin || all_bytes == 0 || wanted == CONFIG_SIZE_EQUAL)
 		return 0;
-	units_format_size(size, sizeof(size), vdev->size_bytes);
+	for (other = config->pools; other < parts_end; other++)
+		if (other->from && strcmp(other->from, pool->name) == 0)
+			used_bytes += whole_extents(other->size_bytes);
+	for (before = config->vdevs; vdev && before < vdev; before++)
+		if (strcmp(before->pool, pool->name) == 0)
+			used_bytes += whole_extents(before->size_bytes);
+	if (used_bytes <= all_bytes && wanted <= all_bytes - used_bytes)
+		return 0;
+	units_format_size(size, sizeof(size), wanted);
 	units_format_size(free_text, sizeof(free_text),
 			  used_bytes < all_bytes ? all_bytes - used_bytes : 0);
-	return reader_fail(
-		reader, vdev->line,
-		"vdev '%s' of %s does not fit: pool '%s' has %s left",
-		vdev->name, size, vdev->pool, free_text);
+	return reader_fail(reader, vdev ? vdev->line : part->line,
+			   "%s '%s' of %s does not fit: pool '%s' has %s left",
+			   vdev ? "vdev" : "pool",
+			   vdev ? vdev->name : part->name, size, pool->name,
+			   free_text);
+}
+
+/* A part has its own room in a pool whose other users cannot take it: nothing
+ * may be thin from there on. */
+static int check_part(struct reader *reader, struct config_pool *part)
+{
+	const struct config *config = reader->config;
+	const struct config_pool *of = part;
+	bool is_thin = part->thin;
+
+	for (unsigned int steps = 0; of->from; steps++) {
+		const struct config_pool *next = find_pool(config, of->from);
+
+		if (!next)
+			return reader_fail(
+				reader, of->line,
+				"pool '%s': there is no pool '%s' to split it from",
+				of->name, of->from);
+		if (steps >= config->pool_count)
+			return reader_fail(reader, part->line,
+					   "pool '%s' is split from itself",
+					   part->name);
+		of = next;
+		is_thin |= of->thin;
+	}
+	if (is_thin || !of->served)
+		return reader_note(reader, part->line,
+				   "pool '%s': from: %s, %s", part->name,
+				   part->from,
+				   is_thin ? "thin" : "which is not served");
+	part->served = true;
+	if (part->size_bytes == 0)
+		part->size_bytes = CONFIG_SIZE_EQUAL;
+	return check_room(reader, find_pool(config, part->from), part, NULL);
+}
+
+/* The pool with the devices of one that is served. */
+static const struct config_pool *find_whole(const struct config *config,
+					    const struct config_pool *pool)
+{
+	while (pool->from)
+		pool = find_pool(config, pool->from);
+	return pool;
 }
 
 static int check_vdev(struct reader *reader, struct config_vdev *vdev)
 {
 	const struct config *config = reader->config;
-	const struct config_pool *pool;
+	const struct config_pool *pool, *whole;
 	const struct config_vdev *other;
 
 	for (other = config->vdevs; other < vdev; other++)
@@ -407,15 +451,16 @@ static int check_vdev(struct reader *reader, struct config_vdev *vdev)
 				   "vdev '%s': its pool '%s' is not served",
 				   vdev->name, pool->name);
 	}
+	whole = find_whole(config, pool);
 	if (vdev->endpoint &&
-	    strcmp(vdev->endpoint, pool->devices[0].endpoint)) {
+	    strcmp(vdev->endpoint, whole->devices[0].endpoint)) {
 		vdev->served = false;
 		return reader_note(
 			reader, vdev->line,
 			"vdev '%s': endpoint '%s' with a pool of endpoint '%s'",
-			vdev->name, vdev->endpoint, pool->devices[0].endpoint);
+			vdev->name, vdev->endpoint, whole->devices[0].endpoint);
 	}
-	return check_room(reader, vdev);
+	return check_room(reader, pool, NULL, vdev);
 }
 
 /* --- Processes ----------------------------------------------------------- */
@@ -520,6 +565,9 @@ int config_check(struct reader *reader)
 		ret = check_devices(reader);
 	for (i = 0; ret == 0 && i < config->pool_count; i++)
 		ret = check_pool(reader, i);
+	for (i = 0; ret == 0 && i < config->pool_count; i++)
+		if (config->pools[i].from)
+			ret = check_part(reader, &config->pools[i]);
 	for (i = 0; ret == 0 && i < config->vdev_count; i++)
 		ret = check_vdev(reader, &config->vdevs[i]);
 	for (i = 0; ret == 0 && i < config->process_count; i++)

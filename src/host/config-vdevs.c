@@ -84,6 +84,22 @@ static int read_provisioning(struct reader *reader,
 	return 0;
 }
 
+/* A size, or "equal". */
+static int read_part_size(struct reader *reader, const struct reader_key *key,
+			  yaml_node_t *node, void *field)
+{
+	const char *text;
+	int ret;
+
+	ret = reader_text(reader, key->name, node, &text);
+	if (ret < 0)
+		return ret;
+	if (strcmp(text, "equal"))
+		return reader_size(reader, key, node, field);
+	*(uint64_t *)field = CONFIG_SIZE_EQUAL;
+	return 0;
+}
+
 static int read_pool(struct reader *reader, yaml_node_t *node, void *element)
 {
 	static const struct reader_key keys[] = {
@@ -91,8 +107,8 @@ static int read_pool(struct reader *reader, yaml_node_t *node, void *element)
 		{"devices", read_pool_devices, 0, false},
 		{"from", reader_name, offsetof(struct config_pool, from),
 		 false},
-		{"size", reader_size, offsetof(struct config_pool, size_bytes),
-		 false},
+		{"size", read_part_size,
+		 offsetof(struct config_pool, size_bytes), false},
 		{"provisioning", read_provisioning,
 		 offsetof(struct config_pool, thin), false},
 		{NULL, NULL, 0, false},
@@ -219,21 +235,6 @@ static int read_limit(struct reader *reader, const struct reader_key *key,
 
 /* --- Vdevs --------------------------------------------------------------- */
 
-static int read_vdev_size(struct reader *reader, const struct reader_key *key,
-			  yaml_node_t *node, void *field)
-{
-	const char *text;
-	int ret;
-
-	ret = reader_text(reader, key->name, node, &text);
-	if (ret < 0)
-		return ret;
-	if (strcmp(text, "equal"))
-		return reader_size(reader, key, node, field);
-	*(uint64_t *)field = CONFIG_SIZE_EQUAL;
-	return 0;
-}
-
 static int read_queues(struct reader *reader, const struct reader_key *key,
 		       yaml_node_t *node, void *field)
 {
@@ -303,7 +304,7 @@ static int read_vdev(struct reader *reader, yaml_node_t *node, void *element)
 		{"endpoint", reader_name,
 		 offsetof(struct config_vdev, endpoint), false},
 		{"pool", reader_name, offsetof(struct config_vdev, pool), true},
-		{"size", read_vdev_size,
+		{"size", read_part_size,
 		 offsetof(struct config_vdev, size_bytes), false},
 		{"queues", read_queues, offsetof(struct config_vdev, queues),
 		 false},

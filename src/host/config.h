@@ -106,7 +106,7 @@ struct config_pool {
 	struct config_pool_device *devices;
 	unsigned int device_count;
 	char *from;			/* NULL, or the pool it is split from */
-	uint64_t size_bytes;		/* with 'from' */
+	uint64_t size_bytes;		/* with 'from'; 0 or ..._EQUAL: equal */
 	bool thin;
 	bool served;
 	unsigned int line;

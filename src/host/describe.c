@@ -222,7 +222,7 @@ static json_t *describe_pool(struct host *host, const struct reg_pool *pool)
 	json_t *object;
 
 	for (vdev = host->registry->vdevs; vdev; vdev = vdev->next)
-		if (vdev->pool == pool)
+		if (vdev->pool == pool && !vdev->part)
 			json_array_append_new(vdevs, json_string(vdev->name));
 	for (unsigned int i = 0; i < pool->device_count; i++) {
 		const struct reg_device *device = pool->devices[i];
@@ -253,6 +253,46 @@ static json_t *describe_pool(struct host *host, const struct reg_pool *pool)
 	return object;
 }
 
+/* What its volume has been given. */
+static uint64_t vdev_used_bytes(const struct reg_vdev *vdev)
+{
+	const struct stats_process *stats = describe_stats(vdev, vdev->slot);
+
+	return stats && vdev->is_added ?
+		stats_get(&stats->mapped) * REG_EXTENT_BYTES :
+		0;
+}
+
+/* It has the devices of its pool, and room and vdevs of its own. */
+static json_t *describe_part(struct host *host, const struct reg_part *part)
+{
+	json_t *object = describe_pool(host, part->pool);
+	const uint64_t all = registry_part_bytes(host->registry, part);
+	const uint64_t free_bytes =
+		registry_unpromised(host->registry, part->pool, part);
+	uint64_t used = 0, promised = 0;
+	json_t *vdevs = json_array();
+	const struct reg_vdev *vdev;
+
+	for (vdev = host->registry->vdevs; vdev; vdev = vdev->next) {
+		if (vdev->part != part)
+			continue;
+		json_array_append_new(vdevs, json_string(vdev->name));
+		used += vdev_used_bytes(vdev);
+		promised += vdev->uuid[0] ? reg_round(vdev->size_bytes) : 0;
+	}
+	describe_set_text(object, "name", part->name);
+	describe_set_text(object, "from", part->config->from);
+	describe_set(object, "vdevs", vdevs);
+	describe_set_u64(object, "size_bytes", all);
+	describe_set_u64(object, "allocated_bytes", used);
+	describe_set_u64(object, "reserved_bytes",
+			 promised > used ? promised - used : 0);
+	describe_set_u64(object, "free_bytes", free_bytes);
+	describe_set_u64(object, "promised_bytes", promised);
+	return object;
+}
+
 json_t *host_pools(struct host *host)
 {
 	json_t *array = json_array();
@@ -261,13 +301,19 @@ json_t *host_pools(struct host *host)
 	for (i = 0; i < host->registry->pool_count; i++)
 		json_array_append_new(
 			array, describe_pool(host, &host->registry->pools[i]));
+	for (i = 0; i < host->registry->part_count; i++)
+		json_array_append_new(
+			array, describe_part(host, &host->registry->parts[i]));
 	return array;
 }
 
 json_t *host_pool(struct host *host, const char *name)
 {
-	struct reg_pool *pool = registry_pool(host->registry, name);
+	struct reg_part *part;
+	struct reg_pool *pool = registry_place(host->registry, name, &part);
 
+	if (part)
+		return describe_part(host, part);
 	return pool ? describe_pool(host, pool) : NULL;
 }
 
@@ -324,16 +370,6 @@ static void sum_delivered(struct host *host, const struct reg_vdev *vdev,
 	}
 }
 
-/* What its volume has been given. */
-static uint64_t vdev_used_bytes(const struct reg_vdev *vdev)
-{
-	const struct stats_process *stats = describe_stats(vdev, vdev->slot);
-
-	return stats && vdev->is_added ?
-		stats_get(&stats->mapped) * REG_EXTENT_BYTES :
-		0;
-}
-
 static void set_errors(json_t *object, const struct reg_vdev *vdev)
 {
 	const struct stats_process *stats = describe_stats(vdev, vdev->slot);
@@ -368,12 +404,12 @@ static json_t *describe_vdev(struct host *host, const struct reg_vdev *vdev)
 					      describe_process(process));
 	object = json_pack("{s:s, s:s, s:s, s:s, s:I, s:I, s:i, s:b, s:o, s:s}",
 			   "name", vdev->name, "endpoint", endpoint->name,
-			   "pool", vdev->pool->name, "state", vdev_state(vdev),
-			   "size_bytes", (json_int_t)size_bytes,
-			   "allocated_bytes", (json_int_t)vdev_used_bytes(vdev),
-			   "queues", (int)vdev->queues, "read_only",
-			   vdev->read_only, "limit",
-			   describe_limit(&vdev->limits), "origin",
+			   "pool", reg_place_name(vdev), "state",
+			   vdev_state(vdev), "size_bytes",
+			   (json_int_t)size_bytes, "allocated_bytes",
+			   (json_int_t)vdev_used_bytes(vdev), "queues",
+			   (int)vdev->queues, "read_only", vdev->read_only,
+			   "limit", describe_limit(&vdev->limits), "origin",
 			   vdev->is_runtime ? "runtime" : "file");
 	if (vdev->pool->device_count == 1)
 		describe_set_text(object, "device",

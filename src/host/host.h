@@ -91,7 +91,8 @@ json_t *host_status(struct host *host);
 json_t *host_devices(struct host *host);
 json_t *host_device(struct host *host, const char *name);	/* "ep0/d0", or "d0" if unique */
 
-/* [{"name", "endpoint", "devices": ["ep0/d0"], "members": [{"name", "state",
+/* [{"name", "from" (a part of that pool: its devices, state and combined
+ *   promises are the pool's), "endpoint", "devices": ["ep0/d0"], "members": [{"name", "state",
  *   "size_bytes", "allocated_bytes", "fault", "error"}], "state": "waiting|ready|degraded|failed", "error",
  *   "provisioning": "thin|thick", "size_bytes", "allocated_bytes",
  *   "reserved_bytes" (of thick vdevs, not used yet), "free_bytes",

@@ -76,9 +76,10 @@ static int load_made_vdev(struct registry *registry, struct events *events,
 			  const char *name, const json_t *record,
 			  const char *entry)
 {
-	struct reg_pool *pool =
-		registry_pool(registry, text_of(record, "pool"));
 	struct event_subject subject = {.vdev = name};
+	struct reg_part *part;
+	struct reg_pool *pool =
+		registry_place(registry, text_of(record, "pool"), &part);
 	struct reg_vdev *vdev;
 
 	if (!pool) {
@@ -91,6 +92,7 @@ static int load_made_vdev(struct registry *registry, struct events *events,
 	vdev = registry_vdev_new(registry, name, pool);
 	if (!vdev)
 		return -ENOMEM;
+	vdev->part = part;
 	vdev->is_runtime = true;
 	strcpy(vdev->entry, entry);
 	vdev->size_bytes = number_of(record, "size_bytes");
@@ -107,6 +109,7 @@ static int load_file_vdev(struct registry *registry, struct events *events,
 {
 	const json_t *record = json_object_get(records, entry->name);
 	char hash[RECORDS_HASH_MAX];
+	struct reg_part *part;
 	struct reg_vdev *vdev;
 
 	if (!entry->served)
@@ -120,9 +123,10 @@ static int load_file_vdev(struct registry *registry, struct events *events,
 		return load_made_vdev(registry, events, entry->name, record,
 				      hash);
 	vdev = registry_vdev_new(registry, entry->name,
-				 registry_pool(registry, entry->pool));
+				 registry_place(registry, entry->pool, &part));
 	if (!vdev)
 		return -ENOMEM;
+	vdev->part = part;
 	strcpy(vdev->entry, hash);
 	vdev->size_bytes = entry->size_bytes;
 	if (record && number_of(record, "size_bytes"))

@@ -73,9 +73,10 @@ int records_put_volume(struct store_write *write, const struct reg_vdev *vdev,
 		       const char *state)
 {
 	return put(write, STORE_VOLUME, vdev->uuid,
-		   json_pack("{s:s, s:s, s:s, s:I, s:b, s:s}", "uuid",
+		   json_pack("{s:s, s:s, s:s, s:s*, s:I, s:b, s:s}", "uuid",
 			     vdev->uuid, "vdev", vdev->name, "pool",
-			     vdev->pool->name, "size_bytes",
+			     vdev->pool->name, "part",
+			     vdev->part ? vdev->part->name : NULL, "size_bytes",
 			     (json_int_t)vdev->size_bytes, "thick",
 			     vdev->is_thick, "state", state));
 }
@@ -91,7 +92,7 @@ int records_put_vdev(struct store_write *write, const struct reg_vdev *vdev,
 	return put(write, STORE_VDEV, vdev->name,
 		   json_pack("{s:s, s:s, s:s, s:I, s:i, s:b, s:s?, s:o, s:s}",
 			     "op", op, "entry", vdev->entry, "pool",
-			     vdev->pool->name, "size_bytes",
+			     reg_place_name(vdev), "size_bytes",
 			     vdev->is_equal ? (json_int_t)0 :
 					      (json_int_t)vdev->size_bytes,
 			     "queues", (int)vdev->queues, "read_only",

@@ -88,6 +88,38 @@ static int make_pool(struct registry *registry,
 	return promise_init(&pool->promise);
 }
 
+/* Returns 0, or -EAGAIN: what it is cut out of is not there yet. */
+static int make_part(struct registry *registry,
+		     const struct config_pool *config)
+{
+	struct reg_part *part = &registry->parts[registry->part_count];
+
+	part->pool = registry_place(registry, config->from, &part->of);
+	if (!part->pool)
+		return -EAGAIN;
+	part->config = config;
+	part->name = config->name;
+	registry->part_count++;
+	return 0;
+}
+
+/* In any order; the configuration has no circles. */
+static void make_parts(struct registry *registry)
+{
+	const struct config *config = registry->config;
+	struct reg_part *part;
+	unsigned int before;
+
+	do {
+		before = registry->part_count;
+		for (unsigned int i = 0; i < config->pool_count; i++)
+			if (config->pools[i].served && config->pools[i].from &&
+			    (!registry_place(registry, config->pools[i].name,
+					     &part)))
+				(void)make_part(registry, &config->pools[i]);
+	} while (registry->part_count > before);
+}
+
 int registry_create(const struct config *config, struct registry **ret_registry)
 {
 	struct registry *registry;
@@ -103,13 +135,18 @@ int registry_create(const struct config *config, struct registry **ret_registry)
 				     sizeof(*registry->endpoints));
 	registry->pools =
 		calloc(config->pool_count + 1U, sizeof(*registry->pools));
-	if (!registry->endpoints || !registry->pools || !registry->orphans)
+	registry->parts =
+		calloc(config->pool_count + 1U, sizeof(*registry->parts));
+	if (!registry->endpoints || !registry->pools || !registry->parts ||
+	    !registry->orphans)
 		ret = -ENOMEM;
 	for (i = 0; ret == 0 && i < config->endpoint_count; i++)
 		ret = make_endpoint(registry, &config->endpoints[i]);
 	for (i = 0; ret == 0 && i < config->pool_count; i++)
-		if (config->pools[i].served)
+		if (config->pools[i].served && !config->pools[i].from)
 			ret = make_pool(registry, &config->pools[i]);
+	if (ret == 0)
+		make_parts(registry);
 	if (ret < 0) {
 		registry_destroy(registry);
 		return ret;
@@ -144,6 +181,7 @@ void registry_destroy(struct registry *registry)
 	}
 	free(registry->endpoints);
 	free(registry->pools);
+	free(registry->parts);
 	while (registry->doomed)
 		registry_doomed_free(registry, registry->doomed);
 	json_decref(registry->orphans);
@@ -183,6 +221,19 @@ struct reg_pool *registry_pool(struct registry *registry, const char *name)
 		if (strcmp(registry->pools[i].name, name) == 0)
 			return &registry->pools[i];
 	return NULL;
+}
+
+struct reg_pool *registry_place(struct registry *registry, const char *name,
+				struct reg_part **ret_part)
+{
+	*ret_part = NULL;
+	for (unsigned int i = 0; i < registry->part_count; i++) {
+		if (strcmp(registry->parts[i].name, name) != 0)
+			continue;
+		*ret_part = &registry->parts[i];
+		return registry->parts[i].pool;
+	}
+	return registry_pool(registry, name);
 }
 
 struct reg_vdev *registry_vdev(struct registry *registry, const char *name)
@@ -437,38 +488,6 @@ uint64_t reg_pool_bytes(const struct reg_pool *pool)
 	return bytes;
 }
 
-static uint64_t orphans_bytes(const struct registry *registry,
-			      const struct reg_pool *pool)
-{
-	uint64_t bytes = 0;
-	const char *name;
-	json_t *record;
-
-	json_object_foreach(registry->orphans, name, record)
-	{
-		const char *at =
-			json_string_value(json_object_get(record, "pool"));
-
-		if (at && strcmp(at, pool->name) == 0)
-			bytes += reg_round((uint64_t)json_integer_value(
-				json_object_get(record, "size_bytes")));
-	}
-	return bytes;
-}
-
-uint64_t registry_unpromised(const struct registry *registry,
-			     const struct reg_pool *pool)
-{
-	const uint64_t all = reg_round(reg_pool_bytes(pool));
-	uint64_t promised = orphans_bytes(registry, pool);
-
-	for (const struct reg_vdev *vdev = registry->vdevs; vdev;
-	     vdev = vdev->next)
-		if (vdev->pool == pool && vdev->uuid[0])
-			promised += reg_round(vdev->size_bytes);
-	return promised < all ? all - promised : 0;
-}
-
 bool reg_pool_is_ready(const struct reg_pool *pool)
 {
 	unsigned int members = 0;
@@ -512,29 +531,6 @@ bool reg_pool_is_lasting(const struct reg_pool *pool)
 	for (unsigned int i = 0; i < pool->device_count; i++)
 		is_lasting &= reg_device_is_lasting(pool->devices[i]);
 	return is_lasting;
-}
-
-/* E3: what the vdevs with a size of their own leave, in equal parts. */
-uint64_t registry_equal_size(const struct registry *registry,
-			     const struct reg_vdev *vdev)
-{
-	const uint64_t all = reg_pool_bytes(vdev->pool);
-	uint64_t fixed_bytes = orphans_bytes(registry, vdev->pool), equals = 0;
-
-	for (const struct reg_vdev *other = registry->vdevs; other;
-	     other = other->next) {
-		if (other->pool != vdev->pool ||
-		    other->state == REG_VDEV_REMOVING)
-			continue;
-		if (other->is_equal)
-			equals++;
-		else
-			fixed_bytes += reg_round(other->size_bytes);
-	}
-	if (equals == 0 || fixed_bytes >= all)
-		return 0;
-	return (all - fixed_bytes) / equals / REG_EXTENT_BYTES *
-		REG_EXTENT_BYTES;
 }
 
 /* --- Slots --------------------------------------------------------------- */

@@ -122,6 +122,15 @@ struct reg_pool {
 	unsigned int level;		/* that was told, percent; 0: fine */
 };
 
+/* Room that is cut out of a pool, or of another part of it (room.c): its vdevs
+ * stand on the pool's devices. */
+struct reg_part {
+	const struct config_pool *config;
+	const char *name;
+	struct reg_pool *pool;
+	struct reg_part *of;		/* NULL: of the pool itself */
+};
+
 /* A volume that nobody wants any more, until it is deleted (volumes.c).  On
  * disk before anything is done about it. */
 struct reg_doomed {
@@ -163,6 +172,7 @@ struct reg_vdev {
 	struct reg_vdev *next;
 	char *name;
 	struct reg_pool *pool;
+	struct reg_part *part;		/* of it, that has the room; or NULL */
 	uint64_t size_bytes;		/* CONFIG_SIZE_EQUAL: not known */
 	bool is_equal;			/* a share of what the others leave */
 	uint64_t share_bytes, share_retry_ns;	/* asked for last; again then */
@@ -278,6 +288,8 @@ struct registry {
 	unsigned int endpoint_count;
 	struct reg_pool *pools;
 	unsigned int pool_count;
+	struct reg_part *parts;
+	unsigned int part_count;
 	struct reg_vdev *vdevs;		/* in the order of making */
 	struct reg_process *processes;
 	struct reg_unchosen *unchosen;
@@ -294,6 +306,10 @@ void registry_destroy(struct registry *registry);
 /* "ep0/d0", or "d0" if only one endpoint has it. */
 struct reg_device *registry_device(struct registry *registry, const char *name);
 struct reg_pool *registry_pool(struct registry *registry, const char *name);
+/* A pool by its name, or that of a part of it, which goes into '*ret_part'
+ * (else NULL). */
+struct reg_pool *registry_place(struct registry *registry, const char *name,
+				struct reg_part **ret_part);
 struct reg_vdev *registry_vdev(struct registry *registry, const char *name);
 struct reg_process *registry_process(struct registry *registry, uint32_t pasid);
 struct reg_endpoint *reg_vdev_endpoint(const struct reg_vdev *vdev);
@@ -337,9 +353,18 @@ void registry_doomed_free(struct registry *registry, struct reg_doomed *doomed);
 uint64_t reg_round(uint64_t size_bytes);
 /* What its devices have for data, as far as it is known. */
 uint64_t reg_pool_bytes(const struct reg_pool *pool);
-/* Of a thick pool: what no volume is made of, whatever is in them. */
+/* Of a thick pool, or a part of it ('part', or NULL): what no volume is made
+ * of, whatever is in them, and no part has. */
 uint64_t registry_unpromised(const struct registry *registry,
-			     const struct reg_pool *pool);
+			     const struct reg_pool *pool,
+			     const struct reg_part *part);
+uint64_t registry_part_bytes(const struct registry *registry,
+			     const struct reg_part *part);
+/* What the user calls the place that a vdev has its room in. */
+static inline const char *reg_place_name(const struct reg_vdev *vdev)
+{
+	return vdev->part ? vdev->part->name : vdev->pool->name;
+}
 /* Its volumes are known, and each device that is there can be used. */
 bool reg_pool_is_ready(const struct reg_pool *pool);
 /* The device of it that is waited for, to say what may be promised, or NULL:

@@ -128,8 +128,8 @@ static bool refuse_growth(struct host *host, const struct reg_vdev *vdev,
 			  uint64_t wanted_bytes, struct host_call *call)
 {
 	const uint64_t has_bytes = reg_round(vdev->size_bytes);
-	const uint64_t most_bytes =
-		has_bytes + registry_unpromised(host->registry, vdev->pool);
+	const uint64_t most_bytes = has_bytes +
+		registry_unpromised(host->registry, vdev->pool, vdev->part);
 	char wanted[UNITS_TEXT_MAX], most[UNITS_TEXT_MAX];
 	struct error text;
 
@@ -140,7 +140,7 @@ static bool refuse_growth(struct host *host, const struct reg_vdev *vdev,
 		"vdev '%s' cannot grow to %s: with what is free in pool '%s' it could have %s",
 		vdev->name,
 		units_format_size(wanted, sizeof(wanted), wanted_bytes),
-		vdev->pool->name,
+		reg_place_name(vdev),
 		units_format_size(most, sizeof(most), most_bytes));
 	verbs_refuse_space(host, vdev->pool, wanted_bytes, most_bytes,
 			   text.text, call);
@@ -217,7 +217,7 @@ static uint64_t share_bytes(const struct host *host,
 {
 	const uint64_t has_bytes = reg_round(vdev->size_bytes);
 	const uint64_t room_bytes =
-		registry_unpromised(host->registry, vdev->pool);
+		registry_unpromised(host->registry, vdev->pool, vdev->part);
 	uint64_t share = registry_equal_size(host->registry, vdev);
 
 	if (vdev->is_thick && share > has_bytes &&

@@ -33,11 +33,12 @@ struct vdev_write *verbs_write_new(struct host *host, struct reg_vdev *vdev,
 
 /* Could a volume of this size be made there? */
 static bool has_room(const struct registry *registry,
-		     const struct reg_pool *pool, uint64_t wanted_bytes)
+		     const struct reg_pool *pool, const struct reg_part *part,
+		     uint64_t wanted_bytes)
 {
 	return reg_pool_is_ready(pool) &&
 		(pool->config->thin ||
-		 registry_unpromised(registry, pool) >= wanted_bytes);
+		 registry_unpromised(registry, pool, part) >= wanted_bytes);
 }
 
 void verbs_refuse_space(struct host *host, const struct reg_pool *pool,
@@ -58,7 +59,7 @@ void verbs_refuse_space(struct host *host, const struct reg_pool *pool,
 		const struct reg_pool *other = &host->registry->pools[i];
 
 		if (other == pool ||
-		    !has_room(host->registry, other, wanted_bytes))
+		    !has_room(host->registry, other, NULL, wanted_bytes))
 			continue;
 		for (unsigned int j = 0; j < other->device_count; j++)
 			json_array_append_new(
@@ -79,16 +80,17 @@ static bool refuse_size(struct host *host, const struct reg_vdev *made,
 			const char *name, struct host_call *call)
 {
 	const struct reg_pool *pool = made->pool;
-	const uint64_t free_bytes = registry_unpromised(host->registry, pool);
+	const uint64_t free_bytes =
+		registry_unpromised(host->registry, pool, made->part);
 	char wanted[UNITS_TEXT_MAX], available[UNITS_TEXT_MAX];
 	struct error text;
 
-	if (has_room(host->registry, pool, made->size_bytes))
+	if (has_room(host->registry, pool, made->part, made->size_bytes))
 		return false;
 	error_set(
 		&text, -ENOSPC,
 		"pool '%s' has no space for vdev '%s' of %s: %s of it is free",
-		pool->name, name,
+		reg_place_name(made), name,
 		units_format_size(wanted, sizeof(wanted), made->size_bytes),
 		units_format_size(available, sizeof(available), free_bytes));
 	verbs_refuse_space(host, pool, made->size_bytes, free_bytes, text.text,
@@ -154,7 +156,8 @@ static void vdev_created(struct bind_op *op, struct link_reply *reply)
 		return;
 	}
 	events_add(host->events, "vdev-created", &subject,
-		   "vdev %s is made in pool %s", vdev->name, vdev->pool->name);
+		   "vdev %s is made in pool %s", vdev->name,
+		   reg_place_name(vdev));
 	host_answer(op->call, HOST_DONE, host_vdev(host, vdev->name), "%s", "");
 }
 
@@ -225,13 +228,15 @@ static int check_create(struct host *host,
 	if (ret < 0)
 		return ret;
 	if (request->pool)
-		made->pool = registry_pool(host->registry, request->pool);
-	else if (host->registry->pool_count == 1)
+		made->pool = registry_place(host->registry, request->pool,
+					    &made->part);
+	else if (host->registry->pool_count + host->registry->part_count == 1)
 		made->pool = &host->registry->pools[0];
 	else
 		return error_set(reterr, -EINVAL,
 				 "which of the %u pools? name one",
-				 host->registry->pool_count);
+				 host->registry->pool_count +
+					 host->registry->part_count);
 	return 0;
 }
 
@@ -285,6 +290,7 @@ static struct reg_vdev *vdev_make(struct host *host,
 			return NULL;
 		}
 	}
+	vdev->part = made->part;
 	vdev->size_bytes = made->size_bytes;
 	vdev->limits = made->limits;
 	vdev->on_error = made->on_error;

@@ -517,6 +517,8 @@ static const struct wrong {
 	 "f:11: pool 'p0' twice (first in line 9)"},
 	{POOLS "  - {name: p2, from: p9}\n",
 	 "f:11: pool 'p2': there is no pool 'p9' to split it from"},
+	{POOLS "  - {name: p2, from: p0, size: 900GiB}\n",
+	 "f:11: pool 'p2' of 900 GiB does not fit: pool 'p0' has 1 GiB left"},
 	{POOLS "  - {name: p2, from: p2}\n",
 	 "f:11: pool 'p2' is split from itself"},
 	{POOLS "  - {name: p2, from: p0, devices: [ep0/d0]}\n",
@@ -732,6 +734,7 @@ static void test_config_later_kinds_are_noted(void **state)
 		"  - {name: p1, devices: [beta:ep0/d0]}\n"
 		"  - {name: p2, devices: [ep0/m0]}\n"
 		"  - {name: p3, from: p2, size: 64MiB}\n"
+		"  - {name: p4, from: p2, provisioning: thin}\n"
 		"vdevs:\n"
 		"  - {name: v0, pool: p0, crypto: /c}\n"
 		"  - {name: v1, pool: p2, size: 1MiB}\n"
@@ -742,7 +745,8 @@ static void test_config_later_kinds_are_noted(void **state)
 	assert_false(config->pools[0].served);
 	assert_false(config->pools[1].served);
 	assert_true(config->pools[2].served);
-	assert_false(config->pools[3].served);
+	assert_true(config->pools[3].served);
+	assert_false(config->pools[4].served);
 	assert_true(config->vdevs[1].served);
 	assert_true(config->processes[0].served);
 	assert_null(config->processes[0].vdev);
