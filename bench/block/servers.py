@@ -82,7 +82,11 @@ class Server:
             self.process.send_signal(signal.SIGCONT)
 
     def __enter__(self):
-        self.start()
+        try:
+            self.start()
+        except BaseException:
+            self.stop()
+            raise
         return self
 
     def __exit__(self, *_):
