@@ -179,6 +179,7 @@ int endpoint_vdev_resize(struct endpoint *endpoint, json_t *request, int *fd,
 			 json_t *reply, struct error *reterr)
 {
 	struct endpoint_vdev *vdev;
+	bool only_empty = false;
 	uint64_t size_bytes = 0;
 	int result =
 		endpoint_named_vdev(endpoint, request, "name", &vdev, reterr);
@@ -188,12 +189,19 @@ int endpoint_vdev_resize(struct endpoint *endpoint, json_t *request, int *fd,
 	if (result == 0)
 		result = field_u64(request, "size_bytes", INT64_MAX,
 				   &size_bytes, reterr);
+	if (result == 0)
+		result = field_bool(request, "only_empty", &only_empty, reterr);
 	if (result < 0)
 		return result;
 	if (size_bytes < vdev_size_bytes(vdev->vdev) &&
 	    is_in_use(endpoint, vdev))
 		return error_set(reterr, -EBUSY,
 				 "vdev %s is in use: it can only grow",
+				 vdev->name);
+	if (size_bytes < vdev_size_bytes(vdev->vdev) && only_empty &&
+	    vdev_volume(vdev->vdev)->table.mapped > 0)
+		return error_set(reterr, -EBUSY,
+				 "vdev %s holds data: it can only grow",
 				 vdev->name);
 	if (size_bytes == vdev_size_bytes(vdev->vdev))
 		return 0;

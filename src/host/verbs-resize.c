@@ -109,9 +109,10 @@ static void resize_written(struct store_write *write)
 		vdev_resized(&bind, &nothing);
 	} else {
 		bind_ask(&bind,
-			 json_pack("{s:s, s:s, s:I}", "op", "vdev-resize",
+			 json_pack("{s:s, s:s, s:I, s:b}", "op", "vdev-resize",
 				   "name", vdev->name, "size_bytes",
-				   (json_int_t)vdev->size_bytes),
+				   (json_int_t)vdev->size_bytes, "only_empty",
+				   op->is_share),
 			 -1);
 	}
 }
@@ -201,7 +202,8 @@ void host_vdev_resize(struct host *host, const char *name, const char *size,
 
 /* --- Equal shares (E3) --------------------------------------------------- */
 
-/* May it be shorter without anybody losing anything? */
+/* May it be shorter without anybody losing anything?  As far as is known here:
+ * the endpoint has the last word. */
 static bool is_empty(const struct host *host, const struct reg_vdev *vdev)
 {
 	const struct stats_segment *stats =
