@@ -106,12 +106,26 @@ static void update_taken_back(struct store_write *write)
 	update_failed(op, op->why.text);
 }
 
-/* One that is again as the file has it needs no record. */
+/* Is its vdev known to its record alone? */
+static bool is_chosen_for(const struct host *host, uint32_t pasid)
+{
+	const struct config *config = host->config;
+
+	for (unsigned int i = 0; i < config->process_count; i++)
+		if (config->processes[i].pasid == pasid)
+			return config->processes[i].policy != NULL;
+	return false;
+}
+
+/* One that is again as the file has it needs no other record. */
 static int put_before(struct update_write *op)
 {
 	const struct reg_process *process = op->process;
 	char pasid[16];
 
+	if (!process->is_runtime && !process->is_changed &&
+	    is_chosen_for(op->host, process->pasid))
+		return records_put_process(&op->write, process, "chosen");
 	if (process->is_runtime || process->is_changed)
 		return records_put_process(&op->write, process,
 					   process->is_runtime ? "added" :
