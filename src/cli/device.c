@@ -96,21 +96,47 @@ static const struct cli_option evacuate_options[] = {
 	{NULL, NULL, NULL},
 };
 
-/* Once a second, until it is empty or somebody says that it stays. */
+/* What there is to say of an evacuation that is over, or goes on by nobody. */
+static int say_left(const char *name, const json_t *device)
+{
+	if (!json_object_get(device, "left_bytes"))
+		return cli_error(CLI_FAILED,
+				 "device %s stays: it is not leaving any more",
+				 name);
+	return cli_error(
+		CLI_FAILED,
+		"device %s is not evacuated: 'penstock events' says why, 'penstock device evacuate %s' goes on",
+		name, name);
+}
+
+/* Once a second, until it is empty, nothing moves any more, or somebody says
+ * that it stays.  An endpoint that is away comes back. */
 static int wait_evacuated(struct cli *cli, const char *name, json_t *device)
 {
 	int status = CLI_DONE;
+	bool was_still = false;
 
-	while (status == CLI_DONE &&
-	       !strcmp(json_string_value(json_object_get(device, "state")),
-		       "leaving")) {
-		const json_int_t left = json_integer_value(
-			json_object_get(device, "left_bytes"));
+	while (status == CLI_DONE) {
+		const json_t *left = json_object_get(device, "left_bytes");
+		const bool is_away = !strcmp(
+			json_string_value(json_object_get(device, "state")),
+			"waiting");
+		bool is_still;
 
 		fprintf(stderr, "\r%s: %lld MiB left  ", name,
-			(long long)(left >> 20));
-		if (left == 0)
+			(long long)(json_integer_value(left) >> 20));
+		if (!is_away && left && json_integer_value(left) == 0)
 			break;
+		is_still = !is_away &&
+			!json_is_true(json_object_get(device, "moving"));
+		/* What is left is counted a little later than it is said. */
+		if (is_still && was_still) {
+			fputc('\n', stderr);
+			status = say_left(name, device);
+			json_decref(device);
+			return status;
+		}
+		was_still = is_still;
 		sleep(1);
 		json_decref(device);
 		status = cli_ask_one(cli, "GET", "devices", name, "", NULL,

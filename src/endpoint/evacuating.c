@@ -19,6 +19,7 @@
 #include "vdev/carry.h"
 
 #define SECOND_NS	UINT64_C(1000000000)
+#define USUAL_BYTES_PER_S	(UINT64_C(100) << 20)	/* if nobody says */
 /* An extent in so long, at the least: the shortest that is slept. */
 #define BANDWIDTH_MAX	(FORMAT_EXTENT_BYTES * 100000)
 
@@ -224,11 +225,13 @@ int endpoint_member_evacuate(struct endpoint *endpoint, json_t *request,
 	struct evacuate_config config = {0};
 	struct endpoint_evacuation *e;
 	struct endpoint_member *m;
-	uint64_t bandwidth = 0;
+	uint64_t bandwidth = USUAL_BYTES_PER_S;
 	int result = endpoint_named_member(endpoint, request, &m, reterr);
 
 	(void)fd;
 	(void)reply;
+	if (result == 0 && m->evacuation)
+		bandwidth = m->evacuation->bandwidth_bytes_per_s;
 	if (result == 0)
 		result = field_u64(request, "bandwidth_bytes_per_s",
 				   BANDWIDTH_MAX, &bandwidth, reterr);

@@ -69,10 +69,13 @@ static void set_device_statistics(json_t *object,
 		return;
 	describe_set_u64(object, "emptying_bytes",
 			 stats_get(&stats->extents_dirty) * REG_EXTENT_BYTES);
-	if (device->is_leaving)
+	if (device->is_leaving) {
+		json_object_set_new(object, "moving",
+				    json_boolean(device->is_moving));
 		describe_set_u64(object, "left_bytes",
 				 stats_get(&stats->extents_used) *
 					 REG_EXTENT_BYTES);
+	}
 	describe_set_u64(object, "bad_bytes",
 			 stats_get(&stats->extents_bad) * REG_EXTENT_BYTES);
 	describe_set_u64(object, "log_errors", stats_get(&stats->log_errors));

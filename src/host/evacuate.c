@@ -11,8 +11,6 @@
 #include <errno.h>
 #include <string.h>
 
-#define USUAL_BYTES_PER_S	(UINT64_C(100) << 20)
-
 static struct event_subject subject_of(const struct reg_device *device)
 {
 	return (struct event_subject){
@@ -27,14 +25,16 @@ static json_t *message(const struct reg_device *device, const char *op)
 			 device->pool->name, "device", device->config->name);
 }
 
+/* Without a rate it goes on as fast as the endpoint knows, who may have gone on
+ * all the while. */
 static json_t *evacuate_message(const struct reg_device *device)
 {
 	json_t *asked = message(device, "member-evacuate");
-	const uint64_t rate = device->leave_bytes_per_s;
 
-	json_object_set_new(
-		asked, "bandwidth_bytes_per_s",
-		json_integer((json_int_t)(rate ? rate : USUAL_BYTES_PER_S)));
+	if (device->leave_bytes_per_s)
+		json_object_set_new(
+			asked, "bandwidth_bytes_per_s",
+			json_integer((json_int_t)device->leave_bytes_per_s));
 	return asked;
 }
 
