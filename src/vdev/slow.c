@@ -371,7 +371,8 @@ static void allocated(struct volume_alloc *alloc, int result)
 		piece->was_told = true;
 		piece->told = result;
 	} else if (piece->waits > 0) {
-		vdev_device_blame(piece->as.at.way->device, result);
+		/* Its turn, and with it its way, may come later. */
+		vdev_device_blame(piece->as.at.member->config.user, result);
 		part_ended(piece, result);
 	} else if (result < 0) {
 		end_piece(piece, result);

@@ -444,6 +444,33 @@ static void test_vdev_volume_two_extents_take_one_turn(void **state)
 	free(other);
 }
 
+/* The other one's mapping is there before the turn of both. */
+static void test_vdev_volume_two_extents_one_of_them_new(void **state)
+{
+	struct bench *bench = *state;
+	unsigned char *data = filled(MIB, 1), *other = filled(4096, 3);
+	struct request first, request;
+
+	now(bench, BLOCK_WRITE, MIB, MIB, data);
+	bench->fake.hold = true;
+	submit(bench, &first, BLOCK_READ, MIB, 4096, other);
+	submit(bench, &request, BLOCK_WRITE, 2 * MIB - 4096, 8192, data);
+	while (!let_one(&bench->fake, false))
+		loop_run_once(bench->loop, loop_clock_ns());
+	while (let_one(&bench->fake, false))
+		;
+	assert_false(request.is_done);
+	while (!request.is_done) {
+		let_all(bench, 1);
+		loop_run_once(bench->loop, loop_clock_ns());
+	}
+	assert_int_equal(request.result, 0);
+	bench->fake.hold = false;
+	assert_reads(bench, 2 * MIB - 4096, 8192, 1);
+	free(data);
+	free(other);
+}
+
 /* A first write has happened when its data and its mapping are there. */
 static void first_write(struct bench *bench, bool data_first)
 {
@@ -684,6 +711,9 @@ int main(void)
 		TEST(test_vdev_volume_crosses_into_what_is_beside),
 		cmocka_unit_test_setup_teardown(
 			test_vdev_volume_two_extents_take_one_turn,
+			setup_narrow, teardown),
+		cmocka_unit_test_setup_teardown(
+			test_vdev_volume_two_extents_one_of_them_new,
 			setup_narrow, teardown),
 		TEST(test_vdev_volume_first_write_data_before_mapping),
 		TEST(test_vdev_volume_first_write_mapping_before_data),
