@@ -56,10 +56,11 @@ struct keys *keys_keep(struct keys *keys)
 	return keys;
 }
 
-static void forget_shared(struct shared *shared, unsigned int count)
+/* All of them: one that could not be read may have left half a key. */
+static void forget_shared(struct shared *shared)
 {
 	if (shared)
-		gnutls_memset(shared, 0, count * sizeof(*shared));
+		gnutls_memset(shared, 0, KEYS_USERS_MAX * sizeof(*shared));
 	free(shared);
 }
 
@@ -77,7 +78,7 @@ void keys_drop(struct keys *keys)
 	if (keys->client)
 		gnutls_psk_free_client_credentials(keys->client);
 	gnutls_priority_deinit(keys->priority);
-	forget_shared(keys->shared, keys->count);
+	forget_shared(keys->shared);
 	free(keys);
 }
 
@@ -212,7 +213,7 @@ static int fill_client(struct keys *keys, const struct tls_text *from,
 					      GNUTLS_PSK_KEY_RAW) < 0)
 		return error_set(reterr, -ENOMEM, "out of memory");
 	/* It has a copy of the only one that it needs. */
-	forget_shared(keys->shared, keys->count + 1);
+	forget_shared(keys->shared);
 	keys->shared = NULL;
 	keys->count = 0;
 	return 0;
