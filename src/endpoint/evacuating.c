@@ -47,12 +47,17 @@ static void pace_expired(struct loop_timer *timer, uint64_t now_ns)
 				->evacuate);
 }
 
+static uint64_t takes_ns(const struct endpoint_evacuation *e, uint64_t bytes)
+{
+	return (uint64_t)((double)bytes * (double)SECOND_NS /
+			  (double)e->bandwidth_bytes_per_s);
+}
+
 static bool may_move(struct evacuate *evacuate, uint64_t bytes)
 {
 	struct endpoint_evacuation *e = of(evacuate);
 	const uint64_t now_ns = loop_clock_ns();
-	const uint64_t each_ns = (uint64_t)((double)bytes * (double)SECOND_NS /
-					    (double)e->bandwidth_bytes_per_s);
+	const uint64_t each_ns = takes_ns(e, bytes);
 
 	if (now_ns < e->next_ns) {
 		loop_timer_set(e->member->pool->endpoint->loop, &e->pace,
@@ -64,6 +69,19 @@ static bool may_move(struct evacuate *evacuate, uint64_t bytes)
 		e->next_ns = now_ns;
 	e->next_ns += each_ns;
 	return true;
+}
+
+/* From now on, and not when the pause of the old rate is over. */
+static void set_pace(struct endpoint_evacuation *e, uint64_t bandwidth)
+{
+	uint64_t next_ns;
+
+	e->bandwidth_bytes_per_s = bandwidth;
+	next_ns = loop_clock_ns() + takes_ns(e, FORMAT_EXTENT_BYTES);
+	if (next_ns >= e->next_ns)
+		return;
+	e->next_ns = next_ns;
+	loop_timer_set(e->member->pool->endpoint->loop, &e->pace, next_ns);
 }
 
 static void submit(struct evacuate *evacuate, struct member *member,
@@ -246,7 +264,12 @@ int endpoint_member_evacuate(struct endpoint *endpoint, json_t *request,
 	if (result < 0)
 		return result;
 	if (m->evacuation && !m->evacuation->work.said) {
-		m->evacuation->bandwidth_bytes_per_s = bandwidth;
+		if (config.to && config.to != m->evacuation->evacuate.config.to)
+			return error_set(
+				reterr, -EBUSY,
+				"pool %s: device %s goes to other devices already: let it stay first",
+				m->pool->name, m->device->name);
+		set_pace(m->evacuation, bandwidth);
 		return 0;
 	}
 	if (m->evacuation)

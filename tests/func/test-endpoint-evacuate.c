@@ -166,7 +166,7 @@ static void move_all(struct bench *bench, unsigned int m)
 {
 	json_t *event;
 
-	bench_ok(evacuate(bench, m, 1 << 20));
+	bench_ok(evacuate(bench, m, 1 << 10));
 	bench_ok(evacuate(bench, m, 1 << 30));
 	event = await_evacuated(bench);
 	assert_int_equal(number(event, "errno"), 0);
@@ -211,6 +211,12 @@ static void test_evacuate_and_remove(void **state)
 	bench_error(evacuate(bench, 1, 0), EINVAL);
 	bench_ok(evacuate(bench, 1, 1 << 20));
 	bench_error(evacuate(bench, 2, 1 << 20), EBUSY);
+	bench_error(bench_ask(bench,
+			      json_pack("{s:s, s:s, s:s, s:s}", "op",
+					"member-evacuate", "pool", "p",
+					"device", "m1", "to", "m2"),
+			      -1),
+		    EBUSY);
 	bench_error(ask_member(bench, "member-remove", 1), EBUSY);
 	io(bench, "-c 'write -P 9 10M 20M' -c 'read -P 9 10M 20M'");
 
