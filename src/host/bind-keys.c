@@ -68,10 +68,17 @@ static int read_one(const char *path, struct tls_text *text,
 		    struct error *reterr)
 {
 	int ret = path ? tls_read(path, text, reterr) : 0;
+	json_t *string;
 
-	if (ret < 0 || !path || strlen(text->data) == text->length)
+	if (ret < 0 || !path)
 		return ret;
-	return error_set(reterr, -EINVAL, "%s: is no text", path);
+	/* As it is sent: what is not UTF-8 would be as if it was not there. */
+	string = json_stringn(text->data, text->length);
+	if (!string || strlen(text->data) != text->length)
+		ret = error_set(reterr, -EINVAL, "%s: is no text in UTF-8",
+				path);
+	json_decref(string);
+	return ret;
 }
 
 static int read_all(const struct config_tls *files, struct texts *texts,

@@ -151,6 +151,13 @@ wait_for 20 grep -q "vd0: nbd: tls: .*server.pem" penstockd.log ||
 	fail "it is not said: $(tail -3 penstockd.log)"
 nbdinfo "$X509" >info || fail "it went with its file"
 mv good.pem server.pem
+cp crl.pem good.pem
+{ printf 'caf\351\n'; cat good.pem; } >latin.pem
+mv latin.pem crl.pem
+wait_for 20 grep -q "crl.pem: is no text in UTF-8" penstockd.log ||
+	fail "a list is dropped without a word: $(tail -3 penstockd.log)"
+nbdinfo "$X509" >info || fail "it went with its list"
+mv good.pem crl.pem
 
 note "the next penstockd finds it as it is"
 kill -9 "$PENSTOCKD_PID"
