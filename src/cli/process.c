@@ -164,7 +164,7 @@ static int fill_body(const char *const *options, json_t *body)
 			json_object_set_new(
 				body, "match",
 				json_pack("{s%:s}", options[MATCH],
-					  (int)(equals - options[MATCH]),
+					  (size_t)(equals - options[MATCH]),
 					  equals + 1));
 		else
 			cli_set_text(body, "match", "none");

@@ -54,7 +54,6 @@ struct reg_endpoint {
 	/* the binder's */
 	struct endpoint *process;
 	struct host *host;
-	bool is_synced;		/* all it was asked for at first is answered */
 	bool is_connected;
 	unsigned int pending;	/* requests without a reply */
 	struct reg_device *calibrating;

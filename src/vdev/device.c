@@ -512,11 +512,6 @@ void vdev_device_destroy(struct vdev_device *device)
 	free(device);
 }
 
-struct block_device *vdev_device_block(struct vdev_device *device)
-{
-	return device->block;
-}
-
 struct sched *vdev_device_sched(struct vdev_device *device)
 {
 	return device->sched;

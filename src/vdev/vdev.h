@@ -99,7 +99,6 @@ int vdev_device_create(struct block_device *block,
  * be said before there are vdevs. */
 void vdev_device_share(struct vdev_device *device, struct turns *turns);
 void vdev_device_destroy(struct vdev_device *device);	/* no vdevs left */
-struct block_device *vdev_device_block(struct vdev_device *device);
 struct sched *vdev_device_sched(struct vdev_device *device);
 uint64_t vdev_device_in_flight(const struct vdev_device *device);
 uint64_t vdev_device_completions(const struct vdev_device *device);
@@ -112,13 +111,13 @@ void vdev_device_report(struct vdev_device *device);
 
 struct vdev_config {
 	const char *name;
-	/* One of the volume's pool, which stays as long as the vdev. */
+	/* One of the volume's pool; another one when it goes: vdev_leave. */
 	struct vdev_device *device;
 	struct volume *volume;
 	struct vdev_gate *gate;
 	uint64_t size_bytes;
 	bool read_only;
-	enum on_error on_error;	/* of a volume */
+	enum on_error on_error;
 	struct sched_limits limits; /* the parent limit: all its processes */
 	struct stats_process *default_stats;	/* of the unpromised default */
 };
