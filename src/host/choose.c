@@ -6,7 +6,7 @@
  * question; sla/choose.h says which of those that can it is.  What is chosen is
  * written down with the process and holds until that is released: its data lie
  * there.  The file's are chosen for when all that is there is ready; where none
- * can, they are listed as refused, and asked for again each second.
+ * can, whyever, they are listed as refused, and asked for again each second.
  */
 #include "host/host-data.h"
 
@@ -306,19 +306,46 @@ struct reg_vdev *choose_vdev(struct host *host,
 
 /* --- The file's ---------------------------------------------------------- */
 
-/* It cannot be bound now: listed so, at one of those that refused. */
+/* As it is now. */
+static void set_refusal(struct reg_process *process,
+			const struct choice *choice)
+{
+	process->refusal = choice->refusal;
+	explain(choice, &process->refusal.text);
+}
+
+/* Where none is, there is no vdev to list it at. */
+static void say_refused(struct host *host, struct reg_unchosen *unchosen,
+			const struct error *why)
+{
+	const struct config_process *entry = unchosen->entry;
+	const struct event_subject subject = {.pasid = entry->pasid};
+
+	if (strcmp(unchosen->told.text, why->text) == 0)
+		return;
+	unchosen->told = *why;
+	events_add(host->events, "refused", &subject,
+		   "process %u (%s) is refused: %s", entry->pasid, entry->name,
+		   why->text);
+}
+
+/* It cannot be bound now: listed so, at the first of those whose admission
+ * refused it, or else of all. */
 static void list_refused(struct host *host, struct reg_unchosen *unchosen,
 			 const struct wanted *wanted,
 			 const struct choice *choice)
 {
 	const struct config_process *entry = unchosen->entry;
-	const struct event_subject subject = {.pasid = entry->pasid};
 	struct reg_process *process;
+	struct error why;
 	unsigned int i = 0;
 
-	if (!choice->refusal.is_refused)
+	explain(choice, &why);
+	if (!choice->count) {
+		say_refused(host, unchosen, &why);
 		return;
-	while (!choice->is_refused[i])
+	}
+	while (choice->refusal.is_refused && !choice->is_refused[i])
 		i++;
 	process = registry_process_new(host->registry, entry->pasid,
 				       choice->vdevs[i]);
@@ -336,11 +363,8 @@ static void list_refused(struct host *host, struct reg_unchosen *unchosen,
 	records_entry_process(host->config, entry->pasid, process->entry);
 	process->is_unchosen = true;
 	process->state = REG_PROCESS_REFUSED;
-	process->refusal = choice->refusal;
-	explain(choice, &process->refusal.text);
-	events_add(host->events, "refused", &subject,
-		   "process %u (%s) is refused: %s", entry->pasid, entry->name,
-		   process->refusal.text.text);
+	set_refusal(process, choice);
+	say_refused(host, unchosen, &why);
 }
 
 static void configured_added(struct host_call *call,
@@ -363,7 +387,7 @@ static void configured_added(struct host_call *call,
 }
 
 static void choose_for(struct host *host, struct reg_unchosen *unchosen,
-		       const struct reg_process *listed)
+		       struct reg_process *listed)
 {
 	struct host_process_request request;
 	struct want_words words;
@@ -386,7 +410,9 @@ static void choose_for(struct host *host, struct reg_unchosen *unchosen,
 		choice_finish(&choice);
 		return;
 	}
-	if (!choice.vdev && !listed)
+	if (!choice.vdev && listed)
+		set_refusal(listed, &choice);
+	else if (!choice.vdev)
 		list_refused(host, unchosen, &wanted, &choice);
 	if (choice.vdev) {
 		request.vdev = choice.vdev->name;
@@ -405,7 +431,7 @@ void choose_configured(struct host *host)
 	if (!host->told_ready)
 		return;
 	for (unchosen = host->registry->unchosen; unchosen; unchosen = next) {
-		const struct reg_process *process = registry_process(
+		struct reg_process *process = registry_process(
 			host->registry, unchosen->entry->pasid);
 
 		next = unchosen->next;

@@ -255,11 +255,11 @@ json_t *describe_process(const struct reg_process *process)
 		object, "sla_text",
 		json_string(sla_format(&process->sla, text, sizeof(text))));
 	describe_derived(object, process);
-	if (process->refusal.is_refused) {
+	if (process->refusal.is_refused || process->is_unchosen)
 		describe_set_text(object, "reason", process->refusal.text.text);
+	if (process->refusal.is_refused)
 		describe_set(object, "refusal",
 			     promise_refusal_json(&process->refusal));
-	}
 	if (process->state == REG_PROCESS_PENDING)
 		set_pending_reason(object, process->vdev);
 	if (process->match.kind != MATCH_NONE)

@@ -48,6 +48,7 @@ static void copy_changeable(struct reg_process *to,
 	to->is_best_effort = from->is_best_effort;
 	to->is_changed = from->is_changed;
 	to->state = from->state;
+	to->is_unchosen = from->is_unchosen;
 	to->refusal = from->refusal;
 }
 
@@ -124,7 +125,7 @@ static int put_before(struct update_write *op)
 	char pasid[16];
 
 	if (!process->is_runtime && !process->is_changed &&
-	    is_chosen_for(op->host, process->pasid))
+	    !process->is_unchosen && is_chosen_for(op->host, process->pasid))
 		return records_put_process(&op->write, process, "chosen");
 	if (process->is_runtime || process->is_changed)
 		return records_put_process(&op->write, process,
@@ -237,6 +238,7 @@ static int admit(struct update_write *op)
 		promise_leave(process);
 	process->refusal = refusal;
 	process->state = REG_PROCESS_BOUND;
+	process->is_unchosen = false;	/* it is bound to this one now */
 	return 0;
 }
 

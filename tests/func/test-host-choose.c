@@ -194,6 +194,79 @@ static void test_refused_of_the_file_is_released(void **state)
 	assert_null(host_process(rig->host, 2));
 }
 
+/* Taken as best effort where it was listed, it is as any other there: its
+ * promise holds as soon as there is room (E8). */
+static void test_refused_of_the_file_is_taken_as_best_effort(void **state)
+{
+	const struct host_process_request request = {
+		.pasid = 2,
+		.best_effort = true,
+	};
+	struct rig *rig = *state;
+
+	rig_start(rig, ONE, true);
+	add(rig, 3, "v0", "iops >= 4000", HOST_DONE);
+	add(rig, 4, "v1", "iops >= 8000", HOST_DONE);
+	rig_abandon(rig);
+	rig_start(rig, CHOSEN("auto", "5000"), true);
+	rig_wait_event(rig, "refused", "process 2 (two) is refused: vdev v0");
+	host_process_update(rig->host, &request, &rig->call);
+	rig_answer(rig, HOST_DONE);
+	is_at(rig, 2, "v0");
+	host_process_release(rig->host, 3, &rig->call);
+	rig_answer(rig, HOST_DONE);
+	rig_wait_event(rig, "admitted", "process 2 (two)");
+	is_at(rig, 2, "v0");
+}
+
+/* Nothing refused it, and it could be bound to none: it is listed, with why,
+ * and said once. */
+#define NO_ROOM	\
+	"host: a\n" \
+	"state: @/state\n" \
+	"endpoints:\n" \
+	"  - {name: ep0, devices: [{name: m0, kind: memory, size: 64MiB}]}\n" \
+	"pools:\n" \
+	"  - {name: p0, devices: [ep0/m0]}\n"
+#define WANTS_ONE	\
+	"processes:\n" \
+	"  - {pasid: 2, name: two, vdev: auto, sla: {iops: '>= 500'}}\n"
+#define READ_ONLY	\
+	"vdevs:\n" \
+	"  - {name: v0, pool: p0, size: 1MiB, read-only: true}\n"
+
+static void test_bound_to_none_of_the_file(void **state)
+{
+	const struct host_vdev_request vdev = {
+		.name = "new",
+		.pool = "p0",
+		.size = "1MiB",
+	};
+	struct rig *rig = *state;
+
+	rig_start(rig, NO_ROOM READ_ONLY WANTS_ONE, true);
+	rig_wait_event(rig, "refused",
+		       "process 2 (two) is refused: vdev v0: it is read-only");
+	rig_text_is(host_process(rig->host, 2), "state", "refused");
+	rig_text_is(host_process(rig->host, 2), "reason",
+		    "vdev v0: it is read-only");
+	host_vdev_create(rig->host, &vdev, &rig->call);
+	rig_answer(rig, HOST_DONE);
+	wait_bound(rig, 2);
+	is_at(rig, 2, "new");
+}
+
+static void test_no_vdev_to_choose_from(void **state)
+{
+	struct rig *rig = *state;
+
+	rig_start(rig, NO_ROOM WANTS_ONE, true);
+	rig_wait_event(
+		rig, "refused",
+		"process 2 (two) is refused: there is no vdev to choose from");
+	assert_null(host_process(rig->host, 2));
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
@@ -208,6 +281,13 @@ int main(int argc, char **argv)
 		cmocka_unit_test_setup_teardown(
 			test_refused_of_the_file_is_released, rig_setup,
 			rig_teardown),
+		cmocka_unit_test_setup_teardown(
+			test_refused_of_the_file_is_taken_as_best_effort,
+			rig_setup, rig_teardown),
+		cmocka_unit_test_setup_teardown(test_bound_to_none_of_the_file,
+						rig_setup, rig_teardown),
+		cmocka_unit_test_setup_teardown(test_no_vdev_to_choose_from,
+						rig_setup, rig_teardown),
 	};
 	const int status = rig_arguments(argc, argv);
 
