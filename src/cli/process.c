@@ -9,10 +9,14 @@
 #include "cli/ask.h"
 #include "cli/list.h"
 
+#include <ctype.h>
+#include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "api/body.h"
+#include "os/users.h"
 #include "sla/choose.h"
 #include "sla/sla.h"
 
@@ -131,6 +135,49 @@ static int check_sla(const char *text)
 	return cli_error(CLI_USAGE, "--sla: %s", error.text);
 }
 
+/* Users and groups by name are looked up here: penstockd takes numbers, for it
+ * waits for nobody's directory.  NULL after saying why not. */
+static json_t *match_value(const char *key, const char *text)
+{
+	const bool is_user = strcmp(key, "uid") == 0;
+	const bool is_group = strcmp(key, "gid") == 0;
+	uint32_t id;
+	int ret;
+
+	if ((!is_user && !is_group) || isdigit((unsigned char)text[0]))
+		return json_string(text);
+	ret = is_user ? users_find(text, &id) : users_find_group(text, &id);
+	if (ret == 0)
+		return json_integer(id);
+	cli_error(CLI_USAGE, "--match: there is no %s '%s' on this machine%s%s",
+		  is_user ? "user" : "group", text, ret == -ENOENT ? "" : ": ",
+		  ret == -ENOENT ? "" : strerror(-ret));
+	return NULL;
+}
+
+static int fill_match(const char *text, json_t *body)
+{
+	const char *equals = strchr(text, '=');
+	json_t *value;
+	char key[16];
+
+	if (strcmp(text, "none") == 0) {
+		cli_set_text(body, "match", text);
+		return CLI_DONE;
+	}
+	if (!equals || (size_t)(equals - text) >= sizeof(key))
+		return cli_error(
+			CLI_USAGE,
+			"--match: as uid=1000, gid=NAME, pid=N or none, not '%s'",
+			text);
+	snprintf(key, sizeof(key), "%.*s", (int)(equals - text), text);
+	value = match_value(key, equals + 1);
+	if (!value)
+		return CLI_USAGE;
+	json_object_set_new(body, "match", json_pack("{s:o}", key, value));
+	return CLI_DONE;
+}
+
 /* The fields that add and update share.  Returns an exit status. */
 static int fill_body(const char *const *options, json_t *body)
 {
@@ -152,23 +199,8 @@ static int fill_body(const char *const *options, json_t *body)
 	}
 	if (options[MATCH] && options[IOPRIO])
 		return cli_error(CLI_USAGE, "one of --match and --ioprio");
-	if (options[MATCH]) {
-		const char *equals = strchr(options[MATCH], '=');
-
-		if (!equals && strcmp(options[MATCH], "none") != 0)
-			return cli_error(
-				CLI_USAGE,
-				"--match: as uid=1000, gid=NAME, pid=N or none, not '%s'",
-				options[MATCH]);
-		if (equals)
-			json_object_set_new(
-				body, "match",
-				json_pack("{s%:s}", options[MATCH],
-					  (size_t)(equals - options[MATCH]),
-					  equals + 1));
-		else
-			cli_set_text(body, "match", "none");
-	}
+	if (options[MATCH] && fill_match(options[MATCH], body) != CLI_DONE)
+		return CLI_USAGE;
 	if (options[IOPRIO] && strcmp(options[IOPRIO], "none") == 0)
 		cli_set_text(body, "match", "none");
 	else if (options[IOPRIO])

@@ -419,7 +419,7 @@ static int read_match_word(struct reader *reader, const struct reader_key *key,
 		return reader_fail(reader, reader_line(node),
 				   "match: one of ioprio, uid, gid and pid");
 	snprintf(word, sizeof(word), "%s=%s", key->name, text);
-	if (config_parse_match(word, &process->match, &why) < 0)
+	if (config_find_match(word, &process->match, &why) < 0)
 		return reader_fail(reader, reader_line(node), "%s: %s",
 				   key->name, why.text);
 	return 0;

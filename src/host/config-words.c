@@ -7,14 +7,13 @@
 
 #include <ctype.h>
 #include <errno.h>
-#include <grp.h>
-#include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/un.h>
 
 #include "base/units.h"
+#include "os/users.h"
 #include "sla/limit.h"
 
 int config_check_name(const char *text, struct error *reterr)
@@ -139,18 +138,6 @@ int config_parse_ioprio(const char *text, uint16_t *ret_ioprio,
 		text);
 }
 
-/* A user's or group's number; what else is none. */
-static bool find_name(enum match_kind kind, const char *name, uint32_t *ret_id)
-{
-	const struct passwd *user = kind == MATCH_UID ? getpwnam(name) : NULL;
-	const struct group *group = kind == MATCH_GID ? getgrnam(name) : NULL;
-
-	if (!user && !group)
-		return false;
-	*ret_id = user ? user->pw_uid : group->gr_gid;
-	return true;
-}
-
 static int parse_of_peer(enum match_kind kind, const char *text,
 			 struct match *ret_match, struct error *reterr)
 {
@@ -165,9 +152,11 @@ static int parse_of_peer(enum match_kind kind, const char *text,
 			return error_set(reterr, -EINVAL, "'%s' is no %s", text,
 					 match_word(kind));
 		number = (uint32_t)value;
-	} else if (!find_name(kind, text, &number)) {
-		return error_set(reterr, -EINVAL, "'%.60s' is no %s here", text,
-				 match_word(kind));
+	} else {
+		return error_set(
+			reterr, -EINVAL, "'%.60s' is no %s: a number%s", text,
+			match_word(kind),
+			kind == MATCH_PID ? "" : ", as id(1) tells it");
 	}
 	*ret_match = (struct match){kind, number};
 	return 0;
@@ -194,6 +183,27 @@ int config_parse_match(const char *text, struct match *ret_match,
 	if (ret == 0)
 		*ret_match = (struct match){MATCH_IOPRIO, ioprio};
 	return ret;
+}
+
+int config_find_match(const char *text, struct match *ret_match,
+		      struct error *reterr)
+{
+	const char *name = strchr(text, '=');
+	const bool is_user = strncmp(text, "uid=", 4) == 0;
+	uint32_t number;
+	int ret;
+
+	if ((!is_user && strncmp(text, "gid=", 4) != 0) ||
+	    isdigit((unsigned char)name[1]))
+		return config_parse_match(text, ret_match, reterr);
+	ret = is_user ? users_find(name + 1, &number) :
+			users_find_group(name + 1, &number);
+	if (ret < 0)
+		return error_set(reterr, -EINVAL,
+				 "'%.60s' is no %s of this host: %s", name + 1,
+				 is_user ? "user" : "group", strerror(-ret));
+	*ret_match = (struct match){is_user ? MATCH_UID : MATCH_GID, number};
+	return 0;
 }
 
 static char *format_ioprio(uint32_t ioprio, char *buffer, size_t size)

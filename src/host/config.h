@@ -276,10 +276,12 @@ int config_parse_burst(const char *text, uint64_t *ret_burst_ns,
 /* "be/4", "rt/0", "idle": as in virtio-blk's ioprio field. */
 int config_parse_ioprio(const char *text, uint16_t *ret_ioprio,
 			struct error *reterr);
-/* The same, or "uid=1000", "uid=NAME", "gid=...", "pid=...": names are looked
- * up on this host. */
+/* The same, or "uid=1000", "gid=...", "pid=...". */
 int config_parse_match(const char *text, struct match *ret_match,
 		       struct error *reterr);
+/* Or by name, "uid=NAME" or "gid=NAME", looked up on this host.  May block. */
+int config_find_match(const char *text, struct match *ret_match,
+		      struct error *reterr);
 #define CONFIG_MATCH_TEXT_MAX	16U
 char *config_format_match(const struct match *match, char *buffer, size_t size);
 /* Letters, digits, '-', '_', '.'; starts with a letter or digit; at most

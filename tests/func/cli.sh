@@ -189,6 +189,14 @@ for sla in '' iops 'iops >= ' 'iops <= 5' 'iops >= 5, iops >= 6' \
 done
 run 2 process add 1 --vdev vd0 --name $'\xff'
 says 'not UTF-8'
+# penstockd takes numbers only: names are looked up here.
+run 2 process add 1 --vdev vd0 --match uid=no-such-user
+says "no user 'no-such-user' on this machine"
+run 2 process add 1 --vdev vd0 --match uid
+says 'as uid=1000'
+run 2 process add 1 --vdev vd0 --match floor=3
+run 0 process add 60 --vdev vd0 --match gid=root
+run 0 process release 60
 run 0 process list
 [ "$(wc -l <out)" = 1 ] || fail "a name that is not UTF-8 was dropped"
 run 2 process add 1 --vdev vd0 --weight 0

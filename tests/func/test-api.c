@@ -271,8 +271,8 @@ static void test_api_bodies(void **state)
 		 "\"match\": {\"pid\": 0}}",
 		 "pid"},
 		{"{\"pasid\": 1, \"vdev\": \"v\","
-		 "\"match\": {\"uid\": \"no-such-user\"}}",
-		 "no-such-user"},
+		 "\"match\": {\"uid\": \"root\"}}",
+		 "'root' is no uid: a number"},
 		{"{\"pasid\": 1, \"vdev\": \"v\","
 		 "\"match\": {\"ioprio\": \"be/9\"}}",
 		 ""},

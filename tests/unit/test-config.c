@@ -107,6 +107,26 @@ static void test_config_nbd_with_tls(void **state)
 	config_free(config);
 }
 
+/* Names are looked up for the file, whose reader may wait for them, and not
+ * for what is asked over the API. */
+static void test_config_match_by_name(void **state)
+{
+	struct match match;
+	struct error why;
+
+	(void)state;
+	assert_int_equal(config_find_match("gid=root", &match, &why), 0);
+	assert_int_equal(match.kind, MATCH_GID);
+	assert_int_equal(match.number, 0);
+	assert_int_equal(config_find_match("uid=no-such", &match, &why),
+			 -EINVAL);
+	assert_non_null(strstr(why.text, "'no-such' is no user of this host"));
+	assert_int_equal(config_find_match("pid=root", &match, &why), -EINVAL);
+	assert_int_equal(config_find_match("be/4", &match, &why), 0);
+	assert_int_equal(config_parse_match("uid=root", &match, &why), -EINVAL);
+	assert_non_null(strstr(why.text, "'root' is no uid: a number"));
+}
+
 static void test_config_match_by_who_connects(void **state)
 {
 	struct config *config = parse(
@@ -830,6 +850,7 @@ int main(void)
 		cmocka_unit_test(test_config_export_of_another_server),
 		cmocka_unit_test(test_config_nbd_with_tls),
 		cmocka_unit_test(test_config_nbd_with_wrong_tls),
+		cmocka_unit_test(test_config_match_by_name),
 		cmocka_unit_test(test_config_match_by_who_connects),
 		cmocka_unit_test(test_uri_refuses),
 		cmocka_unit_test(test_config_contract_notes),
