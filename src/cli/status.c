@@ -107,7 +107,7 @@ static void print_pool_note(const json_t *pool)
 		return;
 	show_size(pool, "free_bytes", free_space, sizeof(free_space));
 	if (level >= 100)
-		printf("Pool %s: it is full: writes that need space fail.\n",
+		printf("Pool %s: it is full: what thin vdevs write where they have no space yet fails, or waits (on-error).\n",
 		       name);
 	else if (level > 0)
 		printf("Pool %s: %lld %% of its space is used or reserved, %s is left.\n",

@@ -103,8 +103,9 @@ static void listener_fetched(struct bind_op *op, struct link_reply *reply)
 		else
 			op->vdev->is_listening = false;
 		bind_ask(&unlisten,
-			 json_pack("{s:s, s:s, s:I}", "op", "unlisten", "vdev",
-				   op->vdev->name, "pasid",
+			 json_pack("{s:s, s:s, s:s, s:I}", "op", "unlisten",
+				   "kind", "vhost-user", "vdev", op->vdev->name,
+				   "pasid",
 				   (json_int_t)(op->process ?
 							op->process->pasid :
 							0)),
@@ -126,8 +127,9 @@ static void fetch_listener(struct reg_vdev *vdev, struct reg_process *process)
 	};
 
 	bind_ask(&op,
-		 json_pack("{s:s, s:s, s:s, s:I}", "op", "descriptor", "kind",
-			   "listener", "vdev", vdev->name, "pasid",
+		 json_pack("{s:s, s:s, s:s, s:s, s:I}", "op", "descriptor",
+			   "kind", "listener", "way", "vhost-user", "vdev",
+			   vdev->name, "pasid",
 			   (json_int_t)(process ? process->pasid : 0)),
 		 -1);
 }

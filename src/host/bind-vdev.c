@@ -301,8 +301,8 @@ void bind_way_in(struct reg_vdev *vdev, struct reg_process *process)
 		return;		/* tried again by bind_retry_listeners */
 	*is_listening = true;
 	bind_ask(&op,
-		 json_pack("{s:s, s:s, s:i}", "op", "listen", "vdev",
-			   vdev->name, "pasid",
+		 json_pack("{s:s, s:s, s:s, s:i}", "op", "listen", "kind",
+			   "vhost-user", "vdev", vdev->name, "pasid",
 			   process ? (int)process->pasid : 0),
 		 fd);
 }

@@ -256,44 +256,10 @@ static json_t *describe_pool(struct host *host, const struct reg_pool *pool)
 	return object;
 }
 
-/* What its volume has been given. */
-static uint64_t vdev_used_bytes(const struct reg_vdev *vdev)
+static json_t *pool_part(struct host *host, const struct reg_part *part)
 {
-	const struct stats_process *stats = describe_stats(vdev, vdev->slot);
-
-	return stats && vdev->is_added ?
-		stats_get(&stats->mapped) * REG_EXTENT_BYTES :
-		0;
-}
-
-/* It has the devices of its pool, and room and vdevs of its own. */
-static json_t *describe_part(struct host *host, const struct reg_part *part)
-{
-	json_t *object = describe_pool(host, part->pool);
-	const uint64_t all = registry_part_bytes(host->registry, part);
-	const uint64_t free_bytes =
-		registry_unpromised(host->registry, part->pool, part);
-	uint64_t used = 0, promised = 0;
-	json_t *vdevs = json_array();
-	const struct reg_vdev *vdev;
-
-	for (vdev = host->registry->vdevs; vdev; vdev = vdev->next) {
-		if (vdev->part != part)
-			continue;
-		json_array_append_new(vdevs, json_string(vdev->name));
-		used += vdev_used_bytes(vdev);
-		promised += vdev->uuid[0] ? reg_round(vdev->size_bytes) : 0;
-	}
-	describe_set_text(object, "name", part->name);
-	describe_set_text(object, "from", part->config->from);
-	describe_set(object, "vdevs", vdevs);
-	describe_set_u64(object, "size_bytes", all);
-	describe_set_u64(object, "allocated_bytes", used);
-	describe_set_u64(object, "reserved_bytes",
-			 promised > used ? promised - used : 0);
-	describe_set_u64(object, "free_bytes", free_bytes);
-	describe_set_u64(object, "promised_bytes", promised);
-	return object;
+	return describe_part(host->registry, part,
+			     describe_pool(host, part->pool));
 }
 
 json_t *host_pools(struct host *host)
@@ -306,7 +272,7 @@ json_t *host_pools(struct host *host)
 			array, describe_pool(host, &host->registry->pools[i]));
 	for (i = 0; i < host->registry->part_count; i++)
 		json_array_append_new(
-			array, describe_part(host, &host->registry->parts[i]));
+			array, pool_part(host, &host->registry->parts[i]));
 	return array;
 }
 
@@ -316,11 +282,20 @@ json_t *host_pool(struct host *host, const char *name)
 	struct reg_pool *pool = registry_place(host->registry, name, &part);
 
 	if (part)
-		return describe_part(host, part);
+		return pool_part(host, part);
 	return pool ? describe_pool(host, pool) : NULL;
 }
 
 /* --- Vdevs --------------------------------------------------------------- */
+
+uint64_t describe_vdev_used(const struct reg_vdev *vdev)
+{
+	const struct stats_process *stats = describe_stats(vdev, vdev->slot);
+
+	return stats && vdev->is_added ?
+		stats_get(&stats->mapped) * REG_EXTENT_BYTES :
+		0;
+}
 
 static const char *serving_state(const struct reg_vdev *vdev)
 {
@@ -410,7 +385,7 @@ static json_t *describe_vdev(struct host *host, const struct reg_vdev *vdev)
 			   "pool", reg_place_name(vdev), "state",
 			   vdev_state(vdev), "size_bytes",
 			   (json_int_t)size_bytes, "allocated_bytes",
-			   (json_int_t)vdev_used_bytes(vdev), "queues",
+			   (json_int_t)describe_vdev_used(vdev), "queues",
 			   (int)vdev->queues, "read_only", vdev->read_only,
 			   "limit", describe_limit(&vdev->limits), "origin",
 			   vdev->is_runtime ? "runtime" : "file");

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * describe.h - what describe.c says of vdevs as describe-process.c does of
- * processes
+ * describe.h - what describe.c, describe-part.c and describe-process.c share
  *
  * Threads: the control thread's.
  */
@@ -25,6 +24,11 @@ json_t *describe_limit(const struct sched_limits *limits);
 json_t *describe_process(const struct reg_process *process);
 /* What no volume holds or is promised of it. */
 uint64_t describe_pool_free(const struct reg_pool *pool);
+/* What its volume has been given, bytes. */
+uint64_t describe_vdev_used(const struct reg_vdev *vdev);
+/* A part, out of its pool's description, which is taken over. */
+json_t *describe_part(const struct registry *registry,
+		      const struct reg_part *part, json_t *pool);
 /* propose.c: which of its specifications are derived, if any. */
 void describe_derived(json_t *object, const struct reg_process *process);
 /* The statistics at this slot of a vdev's endpoint; NULL: it has none. */

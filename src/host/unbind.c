@@ -65,8 +65,9 @@ static void ask_unlisten(const struct bind_op *op, const char *vdev,
 			 uint32_t pasid)
 {
 	bind_ask(op,
-		 json_pack("{s:s, s:s, s:I}", "op", "unlisten", "vdev", vdev,
-			   "pasid", (json_int_t)pasid),
+		 json_pack("{s:s, s:s, s:s, s:I}", "op", "unlisten", "kind",
+			   "vhost-user", "vdev", vdev, "pasid",
+			   (json_int_t)pasid),
 		 -1);
 }
 

@@ -188,7 +188,7 @@ void watch_level(struct reg_pool *pool, unsigned int level)
 	if (level >= 100)
 		events_add(
 			events, "space", &subject,
-			"pool %s is full: writes that need space fail until it has some (give it a device, or discard or delete what is not needed)",
+			"pool %s is full: what thin vdevs write where they have no space yet fails, or waits if their on-error says so (give it a device, or discard or delete what is not needed)",
 			pool->name);
 	else if (level > pool->level)
 		events_add(

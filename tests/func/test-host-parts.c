@@ -112,6 +112,48 @@ static void test_parts_keep_their_room(void **state)
 	has(rig, "one", "free_bytes", 20);
 }
 
+static void promise(struct rig *rig, uint32_t pasid, const char *vdev,
+		    const char *sla)
+{
+	const struct host_process_request request = {
+		.pasid = pasid,
+		.vdev = vdev,
+		.sla = sla,
+	};
+
+	host_process_add(rig->host, &request, &rig->call);
+	rig_answer(rig, HOST_DONE);
+}
+
+/* What is said of a part is not its pool's (E5, E6). */
+static void test_parts_speak_for_themselves(void **state)
+{
+	struct rig *rig = *state;
+
+	rig_start(rig, HEAD, true);
+	make(rig, "new", "gold", "10MiB", HOST_DONE);
+	make(rig, "deep", "inner", "1MiB", HOST_DONE);
+	promise(rig, 1, "v0", "iops >= 1000");
+	promise(rig, 2, "new", "iops >= 300");
+	promise(rig, 3, "deep", "iops >= 20");
+	rig_text_is(host_pool(rig->host, "big"), "combined_text",
+		    "iops >= 1320");
+	rig_text_is(host_pool(rig->host, "gold"), "combined_text",
+		    "iops >= 320");
+	rig_text_is(host_pool(rig->host, "inner"), "combined_text",
+		    "iops >= 20");
+	rig_text_is(host_pool(rig->host, "one"), "combined_text", "");
+	/* 14 of 16, 1 of 4, none of 20 and all of 20. */
+	assert_int_equal(
+		rig_number(host_pool(rig->host, "gold"), "level_percent"), 80);
+	assert_int_equal(
+		rig_number(host_pool(rig->host, "inner"), "level_percent"), 0);
+	assert_int_equal(
+		rig_number(host_pool(rig->host, "one"), "level_percent"), 0);
+	assert_int_equal(
+		rig_number(host_pool(rig->host, "two"), "level_percent"), 100);
+}
+
 /* What a vdev of a part has left behind is in its room until it is deleted. */
 static void test_parts_remember_who_is_gone(void **state)
 {
@@ -136,6 +178,8 @@ int main(int argc, char **argv)
 		cmocka_unit_test_setup_teardown(test_parts_have_their_sizes,
 						rig_setup, rig_teardown),
 		cmocka_unit_test_setup_teardown(test_parts_keep_their_room,
+						rig_setup, rig_teardown),
+		cmocka_unit_test_setup_teardown(test_parts_speak_for_themselves,
 						rig_setup, rig_teardown),
 		cmocka_unit_test_setup_teardown(test_parts_remember_who_is_gone,
 						rig_setup, rig_teardown),
