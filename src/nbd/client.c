@@ -94,11 +94,6 @@ struct block_device *client_device(struct client *client)
 	return &client->device;
 }
 
-bool client_wants(const struct client *client)
-{
-	return client->ready && client_is_missing(client);
-}
-
 void client_status(const struct client *client,
 		   struct client_status *ret_status)
 {

@@ -82,7 +82,6 @@ int client_create(const struct client_config *config, int fd,
 		  struct client **ret_client, struct error *reterr);
 /* As a device; block_close frees it, and the client. */
 struct block_device *client_device(struct client *client);
-bool client_wants(const struct client *client);
 /* 'fd' is taken over on success.  Returns 0, -EALREADY (none is wanted) or
  * -ENOMEM. */
 int client_connect(struct client *client, int fd);

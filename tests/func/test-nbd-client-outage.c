@@ -53,7 +53,7 @@ static void test_outage_replays_in_order(void **state)
 	fake_await(&fake, &requests[0], 0);
 	fake_await(&fake, &requests[2], 0);
 	fake_cut(&fake);
-	assert_true(client_wants(fake.client));
+	fake_until(&fake, &fake.wants, 1);
 	assert_int_equal(fake.reports, 1);
 	for (unsigned int i = 4; i < 6; i++)
 		fake_submit(&fake, &requests[i], BLOCK_WRITE,
@@ -68,7 +68,7 @@ static void test_outage_replays_in_order(void **state)
 	}
 	for (unsigned int i = 0; i < 6; i++)
 		fake_await(&fake, &requests[i], 0);
-	assert_false(client_wants(fake.client));
+	assert_int_equal(client_connect(fake.client, -1), -EALREADY);
 	fake_destroy(&fake);
 }
 
@@ -304,13 +304,13 @@ static void test_outage_of_one_of_two(void **state)
 	config.connections = 2;
 	config.unflushed = CLIENT_UNFLUSHED_KEPT;
 	fake_open(&fake, &config);
-	assert_false(client_wants(fake.client));
+	assert_int_equal(client_connect(fake.client, -1), -EALREADY);
 	fake_destroy(&fake);
 
 	fake_create(&fake, &config);
 	fake.export.flags |= WIRE_CAN_MULTI_CONN;
 	fake_greet(&fake);
-	assert_true(client_wants(fake.client));
+	fake_until(&fake, &fake.wants, 1);
 	first = fake.fd;
 	fake.fd = -1;
 	assert_int_equal(fake_connect(&fake), 0);

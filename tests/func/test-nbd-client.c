@@ -27,7 +27,7 @@ static void test_client_takes_what_the_export_is(void **state)
 	assert_int_equal(fake.result, 0);
 	assert_int_equal(fake.device->block_size, 4096);
 	assert_int_equal(fake.device->size_bytes, FAKE_BYTES);
-	assert_false(client_wants(fake.client));
+	assert_int_equal(client_connect(fake.client, -1), -EALREADY);
 	fake_destroy(&fake);
 }
 
