@@ -26,7 +26,7 @@
 /* Raised with every change after which an endpoint and a penstockd of which
  * only one has it could misread the other: of a message, or of stats.h and what
  * lies in it. */
-#define CTL_VERSION		7
+#define CTL_VERSION		8
 #define CTL_MESSAGE_MAX		(128U * 1024U)
 #define CTL_LISTEN_FD		3
 #define CTL_STATS_FD		4

@@ -35,38 +35,32 @@ static struct endpoint_front *find(struct endpoint *endpoint,
 	return f;
 }
 
-/* Absent: vhost-user, as long as there was nothing else. */
-static int read_kind(const json_t *request, enum endpoint_kind *ret_kind)
+/* 'key' of a request. */
+static int read_kind(const json_t *request, const char *key,
+		     enum endpoint_kind *ret_kind)
 {
-	const json_t *kind = json_object_get(request, "kind");
-	const char *text = json_string_value(kind);
+	const char *text = json_string_value(json_object_get(request, key));
 
-	if (!kind || (text && !strcmp(text, kinds[ENDPOINT_VHOST_USER])))
-		*ret_kind = ENDPOINT_VHOST_USER;
-	else if (text && !strcmp(text, kinds[ENDPOINT_NBD]))
-		*ret_kind = ENDPOINT_NBD;
-	else if (text && !strcmp(text, kinds[ENDPOINT_TRANSFER]))
-		*ret_kind = ENDPOINT_TRANSFER;
-	else
-		return -EINVAL;
-	return 0;
+	for (size_t i = 0; text && i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+		if (strcmp(text, kinds[i]) != 0)
+			continue;
+		*ret_kind = (enum endpoint_kind)i;
+		return 0;
+	}
+	return -EINVAL;
 }
 
 struct endpoint_front *endpoint_find_front(struct endpoint *endpoint,
 					   const json_t *request)
 {
 	const char *vdev = json_string_value(json_object_get(request, "vdev"));
-	const char *kind = json_string_value(json_object_get(request, "way"));
 	const json_int_t pasid =
 		json_integer_value(json_object_get(request, "pasid"));
+	enum endpoint_kind kind;
 
-	if (!vdev)
+	if (!vdev || read_kind(request, "way", &kind) < 0)
 		return NULL;
-	return find(endpoint,
-		    kind && !strcmp(kind, kinds[ENDPOINT_NBD]) ?
-			    ENDPOINT_NBD :
-			    ENDPOINT_VHOST_USER,
-		    vdev, (uint64_t)pasid);
+	return find(endpoint, kind, vdev, (uint64_t)pasid);
 }
 
 struct front_status endpoint_front_status(const struct endpoint_front *f)
@@ -147,7 +141,7 @@ static int read_front(struct endpoint *endpoint, const json_t *request,
 	if (result < 0)
 		return result;
 	assert(f.vdev);
-	if (read_kind(request, &f.kind) < 0)
+	if (read_kind(request, "kind", &f.kind) < 0)
 		return error_set(reterr, -EINVAL,
 				 "'kind' must be vhost-user, nbd or transfer");
 	f.process = pasid ? endpoint_find_process(endpoint, pasid) : NULL;

@@ -120,7 +120,8 @@ static json_t *volume_delete(uint32_t uuid)
 
 static json_t *unlisten(const char *vdev)
 {
-	return json_pack("{s:s, s:s}", "op", "unlisten", "vdev", vdev);
+	return json_pack("{s:s, s:s, s:s}", "op", "unlisten", "kind",
+			 "vhost-user", "vdev", vdev);
 }
 
 static json_t *vdev_remove(const char *name)
@@ -130,7 +131,9 @@ static json_t *vdev_remove(const char *name)
 
 static void listen_for(const char *vdev, int listener)
 {
-	ask_ok(json_pack("{s:s, s:s}", "op", "listen", "vdev", vdev), listener);
+	ask_ok(json_pack("{s:s, s:s, s:s}", "op", "listen", "kind",
+			 "vhost-user", "vdev", vdev),
+	       listener);
 }
 
 /* Until the endpoint is no longer busy with something else there. */

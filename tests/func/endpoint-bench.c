@@ -229,7 +229,8 @@ json_t *bench_process(unsigned int pasid)
 json_t *bench_listen(struct bench *bench, int listen_fd)
 {
 	return bench_ask(bench,
-			 json_pack("{s:s, s:s}", "op", "listen", "vdev", "vd0"),
+			 json_pack("{s:s, s:s, s:s}", "op", "listen", "kind",
+				   "vhost-user", "vdev", "vd0"),
 			 listen_fd);
 }
 

@@ -378,9 +378,10 @@ static void test_drain_unlisten_waits_for_no_limit(void **state)
 	tell(&guest, &one_byte_of_vdev);
 	connect_guest(&guest, true);
 	begin_writes(&guest);
-	bench_ok(bench_ask(
-		bench, json_pack("{s:s, s:s}", "op", "unlisten", "vdev", "vd0"),
-		-1));
+	bench_ok(bench_ask(bench,
+			   json_pack("{s:s, s:s, s:s}", "op", "unlisten",
+				     "kind", "vhost-user", "vdev", "vd0"),
+			   -1));
 	wait_until_closed(&guest);
 	assert_int_equal(guest.done, 1);
 	bench_ok(bench_ask(bench,

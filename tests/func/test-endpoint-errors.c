@@ -81,9 +81,10 @@ static void serve(struct guest *guest, json_t *model, const char *on_error,
 				     (json_int_t)VDEV_BYTES, "slot", 0,
 				     "on_error", on_error),
 			   -1));
-	bench_ok(bench_ask(
-		bench, json_pack("{s:s, s:s}", "op", "listen", "vdev", "vd0"),
-		guest->listen_fd));
+	bench_ok(bench_ask(bench,
+			   json_pack("{s:s, s:s, s:s}", "op", "listen", "kind",
+				     "vhost-user", "vdev", "vd0"),
+			   guest->listen_fd));
 }
 
 static json_t *model(int error_ppm)

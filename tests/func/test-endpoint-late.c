@@ -171,9 +171,10 @@ static void test_late_unlisten_drains(void **state)
 		       stats_get(&bench->stats->devices[0].in_flight) ==
 	       0)
 		;
-	unlisten = send_request(
-		bench, json_pack("{s:s, s:s}", "op", "unlisten", "vdev", "vd0"),
-		-1);
+	unlisten = send_request(bench,
+				json_pack("{s:s, s:s, s:s}", "op", "unlisten",
+					  "kind", "vhost-user", "vdev", "vd0"),
+				-1);
 	bench_error(bench_listen(bench, guest.listen_fd), EBUSY);
 	reply = bench_ask(bench, json_pack("{s:s}", "op", "list"), -1);
 	assert_int_equal(json_array_size(json_object_get(reply, "listeners")),
