@@ -53,6 +53,19 @@ static inline void meter_charge_one(struct meter *meter, uint64_t base_ns)
 	meter->fraction = (uint32_t)cost;
 }
 
+/* What was charged for 'units' of this slope. */
+static inline void meter_give_back(struct meter *meter, uint64_t slope,
+				   uint32_t units)
+{
+	const unsigned __int128 paid = (unsigned __int128)slope * units;
+	unsigned __int128 tag =
+		(unsigned __int128)meter->tag_ns << 32 | meter->fraction;
+
+	tag = tag > paid ? tag - paid : 0;
+	meter->tag_ns = (uint64_t)(tag >> 32);
+	meter->fraction = (uint32_t)tag;
+}
+
 static inline uint32_t meter_units(uint32_t bytes_mask, uint32_t i,
 				   uint32_t bytes)
 {

@@ -99,6 +99,9 @@
 #include "sched/window.h"
 
 #define COST_FIGURE_MAX	(UINT64_C(1) << 40)
+/* Of sched_pass: paid for at a time, by who has 1000 a second or more. */
+#define PASSES		32U
+#define PASS_SLOPE_MAX	(UINT64_C(1000000) << 32)
 
 static int check_config(const struct sched_config *config, struct error *reterr)
 {
@@ -333,15 +336,56 @@ enum sched_verdict sched_submit(struct sched *sched,
 	return SCHED_GO;
 }
 
-bool sched_pass(struct sched *sched, struct sched_client *client,
-		uint64_t now_ns)
+/* More than one came at this time, so there may be many.  At one time the same
+ * is charged for some requests one by one as for all of them at once; and who
+ * looks at the tag meanwhile sees what is within the limit. */
+static __attribute__((noinline)) bool pass_more(struct sched_client *client,
+						struct sched_passes *passes,
+						uint64_t now_ns)
 {
+	struct meter *limit = &client->limit;
+
+	if (limit->slope <= PASS_SLOPE_MAX &&
+	    limit->tag_ns + (PASSES * limit->slope >> 32) <=
+		    now_ns + client->burst_ns) {
+		meter_charge(limit, limit->tag_ns, PASSES);
+		passes->slope = limit->slope;
+		passes->left = PASSES;
+	}
+	return true;
+}
+
+/* A client that is not plain any more has nothing to get. */
+void sched_pass_back(struct sched_client *client, struct sched_passes *passes)
+{
+	if (passes->left > 0 && client_is_plain(client))
+		meter_give_back(&client->limit, passes->slope, passes->left);
+	passes->left = 0;
+}
+
+static __attribute__((noinline)) bool pass_later(struct sched *sched,
+						 struct sched_client *client,
+						 struct sched_passes *passes,
+						 uint64_t now_ns)
+{
+	sched_pass_back(client, passes);
+	return sched_pass(sched, client, passes, now_ns);
+}
+
+bool sched_pass(struct sched *sched, struct sched_client *client,
+		struct sched_passes *passes, uint64_t now_ns)
+{
+	const uint64_t at_ns = passes->at_ns;
+
+	if (passes->left > 0)
+		return pass_later(sched, client, passes, now_ns);
 	/* As in sched_submit. */
 	if (now_ns >= sched->gate_ns || !client_is_plain(client) ||
 	    client->limit.tag_ns > now_ns + client->burst_ns)
 		return false;
 	charge_plain_limit(client, now_ns, false);
-	return true;
+	passes->at_ns = now_ns;
+	return at_ns != now_ns || pass_more(client, passes, now_ns);
 }
 
 /* The window is full, or a timer may have run out. */

@@ -160,11 +160,34 @@ void sched_enforce(struct sched *sched, bool on, uint64_t now_ns);
 enum sched_verdict sched_submit(struct sched *sched,
 				struct sched_client *client,
 				struct sched_request *request, uint64_t now_ns);
-/* The same where nothing but limits holds a request ('immediate'), without a
- * request: true: nothing holds it, and it was charged; it is neither counted
- * nor completed.  False: nothing was done, submit it. */
+
+/* Of one client: requests that are paid for and did not come yet.  Only those
+ * of the very time at which they were paid for pass; what is left of them is
+ * given back when another comes.  All zero at first; its caller keeps it, but
+ * looks at nothing in it. */
+struct sched_passes {
+	uint64_t at_ns;		/* of the last that passed */
+	uint64_t slope;		/* what was paid for each, as in meter.h */
+	uint32_t left;
+};
+
+/* The same as sched_submit where nothing but limits holds a request
+ * ('immediate'), without a request: true: nothing holds it, and it was charged;
+ * it is neither counted nor completed.  False: nothing was done, submit it. */
 bool sched_pass(struct sched *sched, struct sched_client *client,
-		uint64_t now_ns);
+		struct sched_passes *passes, uint64_t now_ns);
+/* Requests come many at a time, so they are charged many at a time.  True: it
+ * has passed; false: ask above. */
+static inline bool sched_pass_paid(struct sched_passes *passes, uint64_t now_ns)
+{
+	if (passes->left == 0 || passes->at_ns != now_ns)
+		return false;
+	passes->left--;
+	return true;
+}
+/* None is left: the next one has to ask. */
+void sched_pass_back(struct sched_client *client, struct sched_passes *passes);
+
 /* The next request for the device, or NULL. */
 struct sched_request *sched_next(struct sched *sched, uint64_t now_ns);
 /* When sched_next may next give something out without a submit or a

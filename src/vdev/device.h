@@ -71,6 +71,7 @@ struct vdev_gate {
 struct vdev_process {
 	struct vdev *vdev;
 	struct sched_client *client;	/* the gate's */
+	struct sched_passes passes;
 	bool is_limited;		/* so: its requests go by the gate */
 	struct stats_process *stats;
 	uint32_t outstanding;		/* submitted and not done */

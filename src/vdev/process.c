@@ -122,6 +122,8 @@ void vdev_process_limited(struct vdev_process *process)
 	process->is_limited = process->vdev->is_limited ||
 		process->vdev->again.error ||
 		has_limits(&process->config.sched);
+	/* A vdev that is stopped holds what has been paid for, too. */
+	sched_pass_back(process->client, &process->passes);
 }
 
 void vdev_limited(struct vdev *vdev)
