@@ -17,7 +17,7 @@ ROWS = {
     "single": (rows.single, 14, 60),
     "memory": (rows.memory, 15, 78),
     "tmpfs": (rows.tmpfs, 11, 42),
-    "enforcement": (rows.enforcement, 16, 77),
+    "enforcement": (rows.enforcement, 16, 120),
     "instructions": (rows.instructions, 10, 10),
     "limits": (limits.limits, 26, 150),
     "neighbours": (rows.neighbours, 6, 30),

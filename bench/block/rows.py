@@ -264,7 +264,7 @@ def enforcement(context):
         return (f'[{{pasid: 1, name: bound, vdev: {vdev}, '
                 f'sla: {LOOSE_SLA}, limit: {{iops: {FREE}}}}}]')
     vdevs = ONE_VDEV + [{"name": "vd1", "device": "n0", "size": "8GiB"}]
-    rounds = 8 if context.quick else 40
+    rounds = 8 if context.quick else 80
     seconds = 0.2
 
     def short(server, socket, enforce=None):
