@@ -213,7 +213,8 @@ static int device_open(struct endpoint_device *device,
 	int result;
 
 	assert(wish->block.kind);
-	if (!strcmp(wish->block.kind, "nbd"))
+	if (!strcmp(wish->block.kind, "nbd") ||
+	    !strcmp(wish->block.kind, "port"))
 		return endpoint_export_open(device, wish, request, fd, reterr);
 	result = keep_memory(&wish->block, &device->memory_fd);
 	if (result < 0)

@@ -76,7 +76,7 @@ struct endpoint_device {
 	bool told_stall;
 	struct endpoint_member *member;	/* of a pool that it is, or NULL */
 	struct endpoint *endpoint;
-	struct endpoint_export *export;	/* nbd; or NULL */
+	struct endpoint_export *export;	/* nbd, port; or NULL */
 };
 
 /* A device of a pool. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * exports.c - devices that are another server's: what penstockd has to do
+ * exports.c - devices that are another server's: an NBD export, or a port to a
+ * vdev of another endpoint; what penstockd has to do
  *
  * The endpoint has no network: penstockd connects and passes the socket, the
  * first one with 'device-add', others by 'device-connect' whenever the client
@@ -18,6 +19,7 @@
 #include "endpoint/fields.h"
 #include "endpoint/keys.h"
 #include "nbd/client.h"
+#include "vhost/port.h"
 
 #define RECONNECT_MAX_NS	UINT64_C(3600000000000)
 /* Of one device, in so long: a server that is refused comes back at once. */
@@ -27,7 +29,8 @@
 struct endpoint_export {
 	struct endpoint_export *next;	/* among the endpoint's that open */
 	struct endpoint_device *device;
-	struct client *client;
+	struct client *client;		/* nbd, or NULL */
+	struct port *port;		/* port, or NULL */
 	struct endpoint_device_wish wish;
 	struct endpoint_later answer;
 	bool is_open;
@@ -45,7 +48,14 @@ static void unlink_opening(struct endpoint_export *export)
 		*link = export->next;
 }
 
-/* ---- what the client says ---- */
+static struct block_device *device_of(const struct endpoint_export *export)
+{
+	if (export->port)
+		return port_device(export->port);
+	return export->client ? client_device(export->client) : NULL;
+}
+
+/* ---- what the client, or the port, says ---- */
 
 static void export_ready(void *arg, int result, const struct error *error)
 {
@@ -59,7 +69,7 @@ static void export_ready(void *arg, int result, const struct error *error)
 	unlink_opening(export);
 	if (result == 0) {
 		export->is_open = true;
-		device->block = client_device(export->client);
+		device->block = device_of(export);
 		result = endpoint_device_serve(device, &export->wish, &why);
 	} else {
 		error_set(&why, result, "device %s: %s", device->name,
@@ -108,7 +118,13 @@ static void export_report(void *arg, const struct error *error)
 		export->device->name, error->text);
 }
 
-static const struct client_ops ops = {
+static const struct client_ops client_ops = {
+	.ready = export_ready,
+	.want = export_want,
+	.report = export_report,
+};
+
+static const struct port_ops port_ops = {
 	.ready = export_ready,
 	.want = export_want,
 	.report = export_report,
@@ -177,23 +193,62 @@ static void forget_opening(struct endpoint *endpoint, const char *name)
 	endpoint_device_free(export->device);
 }
 
+/* Both take 'fd' over, on success. */
+static int open_client(struct endpoint_export *export, json_t *request, int *fd,
+		       struct error *reterr)
+{
+	struct client_config config = {
+		.loop = export->device->endpoint->loop,
+		.size_bytes = export->wish.block.size_bytes,
+		.read_only = export->wish.block.read_only,
+		.ops = &client_ops,
+		.arg = export,
+	};
+	const json_t *tls = json_object_get(request, "tls");
+	int result = read_export(request, &config, reterr);
+
+	if (result < 0)
+		return result;
+	config.host = json_string_value(json_object_get(tls, "host"));
+	if (tls)
+		result =
+			keys_of_request(tls, KEYS_CLIENT, &config.keys, reterr);
+	if (result == 0)
+		result = client_create(&config, *fd, &export->client, reterr);
+	keys_drop(config.keys);
+	if (result == 0)
+		*fd = -1;
+	return result;
+}
+
+static int open_port(struct endpoint_export *export, const json_t *request,
+		     int *fd, struct error *reterr)
+{
+	struct port_config config = {
+		.loop = export->device->endpoint->loop,
+		.size_bytes = export->wish.block.size_bytes,
+		.read_only = export->wish.block.read_only,
+		.ops = &port_ops,
+		.arg = export,
+	};
+	const int taken = *fd;
+	int result = field_name(request, "vdev", &config.vdev, reterr);
+
+	if (result < 0)
+		return result;
+	*fd = -1;
+	return port_create(&config, taken, &export->port, reterr);
+}
+
 int endpoint_export_open(struct endpoint_device *device,
 			 const struct endpoint_device_wish *wish,
 			 json_t *request, int *fd, struct error *reterr)
 {
 	struct endpoint *endpoint = device->endpoint;
-	struct client_config config = {
-		.loop = endpoint->loop,
-		.size_bytes = wish->block.size_bytes,
-		.read_only = wish->block.read_only,
-		.ops = &ops,
-	};
-	const json_t *tls = json_object_get(request, "tls");
+	const bool is_port = strcmp(wish->block.kind, "port") == 0;
 	struct endpoint_export *export;
-	int result = read_export(request, &config, reterr);
+	int result;
 
-	if (result < 0)
-		return result;
 	if (*fd < 0)
 		return error_set(reterr, -EINVAL,
 				 "device %s: no connection came with it",
@@ -207,19 +262,12 @@ int endpoint_export_open(struct endpoint_device *device,
 	export->device = device;
 	export->wish = *wish;
 	/* It points into the request. */
-	export->wish.block.kind = "nbd";
+	export->wish.block.kind = is_port ? "port" : "nbd";
 	export->answer = endpoint_answer_later(endpoint, request);
-	config.arg = export;
-	config.host = json_string_value(json_object_get(tls, "host"));
-	if (tls)
-		result =
-			keys_of_request(tls, KEYS_CLIENT, &config.keys, reterr);
-	if (result == 0)
-		result = client_create(&config, *fd, &export->client, reterr);
-	keys_drop(config.keys);
+	result = is_port ? open_port(export, request, fd, reterr) :
+			   open_client(export, request, fd, reterr);
 	if (result < 0)
 		return result;
-	*fd = -1;
 	export->next = endpoint->opening;
 	endpoint->opening = export;
 	return ENDPOINT_LATER;
@@ -228,8 +276,8 @@ int endpoint_export_open(struct endpoint_device *device,
 void endpoint_export_free(struct endpoint_export *export)
 {
 	/* Else the device has closed it. */
-	if (export && export->client && !export->is_open)
-		block_close(client_device(export->client));
+	if (export && !export->is_open)
+		block_close(device_of(export));
 	free(export);
 }
 
@@ -275,15 +323,19 @@ int endpoint_device_connect(struct endpoint *endpoint, json_t *request, int *fd,
 		return result;
 	device = endpoint_find_device(endpoint, name);
 	if (!device || !device->export)
-		return error_set(reterr, -ENOENT, "no device %s of kind nbd",
-				 name);
+		return error_set(reterr, -ENOENT,
+				 "no device %s of kind nbd or port", name);
 	if (*fd < 0)
 		return error_set(reterr, -EINVAL,
 				 "device %s: no connection came with it", name);
-	result = renew_keys(device, json_object_get(request, "tls"), reterr);
+	result = device->export->client ?
+		renew_keys(device, json_object_get(request, "tls"), reterr) :
+		0;
 	if (result < 0)
 		return result;
-	result = client_connect(device->export->client, *fd);
+	result = device->export->port ?
+		port_connect(device->export->port, *fd) :
+		client_connect(device->export->client, *fd);
 	if (result == 0)
 		*fd = -1;
 	if (result == -EALREADY)

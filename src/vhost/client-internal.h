@@ -82,6 +82,14 @@ void client_queue_refill(struct vhost_client_queue *queue);
 /* Something finished that was not reaped. */
 bool client_queue_unreaped(const struct vhost_client_queue *queue);
 
+/* A reply on its way: what has come of it. */
+struct client_reply {
+	struct vhost_user_header header;
+	union vhost_user_payload payload;
+	size_t have;			/* of both together */
+	int fd;				/* that came with it, or -1 */
+};
+
 /* All below: 0, -ETIMEDOUT, -ECONNRESET, -EPROTO, or the system's reason. */
 struct client_wire {
 	int fd;
@@ -90,25 +98,41 @@ struct client_wire {
 };
 
 int client_wire_connect(const char *path, uint64_t timeout_ns, int *ret_fd);
-/* With REPLY_ACK, waits for the server's consent: else just sends. */
-int client_wire_set(const struct client_wire *wire, uint32_t request,
-		    const void *payload, uint32_t size, const int *fds,
-		    unsigned int fd_count);
-/* Sends, then waits for a reply of 'min' to 'max' bytes into 'payload'.
- * 'ret_fd' may be NULL: a descriptor is then closed; else -1 if none. */
+/* Send only. */
+int client_wire_send(const struct client_wire *wire, uint32_t request,
+		     uint32_t flags, const void *payload, uint32_t size,
+		     const int *fds, unsigned int fd_count);
+/* What has come of the reply to 'request', never waiting: -EAGAIN as long as
+ * it is not all there.  'reply' begins as {.fd = -1}, its descriptor is the
+ * caller's. */
+int client_wire_take(const struct client_wire *wire, uint32_t request,
+		     struct client_reply *reply);
+/* The same, waiting for it. */
+int client_wire_await(const struct client_wire *wire, uint32_t request,
+		      struct client_reply *reply);
+/* Sends, then waits for a reply of 'min' to 'max' bytes into 'payload'. */
 int client_wire_get(const struct client_wire *wire, uint32_t request,
 		    const void *question, uint32_t question_size, void *payload,
-		    uint32_t min, uint32_t max, int *ret_fd);
+		    uint32_t min, uint32_t max);
 /* Take whatever one message the back-end channel holds: its number or
  * -EAGAIN; '*ret_answer' if it wants an answer. */
 int client_wire_event(int fd, bool *ret_answer);
 int client_wire_answer(int fd, uint32_t request);
+
+/* Where a handshake is: which of the steps of client-negotiate.c. */
+struct client_talk {
+	unsigned int step, queue;
+	bool awaiting;			/* a reply */
+	bool kept;			/* the server goes on with old notes */
+	struct client_reply reply;
+};
 
 struct vhost_client {
 	struct vhost_client_config config;
 	struct vhost_client_region regions[VHOST_CLIENT_REGIONS_MAX];
 	char *path;
 	struct client_wire wire;	/* fd -1: not connected */
+	struct client_talk talk;
 	int event_fd;			/* back-end channel, -1: none */
 	int memory_fd, inflight_fd;
 	void *memory;			/* rings of all queues */
@@ -120,21 +144,19 @@ struct vhost_client {
 	unsigned int queue_count;
 };
 
-/* What is said to the server, in this order; all below: 0, or the error that
- * is said in 'reterr'.  What was agreed the first time is asked for again at a
- * reconnect, and must still be there. */
-int client_negotiate(struct vhost_client *client, struct error *reterr);
-int client_count_queues(struct vhost_client *client, struct error *reterr);
-/* A channel on which the server tells of a new size; without it the size
- * simply stays what it was. */
-int client_open_events(struct vhost_client *client, struct error *reterr);
+/* What is said to the server from connecting to running queues, step by step.
+ * What was agreed the first time is asked for again at a reconnect, and must
+ * still be there. */
+void client_talk_begin(struct vhost_client *client);
+/* On with it as far as it goes without waiting.  0: all is said; -EAGAIN: a
+ * reply is awaited; else the error that is said in 'reterr'. */
+int client_talk_advance(struct vhost_client *client, struct error *reterr);
+/* The same, waiting for each reply. */
+int client_talk_through(struct vhost_client *client, struct error *reterr);
+void client_talk_end(struct vhost_client *client);
 int client_read_config(struct vhost_client *client, struct error *reterr);
-/* Have the server keep its notes where they outlive it; '*ret_kept': it goes
- * on with the notes of the one before. */
-int client_set_inflight(struct vhost_client *client, bool *ret_kept,
-			struct error *reterr);
-int client_set_memory(struct vhost_client *client, struct error *reterr);
-int client_start_queue(struct vhost_client *client, unsigned int index,
-		       struct error *reterr);
+/* client.c: memory for the rings and the queues in it, once it is known how
+ * many. */
+int client_make_queues(struct vhost_client *client, struct error *reterr);
 
 #endif

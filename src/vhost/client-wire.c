@@ -144,14 +144,13 @@ static void take_descriptors(struct msghdr *message, int *fd)
 	}
 }
 
-/* Exactly 'size' bytes; a descriptor that comes with them goes to '*fd'. */
-static int receive(int socket_fd, void *buffer, size_t size, uint64_t until_ns,
-		   int *fd)
+/* Of 'size' bytes, '*have' of which are there, what has come; a descriptor that
+ * comes with them goes to '*fd'.  0 when all are there, -EAGAIN before. */
+static int receive_some(int socket_fd, void *buffer, size_t size, size_t *have,
+			int *fd)
 {
-	size_t got = 0;
-
-	while (got < size) {
-		struct iovec iov = {(char *)buffer + got, size - got};
+	while (*have < size) {
+		struct iovec iov = {(char *)buffer + *have, size - *have};
 		union {
 			struct cmsghdr align;
 			char bytes[CMSG_SPACE(sizeof(int) *
@@ -163,83 +162,113 @@ static int receive(int socket_fd, void *buffer, size_t size, uint64_t until_ns,
 			.msg_control = control.bytes,
 			.msg_controllen = sizeof(control.bytes),
 		};
-		ssize_t n;
-		int result;
+		ssize_t n = recvmsg(socket_fd, &message,
+				    MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
 
-		result = wait_for(socket_fd, POLLIN, until_ns);
-		if (result < 0)
-			return result;
-		n = recvmsg(socket_fd, &message,
-			    MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-		if (n < 0 && (errno == EINTR || errno == EAGAIN))
+		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0)
-			return lost(errno);
+			return errno == EAGAIN ? -EAGAIN : lost(errno);
 		take_descriptors(&message, fd);
 		if (n == 0)
 			return -ECONNRESET;
-		got += (size_t)n;
+		*have += (size_t)n;
 	}
 	return 0;
 }
 
-/* The reply to 'request': its payload, 'min' to 'max' bytes of it. */
-static int receive_reply(const struct client_wire *wire, uint32_t request,
-			 void *payload, uint32_t min, uint32_t max, int *fd)
+/* The same, waiting until then. */
+static int receive(int socket_fd, void *buffer, size_t size, uint64_t until_ns,
+		   int *fd)
 {
-	const uint64_t until = now_ns() + wire->timeout_ns;
-	struct vhost_user_header header;
+	size_t have = 0;
 	int result;
 
-	result = receive(wire->fd, &header, sizeof(header), until, fd);
-	if (result < 0)
-		return result;
-	if (header.request != request ||
-	    (header.flags & VHOST_USER_VERSION_MASK) != VHOST_USER_VERSION ||
-	    !(header.flags & VHOST_USER_FLAG_REPLY) || header.size < min ||
-	    header.size > max)
-		return -EPROTO;
-	return receive(wire->fd, payload, header.size, until, fd);
+	while ((result = receive_some(socket_fd, buffer, size, &have, fd)) ==
+	       -EAGAIN) {
+		result = wait_for(socket_fd, POLLIN, until_ns);
+		if (result < 0)
+			break;
+	}
+	return result;
 }
 
-int client_wire_set(const struct client_wire *wire, uint32_t request,
-		    const void *payload, uint32_t size, const int *fds,
-		    unsigned int fd_count)
+int client_wire_send(const struct client_wire *wire, uint32_t request,
+		     uint32_t flags, const void *payload, uint32_t size,
+		     const int *fds, unsigned int fd_count)
 {
-	uint64_t refusal = 0;
-	int result, fd = -1;
+	return send_message(wire->fd, request, flags, payload, size, fds,
+			    fd_count);
+}
 
-	result = send_message(wire->fd, request,
-			      wire->reply_ack ? VHOST_USER_FLAG_NEED_REPLY : 0,
-			      payload, size, fds, fd_count);
-	if (result < 0 || !wire->reply_ack)
-		return result;
-	result = receive_reply(wire, request, &refusal, sizeof(refusal),
-			       sizeof(refusal), &fd);
-	if (fd >= 0)
-		close(fd);
-	if (result < 0)
-		return result;
-	return refusal == 0 ? 0 : -EPROTO;
+static bool is_reply_to(const struct vhost_user_header *header,
+			uint32_t request)
+{
+	return header->request == request &&
+		(header->flags & VHOST_USER_VERSION_MASK) ==
+		VHOST_USER_VERSION &&
+		header->flags & VHOST_USER_FLAG_REPLY &&
+		header->size <= sizeof(union vhost_user_payload);
+}
+
+int client_wire_take(const struct client_wire *wire, uint32_t request,
+		     struct client_reply *reply)
+{
+	const size_t head = sizeof(reply->header);
+	int result;
+
+	if (reply->have < head) {
+		result = receive_some(wire->fd, &reply->header, head,
+				      &reply->have, &reply->fd);
+		if (result < 0)
+			return result;
+		if (!is_reply_to(&reply->header, request))
+			return -EPROTO;
+	}
+	while (reply->have < head + reply->header.size) {
+		size_t have = reply->have - head;
+
+		result = receive_some(wire->fd, &reply->payload,
+				      reply->header.size, &have, &reply->fd);
+		reply->have = head + have;
+		if (result < 0)
+			return result;
+	}
+	return 0;
+}
+
+int client_wire_await(const struct client_wire *wire, uint32_t request,
+		      struct client_reply *reply)
+{
+	const uint64_t until = now_ns() + wire->timeout_ns;
+	int result;
+
+	while ((result = client_wire_take(wire, request, reply)) == -EAGAIN) {
+		result = wait_for(wire->fd, POLLIN, until);
+		if (result < 0)
+			break;
+	}
+	return result;
 }
 
 int client_wire_get(const struct client_wire *wire, uint32_t request,
 		    const void *question, uint32_t question_size, void *payload,
-		    uint32_t min, uint32_t max, int *ret_fd)
+		    uint32_t min, uint32_t max)
 {
-	int result, fd = -1;
+	struct client_reply reply = {.fd = -1};
+	int result = client_wire_send(wire, request, 0, question, question_size,
+				      NULL, 0);
 
-	result = send_message(wire->fd, request, 0, question, question_size,
-			      NULL, 0);
 	if (result == 0)
-		result = receive_reply(wire, request, payload, min, max, &fd);
-	if (fd >= 0 && (result < 0 || !ret_fd)) {
-		close(fd);
-		fd = -1;
-	}
-	if (result == 0 && ret_fd)
-		*ret_fd = fd;
-	return result;
+		result = client_wire_await(wire, request, &reply);
+	if (reply.fd >= 0)
+		close(reply.fd);
+	if (result < 0)
+		return result;
+	if (reply.header.size < min || reply.header.size > max)
+		return -EPROTO;
+	memcpy(payload, &reply.payload, reply.header.size);
+	return 0;
 }
 
 int client_wire_event(int fd, bool *ret_answer)

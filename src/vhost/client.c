@@ -10,6 +10,7 @@
 #include "vhost/client.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
@@ -42,8 +43,7 @@ static int check_config(const struct vhost_client_config *config,
 	return 0;
 }
 
-/* Memory for the rings, and the queues in it; once, at the first connect. */
-static int make_queues(struct vhost_client *client, struct error *reterr)
+int client_make_queues(struct vhost_client *client, struct error *reterr)
 {
 	const size_t each = client_queue_bytes(client->config.queue_size,
 					       client->info.indirect);
@@ -51,9 +51,13 @@ static int make_queues(struct vhost_client *client, struct error *reterr)
 	int result;
 
 	client->memory_bytes = each * client->queue_count;
-	client->memory_fd = memfd_create("vhost-client", MFD_CLOEXEC);
+	client->memory_fd =
+		memfd_create("vhost-client", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	/* A server that cuts it off would end us. */
 	if (client->memory_fd < 0 ||
-	    ftruncate(client->memory_fd, (off_t)client->memory_bytes))
+	    ftruncate(client->memory_fd, (off_t)client->memory_bytes) ||
+	    fcntl(client->memory_fd, F_ADD_SEALS,
+		  F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL))
 		return error_set(reterr, -errno, "%s: no memory for rings: %s",
 				 client->path, strerror(errno));
 	client->memory =
@@ -88,6 +92,7 @@ static int make_queues(struct vhost_client *client, struct error *reterr)
 
 static void disconnect(struct vhost_client *client)
 {
+	client_talk_end(client);
 	if (client->wire.fd >= 0)
 		close(client->wire.fd);
 	if (client->event_fd >= 0)
@@ -95,56 +100,54 @@ static void disconnect(struct vhost_client *client)
 	client->wire.fd = client->event_fd = -1;
 }
 
-/* Connect and start; leaves nothing connected on failure. */
-static int attach(struct vhost_client *client, struct error *reterr)
+/* All is agreed: what was shown to a dead server may never have been seen. */
+static void kick_all(struct vhost_client *client)
 {
-	bool kept = false;
-	unsigned int i;
-	int result;
-
-	result = client_wire_connect(client->path, client->config.timeout_ns,
-				     &client->wire.fd);
-	if (result < 0)
-		return error_set(
-			reterr, result,
-			"%s: can't connect: %s: is the server running?",
-			client->path, strerror(-result));
-	result = client_negotiate(client, reterr);
-	if (result == 0)
-		result = client_count_queues(client, reterr);
-	if (result == 0)
-		result = client_open_events(client, reterr);
-	if (result == 0)
-		result = client_read_config(client, reterr);
-	if (result == 0 && !client->queues)
-		result = make_queues(client, reterr);
-	if (result == 0)
-		result = client_set_inflight(client, &kept, reterr);
-	if (result == 0)
-		result = client_set_memory(client, reterr);
-	assert(result < 0 || client->queues);
-	for (i = 0; result == 0 && i < client->queue_count; i++) {
-		if (!kept)
-			client_queue_refill(&client->queues[i]);
-		result = client_start_queue(client, i, reterr);
-	}
-	if (result < 0) {
-		disconnect(client);
-		return result;
-	}
-	/* What was shown to the dead one may never have been seen. */
-	for (i = 0; i < client->queue_count; i++) {
+	for (unsigned int i = 0; i < client->queue_count; i++) {
 		const uint64_t one = 1;
 
 		if (vhost_client_in_flight(&client->queues[i]) > 0 &&
 		    write(client->queues[i].kick_fd, &one, sizeof(one)) < 0)
 			break;	/* full: the server will be woken anyway */
 	}
-	return 0;
 }
 
-int vhost_client_create(const struct vhost_client_config *config,
-			struct vhost_client **ret_client, struct error *reterr)
+/* Connect and start; leaves nothing connected on failure. */
+static int attach(struct vhost_client *client, struct error *reterr)
+{
+	int result = client_wire_connect(
+		client->path, client->config.timeout_ns, &client->wire.fd);
+
+	if (result < 0)
+		return error_set(
+			reterr, result,
+			"%s: can't connect: %s: is the server running?",
+			client->path, strerror(-result));
+	client_talk_begin(client);
+	result = client_talk_through(client, reterr);
+	if (result < 0)
+		disconnect(client);
+	else
+		kick_all(client);
+	return result;
+}
+
+int vhost_client_advance(struct vhost_client *client, struct error *reterr)
+{
+	int result;
+
+	if (client->wire.fd < 0)
+		return -ECONNRESET;
+	result = client_talk_advance(client, reterr);
+	if (result == 0)
+		kick_all(client);
+	else if (result != -EAGAIN)
+		disconnect(client);
+	return result;
+}
+
+static int make(const struct vhost_client_config *config,
+		struct vhost_client **ret_client, struct error *reterr)
 {
 	struct vhost_client *client;
 	int result;
@@ -159,24 +162,56 @@ int vhost_client_create(const struct vhost_client_config *config,
 	client->config = *config;
 	client->wire.fd = client->event_fd = -1;
 	client->memory_fd = client->inflight_fd = -1;
+	client->talk.reply.fd = -1;
 	client->wire.timeout_ns = config->timeout_ns;
 	memcpy(client->regions, config->regions,
 	       config->region_count * sizeof(client->regions[0]));
 	client->config.regions = client->regions;
 	client->path = strdup(config->path);
 	if (!client->path) {
-		vhost_client_destroy(client);
+		free(client);
 		return error_set(reterr, -ENOMEM, "%s: no memory for a client",
 				 config->path);
 	}
 	client->config.path = client->path;
-	result = attach(client, reterr);
+	*ret_client = client;
+	return 0;
+}
+
+int vhost_client_create(const struct vhost_client_config *config,
+			struct vhost_client **ret_client, struct error *reterr)
+{
+	struct vhost_client *client;
+	int result = make(config, &client, reterr);
+
+	if (result == 0)
+		result = attach(client, reterr);
+	else
+		return result;
 	if (result < 0) {
 		vhost_client_destroy(client);
 		return result;
 	}
 	*ret_client = client;
 	return 0;
+}
+
+int vhost_client_create_on(const struct vhost_client_config *config, int fd,
+			   struct vhost_client **ret_client,
+			   struct error *reterr)
+{
+	int result = make(config, ret_client, reterr);
+
+	if (result < 0)
+		return result;
+	(*ret_client)->wire.fd = fd;
+	client_talk_begin(*ret_client);
+	return 0;
+}
+
+void vhost_client_disconnect(struct vhost_client *client)
+{
+	disconnect(client);
 }
 
 void vhost_client_destroy(struct vhost_client *client)
@@ -190,7 +225,7 @@ void vhost_client_destroy(struct vhost_client *client)
 
 		if (client_wire_get(&client->wire, VHOST_USER_GET_VRING_BASE,
 				    &state, sizeof(state), &state,
-				    sizeof(state), sizeof(state), NULL) < 0)
+				    sizeof(state), sizeof(state)) < 0)
 			break;
 	}
 	disconnect(client);
@@ -270,12 +305,13 @@ void vhost_client_descriptors(const struct vhost_client *client, int ret_fds[2])
 	ret_fds[1] = client->event_fd;
 }
 
-int vhost_client_reconnect(struct vhost_client *client, struct error *reterr)
+/* Everything was reaped, and nothing is connected. */
+static int prepare_again(struct vhost_client *client, struct error *reterr)
 {
 	bool broken = false;
 	unsigned int i;
 
-	for (i = 0; i < client->queue_count; i++) {
+	for (i = 0; client->queues && i < client->queue_count; i++) {
 		if (client_queue_unreaped(&client->queues[i]))
 			return error_set(
 				reterr, -EBUSY,
@@ -289,5 +325,24 @@ int vhost_client_reconnect(struct vhost_client *client, struct error *reterr)
 		close(client->inflight_fd);
 		client->inflight_fd = -1;
 	}
-	return attach(client, reterr);
+	return 0;
+}
+
+int vhost_client_reconnect(struct vhost_client *client, struct error *reterr)
+{
+	int result = prepare_again(client, reterr);
+
+	return result < 0 ? result : attach(client, reterr);
+}
+
+int vhost_client_reconnect_on(struct vhost_client *client, int fd,
+			      struct error *reterr)
+{
+	int result = prepare_again(client, reterr);
+
+	if (result < 0)
+		return result;
+	client->wire.fd = fd;
+	client_talk_begin(client);
+	return 0;
 }

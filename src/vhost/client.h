@@ -80,6 +80,7 @@ struct vhost_client_config {
 	bool event_index;		/* use it if the server can */
 	bool indirect;			/* same */
 	bool no_inflight;		/* not even if the server can */
+	bool no_events;			/* same: it tells of no new size */
 	uint64_t timeout_ns;		/* for connecting, for each reply */
 	const struct vhost_client_region *regions;
 	unsigned int region_count;	/* 1 .. VHOST_CLIENT_REGIONS_MAX */
@@ -104,6 +105,18 @@ struct vhost_client_info {
  * -ETIMEDOUT, or what connect(2) says. */
 int vhost_client_create(const struct vhost_client_config *config,
 			struct vhost_client **ret_client, struct error *reterr);
+/* The same on a connected socket, which is taken over on success, and without
+ * waiting: 'path' is only its name in messages, and the client serves when
+ * vhost_client_advance says so. */
+int vhost_client_create_on(const struct vhost_client_config *config, int fd,
+			   struct vhost_client **ret_client,
+			   struct error *reterr);
+/* Go on with what is agreed with the server, as far as it goes without waiting;
+ * to be called until it returns no -EAGAIN, when the first descriptor is
+ * readable.  0: it serves; else errors as above, and nothing is connected. */
+int vhost_client_advance(struct vhost_client *client, struct error *reterr);
+/* Hang up: the server sees that its front-end is gone. */
+void vhost_client_disconnect(struct vhost_client *client);
 /* Stops the queues first (GET_VRING_BASE: the server drains); requests that
  * were not reaped are forgotten.  NULL is allowed. */
 void vhost_client_destroy(struct vhost_client *client);
@@ -124,6 +137,10 @@ void vhost_client_descriptors(const struct vhost_client *client,
  * flight stay so.  Errors as vhost_client_create; it may be called again
  * until it succeeds. */
 int vhost_client_reconnect(struct vhost_client *client, struct error *reterr);
+/* The same by a connected socket, taken over on success; then
+ * vhost_client_advance.  Returns 0 or -EBUSY. */
+int vhost_client_reconnect_on(struct vhost_client *client, int fd,
+			      struct error *reterr);
 
 /* Returns 0, -EAGAIN (all slots taken), -EINVAL (too many segments, a
  * length or offset no server can take) or -EPROTO (broken: reconnect).  The
