@@ -247,7 +247,7 @@ static void patch_vdev(struct api_call *call)
 		.on_error = said(body->on_error),
 	};
 
-	if (resizes == changes)
+	if (resizes == changes || (body->force && !resizes))
 		api_answer_error(
 			call, API_USAGE,
 			"one change at a time: size, or limit, burst and on-error");
@@ -255,7 +255,7 @@ static void patch_vdev(struct api_call *call)
 		return;
 	else if (resizes)
 		host_vdev_resize(api_call_host(call), name, body->size,
-				 api_call_verb(call));
+				 body->force, api_call_verb(call));
 	else
 		host_vdev_change(api_call_host(call), name, &change,
 				 api_call_verb(call));
@@ -448,8 +448,8 @@ const struct api_route api_routes[] = {
 	{"POST", "/v1/vdevs", API_ROLE_ADMINISTER, VDEV_FIELDS,
 	 F(NAME) | F(SIZE), post_vdevs},
 	{"GET", "/v1/vdevs/NAME", API_ROLE_READ, 0, 0, get_vdev},
-	{"PATCH", "/v1/vdevs/NAME", API_ROLE_ADMINISTER, F(SIZE) | VDEV_CHANGE,
-	 0, patch_vdev},
+	{"PATCH", "/v1/vdevs/NAME", API_ROLE_ADMINISTER,
+	 F(SIZE) | F(FORCE) | VDEV_CHANGE, 0, patch_vdev},
 	{"DELETE", "/v1/vdevs/NAME", API_ROLE_ADMINISTER, 0, 0, delete_vdev},
 	{"POST", "/v1/vdevs/NAME/resume", API_ROLE_OPERATE, 0, 0,
 	 post_vdev_resume},

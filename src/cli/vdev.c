@@ -96,8 +96,10 @@ static const struct cli_option update_options[] = {
 			     "report, stop or retry what a device fails"},
 	{NULL, NULL, NULL},
 };
+enum { RESIZE_FORCE = SIZE + 1 };
 static const struct cli_option resize_options[] = {
 	[SIZE] = {"size", "SIZE", "the same as SIZE, as \"4GiB\""},
+	[RESIZE_FORCE] = {"force", NULL, "also if data lie beyond the new end"},
 	{NULL, NULL, NULL},
 };
 
@@ -191,13 +193,16 @@ static int vdev_resume(struct cli *cli, const struct cli_args *args)
 
 static int vdev_resize(struct cli *cli, const struct cli_args *args)
 {
-	json_t *vdev;
+	json_t *vdev, *body;
 	int status = check_size("resize", args);
 
 	if (status != CLI_DONE)
 		return status;
-	status = cli_ask_one(cli, "PATCH", "vdevs", args->operands[0], "",
-			     json_pack("{s:s}", "size", get_size(args)), &vdev);
+	body = json_pack("{s:s}", "size", get_size(args));
+	if (args->options[RESIZE_FORCE])
+		json_object_set_new(body, "force", json_true());
+	status = cli_ask_one(cli, "PATCH", "vdevs", args->operands[0], "", body,
+			     &vdev);
 	return status == CLI_DONE ? print_vdev(cli, vdev) : status;
 }
 

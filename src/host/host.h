@@ -242,8 +242,9 @@ struct host_vdev_request {
 void host_vdev_create(struct host *host,
 		      const struct host_vdev_request *request,
 		      struct host_call *call);
+/* Shorter than it is: only 'force' takes data away with what is cut off. */
 void host_vdev_resize(struct host *host, const char *name, const char *size,
-		      struct host_call *call);
+		      bool force, struct host_call *call);
 /* The limit of all its processes together, and what becomes of errors, while
  * it is used: texts as in host_process_request and host_vdev_request; NULL: as
  * it was. */

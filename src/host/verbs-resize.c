@@ -112,7 +112,7 @@ static void resize_written(struct store_write *write)
 			 json_pack("{s:s, s:s, s:I, s:b}", "op", "vdev-resize",
 				   "name", vdev->name, "size_bytes",
 				   (json_int_t)vdev->size_bytes, "only_empty",
-				   op->is_share),
+				   op->only_empty),
 			 -1);
 	}
 }
@@ -122,6 +122,17 @@ static bool is_in_use(const struct host *host, const struct reg_vdev *vdev)
 {
 	return reg_vdev_sessions(host->registry, vdev) > 0 ||
 		transfer_is_on(host, vdev);
+}
+
+/* May it be shorter without anybody losing anything?  As far as is known here:
+ * the endpoint has the last word. */
+static bool is_empty(const struct host *host, const struct reg_vdev *vdev)
+{
+	const struct stats_segment *stats =
+		endpoint_stats(reg_vdev_endpoint(vdev)->process);
+
+	return !is_in_use(host, vdev) && vdev->slot >= 0 &&
+		stats_get(&stats->processes[vdev->slot].mapped) == 0;
 }
 
 /* Returns whether it was refused: a thick pool has not that much. */
@@ -148,9 +159,9 @@ static bool refuse_growth(struct host *host, const struct reg_vdev *vdev,
 	return true;
 }
 
-/* 'is_share': it stays an equal one. */
+/* 'is_share': it stays an equal one, and nobody loses anything by it. */
 static void resize_start(struct host *host, struct reg_vdev *vdev,
-			 uint64_t size_bytes, bool is_share,
+			 uint64_t size_bytes, bool is_share, bool force,
 			 struct host_call *call)
 {
 	struct vdev_write *op =
@@ -163,6 +174,7 @@ static void resize_start(struct host *host, struct reg_vdev *vdev,
 	op->size_before_bytes = vdev->size_bytes;
 	op->was_equal = vdev->is_equal;
 	op->is_share = is_share;
+	op->only_empty = !force;
 	vdev->size_bytes = size_bytes;
 	vdev->is_equal = is_share;	/* else somebody chose */
 	vdev->is_writing = true;
@@ -176,7 +188,7 @@ static void resize_start(struct host *host, struct reg_vdev *vdev,
 }
 
 void host_vdev_resize(struct host *host, const char *name, const char *size,
-		      struct host_call *call)
+		      bool force, struct host_call *call)
 {
 	struct reg_vdev *vdev = registry_vdev(host->registry, name);
 	uint64_t size_bytes = 0;
@@ -196,22 +208,17 @@ void host_vdev_resize(struct host *host, const char *name, const char *size,
 	else if (size_bytes < vdev->size_bytes && is_in_use(host, vdev))
 		host_answer(call, HOST_CONFLICT, NULL,
 			    "vdev '%s' is in use: it can only grow", name);
+	else if (size_bytes < vdev->size_bytes && !force &&
+		 !is_empty(host, vdev))
+		host_answer(
+			call, HOST_CONFLICT, NULL,
+			"vdev '%s' holds data, and would lose what lies beyond its new end: that takes --force",
+			name);
 	else if (!refuse_growth(host, vdev, size_bytes, call))
-		resize_start(host, vdev, size_bytes, false, call);
+		resize_start(host, vdev, size_bytes, false, force, call);
 }
 
 /* --- Equal shares (E3) --------------------------------------------------- */
-
-/* May it be shorter without anybody losing anything?  As far as is known here:
- * the endpoint has the last word. */
-static bool is_empty(const struct host *host, const struct reg_vdev *vdev)
-{
-	const struct stats_segment *stats =
-		endpoint_stats(reg_vdev_endpoint(vdev)->process);
-
-	return !is_in_use(host, vdev) && vdev->slot >= 0 &&
-		stats_get(&stats->processes[vdev->slot].mapped) == 0;
-}
 
 /* The share that it can have now; 0: it keeps what it has. */
 static uint64_t share_bytes(const struct host *host,
@@ -258,6 +265,6 @@ void verbs_turn_over(struct host *host, uint64_t now_ns)
 			continue;
 		vdev->share_bytes = share;
 		vdev->share_retry_ns = now_ns + SHARE_RETRY_NS;
-		resize_start(host, vdev, share, true, NULL);
+		resize_start(host, vdev, share, true, false, NULL);
 	}
 }

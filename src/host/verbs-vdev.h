@@ -20,6 +20,7 @@ struct vdev_write {
 	struct host_call *call;
 	uint64_t size_before_bytes;	/* of a change, to be taken back */
 	bool was_equal, is_share;
+	bool only_empty;	/* shorter only if nothing was written */
 	struct error why;
 };
 

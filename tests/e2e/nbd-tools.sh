@@ -129,5 +129,18 @@ note "resize: the next handshake tells"
 p vdev resize vd0 --size 96MiB
 nbdinfo --size "$UNIX" | grep -qx 100663296 || fail "the new size is not told"
 
+note "shorter: nothing is cut off that nobody said to"
+qemu-io -f raw -c 'write -P 9 80M 1M' "$UNIX" >/dev/null || fail "a write"
+expect 1 p vdev resize vd0 64MiB 2>err.log
+grep -q "would lose what lies beyond its new end: that takes --force" err.log ||
+	fail "what is refused: $(cat err.log)"
+qemu-io -f raw -c 'read -P 9 80M 1M' "$UNIX" | grep -q "read 1048576" ||
+	fail "what was written is gone"
+p vdev resize vd0 64MiB --force
+nbdinfo --size "$UNIX" | grep -qx 67108864 || fail "it is not shorter"
+p vdev resize vd0 96MiB
+qemu-io -f raw -c 'read -P 0 80M 1M' "$UNIX" | grep -q "read 1048576" ||
+	fail "what was cut off comes back"
+
 note "end in order"
 penstockd_stop

@@ -252,7 +252,8 @@ run 2 vdev create vd6 5parsecs
 run 2 vdev create vd6 5GiB --size 5GiB
 run 2 vdev create vd6 5GiB --queues 0
 run 0 vdev resize vd5 8GiB
-json '.asked_size == "9GiB"' vdev resize --size 9GiB vd5
+json '.asked_size == "9GiB" and (.asked_force | not)' vdev resize --size 9GiB vd5
+json '.asked_force' vdev resize vd5 1GiB --force
 run 0 vdev update vd5 --on-error stop --limit 'iops 2000'
 run 2 vdev update vd5 --on-error perhaps
 run 2 vdev update vd5

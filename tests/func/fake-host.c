@@ -413,7 +413,7 @@ void host_vdev_create(struct host *host,
 }
 
 void host_vdev_resize(struct host *host, const char *name, const char *size,
-		      struct host_call *call)
+		      bool force, struct host_call *call)
 {
 	json_t *vdev = host_vdev(host, name);
 
@@ -422,6 +422,7 @@ void host_vdev_resize(struct host *host, const char *name, const char *size,
 		return;
 	}
 	json_object_set_new(vdev, "asked_size", json_string(size));
+	json_object_set_new(vdev, "asked_force", json_boolean(force));
 	reply(call, HOST_DONE, "", vdev);
 }
 

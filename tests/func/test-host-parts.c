@@ -52,7 +52,7 @@ static void make(struct rig *rig, const char *name, const char *pool,
 
 static void resize(struct rig *rig, const char *size, enum host_result expected)
 {
-	host_vdev_resize(rig->host, "new", size, &rig->call);
+	host_vdev_resize(rig->host, "new", size, false, &rig->call);
 	rig_answer(rig, expected);
 }
 

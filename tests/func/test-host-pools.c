@@ -249,7 +249,7 @@ static void test_pools_equal_shares(void **state)
 	wait_size(rig, "a", 200);
 	wait_size(rig, "b", 200);
 	wait_size(rig, "c", 200);
-	host_vdev_resize(rig->host, "c", "100GiB", &rig->call);
+	host_vdev_resize(rig->host, "c", "100GiB", false, &rig->call);
 	rig_answer(rig, HOST_DONE);
 	wait_size(rig, "a", 250);
 	wait_size(rig, "b", 250);
@@ -260,7 +260,7 @@ static void test_pools_equal_shares(void **state)
 	wait_size(rig, "a", 500);
 	wait_resized(rig, "vdev a has a new size", 2);
 	/* Somebody chose. */
-	host_vdev_resize(rig->host, "a", "300GiB", &rig->call);
+	host_vdev_resize(rig->host, "a", "300GiB", false, &rig->call);
 	rig_answer(rig, HOST_DONE);
 	host_vdev_delete(rig->host, "c", &rig->call);
 	rig_answer(rig, HOST_DONE);

@@ -367,15 +367,15 @@ static void test_refused_shrink_under_an_own_socket(void **state)
 	rig_answer(rig, HOST_DONE);
 	fd = dial(rig, "own");
 	rig_wait_event(rig, "session", "v0: 1 session");
-	host_vdev_resize(rig->host, "v0", "8MiB", &rig->call);
+	host_vdev_resize(rig->host, "v0", "8MiB", false, &rig->call);
 	rig_answer(rig, HOST_CONFLICT);
 	assert_string_equal(rig->text, "vdev 'v0' is in use: it can only grow");
 	assert_int_equal(rig_ops("\"op\":\"vdev-resize\""), 0);
-	host_vdev_resize(rig->host, "v0", "17MiB", &rig->call);
+	host_vdev_resize(rig->host, "v0", "17MiB", false, &rig->call);
 	rig_answer(rig, HOST_DONE);
 	close(fd);
 	rig_wait_event(rig, "session", "v0: 0 sessions");
-	host_vdev_resize(rig->host, "v0", "8MiB", &rig->call);
+	host_vdev_resize(rig->host, "v0", "8MiB", false, &rig->call);
 	rig_answer(rig, HOST_DONE);
 }
 

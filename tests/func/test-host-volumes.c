@@ -98,10 +98,10 @@ static void test_volumes_come_and_go(void **state)
 	assert_int_equal(rig_ops("\"op\":\"pool-start\""), 1);
 	assert_true(rig_has_event(rig, "device-claimed", "ep0/d0 was blank"));
 	size_is(rig, 4);
-	host_vdev_resize(rig->host, "new", "1MiB", &rig->call);
+	host_vdev_resize(rig->host, "new", "1MiB", false, &rig->call);
 	rig_answer(rig, HOST_DONE);
 	size_is(rig, 1);
-	host_vdev_resize(rig->host, "new", "6MiB", &rig->call);
+	host_vdev_resize(rig->host, "new", "6MiB", false, &rig->call);
 	rig_answer(rig, HOST_DONE);
 	size_is(rig, 6);
 	rig_stop(rig);
@@ -135,7 +135,7 @@ static void test_volumes_thick_is_refused_what_there_is_not(void **state)
 	struct rig *rig = *state;
 
 	start(rig);
-	host_vdev_resize(rig->host, "new", "9MiB", &rig->call);
+	host_vdev_resize(rig->host, "new", "9MiB", false, &rig->call);
 	rig_answer(rig, HOST_REFUSED);
 	assert_int_equal(rig_number(json_incref(rig->value), "available"),
 			 8 * MIB);
@@ -200,7 +200,7 @@ static void test_volumes_refused_size_is_taken_back(void **state)
 	start(rig);
 	for (int i = 0; i < 2; i++) {
 		rig_tell("refuse", "vdev-resize");
-		host_vdev_resize(rig->host, "new", sizes[i], &rig->call);
+		host_vdev_resize(rig->host, "new", sizes[i], false, &rig->call);
 		rig_answer(rig, HOST_FAILED);
 		assert_string_equal(rig->text, "vdev 'new': not now");
 		assert_true(rig_has_event(rig, "error",
@@ -489,12 +489,12 @@ static void ask_delete(struct rig *rig)
 
 static void ask_shrink(struct rig *rig)
 {
-	host_vdev_resize(rig->host, "new", "1MiB", &rig->call);
+	host_vdev_resize(rig->host, "new", "1MiB", false, &rig->call);
 }
 
 static void ask_grow(struct rig *rig)
 {
-	host_vdev_resize(rig->host, "new", "6MiB", &rig->call);
+	host_vdev_resize(rig->host, "new", "6MiB", false, &rig->call);
 }
 
 static void answered_somehow(struct rig *rig)

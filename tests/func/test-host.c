@@ -409,14 +409,14 @@ static void test_host_vdev_create_resize_delete(void **state)
 		rig->text,
 		"pool 'p0' has no space for vdev 'other' of 32 MiB: 16 MiB of it is free");
 
-	host_vdev_resize(rig->host, "v0", "33MiB", &rig->call);
+	host_vdev_resize(rig->host, "v0", "33MiB", false, &rig->call);
 	rig_answer(rig, HOST_REFUSED);
 	assert_string_equal(
 		rig->text,
 		"vdev 'v0' cannot grow to 33 MiB: with what is free in pool 'p0' it could have 32 MiB");
 	assert_int_equal(rig_number(json_incref(rig->value), "available"),
 			 32 << 20);
-	host_vdev_resize(rig->host, "new", "48MiB", &rig->call);
+	host_vdev_resize(rig->host, "new", "48MiB", false, &rig->call);
 	rig_answer(rig, HOST_DONE);
 	assert_int_equal(rig_number(json_incref(rig->value), "size_bytes"),
 			 48 << 20);
@@ -472,7 +472,7 @@ static void test_host_deleted_vdev_takes_nothing(void **state)
 	second_fails();
 	host_process_release(rig->host, 1, &second);
 	second_fails();
-	host_vdev_resize(rig->host, "v0", "8MiB", &second);
+	host_vdev_resize(rig->host, "v0", "8MiB", false, &second);
 	second_fails();
 	rig_answer(rig, HOST_DONE);
 	assert_null(host_vdev(rig->host, "v0"));

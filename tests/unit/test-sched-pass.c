@@ -104,7 +104,7 @@ static void exhaust(struct pair *pair)
 
 static void run_seed(uint64_t seed)
 {
-	static const uint64_t rates[] = {7,	 999,	  1000,	   20000,
+	static const uint64_t rates[] = {7,	 999,	  1000,	     20000,
 					 333333, 1000003, 2000000000};
 	static const uint64_t bursts[] = {0, 1 * US, 100 * US, 5 * MS, SECOND};
 	struct pair pair = {.now_ns = SECOND, .random = seed * 7919 + 1};
@@ -115,8 +115,8 @@ static void run_seed(uint64_t seed)
 	gate_make(&pair.by_pass, &params, pair.now_ns);
 	gate_make(&pair.by_submit, &params, pair.now_ns);
 	for (unsigned int i = 0; i < 500; i++) {
-		come(&pair, random_below(&pair, random_below(&pair, 8) ? 40 :
-									 400));
+		come(&pair,
+		     random_below(&pair, random_below(&pair, 8) ? 40 : 400));
 		pair.now_ns += random_below(
 			&pair, random_below(&pair, 4) ? 50 * US : 20 * MS);
 	}
@@ -192,11 +192,10 @@ static void test_pass_of_who_becomes_another(void **state)
 	for (unsigned int i = 0; i < 3; i++)
 		assert_true(passes(&gate, SECOND));
 	params.limit_per_s[SCHED_READ_BYTES] = 4096;
-	assert_int_equal(sched_client_update(gate.client, &params, SECOND,
-					     NULL),
-			 0);
-	assert_false(sched_pass(gate.sched, gate.client, &gate.passes,
-				SECOND + 1));
+	assert_int_equal(
+		sched_client_update(gate.client, &params, SECOND, NULL), 0);
+	assert_false(
+		sched_pass(gate.sched, gate.client, &gate.passes, SECOND + 1));
 	assert_true(goes(&gate, SECOND + 1));
 	assert_false(passes(&gate, SECOND + 2));
 	gate_finish(&gate);
