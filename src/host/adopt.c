@@ -163,7 +163,7 @@ static bool device_matches(const struct reg_device *device, const json_t *item)
 	json_decref(export);
 	identity_from_json(&file, json_object_get(item, "file"));
 	return is_model && strcmp(config->kind, text_of(item, "kind")) == 0 &&
-		strcmp(config->path ? config->path : "", file.path) == 0 &&
+		bind_find_is_at(device, file.path) &&
 		config->read_only == flag_of(item, "read_only");
 }
 
@@ -194,6 +194,7 @@ static void adopt_device(struct reg_device *device, const json_t *item)
 	device->endpoint->device_slots_taken |= UINT64_C(1) << device->slot;
 	device->whole_bytes = number_of(item, "size_bytes");
 	identity_from_json(&device->file, json_object_get(item, "file"));
+	bind_find_take(device, device->file.path);
 	device->is_added = true;
 	device->state = REG_DEVICE_WAITING;
 	device->error.text[0] = '\0';

@@ -71,6 +71,7 @@ void bind_device_failed(struct reg_device *device, const char *fault,
 	loop_timer_set(device->endpoint->host->loop, &device->retry,
 		       loop_clock_ns() + device->retry_ns);
 	bind_device_complain(device, text);
+	bind_find_settle(device->pool);
 }
 
 /* --- Opening ------------------------------------------------------------- */
@@ -219,10 +220,12 @@ static void open_failed(struct reg_device *device,
 {
 	struct error why = result->why;
 
+	device->found_uuid[0] = '\0';
+	device->is_right = false;
 	if (result->result == -ENOENT && device->is_held)
 		error_set(&why, -ENOENT,
 			  "%s is not there, and it held data: put it back",
-			  device->config->path);
+			  device->path);
 	bind_device_failed(device, result->result == -ENOENT ? "missing" : NULL,
 			   why.text);
 }
@@ -243,20 +246,26 @@ static void file_opened(void *arg, const struct opening_result *result)
 		open_failed(device, result);
 		return;
 	}
+	if (!bind_find(device, result->uuid)) {
+		close(result->fd);
+		bind_find_settle(device->pool);
+		return;
+	}
 	device->whole_bytes = result->size_bytes;
 	device->is_zeroed = result->is_zeroed;
 	device->file = result->file;
 	bind_capacity_check(device);
 	device_add(device, result->fd);
+	bind_find_settle(device->pool);
 }
 
 /* On a thread of its own; one that is under way goes on. */
 static int open_file(struct reg_device *device)
 {
 	struct host *host = device->endpoint->host;
-	const struct opening_config config = {
+	struct opening_config config = {
 		.loop = host->loop,
-		.path = device->config->path,
+		.path = device->path,
 		.size_bytes = device->config->size_bytes,
 		.read_only = device->config->read_only,
 		.must_exist = device->is_held,
@@ -265,6 +274,8 @@ static int open_file(struct reg_device *device)
 	};
 	int ret = 0;
 
+	if (device->is_recorded)
+		strcpy(config.uuid, device->uuid);
 	if (!device->opening)
 		ret = opening_start(&config, &device->opening);
 	if (ret == 0)
@@ -276,7 +287,7 @@ static int open_file(struct reg_device *device)
 /* It is still under way: say so, and wait on. */
 static void open_expired(struct reg_device *device)
 {
-	const char *path = device->config->path;
+	const char *path = device->path;
 	struct error why;
 
 	switch (opening_phase(device->opening)) {
@@ -422,6 +433,8 @@ static void retry_expired(struct loop_timer *timer, uint64_t now_ns)
 	(void)now_ns;
 	if (device->is_busy && device->opening)
 		open_expired(device);
+	else if (device->is_busy && device->found_uuid[0])
+		bind_find_expired(device);
 	else if (device->is_member && device->pool->is_started &&
 		 device->state == REG_DEVICE_FAILED)
 		bind_calibrate_first(device);
@@ -486,6 +499,8 @@ void bind_device_reset(struct reg_device *device)
 	loop_timer_cancel(device->endpoint->host->loop, &device->retry);
 	device->is_added = false;
 	device->is_busy = false;
+	device->found_uuid[0] = '\0';
+	device->is_right = false;
 	device->is_joining = false;
 	device->is_member = false;
 	device->is_moving = false;

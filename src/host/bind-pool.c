@@ -324,7 +324,7 @@ static void refused(struct reg_device *device, int result, const char *text)
 		error_set(
 			&why, -ESTALE,
 			"%s is %s than the one with UUID %s, which held data: put that one back",
-			device->config->path ? device->config->path : "it",
+			device->path ? device->path : "it",
 			result == -ESTALE ? "another device" :
 					    "blank, so another device",
 			device->uuid);
@@ -338,26 +338,6 @@ static void refused(struct reg_device *device, int result, const char *text)
 		error_set(&why, result, "%s", text);
 	}
 	refuse(device, result, why.text);
-}
-
-/* The other device of this host that has its UUID, or NULL. */
-static const struct reg_device *find_twin(const struct reg_device *device,
-					  const char *uuid)
-{
-	const struct registry *registry = device->endpoint->host->registry;
-
-	for (unsigned int i = 0; i < registry->endpoint_count; i++) {
-		const struct reg_endpoint *endpoint = &registry->endpoints[i];
-
-		for (unsigned int j = 0; j < endpoint->device_count; j++) {
-			const struct reg_device *other = &endpoint->devices[j];
-
-			if (other != device && other->is_recorded &&
-			    strcmp(other->uuid, uuid) == 0)
-				return other;
-		}
-	}
-	return NULL;
 }
 
 static void twin_removed(struct bind_op *op, struct link_reply *reply)
@@ -422,7 +402,7 @@ static void member_added(struct bind_op *op, struct link_reply *reply)
 		refused(device, reply->result, reply->text);
 		return;
 	}
-	twin = find_twin(device, text_of(reply->reply, "uuid"));
+	twin = bind_find_owner(device, text_of(reply->reply, "uuid"));
 	if (twin) {
 		refuse_twin(device, twin);
 		return;

@@ -104,7 +104,8 @@ static json_t *describe_device(const struct reg_device *device)
 		(json_int_t)device_used_bytes(device), "read_only",
 		device->config->read_only, "state", device_state(device));
 
-	describe_set_text(object, "path", device->config->path);
+	describe_set_text(object, "path",
+			  device->path ? device->path : device->config->path);
 	describe_set_text(object, "pool",
 			  device->pool ? device->pool->name : NULL);
 	describe_set_text(object, "error", device->error.text);

@@ -17,6 +17,7 @@
  *   bind-vdev.c  the same for vdevs and ways in
  *   bind-nbd.c   the same for ways in by NBD
  *   bind-device.c  the same for devices: opened, locked
+ *   bind-find.c  which device of a pool lies at which path
  *   bind-pool.c  the same for pools: their devices, what they hold
  *   evacuate.c   what is on a device goes to others
  *   measure.c    what a device sustains
@@ -225,6 +226,22 @@ void bind_device_connect(struct reg_device *device);
 /* bind_hooks.device_measured */
 void bind_device_measured(struct reg_device *device, int result,
 			  const char *text);
+
+/* --- bind-find.c --------------------------------------------------------- */
+
+/* The other device of this host that has this UUID, or NULL. */
+struct reg_device *bind_find_owner(const struct reg_device *device,
+				   const char *uuid);
+/* That UUID ("": none) is at its path.  Returns whether it may go on; else it
+ * has failed, or waits for others to be known. */
+bool bind_find(struct reg_device *device, const char *uuid);
+/* It waited in vain. */
+void bind_find_expired(struct reg_device *device);
+/* More is known of one of the pool's devices (NULL: of no pool). */
+void bind_find_settle(const struct reg_pool *pool);
+/* May a device that an endpoint has from this path be this one?  Then it is. */
+bool bind_find_is_at(const struct reg_device *device, const char *path);
+void bind_find_take(struct reg_device *device, const char *path);
 
 /* --- bind-pool.c --------------------------------------------------------- */
 

@@ -140,7 +140,8 @@ void bind_capacity_check(struct reg_device *device)
 	events_add(
 		device->endpoint->host->events, "device-changed", &subject,
 		"device %s: another file or disk is %s now than the one that was measured: it is measured anew",
-		device->name, device->config->path);
+		device->name,
+		device->path ? device->path : device->config->path);
 }
 
 static void calibrate_answered(struct bind_op *op, struct link_reply *reply)

@@ -13,6 +13,7 @@
 #include <fcntl.h>
 #include <linux/fs.h>
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -39,6 +40,7 @@ struct opening {
 	int event_fd;
 	char *path;
 	struct opening_result result;	/* the thread's until it is through */
+	struct format_super super;	/* the thread's; with 'result.uuid' */
 	pthread_mutex_t lock;
 	pthread_cond_t wake;		/* 'is_abandoned' */
 	unsigned int users;		/* under lock, as all below */
@@ -127,18 +129,20 @@ static int take_lock(struct opening *opening, int fd)
 	}
 }
 
-/* Is the first superblock of a pool's device there? */
-static bool read_super(int fd, struct format_super *ret_super)
+/* The first superblock of a pool's device, if it is there. */
+static void read_super(struct opening *opening, int fd)
 {
 	void *block = aligned_alloc(FORMAT_BLOCK_BYTES, FORMAT_BLOCK_BYTES);
+	const struct format_uuid *uuid = &opening->super.uuid;
 	struct error why;
-	bool is_there;
 
-	is_there = block &&
-		pread(fd, block, FORMAT_BLOCK_BYTES, 0) == FORMAT_BLOCK_BYTES &&
-		format_super_decode(block, ret_super, &why) == 0;
+	if (block &&
+	    pread(fd, block, FORMAT_BLOCK_BYTES, 0) == FORMAT_BLOCK_BYTES &&
+	    format_super_decode(block, &opening->super, &why) == 0)
+		for (size_t i = 0; i < sizeof(uuid->bytes); i++)
+			snprintf(opening->result.uuid + 2 * i, 3, "%02x",
+				 uuid->bytes[i]);
 	free(block);
-	return is_there;
 }
 
 /* Are the first and the last MiB nobody's?  Its space may be allocated. */
@@ -163,33 +167,44 @@ static bool is_blank(int fd, uint64_t size_bytes)
 
 /* How long a file with data is to be.  It grows, as it was configured; what was
  * cut off is not made up for. */
-static uint64_t grown_bytes(int fd, uint64_t now_bytes, uint64_t size_bytes)
+static uint64_t grown_bytes(const struct format_super *super,
+			    uint64_t now_bytes, uint64_t size_bytes)
 {
-	struct format_super super;
 	uint64_t need_bytes;
 
-	if (!read_super(fd, &super) || super.capacity_bytes >= size_bytes ||
-	    now_bytes < super.metadata_bytes +
-			    super.extent_count * FORMAT_EXTENT_BYTES)
+	if (super->capacity_bytes >= size_bytes ||
+	    now_bytes < super->metadata_bytes +
+			    super->extent_count * FORMAT_EXTENT_BYTES)
 		return now_bytes;
-	need_bytes = super.metadata_bytes +
+	need_bytes = super->metadata_bytes +
 		format_extents(size_bytes) * FORMAT_EXTENT_BYTES;
 	return need_bytes > now_bytes ? need_bytes : now_bytes;
+}
+
+/* Of a file that is there: as long as it is to be. */
+static uint64_t wanted_bytes(struct opening *opening, int fd,
+			     uint64_t now_bytes)
+{
+	const struct opening_config *config = &opening->config;
+	const char *uuid = opening->result.uuid;
+
+	if (config->read_only || config->size_bytes == 0)
+		return now_bytes;
+	if (opening->result.is_zeroed || is_blank(fd, now_bytes))
+		return format_device_bytes(config->size_bytes);
+	if (!*uuid || (*config->uuid && strcmp(uuid, config->uuid) != 0))
+		return now_bytes;
+	return grown_bytes(&opening->super, now_bytes, config->size_bytes);
 }
 
 /* A file: make it as long as it is to be. */
 static int find_length(struct opening *opening, int fd, uint64_t now_bytes)
 {
-	const struct opening_config *config = &opening->config;
 	struct opening_result *result = &opening->result;
-	uint64_t need_bytes = now_bytes;
+	uint64_t need_bytes;
 
 	result->is_zeroed = lseek(fd, 0, SEEK_DATA) < 0 && errno == ENXIO;
-	if (!config->read_only && config->size_bytes &&
-	    (result->is_zeroed || is_blank(fd, now_bytes)))
-		need_bytes = format_device_bytes(config->size_bytes);
-	else if (!config->read_only && config->size_bytes)
-		need_bytes = grown_bytes(fd, now_bytes, config->size_bytes);
+	need_bytes = wanted_bytes(opening, fd, now_bytes);
 	if (need_bytes <= now_bytes)
 		need_bytes = now_bytes;
 	else if (ftruncate(fd, (off_t)need_bytes) < 0)
@@ -239,6 +254,8 @@ static int open_all(struct opening *opening)
 		error_set(&opening->result.why, ret, "%s: %s", opening->path,
 			  strerror(-ret));
 	else
+		read_super(opening, fd);
+	if (ret == 0)
 		ret = find_size(opening, fd);
 	if (ret == 0) {
 		ret = identity_read(&opening->result.file, opening->path, fd);

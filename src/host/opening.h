@@ -22,6 +22,8 @@
 struct loop;
 struct opening;
 
+#define OPENING_UUID_MAX 33U	/* 32 digits */
+
 struct opening_result {
 	int result;			/* 0, or -errno with a reason */
 	struct error why;
@@ -31,6 +33,7 @@ struct opening_result {
 	struct identity file;
 	uint64_t size_bytes;		/* with superblocks and log */
 	bool is_zeroed;			/* nothing was ever written to it */
+	char uuid[OPENING_UUID_MAX];	/* in its superblock; "": none */
 };
 
 struct opening_config {
@@ -43,6 +46,8 @@ struct opening_config {
 	uint64_t size_bytes;
 	bool read_only;
 	bool must_exist;		/* it held data: none is made anew */
+	/* The one that is expected, or "".  Another one is left as it is. */
+	char uuid[OPENING_UUID_MAX];
 	/* Called once, unless it is abandoned before; the opening is gone
 	 * then. */
 	void (*done)(void *arg, const struct opening_result *result);

@@ -30,6 +30,7 @@ static int make_device(struct registry *registry, struct reg_endpoint *endpoint,
 	device->slot = -1;
 	device->memory_fd = -1;
 	device->size_bytes = config->size_bytes;
+	device->path = config->export ? NULL : config->path;
 	identity_of_path(&device->file, config->path);
 	snprintf(device->name, sizeof(device->name), "%s/%s", endpoint->name,
 		 config->name);

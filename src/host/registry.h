@@ -74,6 +74,9 @@ struct reg_device {
 	struct reg_pool *pool;		/* NULL: in none */
 	uint64_t size_bytes;		/* for data; 0: not known yet */
 	uint64_t whole_bytes;		/* with superblocks and log */
+	/* Where it is looked for: the configured one, or another device's of
+	 * its pool if it was found there (bind-find.c); NULL: no file. */
+	const char *path;
 	struct identity file;		/* that its endpoint has */
 	char uuid[REG_UUID_MAX];	/* "": none yet */
 	uint64_t generation;		/* of its owner; 0: not known */
@@ -87,6 +90,10 @@ struct reg_device {
 	struct over_state over;
 	/* the binder's */
 	bool is_added, is_busy;
+	/* Its path has another device of its pool, busy until it is known
+	 * where that one is else ("": it has not); or it has this one. */
+	char found_uuid[REG_UUID_MAX];
+	bool is_right;
 	bool is_zeroed;			/* what it never held reads as zeroes */
 	bool is_joining, is_member;	/* of its pool, at the endpoint */
 	bool is_leaving;		/* kept on it: evacuate.c */
