@@ -3,6 +3,7 @@
 #include "pool/table.h"
 
 #include <errno.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -79,11 +80,25 @@ int table_resize(struct table *table, uint32_t count)
 	return 0;
 }
 
+#define STRIDE	16U	/* entries looked at together: a line of the cache */
+
+static bool is_empty(const uint32_t *entries)
+{
+	uint32_t any = 0;
+
+	for (uint32_t i = 0; i < STRIDE; i++)
+		any |= entries[i];
+	return any == 0;
+}
+
 uint32_t table_next(const struct table *table, uint32_t from, uint32_t end)
 {
 	while (from < end) {
 		if (table->groups[from / TABLE_GROUP] == 0)
 			from = (from / TABLE_GROUP + 1) * TABLE_GROUP;
+		else if (from % STRIDE == 0 && from + STRIDE <= end &&
+			 is_empty(&table->entries[from]))
+			from += STRIDE;
 		else if (table->entries[from] == 0)
 			from++;
 		else
