@@ -8,6 +8,7 @@
 
 #include "base/container.h"
 #include "endpoint/fields.h"
+#include "vdev/scrub.h"
 
 static json_t *describe(const struct endpoint_member *m)
 {
@@ -197,6 +198,7 @@ static int read_member(const json_t *request,
 	config->device = device->block;
 	config->loop = device->endpoint->loop;
 	config->user = device->device;
+	config->zero = vdev_scrub;
 	config->name = device->name;
 	config->is_volatile = !strcmp(device->block->ops->kind, "nullio");
 	return 0;

@@ -267,7 +267,10 @@ static void zero(struct member_flush *flush, int result)
 			.length_bytes =
 				move->runs[i].count * FORMAT_EXTENT_BYTES,
 		};
-		block_submit(member->config.device, &zeroing->request);
+		if (member->config.zero)
+			member->config.zero(member, &zeroing->request);
+		else
+			block_submit(member->config.device, &zeroing->request);
 	}
 }
 

@@ -17,8 +17,8 @@
  *	  else a crash could bring a mapping back whose data are zeroes by then;
  *	- no request is under way that began before (grace): it could still read
  *	  or write the extent;
- * then writes zeroes, flushes, and appends CLEAN.  A run that fails with EIO is
- * tried again extent by extent; one that fails by itself is bad: BAD is
+ * then has zeroes written, flushes, and appends CLEAN.  A run that fails with
+ * EIO is tried again extent by extent; one that fails by itself is bad: BAD is
  * appended and it is never used again.  Not more than MEMBER_BAD_SHARE says are
  * bad: what has more is no device with bad places but a bad device, and such
  * extents are out of use until it is opened again.
@@ -54,6 +54,10 @@ struct member_config {
 	void *user;			/* the caller's, beside the device */
 	const char *name;		/* for errors; must stay valid */
 	const struct member_ops *ops;
+	/* Has zeroes written for the scrubber, MEMBER_RUNS requests at a time
+	 * at most, in turn with all else that uses the device; as block_submit,
+	 * which it is if NULL. */
+	void (*zero)(struct member *member, struct block_request *request);
 	uint64_t capacity_bytes;	/* 0: what the device has room for */
 	uint32_t first_number;		/* of its extents, in tables; > 0 */
 	uint32_t most_extents;		/* numbers that it may have */
@@ -293,6 +297,12 @@ static inline uint32_t member_used(const struct member *member)
 {
 	return member->super.extent_count - member_free(member) -
 		member->space.bad_total;
+}
+/* Is there none that may be written to now, or as soon as it is opened? */
+static inline bool member_is_short(const struct member *member)
+{
+	return member->space.total[SPACE_OPEN] == 0 &&
+		member->space.total[SPACE_CLEAN] == 0;
 }
 uint64_t member_offset(const struct member *member, uint32_t extent);
 

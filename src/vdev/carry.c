@@ -33,26 +33,31 @@ void vdev_carry_issue(struct vdev_request *part)
 static void begin_part(struct vdev_carry *carry)
 {
 	const struct block_request *whole = carry->whole;
+	const bool is_transfer = whole->op <= BLOCK_WRITE;
 	const uint64_t left_bytes = whole->length_bytes - carry->begun_bytes;
-	const uint64_t bytes =
-		left_bytes < VDEV_CARRY_BYTES ? left_bytes : VDEV_CARRY_BYTES;
+	const uint64_t bytes = is_transfer && left_bytes > VDEV_CARRY_BYTES ?
+		VDEV_CARRY_BYTES :
+		left_bytes;
 	struct vdev_device *device = carry->device;
 	struct vdev_request *part = &carry->part;
 
-	carry->iov = (struct iovec){
-		.iov_base = (char *)whole->iov->iov_base + carry->begun_bytes,
-		.iov_len = bytes,
-	};
+	if (is_transfer)
+		carry->iov = (struct iovec){
+			.iov_base = (char *)whole->iov->iov_base +
+				carry->begun_bytes,
+			.iov_len = bytes,
+		};
 	*part = (struct vdev_request){
 		.block =
 			{
 				.done = part_done,
 				.op = whole->op,
+				.flags = whole->flags,
 				.offset_bytes = whole->offset_bytes +
 					carry->begun_bytes,
 				.length_bytes = bytes,
 				.iov = &carry->iov,
-				.iov_count = 1,
+				.iov_count = is_transfer,
 			},
 		.sched =
 			{

@@ -24,8 +24,8 @@ struct vdev_carry {
 	uint64_t begun_bytes;
 };
 
-/* 'whole', a read or write of one segment, to 'device'; 'whole->done' may be
- * called before this returns. */
+/* 'whole', a read or write of one segment, or zeroes, which go as one part, to
+ * 'device'; 'whole->done' may be called before this returns. */
 void vdev_carry(struct vdev_carry *carry, struct vdev_device *device,
 		struct block_request *whole);
 

@@ -22,6 +22,7 @@
 #include "ctl/stats.h"
 #include "sla/keep-count.h"
 #include "vdev/again.h"
+#include "vdev/scrub.h"
 #include "vdev/slow.h"
 
 /* What each request runs through: in line, without what a call saves. */
@@ -476,6 +477,11 @@ int vdev_device_create(struct block_device *block,
 				     reterr);
 	if (result < 0)
 		goto err_after_sched;
+	result = vdev_scrub_create(device, loop, &device->scrub);
+	if (result < 0) {
+		result = error_set(reterr, result, "no memory for a device");
+		goto err_after_client;
+	}
 	device->block = block;
 	device->stats = stats;
 	device->is_immediate = config->immediate;
@@ -489,6 +495,8 @@ int vdev_device_create(struct block_device *block,
 	*ret_device = device;
 	return 0;
 
+err_after_client:
+	sched_client_destroy(device->unlimited);
 err_after_sched:
 	sched_destroy(device->sched);
 err_after_alloc:
@@ -507,6 +515,7 @@ void vdev_device_destroy(struct vdev_device *device)
 		return;
 	loop_poller_remove(device->loop, &device->poller);
 	vdev_device_settle(device);
+	vdev_scrub_destroy(device->scrub);
 	sched_client_destroy(device->unlimited);
 	sched_destroy(device->sched);
 	free(device);

@@ -37,6 +37,7 @@ struct vdev_device {
 	uint64_t back_ns;		/* the loop's last absence, as told */
 	struct turns *turns;		/* NULL: not shared with others */
 	uint64_t round_ns;		/* when this one began */
+	struct vdev_scrub *scrub;
 	bool is_immediate;		/* completes inside submit */
 };
 
