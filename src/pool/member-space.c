@@ -192,6 +192,14 @@ static bool may_be_bad(const struct member *member)
 		member->super.extent_count / MEMBER_BAD_SHARE;
 }
 
+bool member_condemn(struct member *member, uint32_t extent)
+{
+	if (!may_be_bad(member) || space_set_bad(&member->space, extent) < 0)
+		return false;
+	member->counts.turned_bad++;
+	return true;
+}
+
 /* Zeroes could not be written to all of it.  Returns whether the run stays in
  * the move. */
 static bool judge_run(struct member *member, struct member_run *run, int result)
@@ -207,10 +215,8 @@ static bool judge_run(struct member *member, struct member_run *run, int result)
 		move->singly += run->count;
 		return false;
 	}
-	if (result == -EIO && may_be_bad(member) &&
-	    space_set_bad(&member->space, run->first) == 0) {
+	if (result == -EIO && member_condemn(member, run->first)) {
 		run->is_bad = true;
-		member->counts.turned_bad++;
 		return true;
 	}
 	/* It stays taken, and is dirty when the device is opened again. */

@@ -125,7 +125,7 @@ static uint32_t entry_of(const struct member *member, const struct table *table,
 		if (ghost->index == index &&
 		    (!ghost->table || ghost->table == table) &&
 		    (entry & ~TABLE_SHARED) == ghost->from)
-			return ghost->entry;
+			return ghost->entry | (entry & TABLE_SHARED);
 	return entry;
 }
 

@@ -278,6 +278,10 @@ void member_give_back(struct member *member, uint32_t extent);
  * and the append of the UNMAP, nor between that and member_kick. */
 void member_unref(struct member *member, uint32_t extent);
 void member_kick(struct member *member);
+/* The same of one that could not be written: if this returns true it is bad,
+ * and never used again: append BAD, too.  Else the device has too many of those
+ * already: member_unref. */
+bool member_condemn(struct member *member, uint32_t extent);
 /* One more.  Returns 0, -ENOMEM, or -EMLINK: too many. */
 int member_ref(struct member *member, uint32_t extent);
 bool member_is_shared(const struct member *member, uint32_t extent);

@@ -6,6 +6,8 @@
 
 #include "base/container.h"
 
+#define MOVES_MAX	8U	/* of one write, from bad extents to others */
+
 /* Ask again. */
 static void woken(struct pool_wait *wait, int result)
 {
@@ -22,22 +24,135 @@ static int wait_for(struct volume *volume, struct volume_alloc *alloc)
 	return VOLUME_WAIT;
 }
 
-static void mapped(struct log_entry *entry, int result)
+/* ---- it is written elsewhere ---- */
+
+static void end(struct volume_alloc *alloc, int result)
+{
+	struct volume *volume = alloc->volume;
+	const uint32_t index = alloc->index;
+
+	alloc->done(alloc, result);
+	volume_wake(volume, index, 0);
+}
+
+/* The place is given up. */
+static void unmapped(struct log_entry *entry, int result)
 {
 	struct volume_alloc *alloc =
 		container_of(entry, struct volume_alloc, entry);
 	struct volume *volume = alloc->volume;
-	const uint32_t index = alloc->index;
-	const uint32_t now = table_get(&volume->table, index) & ~TABLE_PENDING;
+
+	if (result < 0) {
+		volume->is_closed = true;
+		end(alloc, result);
+		return;
+	}
+	volume_set(volume, alloc->index, 0);
+	end(alloc, -EAGAIN);
+}
+
+/* What a snapshot has too stays where it is. */
+static bool can_give_up(const struct volume_alloc *alloc)
+{
+	const struct volume *volume = alloc->volume;
+	const struct member *member =
+		pool_member_of(volume->pool, alloc->number);
+
+	return alloc->result == -EIO && alloc->moves < MOVES_MAX &&
+		!volume->is_closed &&
+		!(table_get(&volume->table, alloc->index) & TABLE_SHARED) &&
+		!member_is_shared(member,
+				  alloc->number - member->config.first_number);
+}
+
+/* Nobody else has written there. */
+static void give_up_place(struct volume_alloc *alloc)
+{
+	struct volume *volume = alloc->volume;
+	const uint32_t m = pool_index_of(volume->pool, alloc->number);
+	struct member *member = volume->pool->members[m];
+	const uint32_t extent = alloc->number - member->config.first_number;
+
+	alloc->moves++;
+	alloc->avoid |= UINT64_C(1) << m;
+	volume_set(volume, alloc->index, TABLE_PENDING);
+	alloc->records[0].kind = FORMAT_UNMAP;
+	alloc->entry.count = 1;
+	alloc->entry.done = unmapped;
+	if (member_condemn(member, extent)) {
+		alloc->records[1] = (struct format_record){
+			.kind = FORMAT_BAD,
+			.extent = extent,
+			.count = 1,
+		};
+		alloc->entry.count = 2;
+	} else {
+		member_unref(member, extent);
+	}
+	log_append(&member->log, &alloc->entry);
+	member_kick(member);
+}
+
+/* ---- first writes ---- */
+
+/* Mapped, and its data written, as far as it tells. */
+static void settled(struct volume_alloc *alloc)
+{
+	struct volume *volume = alloc->volume;
+	const uint32_t entry = table_get(&volume->table, alloc->index);
 
 	/* Whether the mapping is there the next start finds out; until then the
 	 * index is not mapped anew, and nor is any other. */
-	if (result == 0)
-		volume_set(volume, index, now);
-	else
+	if (alloc->map_result < 0) {
 		volume->is_closed = true;
-	alloc->done(alloc, result);
-	volume_wake(volume, index, 0);
+		end(alloc, alloc->map_result);
+	} else if (can_give_up(alloc)) {
+		give_up_place(alloc);
+	} else {
+		volume_set(volume, alloc->index, entry & ~TABLE_PENDING);
+		end(alloc, alloc->result);
+	}
+}
+
+/* The data are under way still: to others it is not mapped yet, to its device's
+ * log it is. */
+static void show(struct volume_alloc *alloc)
+{
+	struct volume *volume = alloc->volume;
+
+	alloc->is_shown = true;
+	alloc->ghost = (struct member_ghost){
+		.table = &volume->table,
+		.index = alloc->index,
+		.from = alloc->number | TABLE_PENDING,
+		.entry = alloc->number,
+	};
+	member_show(pool_member_of(volume->pool, alloc->number), &alloc->ghost);
+}
+
+static void mapped(struct log_entry *entry, int result)
+{
+	struct volume_alloc *alloc =
+		container_of(entry, struct volume_alloc, entry);
+
+	alloc->map_result = result;
+	if (--alloc->under_way == 0)
+		settled(alloc);
+	else if (result == 0)
+		show(alloc);
+}
+
+void volume_wrote(struct volume_alloc *alloc, int result)
+{
+	struct volume *volume = alloc->volume;
+
+	alloc->result = result;
+	if (--alloc->under_way > 0)
+		return;
+	if (alloc->is_shown)
+		member_hide(pool_member_of(volume->pool, alloc->number),
+			    &alloc->ghost);
+	settled(alloc);
 }
 
 static void append_map(struct volume_alloc *alloc)
@@ -46,14 +161,17 @@ static void append_map(struct volume_alloc *alloc)
 	const uint32_t m = pool_index_of(volume->pool, alloc->number);
 	struct member *member = volume->pool->members[m];
 
-	alloc->record = (struct format_record){
+	alloc->under_way = alloc->tells ? 2 : 1;
+	alloc->result = 0;
+	alloc->is_shown = false;
+	alloc->records[0] = (struct format_record){
 		.kind = FORMAT_MAP,
 		.volume = volume->parts[m]->id,
 		.index = alloc->index,
 		.extent = alloc->number - member->config.first_number,
 		.count = 1,
 	};
-	alloc->entry.records = &alloc->record;
+	alloc->entry.records = alloc->records;
 	alloc->entry.count = 1;
 	alloc->entry.done = mapped;
 	log_append(&member->log, &alloc->entry);
@@ -69,6 +187,24 @@ static uint32_t near_of(const struct volume *volume, uint32_t index)
 	return number ? number + 1 : 0;
 }
 
+/* Not where it failed before, if there are others. */
+static int take(struct volume_alloc *alloc)
+{
+	struct volume *volume = alloc->volume;
+	const uint64_t others =
+		volume->joined & ~(alloc->tells ? alloc->avoid : 0);
+	const uint32_t near = near_of(volume, alloc->index);
+	int rc = -ENOSPC;
+
+	if (others || !volume->joined)
+		rc = pool_take(volume->pool, volume, alloc->writer, others,
+			       near, &alloc->number);
+	if (rc == 0 || rc == -EAGAIN || others == volume->joined)
+		return rc;
+	return pool_take(volume->pool, volume, alloc->writer, volume->joined,
+			 near, &alloc->number);
+}
+
 static int first_write(struct volume *volume, uint64_t offset_bytes,
 		       struct volume_alloc *alloc,
 		       struct volume_place *ret_place)
@@ -77,8 +213,7 @@ static int first_write(struct volume *volume, uint64_t offset_bytes,
 
 	if (volume->missing)
 		return -EIO;
-	rc = pool_take(volume->pool, volume, alloc->writer, volume->joined,
-		       near_of(volume, alloc->index), &alloc->number);
+	rc = take(alloc);
 	if (rc == -EAGAIN) {
 		alloc->wait.woken = woken;
 		pool_wait(volume->pool, &alloc->wait);

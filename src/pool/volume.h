@@ -8,6 +8,15 @@
  * First write to an extent.  An open extent is taken at once.  The caller
  * writes its data there while the MAP is appended, and acknowledges when both
  * are done.  Others that write to the same extent meanwhile wait for the MAP.
+ * A caller that tells how its data went (volume_wrote) has them wait for the
+ * data, too; and if the device could not write them (EIO), the extent is bad,
+ * and the caller asks for another one:
+ *
+ *	            +-- MAP -----+
+ *	PLACED ---->|            |----> done: 0
+ *	   ^        +-- data ----+
+ *	   |                |EIO
+ *	   +---- -EAGAIN ---+ UNMAP, BAD
  *
  * A snapshot is a volume with the same extents; both have their entries marked
  * shared, and a write copies the extent first.
@@ -51,14 +60,24 @@ struct volume_unmap {
 /* A write to an extent that is not simply there. */
 struct volume_alloc {
 	/* PLACED: the mapping is there (0), or will never be (-EIO: fail the
-	 * write).  WAIT: ask again (0), or fail the write. */
+	 * write).  WAIT: ask again (0), or fail the write.
+	 * PLACED, if 'tells': the mapping and the data are there (0); ask again
+	 * and write them elsewhere (-EAGAIN); or fail the write. */
 	void (*done)(struct volume_alloc *alloc, int result);
 	const void *writer;		/* for pool_ops.choose */
+	bool tells;			/* volume_wrote will be called */
+	/* Of one that tells; 0 before it asks for the first time. */
+	uint64_t avoid;			/* members that failed it */
+	uint32_t moves;
 	/* The volume's. */
 	struct volume *volume;
 	uint32_t index, number;
+	uint32_t under_way;		/* MAP, data */
+	int result, map_result;
+	bool is_shown;
 	struct log_entry entry;
-	struct format_record record;
+	struct format_record records[2];
+	struct member_ghost ghost;
 	struct pool_wait wait;
 };
 
@@ -166,6 +185,10 @@ enum volume_write {
  * deleted, or the log has failed): fail the write. */
 int volume_write(struct volume *volume, uint64_t offset_bytes,
 		 struct volume_alloc *alloc, struct volume_place *ret_place);
+
+/* The data of one that tells have been written at its place, or have not
+ * (< 0).  'done' may be called before this returns. */
+void volume_wrote(struct volume_alloc *alloc, int result);
 
 /* Unmap 'count' extents from 'first' on, in range.  'done' may be called before
  * this returns: 0 or -EIO. */

@@ -21,7 +21,8 @@
  *	volume_map ---------- yes ------------------> its turn, device --> end
  *	    |                                             ^
  *	    no --> volume_write -- READY -----------------+
- *	                |          PLACED: its data and its MAP, both --> end
+ *	                |          PLACED: its data and its MAP, both --> end;
+ *	                |          or volume_map again: the place was bad
  *	                +--------- WAIT: volume_map again, when woken
  */
 #include "vdev/slow.h"
@@ -40,8 +41,7 @@ struct vdev_piece {
 	struct vdev_piece *next;	/* while free */
 	uint64_t offset_bytes;		/* of the vdev */
 	uint64_t length_bytes;
-	uint32_t waits;			/* for data, and for a MAP */
-	int result;
+	bool is_placed;			/* its data and its MAP, both */
 	/* What volume_write had to say before it returned. */
 	bool is_asking, was_told;
 	int told;
@@ -160,14 +160,6 @@ static void end_piece(struct vdev_piece *piece, int result)
 	cut_all(slow);
 }
 
-static void part_ended(struct vdev_piece *piece, int result)
-{
-	if (result < 0 && piece->result == 0)
-		piece->result = result;
-	if (--piece->waits == 0)
-		end_piece(piece, piece->result);
-}
-
 /* ---- at a device ---- */
 
 static struct vdev_piece *piece_of(struct vdev_request *as)
@@ -178,10 +170,14 @@ static struct vdev_piece *piece_of(struct vdev_request *as)
 static void piece_done(struct block_request *block)
 {
 	struct vdev_request *as = vdev_request_of(block);
+	struct vdev_piece *piece = piece_of(as);
 
 	member_leave(as->at.member, as->at.parity);
 	vdev_device_done(as->at.way->device, as, block->result);
-	part_ended(piece_of(as), block->result);
+	if (piece->is_placed)
+		volume_wrote(&piece->alloc, block->result);
+	else
+		end_piece(piece, block->result);
 }
 
 /* What a request has from 'skip' bytes on.  Returns how many segments. */
@@ -341,7 +337,6 @@ static void read_piece(struct vdev_piece *piece)
 	switch (volume_read(vdev_of(piece)->volume, piece->offset_bytes,
 			    piece->length_bytes, &place, &bytes)) {
 	case VOLUME_MAPPED:
-		piece->waits = 1;
 		issue(piece, &place);
 		break;
 	case VOLUME_ZERO:
@@ -362,6 +357,21 @@ static void read_piece(struct vdev_piece *piece)
 
 static void write_piece(struct vdev_piece *piece);
 
+static void placed(struct vdev_piece *piece, int result)
+{
+	piece->is_placed = false;
+	if (result == -EAGAIN) {
+		/* It takes another turn, for itself. */
+		if (piece->parent->split.leader == piece)
+			piece->parent->split.leader = NULL;
+		write_piece(piece);
+		return;
+	}
+	if (piece->as.block.result == 0)
+		vdev_device_blame(piece->as.at.member->config.user, result);
+	end_piece(piece, result);
+}
+
 static void allocated(struct volume_alloc *alloc, int result)
 {
 	struct vdev_piece *piece =
@@ -370,10 +380,8 @@ static void allocated(struct volume_alloc *alloc, int result)
 	if (piece->is_asking) {
 		piece->was_told = true;
 		piece->told = result;
-	} else if (piece->waits > 0) {
-		/* Its turn, and with it its way, may come later. */
-		vdev_device_blame(piece->as.at.member->config.user, result);
-		part_ended(piece, result);
+	} else if (piece->is_placed) {
+		placed(piece, result);
 	} else if (result < 0) {
 		end_piece(piece, result);
 	} else {
@@ -381,8 +389,7 @@ static void allocated(struct volume_alloc *alloc, int result)
 	}
 }
 
-/* As volume_write, and 'done' is never called inside; VOLUME_PLACED sets
- * 'waits'. */
+/* As volume_write, and 'done' is never called inside. */
 static int ask(struct vdev_piece *piece, struct volume_place *ret_place)
 {
 	struct volume *volume = vdev_of(piece)->volume;
@@ -391,6 +398,7 @@ static int ask(struct vdev_piece *piece, struct volume_place *ret_place)
 	do {
 		piece->alloc.done = allocated;
 		piece->alloc.writer = piece->parent->process;
+		piece->alloc.tells = true;
 		piece->was_told = false;
 		piece->is_asking = true;
 		rc = volume_write(volume, piece->offset_bytes, &piece->alloc,
@@ -399,10 +407,7 @@ static int ask(struct vdev_piece *piece, struct volume_place *ret_place)
 		if (piece->was_told && piece->told < 0)
 			return piece->told;
 	} while (rc == VOLUME_WAIT && piece->was_told);
-	if (rc == VOLUME_PLACED)
-		piece->waits = piece->was_told ? 1 : 2;
-	else
-		piece->waits = rc == VOLUME_READY ? 1 : 0;
+	piece->is_placed = rc == VOLUME_PLACED;
 	return rc;
 }
 
@@ -422,7 +427,6 @@ static void write_piece(struct vdev_piece *piece)
 	struct volume_place place;
 	int rc;
 
-	piece->waits = 0;
 	if (piece->offset_bytes + piece->length_bytes > vdev->size_bytes) {
 		end_piece(piece, -EINVAL);
 		return;
@@ -433,7 +437,6 @@ static void write_piece(struct vdev_piece *piece)
 	}
 	if (volume_map(vdev->volume, piece->offset_bytes, piece->length_bytes,
 		       true, &place)) {
-		piece->waits = 1;
 		issue(piece, &place);
 		return;
 	}
@@ -442,6 +445,13 @@ static void write_piece(struct vdev_piece *piece)
 		end_piece(piece, rc);
 	else if (rc != VOLUME_WAIT)
 		issue(piece, &place);
+}
+
+static void begin_write(struct vdev_piece *piece)
+{
+	piece->alloc.avoid = 0;
+	piece->alloc.moves = 0;
+	write_piece(piece);
 }
 
 /* ---- discards and flushes ---- */
@@ -540,8 +550,7 @@ static bool begin_piece(struct vdev_piece *piece)
 	if (piece->length_bytes > left_bytes)
 		piece->length_bytes = left_bytes;
 	request->split.begun_bytes += piece->length_bytes;
-	piece->result = 0;
-	piece->is_asking = false;
+	piece->is_asking = piece->is_placed = false;
 	if (piece->offset_bytes + piece->length_bytes >
 	    vdev_of(piece)->size_bytes)
 		end_piece(piece, -EINVAL);
@@ -550,7 +559,7 @@ static bool begin_piece(struct vdev_piece *piece)
 	else if (block->op == BLOCK_READ)
 		read_piece(piece);
 	else
-		write_piece(piece);
+		begin_write(piece);
 	return request->split.begun_bytes < block->length_bytes;
 }
 

@@ -383,16 +383,19 @@ static void write_ended(struct block_request *request)
 	struct rig_op *op = container_of(request, struct rig_op, request);
 
 	member_leave(op->member, op->parity);
-	write_part(op, request->result);
+	if (op->alloc.tells)
+		volume_wrote(&op->alloc, request->result);
+	else
+		write_part(op, request->result);
 }
 
 static void allocated(struct volume_alloc *alloc, int result)
 {
 	struct rig_op *op = container_of(alloc, struct rig_op, alloc);
 
-	if (op->parts > 0)
+	if (op->parts > 0 && result != -EAGAIN)
 		write_part(op, result);
-	else if (result == 0)
+	else if (result == 0 || op->parts > 0)
 		try_write(op);
 	else
 		rig_wrong(op->rig, "a write that waited has failed",
@@ -425,6 +428,7 @@ static void try_write(struct rig_op *op)
 
 	if (!volume_map(volume, offset, PAGE, true, &place)) {
 		op->alloc.done = allocated;
+		op->alloc.tells = true;
 		op->parts = 0;
 		rc = volume_write(volume, offset, &op->alloc, &place);
 	}
@@ -440,7 +444,8 @@ static void try_write(struct rig_op *op)
 		return;
 	}
 	/* No device of this test ends a request inside submit. */
-	op->parts = rc == VOLUME_PLACED ? 2 : 1;
+	op->alloc.tells = rc == VOLUME_PLACED;
+	op->parts = 1;
 	issue(op, &place);
 }
 
@@ -462,6 +467,8 @@ bool rig_write(struct rig *rig, uint32_t slot, uint32_t cell)
 	op->result = 0;
 	for (uint32_t i = 0; i < PAGE / 8; i++)
 		op->data[i] = rig->stamp;
+	op->alloc.avoid = 0;
+	op->alloc.moves = 0;
 	try_write(op);
 	return true;
 }
