@@ -168,12 +168,14 @@ static const char *pool_state(const struct reg_pool *pool)
 }
 
 struct pool_space {
-	uint64_t all, used, reserved;	/* bytes */
+	uint64_t all, used, reserved, free;	/* bytes */
 };
 
 static void pool_space(const struct reg_pool *pool,
 		       const struct stats_pool *stats, struct pool_space *space)
 {
+	const uint64_t leaving = reg_pool_leaving_bytes(pool);
+
 	space->all = reg_pool_bytes(pool);
 	space->used = stats_get(&stats->used) * REG_EXTENT_BYTES;
 	space->reserved = stats_get(&stats->reserved) * REG_EXTENT_BYTES;
@@ -182,6 +184,8 @@ static void pool_space(const struct reg_pool *pool,
 		space->used = space->all;
 	if (space->reserved > space->all - space->used)
 		space->reserved = space->all - space->used;
+	space->free = space->all - space->used - space->reserved;
+	space->free -= leaving < space->free ? leaving : space->free;
 }
 
 static const struct stats_pool *pool_stats(const struct reg_pool *pool)
@@ -198,7 +202,7 @@ uint64_t describe_pool_free(const struct reg_pool *pool)
 	struct pool_space space;
 
 	pool_space(pool, pool_stats(pool), &space);
-	return space.all - space.used - space.reserved;
+	return space.free;
 }
 
 static void set_space(json_t *object, const struct reg_pool *pool)
@@ -210,8 +214,7 @@ static void set_space(json_t *object, const struct reg_pool *pool)
 	describe_set_u64(object, "size_bytes", space.all);
 	describe_set_u64(object, "allocated_bytes", space.used);
 	describe_set_u64(object, "reserved_bytes", space.reserved);
-	describe_set_u64(object, "free_bytes",
-			 space.all - space.used - space.reserved);
+	describe_set_u64(object, "free_bytes", space.free);
 	describe_set_u64(object, "promised_bytes",
 			 stats_get(&stats->promised) * REG_EXTENT_BYTES);
 	describe_set_u64(object, "level_percent", stats_get(&stats->level));

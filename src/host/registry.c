@@ -489,6 +489,16 @@ uint64_t reg_pool_bytes(const struct reg_pool *pool)
 	return bytes;
 }
 
+uint64_t reg_pool_leaving_bytes(const struct reg_pool *pool)
+{
+	uint64_t bytes = 0;
+
+	for (unsigned int i = 0; i < pool->device_count; i++)
+		if (pool->devices[i]->is_leaving)
+			bytes += pool->devices[i]->size_bytes;
+	return bytes;
+}
+
 bool reg_pool_is_ready(const struct reg_pool *pool)
 {
 	unsigned int members = 0;

@@ -359,6 +359,8 @@ void registry_doomed_free(struct registry *registry, struct reg_doomed *doomed);
 uint64_t reg_round(uint64_t size_bytes);
 /* What its devices have for data, as far as it is known. */
 uint64_t reg_pool_bytes(const struct reg_pool *pool);
+/* How much of it nothing new comes to: what is on it goes to the others. */
+uint64_t reg_pool_leaving_bytes(const struct reg_pool *pool);
 /* Of a thick pool, or a part of it ('part', or NULL): what no volume is made
  * of, whatever is in them, and no part has. */
 uint64_t registry_unpromised(const struct registry *registry,

@@ -144,7 +144,8 @@ uint64_t registry_unpromised(const struct registry *registry,
 	const struct place place = {registry, pool, part};
 	/* There is not more than there is. */
 	const uint64_t most =
-		left(reg_round(place_bytes(&whole)), made_bytes(&whole, false));
+		left(reg_round(place_bytes(&whole)),
+		     made_bytes(&whole, false) + reg_pool_leaving_bytes(pool));
 	const uint64_t here =
 		left(reg_round(place_bytes(&place)), made_bytes(&place, true));
 

@@ -84,6 +84,12 @@ note "it goes on, and its rate is another one"
 expect 0 p device evacuate d0 --bandwidth "1 GiB/s" --wait
 left_is d0 '.left_bytes == 0' || fail "something is left"
 
+note "what is free is on the device that stays"
+wait_for 20 holds '.free_bytes == 33554432' pool show p ||
+	fail "free: $(ask .free_bytes pool show p)"
+expect 3 p vdev create more 64MiB --pool p 2>refused
+grep -q "32 MiB of it is free" refused || fail "$(cat refused)"
+
 kill "$WRITER_PID"
 read -r -t 60 -u "$there" told || fail "what was written is not there"
 note "$told"
