@@ -361,7 +361,10 @@ int endpoint_resize_volume(struct endpoint_vdev *vdev, uint64_t size_bytes,
 	drop_making(making);
 	(void)vdev_resize(vdev->vdev, old_bytes);
 	return error_set(reterr, result, "vdev %s can't get this size: %s",
-			 vdev->name, strerror(-result));
+			 vdev->name,
+			 result == -ENOTCONN ?
+				 "a device that has some of it is missing" :
+				 strerror(-result));
 }
 
 /* ---- snapshots ---- */

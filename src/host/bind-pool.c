@@ -214,6 +214,43 @@ static void begin_loading(struct reg_pool *pool)
 	pool->is_loading = true;
 }
 
+/* What was missing is there: vdevs whose volumes it has, what is to be deleted
+ * there, and requests that wait for it go on. */
+static void come_late(struct reg_device *device)
+{
+	struct reg_pool *pool = device->pool;
+	struct host *host = pool->endpoint->host;
+	const struct bind_op op = {
+		.endpoint = pool->endpoint,
+		.then = bind_ignore,
+	};
+	const struct event_subject subject = {
+		.device = device->name,
+		.endpoint = device->endpoint->name,
+	};
+	struct reg_vdev *vdev;
+
+	events_add(host->events, "device-recovered", &subject,
+		   "device %s is back in pool %s, with what it holds",
+		   device->name, pool->name);
+	for (vdev = host->registry->vdevs; vdev; vdev = vdev->next) {
+		if (vdev->pool != pool)
+			continue;
+		bind_vdev_again(vdev);
+		if (vdev->is_there && vdev->on_error == ON_ERROR_STOP)
+			bind_ask(&op,
+				 json_pack("{s:s, s:s}", "op", "vdev-resume",
+					   "name", vdev->name),
+				 -1);
+	}
+	for (struct reg_doomed *doomed = host->registry->doomed; doomed;
+	     doomed = doomed->next)
+		if (doomed->pool == pool)
+			doomed->retry_ns = 0;
+	pool->is_loading = true;
+	ask_volumes(pool, 0);
+}
+
 void bind_pool_load(struct reg_pool *pool)
 {
 	if (!pool->is_started || pool->is_loaded || pool->is_loading)
@@ -329,11 +366,6 @@ static void refused(struct reg_device *device, int result, const char *text)
 					    "blank, so another device",
 			device->uuid);
 		result = -ESTALE;
-	} else if (result == -EBUSY && device->pool->is_started) {
-		error_set(
-			&why, result,
-			"its pool '%s' was started without it: it is taken in when endpoint %s is started again",
-			device->pool->name, device->endpoint->name);
 	} else {
 		error_set(&why, result, "%s", text);
 	}
@@ -417,8 +449,11 @@ static void member_added(struct bind_op *op, struct link_reply *reply)
 			host->events, "device-claimed", &subject,
 			"device %s was blank: it is pool %s's now, with UUID %s",
 			device->name, device->pool->name, device->uuid);
-	if (device->pool->is_loaded)
-		go_on(device);		/* late, and blank before */
+	if (device->pool->is_loaded &&
+	    json_is_true(json_object_get(reply->reply, "claimed")))
+		go_on(device);
+	else if (device->pool->is_loaded)
+		come_late(device);
 	else
 		bind_pool_settle(device->pool);
 }

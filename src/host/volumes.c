@@ -19,6 +19,7 @@
 #include "host/records.h"
 
 #define RETRY_NS UINT64_C(30000000000)
+#define BUSY_NS UINT64_C(1000000000)
 
 /* --- Found --------------------------------------------------------------- */
 
@@ -204,6 +205,9 @@ static void deleted(struct bind_op *op, struct link_reply *reply)
 	if (reply->result == -ECONNRESET || host->is_stopping) {
 		doomed->is_busy = false;
 		doomed->retry_ns = 0;
+	} else if (reply->result == -EBUSY && !doomed->call) {
+		doomed->is_busy = false;
+		doomed->retry_ns = loop_clock_ns() + BUSY_NS;
 	} else if (reply->result < 0) {
 		put_off(host, doomed, reply->text);
 	} else {

@@ -223,3 +223,72 @@ int pool_start(struct pool *pool, struct error *reterr)
 	pool_look(pool);
 	return 0;
 }
+
+/* ---- one that comes later ---- */
+
+static bool is_ours(const struct pool *pool, const struct volume *volume,
+		    const struct member *member)
+{
+	for (uint32_t m = 0; m < pool->member_count; m++)
+		if (volume->parts[m] &&
+		    member_volume_has_member(volume->parts[m],
+					     &member->super.uuid))
+			return true;
+	return false;
+}
+
+int pool_may_join(const struct pool *pool, const struct member *member,
+		  const char **reterr_why)
+{
+	*reterr_why = "its pool is changing: it is tried again";
+	if (member->volume_count == 0)
+		return 0;
+	if (pool->evacuate || pool->leave)
+		return -EBUSY;
+	for (uint32_t m = 0; m < pool->member_count; m++)
+		if (!pool->members[m]->is_gone &&
+		    member_is_leaving(pool->members[m]))
+			return -EBUSY;
+	for (uint32_t id = 1; id <= FORMAT_VOLUMES_MAX; id++) {
+		const struct member_volume *part = member->volumes[id];
+		const struct volume *volume =
+			part ? volume_find(pool, &part->is.uuid) : NULL;
+
+		if (!volume)
+			continue;
+		if (volume->is_changing || volume->copies)
+			return -EBUSY;
+		/* What it knows, and the others do not, would have to be done
+		 * to a volume that is in use. */
+		*reterr_why =
+			"it knows more of a volume than its pool does: it comes when its endpoint is started again";
+		if (part->is.version > volume->is.version)
+			return -EBUSY;
+		*reterr_why = "its pool is changing: it is tried again";
+	}
+	return 0;
+}
+
+/* Half of it cannot be told from the whole: without memory all begins anew. */
+void pool_join(struct pool *pool, struct member *member)
+{
+	for (uint32_t id = 1; id <= FORMAT_VOLUMES_MAX; id++) {
+		struct member_volume *part = member->volumes[id];
+		struct volume *volume;
+
+		if (!part)
+			continue;
+		volume = volume_find(pool, &part->is.uuid);
+		/* The others name it: what is written there is missed without
+		 * it, so it may be from now on. */
+		if (volume && is_ours(pool, volume, member))
+			volume->joined |= UINT64_C(1) << member->index;
+		if (take_part(pool, member->index, part) < 0)
+			abort();
+	}
+	for (struct volume *volume = pool->volumes; volume;
+	     volume = volume->next)
+		if (put_together(volume) < 0)
+			abort();
+	pool_look(pool);
+}

@@ -55,6 +55,7 @@ static void take_in(struct pool *pool, struct pool_add *add)
 		};
 	if (!pool->is_started)
 		return;
+	pool_join(pool, add->member);
 	member_run(add->member);
 	for (struct volume *volume = pool->volumes; volume;
 	     volume = volume->next)
@@ -66,6 +67,7 @@ static void opened(void *arg, int result, const struct error *error)
 	struct pool_add *add = arg;
 	struct pool *pool = add->pool;
 	struct member *member = add->member;
+	const char *why;
 
 	/* Perhaps inside of member_open still. */
 	member->owner = pool;
@@ -82,9 +84,8 @@ static void opened(void *arg, int result, const struct error *error)
 		       "it is a copy of a device that the pool has already: take the one that is older away");
 		return;
 	}
-	if (pool->is_started && member->volume_count > 0) {
-		refuse(add, -EBUSY,
-		       "it holds volumes: it can come when the pool is started");
+	if (pool->is_started && pool_may_join(pool, member, &why) < 0) {
+		refuse(add, -EBUSY, why);
 		return;
 	}
 	take_in(pool, add);

@@ -13,7 +13,8 @@
  *
  * A device that is missing: what it holds is not known.  An unmapped index of a
  * volume that may have extents there is neither zero nor free, but missing
- * (EIO); what is mapped elsewhere goes on.
+ * (EIO); what is mapped elsewhere goes on.  It may come later: then it is put
+ * together with the rest while that is used.
  *
  * Numbers.  Each device gets a range of extent numbers, whole chunks of 2^20
  * (1 TiB), so that a number leads to its device by one look into a table.
@@ -93,11 +94,11 @@ struct pool_add {
 	bool is_local;
 };
 
-/* Open a device: 'config' without ops and numbers.  Before pool_start any, then
- * blank ones only (-EBUSY else).  'done' gets what member_open says, or
- * -EEXIST: a device with this UUID is there, so this is a copy.  A device that
- * is refused is no part of the pool.  Returns 0, -ENOMEM or -ENOSPC (too
- * many). */
+/* Open a device: 'config' without ops and numbers.  'done' gets what
+ * member_open says, or -EEXIST: a device with this UUID is there, so this is a
+ * copy; or -EBUSY: the pool is started, and cannot put together now what the
+ * device has with what it has; ask again.  A device that is refused is no part
+ * of the pool.  Returns 0, -ENOMEM or -ENOSPC (too many). */
 int pool_add(struct pool *pool, const struct member_config *config,
 	     bool is_local, struct pool_add *add);
 /* The device goes, or what is left of one that was refused; not inside 'done'.
@@ -168,6 +169,12 @@ void pool_wake(struct pool *pool);
 /* It waits no more.  Returns false: it is being woken now. */
 bool pool_unwait(struct pool *pool, struct pool_wait *wait);
 
+/* pool-start.c: may a device that has been read join a pool that is started?
+ * Returns 0 or -EBUSY with a reason.  Then, when it has its place: what it has
+ * of volumes is theirs again. */
+int pool_may_join(const struct pool *pool, const struct member *member,
+		  const char **reterr_why);
+void pool_join(struct pool *pool, struct member *member);
 /* pool-start.c, for pool_destroy. */
 void pool_free_losers(struct pool *pool);
 

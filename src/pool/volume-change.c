@@ -253,6 +253,9 @@ int volume_resize(struct volume *volume, uint64_t size_bytes,
 		return -EROFS;
 	if (size_bytes == 0 || format_extents(size_bytes) >= FORMAT_EXTENTS_MAX)
 		return -EINVAL;
+	/* What it has beyond the end would be there when it grows again. */
+	if (size_bytes < volume->is.size_bytes && volume->missing)
+		return -ENOTCONN;
 	if (size_bytes >= volume->is.size_bytes)
 		return grow(volume, size_bytes, change);
 	begin_change(volume, change);

@@ -213,8 +213,9 @@ struct volume *volume_find_name(const struct pool *pool, const char *name);
  * and not so much is unpromised), -ENODEV (a pool without devices), -ENOMEM. */
 int volume_create(struct pool *pool, const struct volume_config *config,
 		  struct volume_change *change, struct volume **ret_volume);
-/* Returns 0, -EBUSY, -EINVAL, -ENOSPC or -EROFS (a snapshot).  What is cut off
- * is given back before 'done', and reads as zeroes if the volume grows. */
+/* Returns 0, -EBUSY, -EINVAL, -ENOSPC, -ENOTCONN (to be shorter, and some of
+ * its devices are missing) or -EROFS (a snapshot).  What is cut off is given
+ * back before 'done', and reads as zeroes if the volume grows. */
 int volume_resize(struct volume *volume, uint64_t size_bytes,
 		  struct volume_change *change);
 /* The volume is no more when 'done' says 0.  Nobody reads or writes it.

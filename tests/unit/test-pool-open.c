@@ -433,6 +433,77 @@ static void test_open_without_a_device(void **state)
 	rig_free(rig);
 }
 
+static void let_both_end(struct rig *rig)
+{
+	while (powercut_pending(rig->devices[0]) ||
+	       powercut_pending(rig->devices[1])) {
+		let_end(rig->devices[0]);
+		let_end(rig->devices[1]);
+	}
+}
+
+static void placed(struct volume_alloc *alloc, int result)
+{
+	(void)alloc;
+	assert_int_equal(result, 0);
+}
+
+/* It comes when the pool is in use: all is there again, where it was, and what
+ * was neither is zero, and free. */
+static void test_open_device_comes_late(void **state)
+{
+	static const struct rig_config config = {
+		.devices = 2,
+		.extents = 24,
+		.area_blocks = 48,
+		.open_extents = 4,
+		.seed = 1,
+	};
+	struct rig *rig = calloc(1, sizeof(*rig));
+	const struct volume *before;
+	struct volume_alloc alloc = {.done = placed};
+	struct opening first, second;
+	struct volume_place place;
+	struct volume *volume;
+	struct pool *pool;
+	uint64_t bytes;
+
+	(void)state;
+	rig_init(rig, &config);
+	rig_create(rig, 0, 8 * FORMAT_EXTENT_BYTES, false);
+	rig_settle(rig);
+	for (uint32_t cell = 0; cell < 16; cell += 4)
+		rig_write(rig, 0, cell);
+	rig_settle(rig);
+	rig_flush(rig);
+	rig_settle(rig);
+	before = rig->pool->volumes;
+	assert_int_equal(pool_create(&pool_ops, NULL, &pool), 0);
+	assert_int_equal(add(pool, rig->devices[0], &claiming, &first), 0);
+	assert_int_equal(pool_start(pool, NULL), 0);
+	let_end(rig->devices[0]);
+	volume = pool->volumes;
+	assert_true(volume->table.mapped < before->table.mapped);
+	assert_int_equal(volume_resize(volume, FORMAT_EXTENT_BYTES, NULL),
+			 -ENOTCONN);
+	assert_int_equal(add(pool, rig->devices[1], &claiming, &second), 0);
+	let_both_end(rig);
+	assert_int_equal(volume->missing, 0);
+	assert_int_equal(volume->table.mapped, before->table.mapped);
+	assert_int_equal(volume->joined, 3);
+	for (uint32_t i = 0; i < 8; i++)
+		assert_int_equal(volume_read(volume, i * FORMAT_EXTENT_BYTES,
+					     4096, &place, &bytes),
+				 table_get(&before->table, i) ? VOLUME_MAPPED :
+								VOLUME_ZERO);
+	assert_true(volume_write(volume, 7 * FORMAT_EXTENT_BYTES, &alloc,
+				 &place) >= 0);
+	let_both_end(rig);
+	assert_int_equal(volume->table.mapped, before->table.mapped + 1);
+	pool_destroy(pool);
+	rig_free(rig);
+}
+
 static int woken_result = 1;
 
 static void woken(struct volume_alloc *alloc, int result)
@@ -556,6 +627,7 @@ int main(void)
 		cmocka_unit_test(test_open_cloned),
 		cmocka_unit_test(test_open_grown),
 		cmocka_unit_test(test_open_without_a_device),
+		cmocka_unit_test(test_open_device_comes_late),
 		cmocka_unit_test(test_open_write_at_once),
 		cmocka_unit_test(test_open_one_step_a_round),
 	};
