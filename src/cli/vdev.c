@@ -27,6 +27,7 @@ static const struct list_field fields[] = {
 	{"Queues", show_number, "queues"},
 	{"vhost-user", show_text, "vhost_user"},
 	{"nbd", show_text, "nbd"},
+	{"nbd TLS", show_text, "nbd_tls"},
 	{"Owner", show_text, "owner.endpoint"},
 	{"Generation", show_number, "owner.generation"},
 	{"Phase", show_text, "owner.phase"},

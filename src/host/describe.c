@@ -369,6 +369,13 @@ static void set_errors(json_t *object, const struct reg_vdev *vdev)
 			  error ? strerror((int)error) : NULL);
 }
 
+static const char *nbd_tls(const struct reg_nbd *nbd)
+{
+	if (!nbd->tls)
+		return "none";
+	return nbd->tls_required ? "required" : "offered";
+}
+
 static json_t *describe_vdev(struct host *host, const struct reg_vdev *vdev)
 {
 	const struct reg_endpoint *endpoint = reg_vdev_endpoint(vdev);
@@ -404,6 +411,7 @@ static json_t *describe_vdev(struct host *host, const struct reg_vdev *vdev)
 	describe_set_text(object, "vhost_user", vdev->vhost_user);
 	describe_set_text(object, "nbd", vdev->nbd.at);
 	if (vdev->nbd.at) {
+		describe_set_text(object, "nbd_tls", nbd_tls(&vdev->nbd));
 		describe_set_u64(object, "connections", vdev->nbd.connections);
 		/* Whoever gives it both ways in says so (docs/control.md). */
 		describe_set(object, "shared",

@@ -176,4 +176,5 @@ for what in "vdev list" "vdev show vd1" status; do
 	p $what --json >said
 	! grep -qF -e "$secret" -e "PRIVATE KEY" said || fail "$what tells a key"
 done
+p vdev show vd1 | grep -q '^nbd TLS *required' || fail "vd1 does not say its TLS"
 penstockd_stop

@@ -344,6 +344,31 @@ static void test_ways_directory_is_missing(void **state)
 	comes_back(rig);
 }
 
+/* Whether a way in by NBD is open to who has no TLS can be seen. */
+#define BY_NBD	\
+	"host: a\n" \
+	"state: @/state\n" \
+	"endpoints: [{name: ep0, devices: [{name: m0, kind: memory, size: 8MiB}]}]\n" \
+	"pools: [{name: p0, devices: [ep0/m0]}]\n" \
+	"vdevs:\n" \
+	"  - {name: v0, pool: p0, size: 1MiB}\n" \
+	"  - {name: v1, pool: p0, size: 1MiB, nbd: 'unix:@/n1'}\n" \
+	"  - {name: v2, pool: p0, size: 1MiB,\n" \
+	"     nbd: {listen: 'unix:@/n2', tls: {psk: @/psk}}}\n" \
+	"  - {name: v3, pool: p0, size: 1MiB,\n" \
+	"     nbd: {listen: 'unix:@/n3', tls: {psk: @/psk}, require: false}}\n"
+
+static void test_ways_by_nbd_say_their_tls(void **state)
+{
+	struct rig *rig = *state;
+
+	rig_start(rig, BY_NBD, true);
+	assert_true(rig_is_absent(host_vdev(rig->host, "v0"), "nbd_tls"));
+	rig_text_is(host_vdev(rig->host, "v1"), "nbd_tls", "none");
+	rig_text_is(host_vdev(rig->host, "v2"), "nbd_tls", "required");
+	rig_text_is(host_vdev(rig->host, "v3"), "nbd_tls", "offered");
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
@@ -374,6 +399,8 @@ int main(int argc, char **argv)
 		cmocka_unit_test_setup_teardown(test_ways_address_in_use,
 						rig_setup, rig_teardown),
 		cmocka_unit_test_setup_teardown(test_ways_directory_is_missing,
+						rig_setup, rig_teardown),
+		cmocka_unit_test_setup_teardown(test_ways_by_nbd_say_their_tls,
 						rig_setup, rig_teardown),
 	};
 	const int status = rig_arguments(argc, argv);
