@@ -12,32 +12,36 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The word of each column; NULL: not as it is. */
+/* The word of each column; those from MATCH on are keys of 'match'. */
+enum { MATCH = 7, BEST_EFFORT = 11 };
 static const char *const words[VIEW_COLUMNS] = {
-	"pasid", "vdev", "name", "sla", "limit", "burst", "weight", NULL, NULL,
+	"pasid",  "vdev",   "name", "sla", "limit", "burst",
+	"weight", "ioprio", "uid",  "gid", "pid",   "best-effort",
 };
 
 /* As the configuration has it, on one line.  NULL: no memory, or no text. */
 static char *row_text(const char *const values[VIEW_COLUMNS])
 {
-	json_t *row = json_object();
-	char *text;
+	json_t *row = json_object(), *match = json_object();
+	const char *last = values[BEST_EFFORT];
+	char *text = NULL;
+	int failed = 0;
 
-	for (unsigned int i = 0; i < VIEW_COLUMNS; i++)
-		if (values[i] && words[i] &&
-		    json_object_set_new(row, words[i], json_string(values[i])) <
-			    0) {
-			json_decref(row);
-			return NULL;
-		}
-	if (values[7])
-		json_object_set_new(row, "match",
-				    json_pack("{s:s}", "ioprio", values[7]));
-	if (values[8])
-		json_object_set_new(row, "best-effort",
-				    json_boolean(strcmp(values[8], "0") != 0 &&
-						 strcmp(values[8], "f") != 0));
-	text = json_dumps(row, JSON_COMPACT);
+	for (unsigned int i = 0; i < BEST_EFFORT; i++)
+		if (values[i])
+			failed |= json_object_set_new(i < MATCH ? row : match,
+						      words[i],
+						      json_string(values[i]));
+	if (json_object_size(match) > 0)
+		failed |= json_object_set(row, "match", match);
+	if (last)
+		failed |= json_object_set_new(
+			row, words[BEST_EFFORT],
+			json_boolean(strcmp(last, "0") != 0 &&
+				     strcmp(last, "f") != 0));
+	if (!failed)
+		text = json_dumps(row, JSON_COMPACT);
+	json_decref(match);
 	json_decref(row);
 	return text;
 }

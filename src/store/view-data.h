@@ -13,10 +13,10 @@
 #include "store/view.h"
 
 #define VIEW_ROWS_MAX 4096U
-#define VIEW_COLUMNS 9
+#define VIEW_COLUMNS 12
 #define VIEW_QUERY \
 	"SELECT pasid, vdev, name, sla, limits, burst, weight, ioprio," \
-	" best_effort FROM penstock_slas ORDER BY pasid"
+	" uid, gid, pid, best_effort FROM penstock_slas ORDER BY pasid"
 
 struct view {
 	const char *place; /* for messages */

@@ -6,7 +6,8 @@
  * which only the first two may not be NULL:
  *   pasid, vdev, name, sla ('iops >= 500, latency <= 2 ms'), limits
  *   ('iops 2000'; "limit" is a word of SQL), burst ('100 ms'), weight,
- *   ioprio ('be/4'), best_effort (0 or 1, or a boolean)
+ *   ioprio ('be/4'), or uid, gid or pid of who connects by NBD, by number or
+ *   (users, groups) name, best_effort (0 or 1, or a boolean)
  *
  * Threads: whoever calls; it may block.
  */

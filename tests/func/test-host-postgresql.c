@@ -56,12 +56,12 @@ static int setup(void **state)
 		"DROP ROLE IF EXISTS penstock;"
 		"CREATE ROLE penstock LOGIN PASSWORD '" WORD "';"
 		"CREATE TABLE promise(pasid int, disk text, iops text,"
-		" careless boolean);"
-		"INSERT INTO promise VALUES(5, 'v0', '500', true);"
+		" careless boolean, uid int);"
+		"INSERT INTO promise VALUES(5, 'v0', '500', true, NULL);"
 		"CREATE VIEW penstock_slas AS SELECT pasid, disk AS vdev,"
 		" 'vm-' || pasid AS name, 'iops >= ' || iops AS sla,"
 		" 'iops 2000' AS limits, '5 ms' AS burst, 2 AS weight,"
-		" NULL AS ioprio, careless AS best_effort FROM promise;"
+		" NULL AS ioprio, uid, NULL AS gid, NULL AS pid, careless AS best_effort FROM promise;"
 		"GRANT SELECT ON penstock_slas TO penstock");
 	return rig_setup(state);
 }
@@ -94,9 +94,10 @@ static void test_slas_postgresql_is_followed(void **state)
 	assert_int_equal(rig_number(process, "weight"), 2);
 
 	run_sql("UPDATE promise SET iops = 600, careless = false;"
-		"INSERT INTO promise VALUES(6, 'v0', '70', NULL)");
+		"INSERT INTO promise VALUES(6, 'v0', '70', NULL, 1000)");
 	rig_wait_promised(rig, 5, "iops >= 600");
 	rig_wait_promised(rig, 6, "iops >= 70");
+	rig_text_is(host_process(rig->host, 6), "match", "uid=1000");
 	process = host_process(rig->host, 5);
 	assert_true(json_is_false(rig_at(process, "best_effort")));
 	json_decref(process);

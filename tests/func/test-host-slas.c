@@ -158,12 +158,14 @@ static void test_slas_sqlite_is_followed(void **state)
 	struct rig *rig = *state;
 	json_t *process;
 
-	run_sql("CREATE TABLE promise(pasid, disk, iops, burst, ioprio);"
-		"INSERT INTO promise VALUES(5, 'v0', 500, '5 ms', 'be/2');"
+	run_sql("CREATE TABLE promise(pasid, disk, iops, burst, ioprio,"
+		" uid, gid);"
+		"INSERT INTO promise"
+		" VALUES(5, 'v0', 500, '5 ms', 'be/2', NULL, NULL);"
 		"CREATE VIEW penstock_slas AS SELECT pasid, disk AS vdev,"
 		" 'vm-' || pasid AS name, 'iops >= ' || iops AS sla,"
 		" 'iops 2000' AS limits, burst, 2 AS weight, ioprio,"
-		" 1 AS best_effort FROM promise");
+		" uid, gid, NULL AS pid, 1 AS best_effort FROM promise");
 	rig_start(rig, FROM_SQLITE, true);
 	rig_wait_promised(rig, 5, "iops >= 500");
 	process = host_process(rig->host, 5);
@@ -174,9 +176,17 @@ static void test_slas_sqlite_is_followed(void **state)
 	assert_int_equal(rig_number(process, "weight"), 2);
 
 	run_sql("UPDATE promise SET iops = 600;"
-		"INSERT INTO promise VALUES(6, 'v0', 70, NULL, NULL)");
+		"INSERT INTO promise"
+		" VALUES(6, 'v0', 70, NULL, NULL, 1000, NULL),"
+		" (7, 'v0', 7, NULL, NULL, NULL, 'root')");
 	rig_wait_promised(rig, 5, "iops >= 600");
 	rig_wait_promised(rig, 6, "iops >= 70");
+	rig_wait_promised(rig, 7, "iops >= 7");
+	rig_text_is(host_process(rig->host, 6), "match", "uid=1000");
+	rig_text_is(host_process(rig->host, 7), "match", "gid=0");
+	run_sql("UPDATE promise SET ioprio = 'be/1' WHERE pasid = 6");
+	rig_wait_event(rig, "error", "one of ioprio, uid, gid and pid");
+	run_sql("UPDATE promise SET ioprio = NULL WHERE pasid = 6");
 	run_sql("UPDATE promise SET iops = 'many' WHERE pasid = 6");
 	rig_wait_event(rig, "error", "/slas.db:2: ");
 	rig_wait_promised(rig, 6, "iops >= 70");
