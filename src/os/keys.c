@@ -14,7 +14,11 @@
 /* Of one flight of a handshake: certificates. */
 #define HANDSHAKE_MAX_BYTES	(64U * 1024U)
 
-#define VERSIONS "NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2:%SERVER_PRECEDENCE"
+/* AES first: processors have it.  By shared keys TLS 1.3 knows the 256 bits of
+ * AES not, and GnuTLS then takes ChaCha20, at a sixth of the speed. */
+#define VERSIONS \
+	"NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2:-CIPHER-ALL" \
+	":+AES-256-GCM:+AES-128-GCM:+CHACHA20-POLY1305:%SERVER_PRECEDENCE"
 
 struct shared {
 	char name[KEYS_NAME_MAX + 1];
