@@ -20,7 +20,8 @@ struct error {
 
 /* Write the sentence into '*reterr' (NULL: nobody wants it) and return
  * 'code', so that a caller can say 'return error_set(err, -EINVAL, ...)'.
- * Control characters in the result are replaced: it may quote a stranger. */
+ * In the result control characters and what is no UTF-8 are replaced: it may
+ * quote a stranger, or end in the middle of a character, and goes into JSON. */
 int error_set(struct error *reterr, int code, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));
 int error_vset(struct error *reterr, int code, const char *format, va_list args)
