@@ -4,10 +4,12 @@
  *
  * bench-nbd-load [OPTION...] SOCKET [EXPORT]: one polling thread keeps 'depth'
  * requests under way; what is to be sent goes in one system call, and so does
- * what is received, so that the client is not what is measured.  Prints what
- * bench-load prints, as JSON (bench/block/measure.py reads it).
+ * what is received, so that the client is not what is measured.  With --psk it
+ * goes by TLS, by src/nbd's own half of it.  Prints what bench-load prints, as
+ * JSON (bench/block/measure.py reads it).
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <jansson.h>
 #include <stdbool.h>
@@ -22,6 +24,7 @@
 
 #include "bench/latency.h"
 #include "bench/load.h"
+#include "nbd/stream.h"
 #include "nbd/wire.h"
 
 #define DEPTH_MAX	256U
@@ -29,7 +32,7 @@
 #define AWAY_NS		LOAD_AWAY_NS
 
 struct options {
-	const char *socket, *export;
+	const char *socket, *export, *psk;
 	unsigned int depth;
 	uint32_t block_bytes;
 	bool write, sequential, simple;
@@ -39,7 +42,7 @@ struct options {
 
 struct load {
 	struct options options;
-	int fd;
+	struct stream stream;
 	uint64_t random, position, blocks;
 	uint64_t start_ns[DEPTH_MAX];
 	uint32_t idle[DEPTH_MAX];
@@ -76,16 +79,32 @@ static void die(const char *what)
 
 /* ---- the handshake ---- */
 
-static void send_all(int fd, const void *from, size_t bytes)
+static void send_all(struct stream *stream, const void *from, size_t bytes)
 {
-	if (send(fd, from, bytes, MSG_NOSIGNAL) != (ssize_t)bytes)
-		die("the server hung up");
+	struct iovec iov = {(void *)(uintptr_t)from, bytes};
+
+	while (iov.iov_len > 0) {
+		const ssize_t sent = stream_send(stream, &iov, 1);
+
+		if (sent < 0)
+			die("the server hung up");
+		iov.iov_base = (uint8_t *)iov.iov_base + sent;
+		iov.iov_len -= (size_t)sent;
+	}
 }
 
-static void receive_all(int fd, void *to, size_t bytes)
+static void receive_all(struct stream *stream, void *to, size_t bytes)
 {
-	if (bytes > 0 && recv(fd, to, bytes, MSG_WAITALL) != (ssize_t)bytes)
-		die("the server hung up");
+	size_t done = 0;
+
+	while (done < bytes) {
+		const ssize_t got = stream_receive(stream, (uint8_t *)to + done,
+						   bytes - done);
+
+		if (got < 0)
+			die("the server hung up");
+		done += (size_t)got;
+	}
 }
 
 static uint32_t get32(const uint8_t *from)
@@ -95,8 +114,8 @@ static uint32_t get32(const uint8_t *from)
 }
 
 /* Options are written as replies are: only the magic is another. */
-static void send_option(int fd, uint32_t option, const void *data,
-			uint32_t bytes)
+static void send_option(struct stream *stream, uint32_t option,
+			const void *data, uint32_t bytes)
 {
 	static const uint8_t magic[8] = "IHAVEOPT";
 	uint8_t head[WIRE_OPTION_BYTES] = {0};
@@ -105,57 +124,99 @@ static void send_option(int fd, uint32_t option, const void *data,
 	head[11] = (uint8_t)option;
 	head[14] = (uint8_t)(bytes >> 8);
 	head[15] = (uint8_t)bytes;
-	send_all(fd, head, sizeof(head));
+	send_all(stream, head, sizeof(head));
 	if (bytes > 0)
-		send_all(fd, data, bytes);
+		send_all(stream, data, bytes);
 }
 
 /* Until an acknowledgement. */
-static void await_reply(int fd)
+static void await_reply(struct stream *stream)
 {
 	uint8_t head[WIRE_REPLY_BYTES], data[4096];
 	uint32_t reply, bytes;
 
 	do {
-		receive_all(fd, head, sizeof(head));
+		receive_all(stream, head, sizeof(head));
 		reply = get32(head + 12);
 		bytes = get32(head + 16);
 		if (bytes > sizeof(data))
 			die("an answer of the handshake is too long");
-		receive_all(fd, data, bytes);
+		receive_all(stream, data, bytes);
 		if (reply & WIRE_REP_ERROR)
 			die("the server refuses an option");
 	} while (reply != WIRE_REP_ACK);
 }
 
-static void negotiate(int fd, const struct options *options)
+/* The first line of the file, "NAME:HEX", is who we are. */
+static struct keys *read_keys(const char *path)
+{
+	struct tls_text text;
+	struct keys *keys = NULL;
+	struct error why;
+	char *user;
+
+	if (tls_read(path, &text, &why) < 0)
+		die(why.text);
+	user = strndup(text.data, strcspn(text.data, ":"));
+	if (!user ||
+	    keys_from_shared(&text, KEYS_CLIENT, user, &keys, &why) < 0)
+		die(user ? why.text : "out of memory");
+	tls_forget(&text);
+	free(user);
+	return keys;
+}
+
+static void secure(struct stream *stream, const char *path)
+{
+	struct keys *keys = read_keys(path);
+	struct error why;
+	int ret;
+
+	send_option(stream, WIRE_OPT_STARTTLS, NULL, 0);
+	await_reply(stream);
+	if (stream_secure(stream, keys, NULL) < 0)
+		die("out of memory");
+	keys_drop(keys);
+	do
+		ret = stream_shake(stream, &why);
+	while (ret == 0);
+	if (ret < 0)
+		die(ret == -EPROTO ? why.text : "the server hung up");
+}
+
+static void negotiate(struct stream *stream, const struct options *options)
 {
 	static const uint8_t flags[4] = {0, 0, 0, 3};
 	const uint32_t length = (uint32_t)strlen(options->export);
 	uint8_t greeting[WIRE_GREETING_BYTES], go[300] = {0};
 
-	receive_all(fd, greeting, sizeof(greeting));
-	send_all(fd, flags, sizeof(flags));
+	receive_all(stream, greeting, sizeof(greeting));
+	send_all(stream, flags, sizeof(flags));
+	if (options->psk)
+		secure(stream, options->psk);
 	if (!options->simple) {
-		send_option(fd, WIRE_OPT_STRUCTURED_REPLY, NULL, 0);
-		await_reply(fd);
+		send_option(stream, WIRE_OPT_STRUCTURED_REPLY, NULL, 0);
+		await_reply(stream);
 	}
 	if (length > sizeof(go) - 6)
 		die("the export's name is too long");
 	go[3] = (uint8_t)length;
 	memcpy(go + 4, options->export, length);
-	send_option(fd, WIRE_OPT_GO, go, length + 6);
-	await_reply(fd);
+	send_option(stream, WIRE_OPT_GO, go, length + 6);
+	await_reply(stream);
 }
 
 static int connect_to(const char *path)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
 	snprintf(address.sun_path, sizeof(address.sun_path), "%s", path);
 	if (fd < 0 ||
 	    connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0)
+		die(strerror(errno));
+	/* What waits for room stays with us. */
+	if (fcntl(fd, F_SETFL, O_NONBLOCK) < 0)
 		die(strerror(errno));
 	return fd;
 }
@@ -213,14 +274,11 @@ static void fill(struct load *load, uint64_t at_ns)
 static void flush(struct load *load)
 {
 	while (load->out_count > 0) {
-		const struct msghdr message = {
-			.msg_iov = load->out + load->out_first,
-			.msg_iovlen = load->out_count,
-		};
-		ssize_t sent = sendmsg(load->fd, &message,
-				       MSG_DONTWAIT | MSG_NOSIGNAL);
+		ssize_t sent =
+			stream_send(&load->stream, load->out + load->out_first,
+				    load->out_count);
 
-		if (sent < 0 && errno == EAGAIN)
+		if (sent == 0)
 			return;
 		if (sent < 0)
 			die("the server hung up");
@@ -296,11 +354,11 @@ static bool receive(struct load *load, uint64_t at_ns)
 		load->in_to -= load->in_from;
 		load->in_from = 0;
 	}
-	got = recv(load->fd, load->in + load->in_to, BUFFER_BYTES - load->in_to,
-		   MSG_DONTWAIT);
-	if (got < 0 && errno == EAGAIN)
+	got = stream_receive(&load->stream, load->in + load->in_to,
+			     BUFFER_BYTES - load->in_to);
+	if (got == 0)
 		return false;
-	if (got <= 0)
+	if (got < 0)
 		die("the server hung up");
 	load->in_to += (size_t)got;
 	while (load->in_from < load->in_to) {
@@ -339,9 +397,10 @@ static void finish(struct load *load)
 		flush(load);
 	}
 	wire_put_request(head, &request);
-	send_all(load->fd, head, sizeof(head));
-	while (recv(load->fd, &byte, 1, 0) > 0)
+	send_all(&load->stream, head, sizeof(head));
+	while (stream_receive(&load->stream, &byte, 1) >= 0)
 		;
+	stream_finish(&load->stream);
 }
 
 static void run(struct load *load, uint64_t until_ns)
@@ -421,6 +480,7 @@ static void parse(int argc, char **argv, struct options *options)
 		{"span", required_argument, NULL, 'n'},
 		{"duration", required_argument, NULL, 't'},
 		{"warmup", required_argument, NULL, 'u'},
+		{"psk", required_argument, NULL, 'k'},
 		{"server", required_argument, NULL, 'p'},
 		{"json", no_argument, NULL, 'j'},
 		{0},
@@ -453,6 +513,9 @@ static void parse(int argc, char **argv, struct options *options)
 		case 'u':
 			options->warmup_ns = nanoseconds(optarg);
 			break;
+		case 'k':
+			options->psk = optarg;
+			break;
 		case 'p':
 			options->server_pid = (int)number(optarg);
 			break;
@@ -467,7 +530,7 @@ static void parse(int argc, char **argv, struct options *options)
 	    options->block_bytes > WIRE_PAYLOAD_MAX ||
 	    options->span_bytes < options->block_bytes) {
 		fprintf(stderr,
-			"usage: bench-nbd-load [--depth N] [--bs BYTES] [--write] [--sequential] [--simple] [--span BYTES] [--duration S] [--warmup S] [--server PID] SOCKET [EXPORT]\n");
+			"usage: bench-nbd-load [--depth N] [--bs BYTES] [--write] [--sequential] [--simple] [--span BYTES] [--duration S] [--warmup S] [--psk FILE] [--server PID] SOCKET [EXPORT]\n");
 		exit(2);
 	}
 	options->socket = argv[optind];
@@ -495,8 +558,8 @@ int main(int argc, char **argv)
 	load.in = malloc(BUFFER_BYTES);
 	if (!load.in)
 		die("out of memory");
-	load.fd = connect_to(load.options.socket);
-	negotiate(load.fd, &load.options);
+	stream_init(&load.stream, connect_to(load.options.socket));
+	negotiate(&load.stream, &load.options);
 	for (uint32_t i = 0; i < load.options.depth; i++)
 		load.idle[load.idle_count++] = i;
 	run(&load, now_ns() + load.options.warmup_ns);

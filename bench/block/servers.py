@@ -206,8 +206,12 @@ class Penstock(Server):
         for vdev in self.vdevs:
             path = os.path.join(self.directory, vdev["name"] + ".sock")
             self.sockets[vdev["name"]] = path
-            way = (f"nbd: 'unix:{path}'" if vdev.get("way") == "nbd" else
-                   f"vhost-user: {path}")
+            way = f"vhost-user: {path}"
+            if vdev.get("psk"):
+                way = (f"nbd: {{listen: 'unix:{path}', "
+                       f"tls: {{psk: {vdev['psk']}}}}}")
+            elif vdev.get("way") == "nbd":
+                way = f"nbd: 'unix:{path}'"
             lines.append(
                 f"  - {{name: {vdev['name']}, endpoint: ep0, "
                 f"pool: pool-{vdev['device']}, size: {vdev['size']}, "
@@ -267,6 +271,8 @@ class Penstock(Server):
             command = [program("bench/bench-nbd-load"), "--write",
                        "--sequential", "--bs", "1048576", "--depth", "8",
                        "--duration", "60", path, name]
+            if vdev.get("psk"):
+                command[1:1] = ["--psk", vdev["psk"]]
         else:
             command = [program("bench/bench-load"), "--duration", "60",
                        f"socket={path},bs=1048576,depth=8,read=0,sequential"]

@@ -17,6 +17,8 @@ ROWS = {
     "nullio": (rows_nbd.nullio, 20, 90),
     "sequential": (rows_nbd.sequential, 14, 60),
     "tmpfs": (rows_nbd.tmpfs, 8, 35),
+    "tls": (rows_nbd.tls, 20, 90),
+    "client": (rows_nbd.client, 20, 90),
 }
 
 

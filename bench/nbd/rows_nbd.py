@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The rows of ./run bench nbd: each measures and compares with its bar."""
+import os
+import secrets
+
 from measure import Series, count, iops, job_of, load, percent, times
 from rows import (LOOSE, NULLIO, TMPFS_SPAN, Row, cpu_text, tmpfs_images,
                   tmpfs_row)
@@ -101,3 +104,52 @@ def tmpfs(context):
             for server in (ours, qsd)])
     return [rate_row(tmpfs_row(), results[0],
                      {"qemu-storage-daemon": results[1]}, 1.5)]
+
+
+def tls(context):
+    """By TLS with shared keys: what encryption costs, 4 KiB and 128 KiB."""
+    rows = []
+    long = ("--bs", "131072", "--sequential")
+    with context.directory() as directory:
+        psk = os.path.join(directory, "keys.psk")
+        with open(psk, "w") as file:
+            file.write(f"bench:{secrets.token_hex(32)}\n")
+        vdev = [VDEV[0] | {"psk": psk, "size": "1GiB"}]
+        with Penstock(directory, NULLIO, vdev, LOOSE) as ours, \
+                Nbdkit(directory, psk) as nbdkit:
+            for name, options in (
+                    ("4 KiB random read", ()),
+                    ("128 KiB sequential read", long),
+                    ("128 KiB sequential write", long + ("--write",))):
+                row = Row(f"nullio by TLS (PSK), {name}, QD 32, one "
+                          "connection, unix socket",
+                          "none: beside nbdkit's null with TLS")
+                mine, theirs = context.interleaved(*[
+                    loads(context, server, "--psk", psk, *options)
+                    for server in (ours, nbdkit)])
+                rows.append(rate_row(row, mine, {"nbdkit": theirs}, 0))
+                row.met = None
+    return rows
+
+
+def client(context):
+    """4 KiB at QD 32 through both to an export of another server."""
+    rows = []
+    with context.directory() as directory, Nbdkit(directory) as far:
+        device = ("[{name: r0, kind: nbd, unflushed: lost, "
+                  f"uri: 'nbd+unix:///?socket={far.socket}'}}]")
+        vdev = [{"name": "vd0", "device": "r0", "size": "4GiB",
+                 "way": "nbd"}]
+        with Penstock(directory, device, vdev, LOOSE) as ours, \
+                QsdNbd(directory, far=far.socket) as qsd:
+            for name, options in (("read", ()), ("write", ("--write",))):
+                row = Row(f"an export of nbdkit's null as a device, 4 KiB "
+                          f"random {name}, QD 32, served by NBD",
+                          "none: beside qemu-storage-daemon's client")
+                mine, theirs = context.interleaved(*[
+                    loads(context, server, "--span", "4294967296", *options)
+                    for server in (ours, qsd)])
+                rows.append(rate_row(row, mine,
+                                     {"qemu-storage-daemon": theirs}, 0))
+                row.met = None
+    return rows

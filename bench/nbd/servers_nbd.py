@@ -21,14 +21,20 @@ class Bare(Server):
 
 
 class Nbdkit(Server):
-    """nbdkit's null plugin."""
+    """nbdkit's null plugin; by TLS, with the keys of this file."""
     export = ""
+
+    def __init__(self, directory, psk=None):
+        super().__init__(directory)
+        self.psk = psk
 
     def start(self):
         self.socket = os.path.join(self.directory, "nbdkit.sock")
         try:
+            tls = ["--tls=require", f"--tls-psk={self.psk}"]
             self.spawn(["nbdkit", "--foreground", "--unix", self.socket,
-                        "null", "8G"], "nbdkit.log")
+                        *(tls if self.psk else []), "null", "8G"],
+                       "nbdkit.log")
         except FileNotFoundError as error:
             raise Missing("nbdkit is not installed") from error
 
@@ -39,19 +45,21 @@ class Nbdkit(Server):
 
 
 class QsdNbd(Server):
-    """qemu-storage-daemon's NBD server: 'path' of a file, or None for its
-    null-co.  Without an iothread: with one, 7.2 ends when a client does
-    (nbd_blockdev_client_closed)."""
+    """qemu-storage-daemon's NBD server: of 'path', a file, of 'far', the
+    socket of another NBD server, or of its null-co.  Without an iothread: with
+    one, 7.2 ends when a client does (nbd_blockdev_client_closed)."""
     export = "disk"
 
-    def __init__(self, directory, path=None):
+    def __init__(self, directory, path=None, far=None):
         super().__init__(directory)
-        self.path = path
+        self.path, self.far = path, far
 
     def start(self):
         self.socket = os.path.join(self.directory, "qsd-nbd.sock")
         spec = (f"driver=file,filename={self.path},aio=io_uring" if self.path
                 else "driver=null-co,size=8589934592,read-zeroes=false")
+        if self.far:
+            spec = f"driver=nbd,server.type=unix,server.path={self.far}"
         try:
             self.spawn([
                 "qemu-storage-daemon", "--blockdev", f"{spec},node-name=n0",
