@@ -77,7 +77,6 @@ void volume_reserve(struct volume *volume)
 
 void volume_set(struct volume *volume, uint32_t index, uint32_t entry)
 {
-	const uint32_t mapped = volume->table.mapped;
 	const uint32_t old = table_get(&volume->table, index) & TABLE_NUMBER;
 	const uint32_t number = entry & TABLE_NUMBER;
 
@@ -86,8 +85,9 @@ void volume_set(struct volume *volume, uint32_t index, uint32_t entry)
 	if (number)
 		volume->mapped_on[pool_index_of(volume->pool, number)]++;
 	table_set(&volume->table, index, entry);
-	if (volume->table.mapped == mapped)
+	if (old == number)
 		return;
+	/* A copy takes space, too. */
 	volume_reserve(volume);
 	pool_look(volume->pool);
 }

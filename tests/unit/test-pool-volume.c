@@ -159,6 +159,44 @@ static void test_volume_thin_runs_out(void **state)
 	pool_destroy(pool);
 }
 
+/* E3: what writers need for copies is used, and said before there is none;
+ * then he alone who needs one gets ENOSPC. */
+static void test_volume_copies_take_space(void **state)
+{
+	static const struct pool_ops ops = {.level = level_changed};
+	const struct volume_config config = {.name = "s", .uuid = {{'s'}}};
+	struct pool *pool = make(&ops);
+	struct volume *one, *snapshot;
+	struct volume_place place;
+	struct usage usage;
+
+	(void)state;
+	last_level = USAGE_FINE;
+	assert_int_equal(create(pool, "a", 100 * MIB, false, &one), 0);
+	for (uint32_t i = 0; i < 65; i++)
+		assert_int_equal(write_to(one, i, NULL, &place), VOLUME_PLACED);
+	assert_int_equal(volume_snapshot(one, &config, &change, &snapshot), 0);
+	assert_int_equal(last_result, 0);
+	for (uint32_t i = 0; i < 2 * EXTENTS - 65; i++) {
+		const struct usage now = {.capacity = 2 * EXTENTS,
+					  .used = 65 + i};
+
+		assert_int_equal(last_level, usage_level(&now, USAGE_FINE));
+		assert_int_equal(write_to(one, i, NULL, &place), VOLUME_READY);
+	}
+	pool_usage(pool, &usage);
+	assert_int_equal(usage.used, 2 * EXTENTS);
+	assert_int_equal(write_to(one, 63, NULL, &place), -ENOSPC);
+	assert_int_equal(write_to(one, 62, NULL, &place), VOLUME_READY);
+	/* What was the snapshot's alone comes back. */
+	assert_int_equal(volume_delete(snapshot, &change), 0);
+	pool_usage(pool, &usage);
+	assert_int_equal(usage.used, 65);
+	assert_int_equal(last_level, USAGE_FINE);
+	assert_int_equal(write_to(one, 63, NULL, &place), VOLUME_READY);
+	pool_destroy(pool);
+}
+
 /* E3: a thick volume finds its space, whatever thin ones do. */
 static void test_volume_thick_is_kept(void **state)
 {
@@ -271,6 +309,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_volume_thin_runs_out),
+		cmocka_unit_test(test_volume_copies_take_space),
 		cmocka_unit_test(test_volume_thick_is_kept),
 		cmocka_unit_test(test_volume_capacity_is_turned_over),
 		cmocka_unit_test(test_volume_discard_gives_back),
