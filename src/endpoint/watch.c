@@ -35,8 +35,10 @@ static void watch_front(struct endpoint_front *f)
 {
 	const struct front_status status = endpoint_front_status(f);
 
+	/* Whoever came to a transfer and went between two looks ends it. */
 	if (status.sessions == f->told.sessions &&
-	    status.attached == f->told.attached)
+	    status.attached == f->told.attached &&
+	    (f->kind != ENDPOINT_TRANSFER || status.epoch == f->told.epoch))
 		return;
 	f->told = status;
 	tell_session(f->endpoint, endpoint_front_kind(f), f->vdev->name,

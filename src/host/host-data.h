@@ -338,7 +338,9 @@ void transfer_finish(struct host *host);
 bool transfer_is_on(const struct host *host, const struct reg_vdev *vdev);
 /* The endpoint's event 'session' of such a way in. */
 void transfer_session(struct host *host, const json_t *event);
-/* Those that nobody came to, or whose endpoint is lost (once a second). */
+/* Those of an endpoint that is lost. */
+void transfer_lost(const struct reg_endpoint *endpoint);
+/* Those that nobody came to (once a second). */
 void transfer_tick(struct host *host, uint64_t now_ns);
 
 /* --- verbs-vdev.c -------------------------------------------------------- */

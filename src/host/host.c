@@ -18,6 +18,7 @@
 
 static void endpoint_lost(void *arg)
 {
+	transfer_lost(arg);
 	bind_reset(arg);
 }
 

@@ -43,7 +43,6 @@ struct transfer {
 	enum transfer_state state;
 	bool is_import;
 	uint32_t uid, pasid;
-	unsigned int sessions; /* as the endpoint tells */
 	uint64_t until_ns; /* none has come by then; 0: one has */
 	int listen_fd;
 	char path[LISTEN_PATH_MAX + CONFIG_NAME_MAX];
@@ -83,18 +82,22 @@ static void transfer_free(struct transfer *transfer)
 
 /* --- The end ------------------------------------------------------------- */
 
-static void closed(struct bind_op *op, struct link_reply *reply)
+static void is_over(struct transfer *transfer)
 {
-	struct transfer *transfer = op->arg;
 	struct host_call *call = transfer->call;
 	struct event_subject subject = {.vdev = transfer->vdev->name};
 
-	(void)reply; /* refused or lost: it is gone at the endpoint */
 	events_add(transfer->host->events, "transfer", &subject,
 		   "vdev %s: the %s is over", transfer->vdev->name,
 		   name_of(transfer));
 	transfer_free(transfer);
 	host_answer(call, HOST_DONE, NULL, "%s", "");
+}
+
+static void closed(struct bind_op *op, struct link_reply *reply)
+{
+	(void)reply; /* refused or lost: it is gone at the endpoint */
+	is_over(op->arg);
 }
 
 /* Nobody can come any more; who is there is drained. */
@@ -152,9 +155,21 @@ void transfer_session(struct host *host, const json_t *event)
 		return;
 	if (sessions > 0)
 		transfer->until_ns = 0;
-	else if (transfer->sessions > 0 && transfer->state == TRANSFER_OPEN)
+	else if (transfer->state == TRANSFER_OPEN)
 		transfer_close(transfer, NULL);
-	transfer->sessions = sessions;
+}
+
+/* What was asked for and not answered ends with the answer. */
+void transfer_lost(const struct reg_endpoint *endpoint)
+{
+	struct transfer *transfer, *next;
+
+	for (transfer = endpoint->host->transfers; transfer; transfer = next) {
+		next = transfer->next;
+		if (transfer->state == TRANSFER_OPEN &&
+		    reg_vdev_endpoint(transfer->vdev) == endpoint)
+			is_over(transfer);
+	}
 }
 
 void transfer_tick(struct host *host, uint64_t now_ns)
@@ -166,9 +181,7 @@ void transfer_tick(struct host *host, uint64_t now_ns)
 			transfer->until_ns && now_ns >= transfer->until_ns;
 
 		next = transfer->next;
-		if (transfer->state == TRANSFER_OPEN &&
-		    (is_late || !transfer->vdev->is_added ||
-		     !reg_vdev_endpoint(transfer->vdev)->is_connected))
+		if (transfer->state == TRANSFER_OPEN && is_late)
 			transfer_close(transfer, NULL);
 	}
 }
@@ -183,7 +196,9 @@ static json_t *describe(const struct transfer *transfer)
 		"direction", name_of(transfer), "socket", transfer->path,
 		"size_bytes", (json_int_t)vdev->size_bytes, "read_only",
 		!transfer->is_import, "sessions",
-		(int)reg_vdev_sessions(transfer->host->registry, vdev));
+		vdev->read_only ?
+			0 :
+			(int)reg_vdev_sessions(transfer->host->registry, vdev));
 	char export[CONFIG_NAME_MAX + 16];
 
 	snprintf(export, sizeof(export), transfer->pasid ? "%s/%u" : "%s",

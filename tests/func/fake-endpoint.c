@@ -7,7 +7,8 @@
  * 100 MB/s, p95 and p99 of 1 ms).  Each request goes
  * into the file 'ops' of the working directory, a line each.  A front that
  * connects to a way in makes it tell of a session; of those that are there it
- * tells again right after 'hello', and in its list.  If there is a file 'old',
+ * tells again right after 'hello', and in its list; with a file 'brief' (once)
+ * it tells of one only when that has gone.  If there is a file 'old',
  * it is of the first version (once); with a file 'lie-pid' it gives the process
  * number in it as its own, with a file 'lie-slot' it has a process at a slot
  * outside the statistics (both once).  While there is a file 'slow', a
@@ -36,7 +37,7 @@
 #define PATIENCE_MS	20
 
 static struct way {
-	char *vdev;
+	char *vdev, *kind;
 	json_int_t pasid;
 	int fd, session;		/* -1: none */
 } ways[WAYS_MAX];
@@ -73,9 +74,9 @@ static void note(const json_t *request)
 
 static json_t *say_way(const struct way *way)
 {
-	return json_pack("{s:s, s:I, s:i, s:b}", "vdev", way->vdev, "pasid",
-			 way->pasid, "sessions", way->session >= 0, "attached",
-			 way->session >= 0);
+	return json_pack("{s:s, s:s, s:I, s:i, s:b}", "kind", way->kind, "vdev",
+			 way->vdev, "pasid", way->pasid, "sessions",
+			 way->session >= 0, "attached", way->session >= 0);
 }
 
 static void tell_session(const struct way *way)
@@ -211,14 +212,24 @@ static void list_measured(json_t *devices)
 
 /* --- Ways in ------------------------------------------------------------- */
 
+static const char *kind_of(const json_t *request)
+{
+	const bool is_asked = strcmp(text_of(request, "op"), "descriptor") == 0;
+	const char *kind = text_of(request, is_asked ? "way" : "kind");
+
+	return *kind ? kind : "vhost-user";
+}
+
 static struct way *find_way(const json_t *request)
 {
+	const char *kind = kind_of(request);
 	json_int_t pasid =
 		json_integer_value(json_object_get(request, "pasid"));
 	unsigned int i;
 
 	for (i = 0; i < way_count; i++)
 		if (ways[i].fd >= 0 && ways[i].pasid == pasid &&
+		    strcmp(ways[i].kind, kind) == 0 &&
 		    strcmp(ways[i].vdev, text_of(request, "vdev")) == 0)
 			return &ways[i];
 	return NULL;
@@ -234,6 +245,7 @@ static void add_way(const json_t *request, int fd)
 	}
 	way_count++;
 	way->vdev = strdup(text_of(request, "vdev"));
+	way->kind = strdup(kind_of(request));
 	way->pasid = json_integer_value(json_object_get(request, "pasid"));
 	way->fd = fd;
 	way->session = -1;
@@ -482,8 +494,13 @@ static void serve_way(struct way *way, short revents)
 		return;
 	if (way->session < 0) {
 		way->session = accept4(way->fd, NULL, NULL, SOCK_CLOEXEC);
-		if (way->session >= 0)
+		if (way->session >= 0 && unlink("brief") == 0) {
+			close(way->session);
+			way->session = -1;
 			tell_session(way);
+		} else if (way->session >= 0) {
+			tell_session(way);
+		}
 	} else if (read(way->session, &byte, 1) <= 0) {
 		close(way->session);
 		way->session = -1;
