@@ -235,6 +235,23 @@ static void post_vdevs(struct api_call *call)
 	host_vdev_create(api_call_host(call), &request, api_call_verb(call));
 }
 
+static void post_vdev_snapshots(struct api_call *call)
+{
+	const struct api_body *body = api_call_body(call);
+	const struct host_vdev_request request = {
+		.name = body->name,
+		.vhost_user = said(body->vhost_user),
+		.limit = said(body->limit),
+		.burst = said(body->burst),
+		.queues = body->queues,
+	};
+
+	if (has_vdev(call))
+		host_vdev_snapshot(api_call_host(call),
+				   api_call_params(call)->name, &request,
+				   api_call_verb(call));
+}
+
 static void patch_vdev(struct api_call *call)
 {
 	const struct api_body *body = api_call_body(call);
@@ -432,6 +449,9 @@ static void post_enforce(struct api_call *call)
 	(F(NAME) | F(SIZE) | F(POOL) | F(VHOST_USER) | F(LIMIT) | F(BURST) | \
 	 F(QUEUES) | F(READ_ONLY) | F(ON_ERROR))
 
+#define SNAPSHOT_FIELDS	\
+	(F(NAME) | F(VHOST_USER) | F(LIMIT) | F(BURST) | F(QUEUES))
+
 const struct api_route api_routes[] = {
 	{"GET", "/v1/status", API_ROLE_READ, 0, 0, get_status},
 	{"GET", "/v1/devices", API_ROLE_READ, 0, 0, get_devices},
@@ -457,6 +477,8 @@ const struct api_route api_routes[] = {
 	 F(PASID) | F(FORCE), 0, post_vdev_import},
 	{"POST", "/v1/vdevs/NAME/export", API_ROLE_OPERATE, F(PASID), 0,
 	 post_vdev_export},
+	{"POST", "/v1/vdevs/NAME/snapshots", API_ROLE_ADMINISTER,
+	 SNAPSHOT_FIELDS, F(NAME), post_vdev_snapshots},
 	{"DELETE", "/v1/vdevs/NAME/transfer", API_ROLE_OPERATE, 0, 0,
 	 delete_vdev_transfer},
 	{"GET", "/v1/processes", API_ROLE_READ, 0, 0, get_processes},

@@ -9,7 +9,6 @@
 const struct cli_later cli_later[] = {
 	{"device", "replace", "put another device in its place"},
 	{"device", "remove", "take a device out"},
-	{"vdev", "snapshot", "keep a vdev's state"},
 	{"process", "migrate", "move a process to another host"},
 	{NULL, "handover", "give a device to another owner"},
 	{NULL, "upgrade", "replace running endpoint processes"},

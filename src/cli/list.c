@@ -125,6 +125,7 @@ const struct table_column list_vdevs[] = {
 	{"USERS", true, show_number, "sessions"},
 	{"IOPS", true, show_number, "delivered.iops"},
 	{"ERRORS", true, show_number, "errors"},
+	{"SNAPSHOT-OF", false, show_text, "snapshot_of"},
 	{"PROMISED", false, show_promise, "combined_text"},
 	{"STATE", false, show_state, "error"},
 	{NULL, false, NULL, NULL},

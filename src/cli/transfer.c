@@ -22,10 +22,12 @@
 
 #define PATH_BYTES 4096U
 #define URI_BYTES 1024U
+#define NAME_BYTES 128U
 #define BLOCK_BYTES UINT64_C(512)
 #define MIB (UINT64_C(1) << 20)
 
 enum { FORMAT, PASID, FORCE, CREATE, POOL, BACKING };
+enum { SNAPSHOT = FORCE + 1, LIMIT };	/* of an export */
 
 const struct cli_option cli_import_options[] = {
 	[FORMAT] =
@@ -44,6 +46,10 @@ const struct cli_option cli_export_options[] = {
 		    "raw (if not said), qcow2, vmdk, vdi, vhdx or vpc"},
 	[PASID] = {"pasid", "PASID", "in the name of this process"},
 	[FORCE] = {"force", NULL, "replace the file, or write to the device"},
+	[SNAPSHOT] = {"snapshot", NULL,
+		      "export a snapshot of it, made and deleted for this"},
+	[LIMIT] = {"limit", "LIMITS",
+		   "of that snapshot, as \"bandwidth 10 MB/s\""},
 	{NULL, NULL, NULL},
 };
 
@@ -51,6 +57,7 @@ struct copy {
 	struct cli *cli;
 	const char *const *options;
 	const char *vdev, *file;
+	char snapshot[NAME_BYTES]; /* what is exported in its place; "" */
 	char path[PATH_BYTES]; /* as qemu-img gets it */
 	char uri[URI_BYTES];
 	char format[IMAGE_FORMAT_MAX];
@@ -115,6 +122,11 @@ static void set_uri(struct copy *copy)
 			(unsigned char)*socket);
 }
 
+static const char *source(const struct copy *copy)
+{
+	return copy->snapshot[0] ? copy->snapshot : copy->vdev;
+}
+
 static int open_way(struct copy *copy)
 {
 	json_t *body = json_object();
@@ -126,7 +138,7 @@ static int open_way(struct copy *copy)
 			json_integer(strtoll(copy->options[PASID], NULL, 10)));
 	if (copy->is_import && copy->options[FORCE])
 		json_object_set_new(body, "force", json_true());
-	status = cli_ask_one(copy->cli, "POST", "vdevs", copy->vdev,
+	status = cli_ask_one(copy->cli, "POST", "vdevs", source(copy),
 			     copy->is_import ? "/import" : "/export", body,
 			     &copy->way);
 	if (status == CLI_DONE)
@@ -146,7 +158,7 @@ static void close_way(struct copy *copy)
 		return;
 	json_decref(copy->way);
 	copy->way = NULL;
-	snprintf(path, sizeof(path), "/v1/vdevs/%s/transfer", copy->vdev);
+	snprintf(path, sizeof(path), "/v1/vdevs/%s/transfer", source(copy));
 	if (client_call(copy->cli->client, "DELETE", path, NULL, &status,
 			&value, &error) == 0)
 		json_decref(value);
@@ -359,11 +371,10 @@ static int check_target(const struct copy *copy, bool *ret_is_device)
 
 static void warn_if_used(const struct copy *copy)
 {
-	/* Once snapshots of vdevs are served, one is what is exported. */
 	if (sessions(copy) > 0)
 		cli_error(
 			CLI_DONE,
-			"note: vdev '%s' is in use: what is written meanwhile may be in the copy or not, as after a crash or worse; detach it for a copy of one instant",
+			"note: vdev '%s' is in use: what is written meanwhile may be in the copy or not, as after a crash or worse; say --snapshot for a copy of one instant",
 			copy->vdev);
 }
 
@@ -435,6 +446,62 @@ static int export_to(struct copy *copy, bool is_device)
 	return status == CLI_DONE ? tell(copy, others) : status;
 }
 
+/* One of this call alone. */
+static int make_snapshot(struct copy *copy)
+{
+	json_t *body = json_object(), *made = NULL;
+	char name[NAME_BYTES];
+	int status;
+
+	snprintf(name, sizeof(name), "%.40s.export.%ld", copy->vdev,
+		 (long)getpid());
+	cli_set_text(body, "name", name);
+	cli_set_text(body, "limit", copy->options[LIMIT]);
+	status = cli_ask_one(copy->cli, "POST", "vdevs", copy->vdev,
+			     "/snapshots", body, &made);
+	if (status == CLI_DONE) {
+		json_decref(made);
+		memcpy(copy->snapshot, name, sizeof(name));
+	}
+	return status;
+}
+
+static int delete_snapshot(const struct copy *copy)
+{
+	json_t *value = NULL;
+	const int status = cli_ask_one(copy->cli, "DELETE", "vdevs",
+				       copy->snapshot, "", NULL, &value);
+
+	json_decref(value);
+	return status == CLI_DONE ?
+		CLI_DONE :
+		cli_error(CLI_FAILED,
+			  "snapshot '%s' is left: 'penstock vdev delete' it",
+			  copy->snapshot);
+}
+
+static int export_snapshot(struct copy *copy, bool is_device)
+{
+	int status = make_snapshot(copy), deleted;
+
+	if (status != CLI_DONE)
+		return status;
+	status = export_to(copy, is_device);
+	deleted = delete_snapshot(copy);
+	return status == CLI_DONE ? deleted : status;
+}
+
+static int check_snapshot(const struct copy *copy)
+{
+	if (copy->options[LIMIT] && !copy->options[SNAPSHOT])
+		return cli_error(CLI_USAGE, "--limit goes with --snapshot");
+	if (copy->options[PASID] && copy->options[SNAPSHOT])
+		return cli_error(
+			CLI_USAGE,
+			"no process is bound to a snapshot that is not made yet: --limit, or make one with 'penstock vdev snapshot'");
+	return CLI_DONE;
+}
+
 int cli_export(struct cli *cli, const struct cli_args *args)
 {
 	struct copy copy = {
@@ -450,13 +517,16 @@ int cli_export(struct cli *cli, const struct cli_args *args)
 	snprintf(copy.format, sizeof(copy.format), "%s",
 		 copy.options[FORMAT] ? copy.options[FORMAT] : "raw");
 	if (status == CLI_DONE)
+		status = check_snapshot(&copy);
+	if (status == CLI_DONE)
 		status = set_path(&copy);
 	if (status == CLI_DONE)
 		status = check_target(&copy, &is_device);
 	if (status != CLI_DONE)
 		return status;
 	image_begin();
-	status = export_to(&copy, is_device);
+	status = copy.options[SNAPSHOT] ? export_snapshot(&copy, is_device) :
+					  export_to(&copy, is_device);
 	image_end();
 	return status;
 }

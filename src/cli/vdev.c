@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * vdev.c - penstock vdev list | show | create | update | resume | resize |
- *          delete
+ * vdev.c - penstock vdev list | show | create | snapshot | update | resume |
+ *          resize | delete
  */
 #include "cli/args.h"
 #include "cli/ask.h"
@@ -25,6 +25,7 @@ static const struct list_field fields[] = {
 	{"Size", show_size, "size_bytes"},
 	{"Allocated", show_size, "allocated_bytes"},
 	{"Queues", show_number, "queues"},
+	{"Snapshot of", show_text, "snapshot_of"},
 	{"vhost-user", show_text, "vhost_user"},
 	{"nbd", show_text, "nbd"},
 	{"nbd TLS", show_text, "nbd_tls"},
@@ -192,6 +193,32 @@ static int vdev_resume(struct cli *cli, const struct cli_args *args)
 	return status == CLI_DONE ? print_vdev(cli, vdev) : status;
 }
 
+enum { SNAPSHOT_VHOST_USER, SNAPSHOT_LIMIT, SNAPSHOT_BURST };
+static const struct cli_option snapshot_options[] = {
+	[SNAPSHOT_VHOST_USER] = {"vhost-user", "PATH",
+				 "socket for virtual machines"},
+	[SNAPSHOT_LIMIT] = {"limit", "LIMITS",
+			    "of all its readers, as \"bandwidth 10 MB/s\""},
+	[SNAPSHOT_BURST] = {"burst", "TIME",
+			    "how far work may run ahead of a limit"},
+	{NULL, NULL, NULL},
+};
+
+static int vdev_snapshot(struct cli *cli, const struct cli_args *args)
+{
+	const char *const *options = args->options;
+	json_t *body = json_object(), *vdev;
+	int status;
+
+	cli_set_text(body, "name", args->operands[1]);
+	cli_set_text(body, "vhost-user", options[SNAPSHOT_VHOST_USER]);
+	cli_set_text(body, "limit", options[SNAPSHOT_LIMIT]);
+	cli_set_text(body, "burst", options[SNAPSHOT_BURST]);
+	status = cli_ask_one(cli, "POST", "vdevs", args->operands[0],
+			     "/snapshots", body, &vdev);
+	return status == CLI_DONE ? print_vdev(cli, vdev) : status;
+}
+
 static int vdev_resize(struct cli *cli, const struct cli_args *args)
 {
 	json_t *vdev, *body;
@@ -220,6 +247,8 @@ const struct cli_verb cli_vdev_verbs[] = {
 	 "one of them, with its processes"},
 	{"vdev", "create", "NAME SIZE", 1, 2, create_options, vdev_create,
 	 "make one"},
+	{"vdev", "snapshot", "NAME SNAPSHOT", 2, 2, snapshot_options,
+	 vdev_snapshot, "keep what it holds now, as a read-only vdev"},
 	{"vdev", "update", "NAME", 1, 1, update_options, vdev_update,
 	 "change its limit, or what becomes of errors"},
 	{"vdev", "resume", "NAME", 1, 1, NULL, vdev_resume,

@@ -381,15 +381,11 @@ static void snapshot_made(struct volume_change *change, int result)
 	end_making(making, result);
 }
 
-static int find_origin(const struct endpoint_pool *pool, const json_t *request,
+static int find_origin(const struct endpoint_pool *pool,
+		       const struct format_uuid *uuid,
 		       struct volume **ret_volume, struct error *reterr)
 {
-	struct format_uuid uuid;
-	int result = field_uuid(request, "of", &uuid, reterr);
-
-	if (result < 0)
-		return result;
-	*ret_volume = volume_find(pool->pool, &uuid);
+	*ret_volume = volume_find(pool->pool, uuid);
 	if (!*ret_volume || (*ret_volume)->is_closed)
 		return error_set(reterr, -ENOENT,
 				 "pool %s has no such volume to be snapshot",
@@ -397,17 +393,32 @@ static int find_origin(const struct endpoint_pool *pool, const json_t *request,
 	return 0;
 }
 
-/* It was made before, or something else has its UUID. */
+/* It was made before, even if what it is of is no more; or something else has
+ * its UUID. */
 static int check_snapshot(const struct volume *snapshot,
-			  const struct volume *origin, const char *name,
+			  const struct format_uuid *of, const char *name,
 			  struct error *reterr)
 {
 	if (has_flag(snapshot, FORMAT_VOLUME_SNAPSHOT) &&
 	    !snapshot->is_closed && !strcmp(snapshot->is.name, name) &&
-	    format_uuid_equal(&snapshot->is.origin, &origin->is.uuid))
+	    format_uuid_equal(&snapshot->is.origin, of))
 		return 0;
 	return error_set(reterr, -EEXIST, "volume %s has this UUID",
 			 snapshot->is.name);
+}
+
+static const char *why_no_snapshot(int result)
+{
+	switch (result) {
+	case -EBUSY:
+		return "that one is changing: ask again";
+	case -ENOTCONN:
+		return "a device that may hold some of it is missing: bring it back";
+	case -ENOSPC:
+		return "a device's log has no room for its mappings: delete another snapshot, or give the pool a device";
+	default:
+		return strerror(-result);
+	}
 }
 
 int endpoint_volume_snapshot(struct endpoint *endpoint, json_t *request,
@@ -417,20 +428,24 @@ int endpoint_volume_snapshot(struct endpoint *endpoint, json_t *request,
 	struct endpoint_making *making;
 	struct endpoint_pool *pool;
 	struct volume *origin = NULL, *snapshot;
+	struct format_uuid of;
 	int result =
 		find_by_uuid(endpoint, request, &pool, &config.uuid, reterr);
 
 	(void)fd;
 	(void)reply;
 	if (result == 0)
-		result = find_origin(pool, request, &origin, reterr);
+		result = field_uuid(request, "of", &of, reterr);
 	if (result == 0)
 		result = field_name(request, "name", &config.name, reterr);
 	if (result < 0)
 		return result;
 	snapshot = volume_find(pool->pool, &config.uuid);
 	if (snapshot)
-		return check_snapshot(snapshot, origin, config.name, reterr);
+		return check_snapshot(snapshot, &of, config.name, reterr);
+	result = find_origin(pool, &of, &origin, reterr);
+	if (result < 0)
+		return result;
 	config.size_bytes = origin->is.size_bytes;
 	making = begin_making(pool, request);
 	if (!making)
@@ -441,10 +456,9 @@ int endpoint_volume_snapshot(struct endpoint *endpoint, json_t *request,
 	if (result == 0)
 		return ENDPOINT_LATER;
 	drop_making(making);
-	return error_set(reterr, result, "pool %s: volume %s of %s: %s",
+	return error_set(reterr, result, "pool %s: snapshot %s of %s: %s",
 			 pool->name, config.name, origin->is.name,
-			 result == -EBUSY ? "that one is changing" :
-					    strerror(-result));
+			 why_no_snapshot(result));
 }
 
 /* ---- they go ---- */

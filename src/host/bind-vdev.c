@@ -4,10 +4,11 @@
  * them
  *
  * A vdev is added when its volume's UUID is written down and its pool is ready:
- * the endpoint makes the volume if it is not there.  Then its common socket,
- * and those of its processes once these are added, are handed over.  A socket
- * that cannot be opened is tried again every second; what the endpoint refuses,
- * after a wait that doubles, or when it is back.
+ * the endpoint makes the volume if it is not there; that of a snapshot is asked
+ * for before.  Then its common socket, and those of its processes once these
+ * are added, are handed over.  A socket that cannot be opened is tried again
+ * every second; what the endpoint refuses, after a wait that doubles, or when
+ * it is back.
  */
 #include "host/host-data.h"
 
@@ -138,15 +139,59 @@ static void vdev_added(struct bind_op *op, struct link_reply *reply)
 		op->endpoint->host->bind.vdev_made(vdev);
 }
 
+/* Its volume is there, or is made empty. */
+static void ask_vdev_add(struct reg_vdev *vdev)
+{
+	const struct bind_op op = {
+		.endpoint = reg_vdev_endpoint(vdev),
+		.vdev = vdev,
+		.then = vdev_added,
+	};
+
+	bind_ask(
+		&op,
+		json_pack(
+			"{s:s, s:s, s:s, s:s, s:b, s:I, s:i, s:b, s:i, s:o, s:s}",
+			"op", "vdev-add", "name", vdev->name, "pool",
+			vdev->pool->name, "uuid", vdev->uuid, "thick",
+			vdev->is_thick, "size_bytes",
+			(json_int_t)(vdev->is_resizing ? vdev->volume_bytes :
+							 vdev->size_bytes),
+			"queues", (int)vdev->queues, "read_only",
+			vdev->read_only, "slot", vdev->slot, "limits",
+			ctl_from_sched_limits(&vdev->limits), "on_error",
+			on_error_name(vdev->on_error)),
+		-1);
+}
+
+static void snapshot_made(struct bind_op *op, struct link_reply *reply)
+{
+	if (reply->result < 0)
+		vdev_added(op, reply);
+	else
+		ask_vdev_add(op->vdev);
+}
+
+/* One that the endpoint has made before is not made again. */
+static void ask_snapshot(struct reg_vdev *vdev)
+{
+	const struct bind_op op = {
+		.endpoint = reg_vdev_endpoint(vdev),
+		.vdev = vdev,
+		.then = snapshot_made,
+	};
+
+	bind_ask(&op,
+		 json_pack("{s:s, s:s, s:s, s:s, s:s}", "op", "volume-snapshot",
+			   "pool", vdev->pool->name, "uuid", vdev->uuid, "name",
+			   vdev->name, "of", vdev->of_uuid),
+		 -1);
+}
+
 void bind_vdev_add(struct reg_vdev *vdev)
 {
 	struct reg_endpoint *endpoint = reg_vdev_endpoint(vdev);
 	struct stats_segment *stats = endpoint_stats(endpoint->process);
-	struct bind_op op = {
-		.endpoint = endpoint,
-		.vdev = vdev,
-		.then = vdev_added,
-	};
 
 	if (vdev->slot < 0) {
 		vdev->slot = reg_slot_take(endpoint);
@@ -163,20 +208,10 @@ void bind_vdev_add(struct reg_vdev *vdev)
 	/* As long as its volume is; what it is to be, after that. */
 	vdev->is_resizing =
 		vdev->volume_bytes && vdev->volume_bytes != vdev->size_bytes;
-	bind_ask(
-		&op,
-		json_pack(
-			"{s:s, s:s, s:s, s:s, s:b, s:I, s:i, s:b, s:i, s:o, s:s}",
-			"op", "vdev-add", "name", vdev->name, "pool",
-			vdev->pool->name, "uuid", vdev->uuid, "thick",
-			vdev->is_thick, "size_bytes",
-			(json_int_t)(vdev->is_resizing ? vdev->volume_bytes :
-							 vdev->size_bytes),
-			"queues", (int)vdev->queues, "read_only",
-			vdev->read_only, "slot", vdev->slot, "limits",
-			ctl_from_sched_limits(&vdev->limits), "on_error",
-			on_error_name(vdev->on_error)),
-		-1);
+	if (vdev->of_uuid[0] && !vdev->is_made)
+		ask_snapshot(vdev);
+	else
+		ask_vdev_add(vdev);
 }
 
 /* It keeps the size that it has. */

@@ -375,7 +375,9 @@ static bool is_lost(struct reg_vdev *vdev)
 	const struct reg_pool *pool = vdev->pool;
 
 	vdev->volume_bytes = volumes_bytes(vdev);
-	if (vdev->volume_bytes || !vdev->is_made || !reg_pool_is_lasting(pool))
+	/* Nothing empty takes a snapshot's place. */
+	if (vdev->volume_bytes || !vdev->is_made ||
+	    (!reg_pool_is_lasting(pool) && !vdev->of_uuid[0]))
 		return false;
 	bind_vdev_failed(
 		vdev,

@@ -408,6 +408,9 @@ static json_t *describe_vdev(struct host *host, const struct reg_vdev *vdev)
 	describe_set_text(object, "uuid", vdev->uuid[0] ? vdev->uuid : NULL);
 	describe_set(object, "provisioning",
 		     json_string(vdev->is_thick ? "thick" : "thin"));
+	describe_set_text(object, "snapshot_of", vdev->of[0] ? vdev->of : NULL);
+	describe_set_text(object, "snapshot_of_uuid",
+			  vdev->of_uuid[0] ? vdev->of_uuid : NULL);
 	describe_set_text(object, "vhost_user", vdev->vhost_user);
 	describe_set_text(object, "nbd", vdev->nbd.at);
 	if (vdev->nbd.at) {

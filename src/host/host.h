@@ -107,7 +107,8 @@ json_t *host_pool(struct host *host, const char *name);
  *   "on_error": "report|stop|retry", "errors", "retries", "no_space",
  *   "stopped_by", "size_bytes", "allocated_bytes", "uuid", "provisioning",
  *   "queues",
- *   "vhost_user",   "read_only", "limit", "origin": "file|runtime",
+ *   "vhost_user", "snapshot_of" (that vdev's name then), "snapshot_of_uuid"
+ *   (its volume; both absent: it is none), "read_only", "limit", "origin": "file|runtime",
  *   "combined": {"iops", "read_iops", "bandwidth_bytes_per_s", "latency_ns"
  *     (p99), "latency_p95_ns", "latency_p99_9_ns", "latency_max_ns",
  *     "read_latency_ns", ...}, "combined_text",
@@ -242,6 +243,11 @@ struct host_vdev_request {
 void host_vdev_create(struct host *host,
 		      const struct host_vdev_request *request,
 		      struct host_call *call);
+/* A read-only vdev with what 'of' holds now, of which it is independent from
+ * then on.  Of the request: name, vhost_user, limit, burst, queues. */
+void host_vdev_snapshot(struct host *host, const char *of,
+			const struct host_vdev_request *request,
+			struct host_call *call);
 /* Shorter than it is: only 'force' takes data away with what is cut off. */
 void host_vdev_resize(struct host *host, const char *name, const char *size,
 		      bool force, struct host_call *call);

@@ -98,6 +98,9 @@ static int load_made_vdev(struct registry *registry, struct events *events,
 	vdev->size_bytes = number_of(record, "size_bytes");
 	vdev->queues = (unsigned int)number_of(record, "queues");
 	vdev->read_only = json_is_true(json_object_get(record, "read_only"));
+	snprintf(vdev->of, sizeof(vdev->of), "%s", text_of(record, "of"));
+	snprintf(vdev->of_uuid, sizeof(vdev->of_uuid), "%s",
+		 text_of(record, "of_uuid"));
 	if (load_terms(record, vdev) < 0)
 		return -EUCLEAN;
 	return copy_path(record, &vdev->vhost_user);

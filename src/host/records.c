@@ -89,16 +89,19 @@ int records_forget_volume(struct store_write *write, const char *uuid)
 int records_put_vdev(struct store_write *write, const struct reg_vdev *vdev,
 		     const char *op)
 {
-	return put(write, STORE_VDEV, vdev->name,
-		   json_pack("{s:s, s:s, s:s, s:I, s:i, s:b, s:s?, s:o, s:s}",
-			     "op", op, "entry", vdev->entry, "pool",
-			     reg_place_name(vdev), "size_bytes",
-			     vdev->is_equal ? (json_int_t)0 :
-					      (json_int_t)vdev->size_bytes,
-			     "queues", (int)vdev->queues, "read_only",
-			     vdev->read_only, "vhost_user", vdev->vhost_user,
-			     "limits", ctl_from_sched_limits(&vdev->limits),
-			     "on_error", on_error_name(vdev->on_error)));
+	return put(
+		write, STORE_VDEV, vdev->name,
+		json_pack(
+			"{s:s, s:s, s:s, s:I, s:i, s:b, s:s?, s:o, s:s, s:s, s:s}",
+			"op", op, "entry", vdev->entry, "pool",
+			reg_place_name(vdev), "size_bytes",
+			vdev->is_equal ? (json_int_t)0 :
+					 (json_int_t)vdev->size_bytes,
+			"queues", (int)vdev->queues, "read_only",
+			vdev->read_only, "vhost_user", vdev->vhost_user,
+			"limits", ctl_from_sched_limits(&vdev->limits),
+			"on_error", on_error_name(vdev->on_error), "of",
+			vdev->of, "of_uuid", vdev->of_uuid));
 }
 
 /* NULL: nothing is. */

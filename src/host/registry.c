@@ -246,6 +246,18 @@ struct reg_vdev *registry_vdev(struct registry *registry, const char *name)
 	return vdev;
 }
 
+const struct reg_vdev *registry_snapshot_due(const struct registry *registry,
+					     const struct reg_vdev *vdev)
+{
+	const struct reg_vdev *due = registry->vdevs;
+
+	while (due &&
+	       (!due->of_uuid[0] || strcmp(due->of_uuid, vdev->uuid) != 0 ||
+		due->is_made || due->is_there))
+		due = due->next;
+	return due;
+}
+
 struct reg_process *registry_process(struct registry *registry, uint32_t pasid)
 {
 	struct reg_process *process = registry->processes;

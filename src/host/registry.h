@@ -185,6 +185,8 @@ struct reg_vdev {
 	char uuid[REG_UUID_MAX];	/* of its volume; "": none yet */
 	bool is_thick;			/* its volume */
 	bool is_made;			/* its volume was there */
+	char of[CONFIG_NAME_MAX + 1];	/* whose snapshot it is; "": none */
+	char of_uuid[REG_UUID_MAX];	/* that one's volume */
 	uint64_t volume_bytes;		/* at the endpoint; 0: none */
 	unsigned int queues;
 	bool read_only;
@@ -317,6 +319,9 @@ struct reg_pool *registry_pool(struct registry *registry, const char *name);
 struct reg_pool *registry_place(struct registry *registry, const char *name,
 				struct reg_part **ret_part);
 struct reg_vdev *registry_vdev(struct registry *registry, const char *name);
+/* A snapshot of it that is not made yet, or NULL. */
+const struct reg_vdev *registry_snapshot_due(const struct registry *registry,
+					     const struct reg_vdev *vdev);
 struct reg_process *registry_process(struct registry *registry, uint32_t pasid);
 struct reg_endpoint *reg_vdev_endpoint(const struct reg_vdev *vdev);
 /* It is measured, or it is known that it could not be: nothing has to be waited

@@ -176,8 +176,15 @@ void verbs_delete(struct host *host, struct reg_vdev *vdev,
 static int check_unused(struct host *host, const struct reg_vdev *vdev,
 			struct error *reterr)
 {
+	const struct reg_vdev *due =
+		registry_snapshot_due(host->registry, vdev);
 	const struct reg_process *process;
 
+	if (due && vdev->uuid[0])
+		return error_set(
+			reterr, -EBUSY,
+			"snapshot '%s' of vdev '%s' is not made yet: wait, or delete it first",
+			due->name, vdev->name);
 	if (vdev->is_writing || vdev->is_going ||
 	    (vdev->is_added && !vdev->is_there))
 		return error_set(reterr, -EBUSY, "vdev '%s' is being changed",

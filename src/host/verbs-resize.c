@@ -205,6 +205,14 @@ void host_vdev_resize(struct host *host, const char *name, const char *size,
 		 vdev->state == REG_VDEV_REMOVING)
 		host_answer(call, HOST_CONFLICT, NULL,
 			    "vdev '%s' cannot be resized now", name);
+	else if (vdev->of_uuid[0])
+		host_answer(
+			call, HOST_CONFLICT, NULL,
+			"vdev '%s' is a snapshot: it has the size that '%s' had",
+			name, vdev->of);
+	else if (registry_snapshot_due(host->registry, vdev))
+		host_answer(call, HOST_CONFLICT, NULL,
+			    "a snapshot of vdev '%s' is being made", name);
 	else if (size_bytes < vdev->size_bytes && is_in_use(host, vdev))
 		host_answer(call, HOST_CONFLICT, NULL,
 			    "vdev '%s' is in use: it can only grow", name);

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * verbs-vdev.c - what is asked for at run time: vdevs made
+ * verbs-vdev.c - what is asked for at run time: vdevs made, and snapshots
  */
 #include "host/verbs-vdev.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -151,13 +152,31 @@ static void vdev_created(struct bind_op *op, struct link_reply *reply)
 	(void)reply;
 	vdev->is_writing = false;
 	vdev->is_new = false;
+	/* The store may have gone before us. */
+	if (host->is_stopping && !vdev->is_there) {
+		host_answer(
+			op->call, HOST_FAILED, NULL,
+			"vdev %s: penstockd ends; it goes on with it when it starts",
+			vdev->name);
+		return;
+	}
+	/* A snapshot is of now, or is not. */
+	if (vdev->of_uuid[0] && !vdev->is_there &&
+	    vdev->state != REG_VDEV_FAILED)
+		bind_vdev_failed(vdev,
+				 "its endpoint has not made the snapshot");
 	if (vdev->state == REG_VDEV_FAILED) {
 		create_undo(host, vdev, op->call);
 		return;
 	}
-	events_add(host->events, "vdev-created", &subject,
-		   "vdev %s is made in pool %s", vdev->name,
-		   reg_place_name(vdev));
+	if (vdev->of_uuid[0])
+		events_add(host->events, "vdev-created", &subject,
+			   "vdev %s is a snapshot of vdev %s", vdev->name,
+			   vdev->of);
+	else
+		events_add(host->events, "vdev-created", &subject,
+			   "vdev %s is made in pool %s", vdev->name,
+			   reg_place_name(vdev));
 	host_answer(op->call, HOST_DONE, host_vdev(host, vdev->name), "%s", "");
 }
 
@@ -197,19 +216,12 @@ static void vdev_create_written(struct store_write *write)
 	free(written);
 }
 
-static int check_create(struct host *host,
-			const struct host_vdev_request *request,
-			struct reg_vdev *made, struct error *reterr)
+/* What a vdev and a snapshot are asked for with. */
+static int check_request(const struct host_vdev_request *request,
+			 struct reg_vdev *made, struct error *reterr)
 {
-	int ret = 0;
+	int ret = config_check_name(request->name, reterr);
 
-	if (!request->name || !request->size)
-		return error_set(reterr, -EINVAL,
-				 "a vdev needs a name and a size");
-	ret = config_check_name(request->name, reterr);
-	if (ret == 0)
-		ret = config_parse_size(request->size, &made->size_bytes,
-					reterr);
 	if (ret == 0 && request->vhost_user)
 		ret = config_check_socket(request->vhost_user, reterr);
 	if (ret == 0 && request->queues > CONFIG_QUEUES_MAX)
@@ -225,6 +237,22 @@ static int check_create(struct host *host,
 	    on_error_parse(request->on_error, &made->on_error) < 0)
 		ret = error_set(reterr, -EINVAL,
 				"on-error must be report, stop or retry");
+	return ret;
+}
+
+static int check_create(struct host *host,
+			const struct host_vdev_request *request,
+			struct reg_vdev *made, struct error *reterr)
+{
+	int ret = 0;
+
+	if (!request->name || !request->size)
+		return error_set(reterr, -EINVAL,
+				 "a vdev needs a name and a size");
+	ret = check_request(request, made, reterr);
+	if (ret == 0)
+		ret = config_parse_size(request->size, &made->size_bytes,
+					reterr);
 	if (ret < 0)
 		return ret;
 	if (request->pool)
@@ -297,45 +325,37 @@ static struct reg_vdev *vdev_make(struct host *host,
 	vdev->queues =
 		request->queues ? request->queues : CONFIG_QUEUES_DEFAULT;
 	vdev->read_only = request->read_only;
-	vdev->is_thick = !made->pool->config->thin;
+	vdev->is_thick = !made->of_uuid[0] && !made->pool->config->thin;
+	strcpy(vdev->of, made->of);
+	strcpy(vdev->of_uuid, made->of_uuid);
 	vdev->is_runtime = true;
 	records_entry_vdev(host->config, request->name, vdev->entry);
 	return vdev;
 }
 
-void host_vdev_create(struct host *host,
-		      const struct host_vdev_request *request,
-		      struct host_call *call)
+/* What can be asked for: is there room, and can it be written down? */
+static void create(struct host *host, const struct host_vdev_request *request,
+		   const struct reg_vdev *made, struct host_call *call)
 {
-	struct reg_vdev made = {.pool = NULL};
 	struct vdev_write *op = NULL;
 	struct config_socket whose;
 	struct reg_vdev *vdev;
 	struct error why;
 	int ret = -ENOMEM;
 
-	if (check_create(host, request, &made, &why) < 0) {
-		host_answer(call, HOST_USAGE, NULL, "%s", why.text);
-		return;
-	}
-	if (!made.pool) {
-		host_answer(call, HOST_NOT_FOUND, NULL, "there is no pool '%s'",
-			    request->pool);
-		return;
-	}
-	if (!reg_pool_is_ready(made.pool)) {
+	if (!reg_pool_is_ready(made->pool)) {
 		host_answer(call, HOST_CONFLICT, NULL, "pool '%s' is not ready",
-			    made.pool->name);
+			    made->pool->name);
 		return;
 	}
 	if (check_free(host, request, &why) < 0) {
 		host_answer(call, HOST_CONFLICT, NULL, "%s", why.text);
 		return;
 	}
-	if (refuse_size(host, &made, request->name, call))
+	if (refuse_size(host, made, request->name, call))
 		return;
 	error_set(&why, ret, "out of memory");
-	vdev = vdev_make(host, request, &made);
+	vdev = vdev_make(host, request, made);
 	if (vdev)
 		ret = reg_uuid_make(vdev->uuid);
 	if (ret == 0 && vdev->vhost_user) {
@@ -362,4 +382,84 @@ void host_vdev_create(struct host *host,
 	vdev->is_writing = true;
 	vdev->is_new = true;
 	store_write_start(host->store, &op->write);
+}
+
+void host_vdev_create(struct host *host,
+		      const struct host_vdev_request *request,
+		      struct host_call *call)
+{
+	struct reg_vdev made = {.pool = NULL};
+	struct error why;
+
+	if (check_create(host, request, &made, &why) < 0)
+		host_answer(call, HOST_USAGE, NULL, "%s", why.text);
+	else if (!made.pool)
+		host_answer(call, HOST_NOT_FOUND, NULL, "there is no pool '%s'",
+			    request->pool);
+	else
+		create(host, request, &made, call);
+}
+
+/* --- Snapshots ----------------------------------------------------------- */
+
+static bool keeps_nothing(const struct reg_pool *pool)
+{
+	for (unsigned int i = 0; i < pool->device_count; i++)
+		if (strcmp(pool->devices[i]->config->kind, "nullio") == 0)
+			return true;
+	return false;
+}
+
+/* Returns whether it was refused: it is not one that a snapshot can be of. */
+static bool refuse_origin(const struct reg_vdev *origin, const char *name,
+			  struct host_call *call)
+{
+	if (!origin)
+		host_answer(call, HOST_NOT_FOUND, NULL, "there is no vdev '%s'",
+			    name);
+	else if (keeps_nothing(origin->pool))
+		host_answer(
+			call, HOST_CONFLICT, NULL,
+			"vdev '%s' is on nullio, which keeps nothing: there is nothing to be snapshot",
+			name);
+	else if (origin->state == REG_VDEV_REMOVING || origin->is_writing ||
+		 origin->is_resizing || !origin->is_there ||
+		 !reg_vdev_endpoint(origin)->is_connected)
+		host_answer(
+			call, HOST_CONFLICT, NULL,
+			"vdev '%s' is not served, or is being changed: ask again",
+			name);
+	else
+		return false;
+	return true;
+}
+
+/* A vdev whose volume is a snapshot of another's.  In a thick pool it counts
+ * with its whole size, so that copies for those who write have room. */
+void host_vdev_snapshot(struct host *host, const char *of,
+			const struct host_vdev_request *request,
+			struct host_call *call)
+{
+	const struct reg_vdev *origin = registry_vdev(host->registry, of);
+	struct host_vdev_request with = *request;
+	struct reg_vdev made = {.pool = NULL};
+	struct error why;
+
+	with.read_only = true;
+	if (!request->name) {
+		host_answer(call, HOST_USAGE, NULL, "a snapshot needs a name");
+		return;
+	}
+	if (check_request(&with, &made, &why) < 0) {
+		host_answer(call, HOST_USAGE, NULL, "%s", why.text);
+		return;
+	}
+	if (refuse_origin(origin, of, call))
+		return;
+	made.pool = origin->pool;
+	made.part = origin->part;
+	made.size_bytes = origin->size_bytes;
+	strcpy(made.of_uuid, origin->uuid);
+	snprintf(made.of, sizeof(made.of), "%s", origin->name);
+	create(host, &with, &made, call);
 }

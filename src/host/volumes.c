@@ -37,6 +37,11 @@ static uint64_t size_of(const json_t *volume)
 	return (uint64_t)json_integer_value(size);
 }
 
+static bool is_snapshot(const json_t *volume)
+{
+	return json_is_true(json_object_get(volume, "read_only"));
+}
+
 /* Does a vdev, or one that was, have this volume? */
 static bool is_taken(const struct registry *registry, const char *uuid)
 {
@@ -66,8 +71,7 @@ const json_t *volumes_of_name(const struct host *host,
 	json_object_foreach(
 		vdev->pool->volumes, uuid,
 		volume) if (strcmp(text_of(volume, "name"), vdev->name) == 0 &&
-			    !json_is_true(
-				    json_object_get(volume, "read_only")) &&
+			    (vdev->read_only || !is_snapshot(volume)) &&
 			    !is_taken(host->registry, uuid)) return volume;
 	return NULL;
 }
@@ -100,8 +104,11 @@ void volumes_tell_unknown(const struct reg_pool *pool)
 		    !is_awaited(host->registry, pool, name))
 			events_add(
 				host->events, "space", &subject,
-				"pool %s holds a volume '%s' (%s) that this penstockd does not know: a vdev that is configured with this name and pool has what is in it",
-				pool->name, name, uuid);
+				"pool %s holds a %s '%s' (%s) that this penstockd does not know: a %svdev that is configured with this name and pool has what is in it",
+				pool->name,
+				is_snapshot(volume) ? "snapshot" : "volume",
+				name, uuid,
+				is_snapshot(volume) ? "read-only " : "");
 	}
 }
 

@@ -91,7 +91,7 @@ run 0 --help
 sed -n '/^Usage/,/^Known/s/^  \([a-z]* *[a-z|]*\).*/\1/p' out |
 while read -r group verb; do
 	case $verb in
-	list|show|add|update|release|stats|derive|create|resize|resume|delete|calibrate|evacuate|check|import|export)
+	list|show|add|update|release|stats|derive|create|snapshot|resize|resume|delete|calibrate|evacuate|check|import|export)
 		grep -q "\*$group $verb\*" "$manual" ;;
 	*)
 		grep -q "\*$group\*" "$manual" ;;
@@ -101,7 +101,6 @@ done
 # --- The rest of the contract is known --------------------------------------
 for verb in \
 	'device replace d0' 'device remove d0' \
-	'vdev snapshot vd0' \
 	'process migrate 1 --to beta' 'handover vd0 --to ep1 --mode take --wait' \
 	'handover vd0 --back' upgrade 'vm define f' 'vm start v' 'vm stop v' \
 	'vm suspend v' 'vm resume v' 'vm list' 'vm show v' 'vm stats v' \
@@ -173,6 +172,19 @@ json '.name == "vd0" and .endpoint == "ep0" and .size_bytes > 0 and
 	(.processes | type) == "array"' vdev show vd0
 run 1 vdev show 'a b'
 run 1 vdev show ../status
+
+run 2 vdev snapshot vd0
+run 1 vdev snapshot none s0
+run 0 vdev snapshot vd0 s0 --limit 'bandwidth 5 MB/s'
+prints 'Snapshot of'
+json '.[] | select(.name == "s0") | .snapshot_of == "vd0" and
+	.asked_limit == "bandwidth 5 MB/s"' vdev list
+run 0 vdev list
+prints SNAPSHOT-OF
+run 2 vdev export vd0 out.raw --limit 'iops 5'
+says -- '--limit goes with --snapshot'
+run 2 vdev export vd0 out.raw --snapshot --pasid 5
+says 'no process is bound'
 
 # --- Processes (E4, E8, E9, E12, E13) ----------------------------------------
 run 0 process list

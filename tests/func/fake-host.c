@@ -412,6 +412,18 @@ void host_vdev_create(struct host *host,
 	reply(call, HOST_DONE, "", vdev);
 }
 
+void host_vdev_snapshot(struct host *host, const char *of,
+			const struct host_vdev_request *request,
+			struct host_call *call)
+{
+	json_t *vdev = json_pack("{s:s, s:s, s:b, s:s?}", "name", request->name,
+				 "snapshot_of", of, "read_only", 1,
+				 "asked_limit", request->limit);
+
+	json_array_append(host->vdevs, vdev);
+	reply(call, HOST_DONE, "", vdev);
+}
+
 void host_vdev_resize(struct host *host, const char *name, const char *size,
 		      bool force, struct host_call *call)
 {

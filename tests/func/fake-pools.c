@@ -40,16 +40,20 @@ static json_t *pool_of(const json_t *request, const char *key)
 	return json_object_get(pools, text_of(request, key));
 }
 
+/* All of it or nothing: we may be killed at any instant. */
 static void keep(const json_t *pool)
 {
 	const char *held = text_of(pool, "held");
+	char fresh[256];
 	json_t *all;
 
 	if (!*held)
 		return;
 	all = json_pack("{s:O, s:O}", "found", json_object_get(pool, "found"),
 			"volumes", json_object_get(pool, "volumes"));
-	json_dump_file(all, held, JSON_COMPACT);
+	snprintf(fresh, sizeof(fresh), "new-%s", held);
+	if (json_dump_file(all, fresh, JSON_COMPACT) == 0)
+		rename(fresh, held);
 	json_decref(all);
 }
 
@@ -168,7 +172,10 @@ static int vdev_add(const json_t *request)
 	if (!pool || !json_object_get(pool, "started"))
 		return -ENOENT;
 	if (volume &&
-	    number_of(volume, "size_bytes") != number_of(request, "size_bytes"))
+	    (number_of(volume, "size_bytes") !=
+		     number_of(request, "size_bytes") ||
+	     json_is_true(json_object_get(volume, "thick")) !=
+		     json_is_true(json_object_get(request, "thick"))))
 		return -EEXIST;
 	if (!volume)
 		json_object_set_new(
@@ -198,6 +205,29 @@ static int vdev_resize(const json_t *request)
 		return -ENOENT;
 	json_object_set(volume_of(pool, on), "size_bytes",
 			json_object_get(request, "size_bytes"));
+	keep(pool);
+	return 0;
+}
+
+static int volume_snapshot(const json_t *request)
+{
+	json_t *pool = pool_of(request, "pool"), *origin;
+
+	if (!pool || !json_object_get(pool, "started"))
+		return -ENOENT;
+	if (volume_of(pool, request))
+		return 0;
+	origin = json_object_get(json_object_get(pool, "volumes"),
+				 text_of(request, "of"));
+	if (!origin)
+		return -ENOENT;
+	json_object_set_new(
+		json_object_get(pool, "volumes"), text_of(request, "uuid"),
+		json_pack("{s:O, s:O, s:O, s:b, s:b, s:i}", "uuid",
+			  json_object_get(request, "uuid"), "name",
+			  json_object_get(request, "name"), "size_bytes",
+			  json_object_get(origin, "size_bytes"), "thick", 0,
+			  "read_only", 1, "mapped_extents", 0));
 	keep(pool);
 	return 0;
 }
@@ -253,6 +283,8 @@ int fake_pools(const json_t *request, const json_t *devices,
 		return vdev_resize(request);
 	if (strcmp(op, "vdev-remove") == 0)
 		json_object_del(stands, text_of(request, "name"));
+	if (strcmp(op, "volume-snapshot") == 0)
+		return volume_snapshot(request);
 	if (strcmp(op, "volume-delete") == 0)
 		return volume_delete(request);
 	return 1;

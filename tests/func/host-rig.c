@@ -3,6 +3,7 @@
 #include "host-rig.h"
 
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -11,6 +12,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -157,6 +159,31 @@ void rig_start(struct rig *rig, const char *text, bool wait)
 void rig_abandon(struct rig *rig)
 {
 	rig_close(rig);
+}
+
+void rig_killed_after(struct rig *rig, const char *text, unsigned int steps,
+		      void (*verb)(struct rig *rig))
+{
+	const struct loop_config config = {.entries = 128};
+	struct error why;
+	int status;
+	pid_t pid;
+
+	rig_abandon(rig);
+	pid = fork();
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		if (loop_create(&config, &rig->loop, &why) < 0)
+			_exit(1);
+		rig_start(rig, text, true);
+		verb(rig);
+		while (steps--)
+			loop_run_once(rig->loop, loop_clock_ns() + 5000000);
+		kill(getpid(), SIGKILL);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+	rig_start(rig, text, true);
 }
 
 void rig_stop(struct rig *rig)

@@ -69,6 +69,10 @@ void rig_start(struct rig *rig, const char *text, bool wait);
 /* The host goes as if killed: its endpoints stay. */
 void rig_abandon(struct rig *rig);
 void rig_stop(struct rig *rig);
+/* Another penstockd, which asks for something and is killed after so many
+ * steps of its loop; then one more. */
+void rig_killed_after(struct rig *rig, const char *text, unsigned int steps,
+		      void (*verb)(struct rig *rig));
 
 /* Run the loop until 'condition' holds; fails after half a minute. */
 void rig_wait(struct rig *rig, bool (*condition)(struct rig *rig, void *arg),

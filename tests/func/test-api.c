@@ -183,6 +183,15 @@ static void test_api_other_verbs(void **state)
 		      "{\"name\": \"vd7\", \"size\": \"1GiB\","
 		      "\"pool\": \"main\", \"queues\": 2, \"read-only\": true}",
 		      200);
+	api_rig_check("POST", "/v1/vdevs/none/snapshots", "{\"name\": \"s\"}",
+		      404);
+	api_rig_check("POST", "/v1/vdevs/vd7/snapshots",
+		      "{\"name\": \"s7\", \"limit\": \"iops 50\"}", 200);
+	api_rig_refused("POST", "/v1/vdevs/vd7/snapshots", "{}", 400, "usage",
+			"name");
+	api_rig_refused("POST", "/v1/vdevs/vd7/snapshots",
+			"{\"name\": \"s8\", \"size\": 5}", 400, "usage",
+			"size");
 	api_rig_check("POST", "/v1/vdevs",
 		      "{\"name\": \"vd8\", \"size\": 1048576}", 200);
 	api_rig_check("PATCH", "/v1/vdevs/vd0", "{\"size\": \"5GiB\"}", 200);

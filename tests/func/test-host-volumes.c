@@ -7,7 +7,6 @@
 
 #include <fcntl.h>
 #include <setjmp.h>
-#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -15,7 +14,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -445,33 +443,6 @@ static void test_volumes_device_size_changes(void **state)
 
 /* --- Killed -------------------------------------------------------------- */
 
-/* Another penstockd, which asks for something and is killed after so many
- * steps of its loop. */
-static void killed_after(struct rig *rig, unsigned int steps,
-			 void (*verb)(struct rig *rig))
-{
-	const struct loop_config config = {.entries = 128};
-	struct error why;
-	int status;
-	pid_t pid;
-
-	rig_abandon(rig);
-	pid = fork();
-	assert_true(pid >= 0);
-	if (pid == 0) {
-		if (loop_create(&config, &rig->loop, &why) < 0)
-			_exit(1);
-		rig_start(rig, CONFIG, true);
-		verb(rig);
-		while (steps--)
-			loop_run_once(rig->loop, loop_clock_ns() + 5000000);
-		kill(getpid(), SIGKILL);
-	}
-	assert_int_equal(waitpid(pid, &status, 0), pid);
-	assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
-	rig_start(rig, CONFIG, true);
-}
-
 static void ask_create(struct rig *rig)
 {
 	const struct host_vdev_request request = {
@@ -519,7 +490,7 @@ static void test_volumes_killed_while_creating(void **state)
 
 	rig_start(rig, CONFIG, true);
 	for (unsigned int steps = 0; steps < STEPS; steps++) {
-		killed_after(rig, steps, ask_create);
+		rig_killed_after(rig, CONFIG, steps, ask_create);
 		if (exists(rig)) {
 			made++;
 			rig_wait_serving(rig, "new");
@@ -542,7 +513,7 @@ static void test_volumes_killed_while_deleting(void **state)
 
 	start(rig);
 	for (unsigned int steps = 0; steps < STEPS; steps++) {
-		killed_after(rig, steps, ask_delete);
+		rig_killed_after(rig, CONFIG, steps, ask_delete);
 		if (exists(rig)) {
 			kept++;
 			size_is(rig, 4);
@@ -563,7 +534,7 @@ static void killed_while_resizing(struct rig *rig, int mib,
 	for (unsigned int steps = 0; steps < STEPS; steps++) {
 		long long size;
 
-		killed_after(rig, steps, verb);
+		rig_killed_after(rig, CONFIG, steps, verb);
 		size = rig_number(host_vdev(rig->host, "new"), "size_bytes");
 		assert_true(size == 4 * MIB || size == mib * MIB);
 		size_is(rig, (int)(size / MIB));
