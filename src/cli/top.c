@@ -128,6 +128,7 @@ static int top_screen(struct top *top)
 	}
 	cbreak();
 	noecho();
+	keypad(stdscr, TRUE);	/* an arrow is not the escape it begins with */
 	curs_set(0);
 	while (result == CLI_DONE) {
 		result = cli_ask(top->cli, "GET", "/v1/processes", NULL,
@@ -145,6 +146,10 @@ static int top_screen(struct top *top)
 	endwin();
 	delscreen(screen);
 	json_decref(status);
+	/* What was said went with the screen. */
+	if (result != CLI_DONE && isatty(STDERR_FILENO) &&
+	    cli_ask(top->cli, "GET", "/v1/status", NULL, &status) == CLI_DONE)
+		json_decref(status);
 	return result;
 }
 
