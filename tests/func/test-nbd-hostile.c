@@ -5,6 +5,7 @@
 
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -281,23 +282,37 @@ static void test_nbd_more_requests_than_slots(void **state)
 	close(fd);
 }
 
-/* All places are taken by those who say nothing: they go, others come. */
-static void test_nbd_stalled_handshakes_make_room(void **state)
+/* Has the server said something to it? */
+static bool is_heard(int fd)
 {
-	struct peer_world *world = *state;
+	uint8_t byte;
+	const ssize_t got = recv(fd, &byte, 1, MSG_DONTWAIT | MSG_PEEK);
+
+	return got > 0;
+}
+
+/* All places are taken by those who do not come to an end: they go, others
+ * come.  'dribbles': an option of theirs goes on, a byte at a time. */
+static void make_room(struct peer_world *world, bool dribbles)
+{
 	int stalled[CONNECTIONS], fd;
 	struct server_status status;
 
-	for (unsigned int i = 0; i < CONNECTIONS; i++)
+	for (unsigned int i = 0; i < CONNECTIONS; i++) {
 		stalled[i] = peer_connect(world);
+		if (!dribbles)
+			continue;
+		peer_greet(world, stalled[i], 3);
+		peer_send(world, stalled[i], "IHAVEOPT\0\0\22\147\0\0\377\0",
+			  16);
+	}
 	peer_turns(world, 100);
 	fd = peer_connect(world);
 	/* Real time passes: the server's limit. */
-	for (;;) {
-		uint8_t greeting[WIRE_GREETING_BYTES];
-
-		if (recv(fd, greeting, sizeof(greeting), MSG_DONTWAIT) > 0)
-			break;
+	while (!is_heard(fd)) {
+		for (unsigned int i = 0; i < CONNECTIONS && dribbles; i++)
+			(void)send(stalled[i], "x", 1,
+				   MSG_DONTWAIT | MSG_NOSIGNAL);
 		assert_int_equal(
 			loop_run_once(world->loop, loop_clock_ns() + 10000000),
 			0);
@@ -310,11 +325,43 @@ static void test_nbd_stalled_handshakes_make_room(void **state)
 	assert_serves(world);
 }
 
+static void test_nbd_stalled_handshakes_make_room(void **state)
+{
+	make_room(*state, false);
+}
+
+static void test_nbd_handshakes_byte_by_byte_make_room(void **state)
+{
+	make_room(*state, true);
+}
+
+/* Answers to options that nobody reads: what is held of them is bounded by the
+ * socket and one answer, and the connection ends as others do. */
+static void test_nbd_answers_to_options_never_read(void **state)
+{
+	struct peer_world *world = *state;
+	int fd = peer_connect(world);
+	unsigned int sent = 0;
+
+	peer_greet(world, fd, 3);
+	for (unsigned int i = 0; i < 4000; i++) {
+		sent += send(fd, "IHAVEOPT\0\0\0\3\0\0\0\0", 16,
+			     MSG_DONTWAIT | MSG_NOSIGNAL) == 16;
+		peer_turn(world);
+	}
+	/* It was not listened to without end. */
+	assert_in_range(sent, 1, 3999);
+	assert_serves(world);
+	peer_await_end(world, fd);
+	close(fd);
+}
+
 /* Thousands, one after another and at once: no more than the places at a
  * time, and those in the backlog get theirs. */
 static void test_nbd_thousands_of_connections(void **state)
 {
 	struct peer_world *world = *state;
+	unsigned int greeted = 0;
 	int fds[512];
 
 	for (unsigned int i = 0; i < 4000; i++) {
@@ -326,6 +373,9 @@ static void test_nbd_thousands_of_connections(void **state)
 	for (unsigned int i = 0; i < 512; i++)
 		fds[i] = peer_connect(world);
 	peer_turns(world, 100);
+	for (unsigned int i = 0; i < 512; i++)
+		greeted += is_heard(fds[i]);
+	assert_int_equal(greeted, CONNECTIONS);
 	for (unsigned int i = 0; i < 512; i++) {
 		struct wire_export export;
 
@@ -354,6 +404,8 @@ int main(void)
 		TEST(test_nbd_replies_never_read),
 		TEST(test_nbd_more_requests_than_slots),
 		TEST(test_nbd_stalled_handshakes_make_room),
+		TEST(test_nbd_handshakes_byte_by_byte_make_room),
+		TEST(test_nbd_answers_to_options_never_read),
 		TEST(test_nbd_thousands_of_connections),
 	};
 
