@@ -75,6 +75,10 @@ struct block_device_ops {
 	void (*prefetch)(struct block_device *device,
 			 const struct block_request *request,
 			 uint64_t offset_bytes);
+	/* How long it is now, which may be more than 'size_bytes' (or less:
+	 * somebody cut it off).  Optional: it stays as long as it is.  Reactor
+	 * thread; never blocks. */
+	uint64_t (*length)(const struct block_device *device);
 	/* Free it.  No request is in flight.  Required. */
 	void (*destroy)(struct block_device *device);
 };

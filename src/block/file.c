@@ -480,6 +480,17 @@ static void file_submit(struct block_device *device,
 		begin(file, request);
 }
 
+/* Nobody uses the descriptor's position. */
+static uint64_t file_length(const struct block_device *device)
+{
+	const struct file *file = (const struct file *)device;
+	const off_t end = lseek(file->fd, 0, SEEK_END);
+
+	if (end < 0)
+		return device->size_bytes;
+	return (uint64_t)end - (uint64_t)end % device->block_size;
+}
+
 static void file_destroy(struct block_device *device)
 {
 	struct file *file = file_of(device);
@@ -495,5 +506,6 @@ static void file_destroy(struct block_device *device)
 const struct block_device_ops file_ops = {
 	.kind = "file",
 	.submit = file_submit,
+	.length = file_length,
 	.destroy = file_destroy,
 };

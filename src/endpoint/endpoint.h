@@ -89,6 +89,8 @@ struct endpoint_member {
 	struct endpoint_work work;	/* being opened, or going */
 	struct pool_leave leave;
 	struct endpoint_evacuation *evacuation;	/* under way, or NULL */
+	struct member_grow grow;
+	uint64_t looked_ns;		/* at its device's length */
 	bool is_open, is_refused, is_going;
 	/* What was told of its device's pages of a pool, and when. */
 	uint64_t told_log_errors, told_bad, told_damage_ns;

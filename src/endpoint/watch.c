@@ -13,6 +13,7 @@
 #define TICK_NS UINT64_C(100000000)
 #define NO_SPACE_NS UINT64_C(1000000000) /* between two events */
 #define DAMAGE_NS UINT64_C(60000000000) /* the same */
+#define LENGTH_NS UINT64_C(1000000000) /* between two looks at it */
 #define STALL_NS UINT64_C(1000000000) /* no completion for so long */
 #define STUCK_NS UINT64_C(5000000000) /* one of many, for so long */
 /* At its edge a shortage comes and goes many times a second: it is told of
@@ -205,6 +206,38 @@ static void watch_damage(struct endpoint_member *m, uint64_t now_ns)
 	m->told_damage_ns = now_ns;
 }
 
+static void grown(struct member_grow *grow, int result)
+{
+	struct endpoint_member *m =
+		container_of(grow, struct endpoint_member, grow);
+
+	if (result < 0)
+		return; /* tried again */
+	pool_look(m->pool->pool);
+	endpoint_tell(
+		m->pool->endpoint,
+		json_pack("{s:s, s:s, s:I}", "event", "grown", "device",
+			  m->device->name, "size_bytes",
+			  (json_int_t)m->add.member->super.capacity_bytes));
+}
+
+/* Has somebody made its device larger?  What it was configured with holds. */
+static void watch_length(struct endpoint_member *m, uint64_t now_ns)
+{
+	struct block_device *block = m->device->block;
+	uint64_t length;
+
+	if (!block->ops->length || m->is_going ||
+	    now_ns - m->looked_ns < LENGTH_NS)
+		return;
+	m->looked_ns = now_ns;
+	length = block->ops->length(block);
+	if (length > block->size_bytes)
+		block->size_bytes = length;
+	m->grow.done = grown;
+	(void)member_grow(m->add.member, &m->grow);
+}
+
 static void watch_member(struct endpoint_member *m, uint64_t now_ns)
 {
 	const struct member *member = m->add.member;
@@ -212,6 +245,7 @@ static void watch_member(struct endpoint_member *m, uint64_t now_ns)
 
 	if (!m->is_open)
 		return;
+	watch_length(m, now_ns);
 	stats_set(&stats->extents_free, member_free(member));
 	stats_set(&stats->extents_used, member_used(member));
 	stats_set(&stats->extents_dirty, member->space.total[SPACE_DIRTY]);

@@ -3,6 +3,7 @@
 #include "host/host.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -112,6 +113,23 @@ static void damage_event(struct reg_endpoint *endpoint, const json_t *event)
 			device->name, (int)bad);
 }
 
+static void grown_event(struct reg_endpoint *endpoint, const json_t *event)
+{
+	struct reg_device *device = event_device(endpoint, event);
+	const struct event_subject subject = {
+		.endpoint = endpoint->name,
+		.device = device ? device->name : NULL,
+	};
+
+	if (!device)
+		return;
+	device->size_bytes = (uint64_t)json_integer_value(
+		json_object_get(event, "size_bytes"));
+	events_add(endpoint->host->events, "device-grown", &subject,
+		   "device %s has become larger: %" PRIu64 " MiB", device->name,
+		   device->size_bytes >> 20);
+}
+
 /* Writes that found no space (E3), or none that satisfies them (E10). */
 static void no_space_event(struct events *events,
 			   const struct event_subject *subject,
@@ -207,6 +225,8 @@ static void endpoint_event(void *arg, const json_t *event)
 		device_event(endpoint, kind, event);
 	else if (strcmp(kind, "damage") == 0)
 		damage_event(endpoint, event);
+	else if (strcmp(kind, "grown") == 0)
+		grown_event(endpoint, event);
 	else if (strcmp(kind, "evacuated") == 0 &&
 		 event_device(endpoint, event))
 		evacuate_ended(event_device(endpoint, event), event);

@@ -313,6 +313,7 @@ void host_enforce(struct host *host, bool on, struct host_call *call);
  *  endpoint-hung
  *  shortage device-error device-stalled device-recovered session
  *  device-ready device-failed calibrated device-changed device-claimed
+ *  device-grown
  *  vdev-ready vdev-created vdev-resized vdev-deleted vdev-stopped
  *  vdev-waiting vdev-resumed transfer enforce space no-space unfit damage
  *  evacuating evacuated not-served error. */

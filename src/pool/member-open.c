@@ -134,7 +134,7 @@ static void apply_owner(struct member_super *change, struct format_super *super)
 {
 	const struct member_open *open =
 		container_of(change, struct member_open, change);
-	const uint64_t capacity = open->member->config.capacity_bytes;
+	const uint64_t capacity = member_grown(open->member);
 
 	super->generation++;
 	if (super->generation == 1)

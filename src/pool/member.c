@@ -14,27 +14,12 @@
 
 /* ---- blank: claim ---- */
 
-static uint64_t capacity_of(const struct member *member)
-{
-	const struct member_config *config = &member->config;
-	const uint64_t device_bytes = config->device->size_bytes;
-
-	if (config->capacity_bytes)
-		return config->capacity_bytes;
-	if (!config->metadata_bytes)
-		return format_capacity_bytes(device_bytes);
-	if (device_bytes < config->metadata_bytes)
-		return 0;
-	return (device_bytes - config->metadata_bytes) &
-		~(FORMAT_EXTENT_BYTES - 1);
-}
-
 static void claim(struct member_open *open)
 {
 	struct member *member = open->member;
 	const struct member_config *config = &member->config;
 	struct format_super *super = &member->super;
-	const uint64_t capacity = capacity_of(member);
+	const uint64_t capacity = member_room(member);
 	int rc;
 
 	if (!config->may_claim || config->is_read_only) {

@@ -110,6 +110,19 @@ struct member_super {
 	struct member_super *next;	/* the member's */
 };
 
+/* A device that has become larger; stays until 'done'. */
+struct member_grow {
+	/* 0: there is more room; else it is as before, or nobody knows what its
+	 * superblock says until it is opened again. */
+	void (*done)(struct member_grow *grow, int result);
+	/* The member's. */
+	struct member *member;
+	struct member_super change;
+	uint64_t capacity_bytes;
+	uint32_t had;			/* extents */
+	bool is_under_way;
+};
+
 struct member_run {
 	uint32_t first, count;
 	bool is_bad;			/* of one extent */
@@ -267,6 +280,15 @@ void member_flush(struct member *member, struct member_flush *flush);
 
 /* Write the superblocks, first one, then the other, each flushed. */
 void member_change_super(struct member *member, struct member_super *change);
+
+/* member-grow.c: what was configured, or what the device has room for, as long
+ * as it is now (block_device.size_bytes): for one that is blank; and what one
+ * that is not blank may have, which is never less than it had. */
+uint64_t member_room(const struct member *member);
+uint64_t member_grown(const struct member *member);
+/* Have so much.  Returns false: there is nothing to do, or not now, and 'done'
+ * is not called. */
+bool member_grow(struct member *member, struct member_grow *grow);
 
 /* ---- extents ---- */
 

@@ -3,7 +3,8 @@
 # A thin pool of two devices under a vdev that is larger than either, and one
 # more than it can hold: alarms before it is full, ENOSPC to who writes more and
 # to nobody else, space that a discard gives back, everything there after both
-# programs are killed (E2, E3); a device with a file system on it is refused.
+# programs are killed (E2, E3); a device with a file system on it is refused, one
+# that is made longer is used to its new end, one that was cut off is refused.
 . "$(dirname "$0")/../lib.sh"
 
 PYTHON=/usr/bin/python3
@@ -11,7 +12,7 @@ PATH=$PATH:/sbin:/usr/sbin
 $PYTHON -c 'import nbd' 2>/dev/null || skip "python3-libnbd is not installed"
 command -v mkfs.ext4 >/dev/null || skip "mkfs.ext4 is not installed"
 
-truncate -s 40M ext4.img
+truncate -s 40M ext4.img d3.img
 mkfs.ext4 -q -F ext4.img
 penstock_config "
 endpoints:
@@ -20,9 +21,11 @@ endpoints:
       - {name: d0, kind: file, path: $TEST_DIR/d0.img, size: 32MiB}
       - {name: d1, kind: file, path: $TEST_DIR/d1.img, size: 32MiB}
       - {name: d2, kind: file, path: $TEST_DIR/ext4.img, size: 32MiB}
+      - {name: d3, kind: file, path: $TEST_DIR/d3.img}
 pools:
   - {name: thin, devices: [ep0/d0, ep0/d1], provisioning: thin}
   - {name: other, devices: [ep0/d2]}
+  - {name: growing, devices: [ep0/d3]}
 vdevs:
   - {name: big, pool: thin, size: 48MiB, nbd: unix:$TEST_DIR/big.nbd}
   - {name: more, pool: thin, size: 48MiB, nbd: unix:$TEST_DIR/more.nbd}
@@ -149,6 +152,20 @@ client more check 32 "$(wc -l <acknowledged)"
 client big check 0 20
 client big check 36 4
 
+note "a file is made longer"
+truncate -s 96M d3.img
+wait_event 10 '.kind == "device-grown" and .device == "ep0/d3"' ||
+	fail "it is not said"
+holds '.[] | select(.device == "d3") | .size_bytes > 80 * 1048576' device list ||
+	fail "its new end is not used"
+
 penstockd_stop
 p pool check "$TEST_DIR/d0.img" "$TEST_DIR/d1.img" ||
 	fail "what lies on the devices is not in order"
+
+note "a file was cut off"
+truncate -s 48M d3.img
+penstockd_start
+equal shrunk "$(ask '.[] | select(.device == "d3") | .fault' device list)" \
+	"fault"
+penstockd_stop

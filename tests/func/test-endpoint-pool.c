@@ -5,6 +5,8 @@
 #include "endpoint-bench.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -363,6 +365,52 @@ static void test_pool_vdevs_are_resized_with_their_volumes(void **state)
 	close(fd);
 }
 
+/* The next event of this kind, of those after the last answer. */
+static json_t *event(struct bench *bench, const char *kind)
+{
+	struct pollfd ready = {.fd = bench->connection, .events = POLLIN};
+
+	for (;;) {
+		json_t *message;
+		const char *is;
+		int fd;
+
+		assert_int_equal(poll(&ready, 1, 20000), 1);
+		assert_int_equal(ctl_receive(bench->connection, &message, &fd),
+				 0);
+		is = json_string_value(json_object_get(message, "event"));
+		if (is && strcmp(is, kind) == 0)
+			return message;
+		json_decref(message);
+	}
+}
+
+/* Somebody makes the file longer while it is served. */
+static void test_pool_grows_with_its_file(void **state)
+{
+	struct bench *bench = *state;
+	char path[64];
+	json_t *grown;
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/m0", bench->directory);
+	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	assert_true(fd >= 0);
+	unlink(path);
+	assert_int_equal(ftruncate(fd, DEVICE_BYTES / 4), 0);
+	bench_add_device(bench, "file", DEVICE_BYTES / 4, fd);
+	bench_add_pool(bench);
+	assert_int_equal(ftruncate(fd, DEVICE_BYTES), 0);
+	grown = event(bench, "grown");
+	assert_string_equal(json_string_value(json_object_get(grown, "device")),
+			    "m0");
+	assert_in_range(
+		json_integer_value(json_object_get(grown, "size_bytes")),
+		DEVICE_BYTES / 2, DEVICE_BYTES);
+	json_decref(grown);
+	close(fd);
+}
+
 int main(int argc, char **argv)
 {
 #define TEST(name) \
@@ -376,6 +424,7 @@ int main(int argc, char **argv)
 		TEST(test_pool_answers_the_next_penstockd),
 		TEST(test_pool_is_not_removed_under_its_vdevs),
 		TEST(test_pool_vdevs_are_resized_with_their_volumes),
+		TEST(test_pool_grows_with_its_file),
 	};
 
 	if (argc != 2)
