@@ -9,9 +9,11 @@
 
 #include <errno.h>
 #include <sqlite3.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/statvfs.h>
 
 #define STORE_FORMAT	2	/* PRAGMA user_version */
 
@@ -21,12 +23,22 @@ struct sqlite {
 	char *path;
 };
 
+/* Where SQLite maps a file it says no more than "disk I/O error" of it. */
+static bool is_full(const char *path)
+{
+	struct statvfs status;
+
+	return statvfs(path, &status) == 0 && status.f_bavail == 0;
+}
+
 /* SQLite's code as ours; the sentence says what to do. */
 static int fail(const struct sqlite *state, struct error *reterr)
 {
 	int code = sqlite3_errcode(state->db) & 0xff;
 	const char *text = sqlite3_errmsg(state->db);
 
+	if (code == SQLITE_IOERR && is_full(state->path))
+		code = SQLITE_FULL;
 	switch (code) {
 	case SQLITE_CORRUPT:
 	case SQLITE_NOTADB:
@@ -35,7 +47,10 @@ static int fail(const struct sqlite *state, struct error *reterr)
 			"%s is damaged (%s): restore it, or move it away to start afresh",
 			state->path, text);
 	case SQLITE_FULL:
-		return error_set(reterr, -ENOSPC, "%s: %s", state->path, text);
+		return error_set(
+			reterr, -ENOSPC,
+			"%s: its file system is full: make space there",
+			state->path);
 	case SQLITE_NOMEM:
 		return error_set(reterr, -ENOMEM, "%s: %s", state->path, text);
 	case SQLITE_BUSY:
