@@ -245,10 +245,11 @@ void bind_vdev_resize(struct reg_vdev *vdev)
 	if (!vdev->is_resizing || vdev->is_writing)
 		return;
 	vdev->is_resizing = false;
+	/* Whoever may cut off data stood by it (verbs-resize.c). */
 	bind_ask(&op,
-		 json_pack("{s:s, s:s, s:I}", "op", "vdev-resize", "name",
+		 json_pack("{s:s, s:s, s:I, s:b}", "op", "vdev-resize", "name",
 			   vdev->name, "size_bytes",
-			   (json_int_t)vdev->size_bytes),
+			   (json_int_t)vdev->size_bytes, "only_empty", true),
 		 -1);
 }
 

@@ -339,6 +339,11 @@ static int read_vdev(struct reader *reader, yaml_node_t *node, void *element)
 	ret = reader_mapping(reader, node, "vdev", keys, vdev);
 	if (ret < 0)
 		return ret;
+	if (choose_is_asked(vdev->name))
+		return reader_fail(
+			reader, vdev->line,
+			"vdev '%s': a process would have one chosen by this name: call it otherwise",
+			vdev->name);
 	if (vdev->tap || vdev->crypto) {
 		vdev->served = false;
 	} else if (vdev->size_bytes == 0) {

@@ -21,10 +21,23 @@ struct place {
 
 static uint64_t place_bytes(const struct place *place);
 
+/* Was it made there?  In a part that there is no more: in its pool itself. */
+static bool was_in(const struct place *place, const json_t *record)
+{
+	const struct registry *registry = place->registry;
+	const char *name = json_string_value(json_object_get(record, "part"));
+	const struct reg_part *part = NULL;
+
+	for (unsigned int i = 0; name && i < registry->part_count; i++)
+		if (registry->parts[i].pool == place->pool &&
+		    strcmp(registry->parts[i].name, name) == 0)
+			part = &registry->parts[i];
+	return part == place->part;
+}
+
 /* What was made there for vdevs that nobody names any more. */
 static uint64_t orphans_bytes(const struct place *place)
 {
-	const char *part = place->part ? place->part->name : "";
 	uint64_t bytes = 0;
 	const char *name;
 	json_t *record;
@@ -33,11 +46,9 @@ static uint64_t orphans_bytes(const struct place *place)
 	{
 		const char *at =
 			json_string_value(json_object_get(record, "pool"));
-		const char *in =
-			json_string_value(json_object_get(record, "part"));
 
 		if (at && strcmp(at, place->pool->name) == 0 &&
-		    strcmp(in ? in : "", part) == 0)
+		    was_in(place, record))
 			bytes += reg_round((uint64_t)json_integer_value(
 				json_object_get(record, "size_bytes")));
 	}
@@ -46,8 +57,7 @@ static uint64_t orphans_bytes(const struct place *place)
 
 static bool is_equal_part(const struct reg_part *part)
 {
-	return part->config->size_bytes == 0 ||
-		part->config->size_bytes == CONFIG_SIZE_EQUAL;
+	return part->config->size_bytes == CONFIG_SIZE_EQUAL;
 }
 
 static bool is_in(const struct place *place, const struct reg_vdev *vdev)

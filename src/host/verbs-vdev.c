@@ -13,6 +13,7 @@
 #include "base/units.h"
 #include "host/listen.h"
 #include "host/records.h"
+#include "sla/choose.h"
 #include "sla/limit.h"
 
 struct vdev_write *verbs_write_new(struct host *host, struct reg_vdev *vdev,
@@ -222,6 +223,11 @@ static int check_request(const struct host_vdev_request *request,
 {
 	int ret = config_check_name(request->name, reterr);
 
+	if (ret == 0 && choose_is_asked(request->name))
+		ret = error_set(
+			reterr, -EINVAL,
+			"vdev '%s': a process would have one chosen by this name: call it otherwise",
+			request->name);
 	if (ret == 0 && request->vhost_user)
 		ret = config_check_socket(request->vhost_user, reterr);
 	if (ret == 0 && request->queues > CONFIG_QUEUES_MAX)

@@ -172,6 +172,25 @@ static void test_parts_remember_who_is_gone(void **state)
 	has(rig, "two", "free_bytes", 20);
 }
 
+/* If the part has gone with it, it has its room of the pool itself. */
+static void test_parts_that_are_gone_leave_who_was_there(void **state)
+{
+	struct rig *rig = *state;
+	char text[1024], *line;
+
+	rig_start(rig, HEAD, true);
+	rig_abandon(rig);
+	snprintf(text, sizeof(text), "%s", HEAD);
+	*strstr(text, "  - {name: v1") = '\0';
+	line = strstr(text, "  - {name: two");
+	memmove(line, strchr(line, '\n') + 1, strlen(strchr(line, '\n')));
+	rig_start(rig, text, true);
+	has(rig, "one", "size_bytes", 20);
+	host_vdev_delete(rig->host, "v1", &rig->call);
+	rig_answer(rig, HOST_DONE);
+	has(rig, "one", "size_bytes", 40);
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
@@ -183,6 +202,9 @@ int main(int argc, char **argv)
 						rig_setup, rig_teardown),
 		cmocka_unit_test_setup_teardown(test_parts_remember_who_is_gone,
 						rig_setup, rig_teardown),
+		cmocka_unit_test_setup_teardown(
+			test_parts_that_are_gone_leave_who_was_there, rig_setup,
+			rig_teardown),
 	};
 	const int status = rig_arguments(argc, argv);
 

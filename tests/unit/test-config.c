@@ -548,6 +548,8 @@ static const struct wrong {
 	/* vdevs */
 	{POOLS "vdevs: [{name: v, pool: p9, size: 1MiB}]\n",
 	 "f:11: vdev 'v': there is no pool 'p9'"},
+	{POOLS "vdevs: [{name: auto, pool: p0, size: 1MiB}]\n",
+	 "f:11: vdev 'auto': a process would have one chosen by this name: call it otherwise"},
 	{POOLS "vdevs: [{name: v, pool: p0}]\n",
 	 "f:11: vdev 'v' has no 'size' (bytes, or equal)"},
 	{POOLS "vdevs: [{name: v, pool: p0, size: 2GiB}]\n",
