@@ -147,7 +147,8 @@ static void count_missing(struct volume *volume)
 	}
 }
 
-/* An entry whose extent another volume has too, is marked. */
+/* An entry whose extent another volume has too, is marked; where a device comes
+ * later those of the others are, and some are on their way. */
 static void mark_shared(struct volume *volume)
 {
 	struct table *table = &volume->table;
@@ -155,8 +156,11 @@ static void mark_shared(struct volume *volume)
 	for (uint32_t i = 0;
 	     (i = table_next(table, i, table->count)) < table->count; i++) {
 		const uint32_t number = table_get(table, i);
-		const struct member *member =
-			pool_member_of(volume->pool, number);
+		const struct member *member;
+
+		if (number & ~TABLE_NUMBER)
+			continue;
+		member = pool_member_of(volume->pool, number);
 
 		if (member_is_shared(member,
 				     number - member->config.first_number))

@@ -450,7 +450,7 @@ static void placed(struct volume_alloc *alloc, int result)
 
 /* It comes when the pool is in use: all is there again, where it was, and what
  * was neither is zero, and free. */
-static void test_open_device_comes_late(void **state)
+static void come_late(bool has_snapshot)
 {
 	static const struct rig_config config = {
 		.devices = 2,
@@ -468,7 +468,6 @@ static void test_open_device_comes_late(void **state)
 	struct pool *pool;
 	uint64_t bytes;
 
-	(void)state;
 	rig_init(rig, &config);
 	rig_create(rig, 0, 8 * FORMAT_EXTENT_BYTES, false);
 	rig_settle(rig);
@@ -476,6 +475,9 @@ static void test_open_device_comes_late(void **state)
 		rig_write(rig, 0, cell);
 	rig_settle(rig);
 	rig_flush(rig);
+	rig_settle(rig);
+	if (has_snapshot)
+		assert_true(rig_snapshot(rig, 1, 0));
 	rig_settle(rig);
 	before = rig->pool->volumes;
 	assert_int_equal(pool_create(&pool_ops, NULL, &pool), 0);
@@ -496,12 +498,28 @@ static void test_open_device_comes_late(void **state)
 					     4096, &place, &bytes),
 				 table_get(&before->table, i) ? VOLUME_MAPPED :
 								VOLUME_ZERO);
+	for (uint32_t i = 0; i < 8; i++)
+		assert_int_equal(table_get(&volume->table, i) & ~TABLE_NUMBER,
+				 table_get(&before->table, i) & ~TABLE_NUMBER);
 	assert_true(volume_write(volume, 7 * FORMAT_EXTENT_BYTES, &alloc,
 				 &place) >= 0);
 	let_both_end(rig);
 	assert_int_equal(volume->table.mapped, before->table.mapped + 1);
 	pool_destroy(pool);
 	rig_free(rig);
+}
+
+static void test_open_device_comes_late(void **state)
+{
+	(void)state;
+	come_late(false);
+}
+
+/* Extents that several volumes have are so again, on both devices. */
+static void test_open_device_comes_late_to_snapshots(void **state)
+{
+	(void)state;
+	come_late(true);
 }
 
 static int woken_result = 1;
@@ -628,6 +646,7 @@ int main(void)
 		cmocka_unit_test(test_open_grown),
 		cmocka_unit_test(test_open_without_a_device),
 		cmocka_unit_test(test_open_device_comes_late),
+		cmocka_unit_test(test_open_device_comes_late_to_snapshots),
 		cmocka_unit_test(test_open_write_at_once),
 		cmocka_unit_test(test_open_one_step_a_round),
 	};
