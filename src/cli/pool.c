@@ -27,8 +27,17 @@ static const struct list_field fields[] = {
 	{NULL, NULL, NULL},
 };
 
+/* First writes go where it says yes, as long as there is room. */
+static void show_local(const json_t *thing, const char *key, char *cell,
+		       size_t size)
+{
+	snprintf(cell, size, "%s",
+		 json_is_true(json_object_get(thing, key)) ? "yes" : "no");
+}
+
 static const struct table_column members[] = {
 	{"DEVICE", false, show_text, "name"},
+	{"LOCAL", false, show_local, "is_local"},
 	{"SIZE", true, show_size, "size_bytes"},
 	{"USED", true, show_size, "allocated_bytes"},
 	{"STATE", false, show_text, "state"},

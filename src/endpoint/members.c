@@ -241,7 +241,8 @@ static int begin(struct endpoint_pool *pool, struct endpoint_device *device,
 	*end = m;
 	device->member = m;
 	endpoint_work_begin(pool->endpoint, &m->work, request);
-	result = pool_add(pool->pool, config, true, &m->add);
+	/* What another server, or endpoint, holds comes after our own (E10). */
+	result = pool_add(pool->pool, config, !device->export, &m->add);
 	if (result == 0)
 		return ENDPOINT_LATER;
 	endpoint_work_drop(&m->work);

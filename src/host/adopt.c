@@ -164,6 +164,8 @@ static bool device_matches(const struct reg_device *device, const json_t *item)
 	identity_from_json(&file, json_object_get(item, "file"));
 	return is_model && strcmp(config->kind, text_of(item, "kind")) == 0 &&
 		bind_find_is_at(device, file.path) &&
+		strcmp(config->port ? config->port->vdev : "",
+		       text_of(item, "vdev")) == 0 &&
 		config->read_only == flag_of(item, "read_only");
 }
 

@@ -19,6 +19,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -108,7 +109,7 @@ json_t *bind_device_model(const struct config_device *config)
 {
 	const struct block_model *model = &config->model;
 
-	if (strcmp(config->kind, "file") == 0 || config->export)
+	if (strcmp(config->kind, "file") == 0 || config->export || config->port)
 		return NULL;
 	return json_pack("{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}",
 			 "servers", (json_int_t)model->servers,
@@ -201,12 +202,13 @@ static void device_add(struct reg_device *device, int fd)
 		return;
 	}
 	message = json_pack(
-		"{s:s, s:s, s:s, s:I, s:b, s:i, s:o*, s:o*, s:o*, s:o*}", "op",
-		"device-add", "name", device->config->name, "kind",
+		"{s:s, s:s, s:s, s:I, s:b, s:i, s:s*, s:o*, s:o*, s:o*, s:o*}",
+		"op", "device-add", "name", device->config->name, "kind",
 		device->config->kind, "size_bytes",
 		(json_int_t)device->whole_bytes, "read_only",
-		device->config->read_only, "slot", device->slot, "model",
-		bind_device_model(device->config), "export",
+		device->config->read_only, "slot", device->slot, "vdev",
+		device->config->port ? device->config->port->vdev : NULL,
+		"model", bind_device_model(device->config), "export",
 		bind_device_export(device->config), "tls", tls, "file",
 		identity_json(&device->file));
 	if (device->has_capacity)
@@ -360,23 +362,60 @@ static void dialled(void *arg, int fd, const struct error *why)
 	device_add(device, fd);
 }
 
+static bool is_dialled(const struct reg_device *device)
+{
+	return device->config->export || device->config->port;
+}
+
 /* On a thread of its own; one that is under way goes on. */
 static int dial(struct reg_device *device)
 {
-	const struct dial_config config = {
+	const struct reg_vdev *vdev = ports_vdev(device);
+	struct dial_config config = {
 		.loop = device->endpoint->host->loop,
-		.uri = device->config->export->uri,
 		.done = dialled,
 		.arg = device,
 	};
+
+	if (device->config->export)
+		config.uri = device->config->export->uri;
+	else if (vdev && vdev->vhost_user)
+		snprintf(config.uri.socket, sizeof(config.uri.socket), "%s",
+			 vdev->vhost_user);
+	else
+		return -ENOENT;
 
 	return device->dial ? 0 : dial_start(&config, &device->dial);
 }
 
 void bind_device_connect(struct reg_device *device)
 {
-	if (device && device->config->export && device->is_added)
+	if (device && is_dialled(device) && device->is_added)
 		(void)dial(device);	/* it asks again */
+}
+
+/* --- Ports --------------------------------------------------------------- */
+
+/* It begins when its vdev says so (ports_tell); who waits long is told why. */
+static bool is_port_reachable(struct reg_device *device)
+{
+	struct host *host = device->endpoint->host;
+	struct error why;
+
+	if (ports_is_reachable(device, &why)) {
+		device->waits_since_ns = 0;
+		(void)ports_promise(device);
+		return true;
+	}
+	if (!device->waits_since_ns)
+		device->waits_since_ns = loop_clock_ns();
+	else if (loop_clock_ns() - device->waits_since_ns >=
+		 OPENING_PATIENCE_NS)
+		bind_device_complain(device, why.text);
+	device->state = REG_DEVICE_WAITING;
+	loop_timer_set(host->loop, &device->retry,
+		       loop_clock_ns() + OPENING_PATIENCE_NS);
+	return false;
 }
 
 /* --- Beginning ----------------------------------------------------------- */
@@ -392,6 +431,8 @@ void bind_device_start(struct reg_device *device)
 		bind_pool_join(device);
 		return;
 	}
+	if (device->config->port && !is_port_reachable(device))
+		return;
 	loop_timer_cancel(device->endpoint->host->loop, &device->retry);
 	device->is_busy = true;
 	device->state = REG_DEVICE_WAITING;
@@ -401,7 +442,7 @@ void bind_device_start(struct reg_device *device)
 			bind_device_failed(device, NULL, strerror(-ret));
 		return;
 	}
-	if (device->config->export) {
+	if (is_dialled(device)) {
 		ret = dial(device);
 		if (ret < 0)
 			bind_device_failed(device, NULL, strerror(-ret));
@@ -455,7 +496,7 @@ static void device_added(struct bind_op *op, struct link_reply *reply)
 	}
 	device->is_added = true;
 	device->error.text[0] = '\0';
-	if (device->config->export)
+	if (is_dialled(device))
 		device->whole_bytes = (uint64_t)json_integer_value(
 			json_object_get(reply->reply, "size_bytes"));
 	device->fault = NULL;
@@ -504,6 +545,7 @@ void bind_device_reset(struct reg_device *device)
 	device->is_joining = false;
 	device->is_member = false;
 	device->is_moving = false;
+	device->waits_since_ns = 0;
 	device->state = REG_DEVICE_WAITING;
 }
 

@@ -129,6 +129,8 @@ static void go_on(struct reg_device *device)
 	if (device->state == REG_DEVICE_READY ||
 	    device->state == REG_DEVICE_CALIBRATING)
 		return;
+	if (device->config->port)
+		(void)ports_promise(device);
 	if (device->has_capacity)
 		host->bind.device_ready(device);
 	else if (device->is_measuring)

@@ -291,6 +291,7 @@ static void listening(struct bind_op *op, struct link_reply *reply)
 			process->error.text[0] = '\0';
 		else if (vdev->state != REG_VDEV_FAILED)
 			vdev_in_order(vdev);
+		ports_tell(vdev);
 		return;
 	}
 	if (process)

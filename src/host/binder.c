@@ -165,7 +165,7 @@ void bind_process_update(const struct bind_op *op)
 		op->then(&copy, &nothing);
 }
 
-void bind_admit(struct host *host, struct reg_process *process)
+static void admit(struct host *host, struct reg_process *process)
 {
 	struct event_subject subject = {
 		.pasid = process->pasid,
@@ -193,6 +193,12 @@ void bind_admit(struct host *host, struct reg_process *process)
 	events_add(host->events, "refused", &subject,
 		   "process %u (%s) is refused: %s", process->pasid,
 		   process->name, refusal.text.text);
+}
+
+void bind_admit(struct host *host, struct reg_process *process)
+{
+	admit(host, process);
+	ports_tell(process->vdev);
 }
 
 /* There may be room now.  Returns whether. */

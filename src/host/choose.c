@@ -121,6 +121,9 @@ static int check_vdev(const struct host *host,
 		return error_set(reterr, -EBUSY, "it is not served yet");
 	if (vdev->read_only)
 		return error_set(reterr, -EROFS, "it is read-only");
+	if (ports_device(host->registry, vdev))
+		return error_set(reterr, -EBUSY, "it is behind device %s",
+				 ports_device(host->registry, vdev)->name);
 	return want_check_alone(host, request, wanted, vdev, reterr);
 }
 

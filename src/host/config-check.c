@@ -463,6 +463,19 @@ static int check_vdev(struct reader *reader, struct config_vdev *vdev)
 	return check_room(reader, pool, NULL, vdev);
 }
 
+const struct config_endpoint *config_vdev_endpoint(
+	const struct config *config, const struct config_vdev *vdev)
+{
+	const struct config_pool *pool =
+		vdev && vdev->served ? find_pool(config, vdev->pool) : NULL;
+	const struct config_pool *whole =
+		pool ? find_whole(config, pool) : NULL;
+
+	return whole && whole->device_count ?
+		find_endpoint(config, whole->devices[0].endpoint) :
+		NULL;
+}
+
 /* --- Processes ----------------------------------------------------------- */
 
 static const struct config_vdev *find_vdev(const struct config *config,
@@ -562,6 +575,8 @@ int config_check(struct reader *reader)
 
 	ret = check_endpoint_names(reader);
 	if (ret == 0)
+		ret = config_make_ports(reader);
+	if (ret == 0)
 		ret = check_devices(reader);
 	for (i = 0; ret == 0 && i < config->pool_count; i++)
 		ret = check_pool(reader, i);
@@ -570,6 +585,8 @@ int config_check(struct reader *reader)
 			ret = check_part(reader, &config->pools[i]);
 	for (i = 0; ret == 0 && i < config->vdev_count; i++)
 		ret = check_vdev(reader, &config->vdevs[i]);
+	if (ret == 0)
+		ret = config_check_ports(reader);
 	for (i = 0; ret == 0 && i < config->process_count; i++)
 		ret = check_process(reader, &config->processes[i]);
 	if (ret == 0)

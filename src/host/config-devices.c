@@ -18,9 +18,9 @@ static const struct {
 	const char *word;
 	bool served;
 } kinds[] = {
-	{"file", true},	   {"memory", true},	  {"nullio", true},
-	{"nbd", true},	   {"vhost-user", false}, {"nic", false},
-	{"crypto", false},
+	{"file", true}, {"memory", true},  {"nullio", true},
+	{"nbd", true},	{"port", true},	   {"vhost-user", false},
+	{"nic", false}, {"crypto", false},
 };
 #define KINDS	(sizeof(kinds) / sizeof(kinds[0]))
 
@@ -44,7 +44,7 @@ static int read_kind(struct reader *reader, const struct reader_key *key,
 	}
 	return reader_fail(
 		reader, reader_line(node),
-		"'%s' is not a kind of device: file, memory, nullio, nbd (later: vhost-user, nic, crypto)",
+		"'%s' is not a kind of device: file, memory, nullio, nbd, port (later: vhost-user, nic, crypto)",
 		text);
 }
 
@@ -369,7 +369,7 @@ static int check_place(struct reader *reader,
 		return reader_fail(reader, device->line,
 				   "device '%s': path '%s' is not absolute",
 				   device->name, device->path);
-	if (is_file)
+	if (is_file || device->port)
 		return 0;
 	if (device->path)
 		return reader_fail(reader, device->line,
@@ -405,10 +405,13 @@ static int read_device(struct reader *reader, yaml_node_t *node, void *element)
 		{"reconnect", read_reconnect, 0, false},
 		{"unflushed", read_unflushed, 0, false},
 		{"connections", read_connections, 0, false},
-		{"size", reader_size,
-		 offsetof(struct config_device, size_bytes), false},
+		{"size", config_read_device_size, 0, false},
 		{"read-only", reader_bool,
 		 offsetof(struct config_device, read_only), false},
+		{"vdev", config_read_port_vdev, 0, false},
+		{"pool", config_read_port_pool, 0, false},
+		{"pasid", config_read_port_pasid, 0, false},
+		{"sla", config_read_port_sla, 0, false},
 		{"model", read_model, offsetof(struct config_device, model),
 		 false},
 		{NULL, NULL, 0, false},
@@ -438,7 +441,8 @@ static int read_device(struct reader *reader, yaml_node_t *node, void *element)
 		if (ret < 0)
 			return ret;
 	}
-	return check_place(reader, device);
+	ret = config_check_port(reader, device);
+	return ret < 0 ? ret : check_place(reader, device);
 }
 
 static int read_devices(struct reader *reader, const struct reader_key *key,

@@ -107,6 +107,31 @@ int config_read_processes(struct reader *reader, const struct reader_key *key,
 			  yaml_node_t *node, void *config);
 int config_read_slas(struct reader *reader, const struct reader_key *key,
 		     yaml_node_t *node, void *config);
+/* Keys of a process that others have, too. */
+int config_read_pasid(struct reader *reader, const struct reader_key *key,
+		      yaml_node_t *node, void *field);	/* uint32_t */
+int config_read_sla(struct reader *reader, const struct reader_key *key,
+		    yaml_node_t *node, void *field);	/* struct sla */
+/* Keys of a device of kind port, and the size of any. */
+int config_read_port_vdev(struct reader *reader, const struct reader_key *key,
+			  yaml_node_t *node, void *device);
+int config_read_port_pool(struct reader *reader, const struct reader_key *key,
+			  yaml_node_t *node, void *device);
+int config_read_port_pasid(struct reader *reader, const struct reader_key *key,
+			   yaml_node_t *node, void *device);
+int config_read_port_sla(struct reader *reader, const struct reader_key *key,
+			 yaml_node_t *node, void *device);
+int config_read_device_size(struct reader *reader, const struct reader_key *key,
+			    yaml_node_t *node, void *device);
+/* What they say together. */
+int config_check_port(struct reader *reader, struct config_device *device);
+/* Vdevs and processes of ports that only name a pool; and then, when all else
+ * is known, whether each port can be. */
+int config_make_ports(struct reader *reader);
+int config_check_ports(struct reader *reader);
+/* Of a vdev that is served; NULL: of none of this host. */
+const struct config_endpoint *config_vdev_endpoint(
+	const struct config *config, const struct config_vdev *vdev);
 /* Parse 'text' and have 'read' look at its root (NULL: there is none). */
 int config_parse_with(const char *file, const char *text, size_t length,
 		      int (*read)(struct reader *reader, yaml_node_t *root),

@@ -381,7 +381,7 @@ int config_read_vdevs(struct reader *reader, const struct reader_key *key,
 
 /* --- Processes ----------------------------------------------------------- */
 
-static int read_pasid(struct reader *reader, const struct reader_key *key,
+int config_read_pasid(struct reader *reader, const struct reader_key *key,
 		      yaml_node_t *node, void *field)
 {
 	long long value;
@@ -468,7 +468,7 @@ static int read_sla_entry(struct reader *reader, yaml_node_t *key,
 }
 
 /* A mapping, or the same words as one text. */
-static int read_sla(struct reader *reader, const struct reader_key *key,
+int config_read_sla(struct reader *reader, const struct reader_key *key,
 		    yaml_node_t *node, void *field)
 {
 	struct sla *sla = field;
@@ -519,12 +519,13 @@ static int read_process_vdev(struct reader *reader,
 static int read_process(struct reader *reader, yaml_node_t *node, void *element)
 {
 	static const struct reader_key keys[] = {
-		{"pasid", read_pasid, offsetof(struct config_process, pasid),
-		 true},
+		{"pasid", config_read_pasid,
+		 offsetof(struct config_process, pasid), true},
 		{"name", reader_name, offsetof(struct config_process, name),
 		 false},
 		{"vdev", read_process_vdev, 0, true},
-		{"sla", read_sla, offsetof(struct config_process, sla), false},
+		{"sla", config_read_sla, offsetof(struct config_process, sla),
+		 false},
 		{"limit", read_limit, offsetof(struct config_process, limits),
 		 false},
 		{"burst", read_burst,

@@ -354,6 +354,15 @@ static void free_export(struct config_export *export)
 	free(export);
 }
 
+static void free_port(struct config_port *port)
+{
+	if (port) {
+		free(port->vdev);
+		free(port->pool);
+	}
+	free(port);
+}
+
 static void free_endpoints(struct config *config)
 {
 	unsigned int i, j;
@@ -366,6 +375,7 @@ static void free_endpoints(struct config *config)
 			free(endpoint->devices[j].kind);
 			free(endpoint->devices[j].path);
 			free_export(endpoint->devices[j].export);
+			free_port(endpoint->devices[j].port);
 		}
 		free(endpoint->devices);
 		free(endpoint->name);

@@ -56,7 +56,16 @@ struct config_device {
 	bool served;			/* false: a kind of a later version */
 	struct block_model model;	/* nullio */
 	struct config_export *export;	/* nbd; else NULL */
+	struct config_port *port;	/* port; else NULL */
 	unsigned int line;
+};
+
+/* A vdev that another endpoint serves. */
+struct config_port {
+	char *vdev;			/* its name */
+	char *pool;			/* it is made of this one; or NULL: */
+	uint32_t pasid;			/* with a process that has this ... */
+	struct sla sla;			/* ... and that */
 };
 
 /* As enum client_unflushed. */
@@ -135,6 +144,7 @@ struct config_vdev {
 	struct config_socket socket;	/* of vhost-user and nbd */
 	struct sched_limits limits;
 	enum on_error on_error;
+	const struct config_device *port;	/* that is this; or NULL */
 	bool served;
 	unsigned int line;
 };

@@ -234,7 +234,8 @@ static json_t *describe_pool(struct host *host, const struct reg_pool *pool)
 	for (unsigned int i = 0; i < pool->device_count; i++) {
 		const struct reg_device *device = pool->devices[i];
 		json_t *member = json_pack(
-			"{s:s, s:s, s:I, s:I}", "name", device->name, "state",
+			"{s:s, s:b, s:s, s:I, s:I}", "name", device->name,
+			"is_local", reg_device_is_local(device), "state",
 			device_state(device), "size_bytes",
 			(json_int_t)device->size_bytes, "allocated_bytes",
 			(json_int_t)device_used_bytes(device));

@@ -264,10 +264,32 @@ void evacuate_resume(struct reg_device *device);
 /* The endpoint's event 'evacuated'. */
 void evacuate_ended(struct reg_device *device, const json_t *event);
 
+/* --- ports.c ------------------------------------------------------------- */
+
+/* What a device of kind port is, and which device is a port to 'vdev'; or
+ * NULL. */
+struct reg_vdev *ports_vdev(const struct reg_device *device);
+struct reg_device *ports_device(struct registry *registry,
+				const struct reg_vdev *vdev);
+/* Can a connection be made, and is it known what is promised?  Else why not. */
+bool ports_is_reachable(const struct reg_device *device, struct error *reterr);
+/* Something of 'vdev' is there now that a port may wait for. */
+void ports_tell(struct reg_vdev *vdev);
+/* What its vdev was promised is its capacity from now on, if that is known:
+ * then true. */
+bool ports_promise(struct reg_device *device);
+/* Once a second: was something else promised? */
+void ports_look(struct host *host);
+/* Endpoints end when none needs them that has not ended. */
+void ports_stop(struct host *host);
+
 /* --- measure.c ----------------------------------------------------------- */
 
 /* It is known which file or disk it is: forget a table of another. */
 void bind_capacity_check(struct reg_device *device);
+/* It is a port: this was promised to it. */
+void bind_capacity_promised(struct reg_device *device,
+			    const struct capacity *capacity);
 /* It was never measured: shortly, before anything is promised of it. */
 void bind_calibrate_first(struct reg_device *device);
 /* The next device of the endpoint that waits to be measured. */

@@ -240,6 +240,8 @@ static void endpoint_stopped(void *arg)
 	struct host *host = endpoint->host;
 
 	bind_reset(endpoint);
+	endpoint->has_ended = true;
+	ports_stop(host);
 	if (--host->still_running == 0 && host->hooks.stopped)
 		host->hooks.stopped(host->hooks.arg);
 }
@@ -435,14 +437,11 @@ int host_start(struct host *host, struct error *reterr)
 
 void host_stop(struct host *host)
 {
-	unsigned int i;
-
 	if (host->is_stopping)
 		return;
 	host->is_stopping = true;
 	host->still_running = host->registry->endpoint_count;
-	for (i = 0; i < host->registry->endpoint_count; i++)
-		endpoint_stop(host->registry->endpoints[i].process);
+	ports_stop(host);
 	if (host->still_running == 0 && host->hooks.stopped)
 		host->hooks.stopped(host->hooks.arg);
 }

@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 #include "base/container.h"
@@ -123,6 +124,19 @@ static void use_capacity(struct reg_device *device,
 			"measured shortly, at its first start ('penstock device calibrate' measures it fully)" :
 			"measured");
 	over_measured(device);
+}
+
+void bind_capacity_promised(struct reg_device *device,
+			    const struct capacity *capacity)
+{
+	memcpy(&device->capacity, capacity, sizeof(device->capacity));
+	device->has_capacity = true;
+	device->calibrated_at = (int64_t)time(NULL);
+	/* When it is ready, that is done of itself. */
+	if (device->state == REG_DEVICE_READY &&
+	    promise_set_capacity(&device->promise, capacity, NULL) == 0)
+		over_measured(device);
+	store_capacity(device, NULL);
 }
 
 void bind_capacity_check(struct reg_device *device)

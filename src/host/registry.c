@@ -15,7 +15,7 @@
 /* Of the endpoint's core, by each request; 0: all that the device does. */
 static uint64_t path_ns(const struct config_device *config)
 {
-	if (!strcmp(config->kind, "file"))
+	if (!strcmp(config->kind, "file") || config->port)
 		return CAPACITY_FILE_PATH_NS;
 	return config->model.servers > 0 ? CAPACITY_PATH_NS : 0;
 }
@@ -542,9 +542,21 @@ const struct reg_device *reg_pool_unjudged(const struct reg_pool *pool)
 
 bool reg_device_is_lasting(const struct reg_device *device)
 {
+	const struct config_port *port = device->config->port;
 	const char *kind = device->config->kind;
 
+	if (port && device->pool) {
+		const struct reg_vdev *vdev =
+			registry_vdev(device->pool->registry, port->vdev);
+
+		return vdev && reg_pool_is_lasting(vdev->pool);
+	}
 	return strcmp(kind, "memory") != 0 && strcmp(kind, "nullio") != 0;
+}
+
+bool reg_device_is_local(const struct reg_device *device)
+{
+	return !device->config->export && !device->config->port;
 }
 
 bool reg_pool_is_lasting(const struct reg_pool *pool)

@@ -55,6 +55,7 @@ struct reg_endpoint {
 	struct endpoint *process;
 	struct host *host;
 	bool is_connected;
+	bool is_ending, has_ended;	/* with penstockd */
 	unsigned int pending;	/* requests without a reply */
 	struct reg_device *calibrating;
 	struct over_state core_over;
@@ -104,6 +105,7 @@ struct reg_device {
 	int memory_fd;			/* kept as long as we run; else -1 */
 	uint64_t retry_ns;		/* how long it waited after failing */
 	struct error told;		/* the last complaint, to say it once */
+	uint64_t waits_since_ns;	/* port: for its vdev; 0: it doesn't */
 	struct loop_timer retry;
 	struct host_call *calibrate_call;
 	uint64_t calibrate_ns;		/* asked for; 0: none waits */
@@ -384,6 +386,8 @@ bool reg_pool_is_ready(const struct reg_pool *pool);
  * there is none. */
 const struct reg_device *reg_pool_unjudged(const struct reg_pool *pool);
 /* It is there whatever an endpoint, or this host, forgets. */
+/* Its data are its endpoint's own, and not another's behind it (E10). */
+bool reg_device_is_local(const struct reg_device *device);
 bool reg_device_is_lasting(const struct reg_device *device);
 bool reg_pool_is_lasting(const struct reg_pool *pool);
 /* The size that "equal" means for this vdev now (E3); 0: nothing is left. */

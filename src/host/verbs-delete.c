@@ -189,6 +189,11 @@ static int check_unused(struct host *host, const struct reg_vdev *vdev,
 	    (vdev->is_added && !vdev->is_there))
 		return error_set(reterr, -EBUSY, "vdev '%s' is being changed",
 				 vdev->name);
+	if (ports_device(host->registry, vdev))
+		return error_set(
+			reterr, -EBUSY,
+			"vdev '%s' is what device %s is a port to: take that out of the configuration first",
+			vdev->name, ports_device(host->registry, vdev)->name);
 	if (transfer_is_on(host, vdev))
 		return error_set(reterr, -EBUSY,
 				 "vdev '%s' is being imported or exported",

@@ -239,6 +239,7 @@ static void tick(struct loop_timer *timer, uint64_t now_ns)
 	choose_configured(host);
 	bind_retry_listeners(host);
 	bind_retry_vdevs(host);
+	ports_look(host);
 	verbs_turn_over(host, now_ns);
 	unbind_retry(host);
 	volumes_retry(host);

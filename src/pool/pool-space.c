@@ -142,6 +142,11 @@ static int choose(struct pool *pool, const struct volume *volume,
 	return pool_prefer(pool, candidates);
 }
 
+static bool is_local_choice(const struct pool *pool, int chosen)
+{
+	return chosen >= 0 && pool->is_local[chosen];
+}
+
 int pool_take(struct pool *pool, const struct volume *volume,
 	      const void *writer, uint64_t mask, uint32_t near,
 	      uint32_t *ret_number)
@@ -168,8 +173,12 @@ int pool_take(struct pool *pool, const struct volume *volume,
 			coming |= UINT64_C(1) << i;
 	}
 	chosen = candidates ? choose(pool, volume, writer, candidates) : -1;
-	if (chosen < 0 && coming && choose(pool, volume, writer, coming) >= 0)
-		return -EAGAIN;
+	if (!is_local_choice(pool, chosen) && coming) {
+		const int later = choose(pool, volume, writer, coming);
+
+		if (later >= 0 && (chosen < 0 || pool->is_local[later]))
+			return -EAGAIN;
+	}
 	/* Just after a start a volume has joined none of its members yet. */
 	if (chosen < 0 && volume->settle)
 		return -EAGAIN;

@@ -8,6 +8,12 @@
 #include "sla/capacity.h"
 
 #include <errno.h>
+#include <string.h>
+
+/* What is promised without a latency may take as many at a time as: */
+#define PROMISED_DEPTH 32U
+#define PROMISED_DEPTH_MAX 1024U
+#define PROMISED_BYTES 4096U /* of a request, at least */
 
 static uint64_t percentile_ns(const struct capacity_point *point,
 			      unsigned int tenths)
@@ -153,6 +159,69 @@ uint32_t capacity_depth(const struct capacity_curve *curve, uint32_t milli)
 		return before->depth + (uint32_t)more;
 	}
 	return 0;
+}
+
+/* The least that is promised of 'metric' to 'direction', or to both. */
+static uint64_t promised(const struct sla *sla, enum sla_metric metric,
+			 enum sla_direction direction)
+{
+	uint64_t value = 0;
+
+	for (unsigned int i = 0; i < sla->count; i++) {
+		const struct sla_spec *spec = &sla->specs[i];
+
+		if (spec->metric != metric ||
+		    (spec->direction != SLA_TOTAL &&
+		     spec->direction != direction))
+			continue;
+		if (metric == SLA_LATENCY &&
+		    (spec->percentile < 990 || (value && value < spec->value)))
+			continue;
+		if (metric == SLA_LATENCY || spec->value > value)
+			value = spec->value;
+	}
+	return value;
+}
+
+bool capacity_from_sla(const struct sla *sla, struct capacity *ret_capacity)
+{
+	static const enum sla_direction directions[] = {SLA_READ, SLA_WRITE};
+
+	/* All of it, for who compares two byte by byte. */
+	memset(ret_capacity, 0, sizeof(*ret_capacity));
+	for (unsigned int d = 0; d < 2; d++) {
+		struct capacity_curve *curve = &ret_capacity->direction[d];
+		const uint64_t iops = promised(sla, SLA_IOPS, directions[d]);
+		const uint64_t bandwidth =
+			promised(sla, SLA_BANDWIDTH, directions[d]);
+		const uint64_t latency_ns =
+			promised(sla, SLA_LATENCY, directions[d]);
+		uint64_t depth = PROMISED_DEPTH;
+
+		if (iops == 0)
+			return false;
+		/* As many as come in while one is under way (Little). */
+		if (latency_ns)
+			depth = (uint64_t)((unsigned __int128)iops *
+					   latency_ns / 1000000000) +
+				1;
+		if (depth > PROMISED_DEPTH_MAX)
+			depth = PROMISED_DEPTH_MAX;
+		curve->count = 1;
+		curve->points[0] = (struct capacity_point){
+			.depth = (uint32_t)depth,
+			.iops = iops,
+			.p95_ns =
+				latency_ns ? latency_ns : CAPACITY_TIME_MAX_NS,
+			.p99_ns =
+				latency_ns ? latency_ns : CAPACITY_TIME_MAX_NS,
+		};
+		curve->bytes_per_s = bandwidth > iops * PROMISED_BYTES ?
+			bandwidth :
+			iops * PROMISED_BYTES;
+	}
+	ret_capacity->read_measured = ret_capacity->write_measured = true;
+	return true;
 }
 
 int capacity_check(const struct capacity *capacity, struct error *reterr)

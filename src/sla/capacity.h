@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "sla/sla.h"
 
 #define CAPACITY_POINTS		12U
 #define CAPACITY_RATE_MAX	(UINT64_C(1) << 48)
@@ -63,6 +64,10 @@ void capacity_behind(struct capacity_curve *curve, uint64_t path_ns,
 /* The least depth, interpolated, at which 'milli' thousandths of the greatest
  * rate are reached; 0 of an empty curve. */
 uint32_t capacity_depth(const struct capacity_curve *curve, uint32_t milli);
+/* What an SLA promises, as if it had been measured: only if it says a rate for
+ * reads and for writes; without a latency (p99 or above), none can be promised
+ * of it.  Returns whether it does. */
+bool capacity_from_sla(const struct sla *sla, struct capacity *ret_capacity);
 /* Whether it can have been measured: 1 to CAPACITY_POINTS points of rising
  * depth for each direction, no rate zero.  Returns 0 or -EINVAL. */
 int capacity_check(const struct capacity *capacity, struct error *reterr);

@@ -66,9 +66,9 @@ static void prepare_data(struct port_command *command, enum vhost_client_op op,
 	command->wire.iov_count = 1;
 }
 
-static void prepare_range(struct port_command *command,
-			  enum vhost_client_op op, uint64_t left_bytes,
-			  uint64_t most_bytes, uint32_t block_size)
+static void prepare_range(struct port_command *command, enum vhost_client_op op,
+			  uint64_t left_bytes, uint64_t most_bytes,
+			  uint32_t block_size)
 {
 	command->piece_bytes =
 		least(left_bytes, most_bytes - most_bytes % block_size);
@@ -230,12 +230,12 @@ static void piece_done(struct port *port, struct port_command *command)
 int port_reap(struct port *port)
 {
 	struct vhost_client_request *finished[REAP_MAX];
-	const int count =
-		vhost_client_reap(port->queue, finished, REAP_MAX);
+	const int count = vhost_client_reap(port->queue, finished, REAP_MAX);
 
 	for (int i = 0; i < count; i++)
-		piece_done(port, container_of(finished[i], struct port_command,
-					      wire));
+		piece_done(
+			port,
+			container_of(finished[i], struct port_command, wire));
 	begin_waiting(port);
 	return count;
 }

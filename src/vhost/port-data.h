@@ -18,7 +18,7 @@
 #define PORT_PIECE_BYTES	(UINT32_C(128) << 10)
 
 struct port_command {
-	struct vhost_client_request wire;	/* first: it is what is reaped */
+	struct vhost_client_request wire;	/* first: reaped */
 	struct port_command *next;		/* free, or homeless */
 	struct block_request *request;
 	struct iovec iov;			/* its part of the arena */
@@ -35,6 +35,7 @@ struct port {
 	struct vhost_client_info info;
 	bool ready;				/* it has served */
 	bool serving, shaking;			/* now */
+	bool agreed; /* hands are shaken: it serves soon */
 	struct port_status status;
 
 	int arena_fd;

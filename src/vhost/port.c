@@ -49,7 +49,7 @@ static void lost(struct port *port, const struct error *why)
 
 	unwatch(port);
 	vhost_client_disconnect(port->client);
-	port->serving = port->shaking = false;
+	port->serving = port->shaking = port->agreed = false;
 	loop_timer_cancel(port->config.loop, &port->timer);
 	if (!port->ready) {
 		port->config.ops->ready(port->config.arg, -ECONNREFUSED, why);
@@ -62,22 +62,6 @@ static void lost(struct port *port, const struct error *why)
 	port->config.ops->report(port->config.arg, why);
 	if (served)
 		port->config.ops->want(port->config.arg);
-}
-
-static void timer_expired(struct loop_timer *timer, uint64_t now_ns)
-{
-	struct port *port = container_of(timer, struct port, timer);
-	struct error why;
-
-	(void)now_ns;
-	if (port->shaking) {
-		error_set(&why, -ETIMEDOUT,
-			  "vdev %s: its endpoint does not answer", port->vdev);
-		lost(port, &why);
-		return;
-	}
-	ask_later(port);
-	port->config.ops->want(port->config.arg);
 }
 
 /* ---- the poller ---- */
@@ -174,10 +158,10 @@ static int become_ready(struct port *port, struct error *reterr)
 	int result = check_size(port, port->config.size_bytes, reterr);
 
 	if (result == 0 && port->info.read_only && !device->read_only)
-		result = error_set(
-			reterr, -EROFS,
-			"vdev %s is read-only: say 'read-only: true'",
-			port->vdev);
+		result =
+			error_set(reterr, -EROFS,
+				  "vdev %s is read-only: say 'read-only: true'",
+				  port->vdev);
 	if (result < 0)
 		return result;
 	port->queue = vhost_client_queue(port->client, 0);
@@ -209,13 +193,33 @@ static void serve(struct port *port)
 		return;
 	}
 	port->ready = port->serving = true;
-	port->shaking = false;
+	port->shaking = port->agreed = false;
 	port->ask_ns = ASK_FIRST_NS;
 	port->status.connects++;
 	loop_timer_cancel(port->config.loop, &port->timer);
 	port_house(port);
 	if (first)
 		port->config.ops->ready(port->config.arg, 0, NULL);
+}
+
+static void timer_expired(struct loop_timer *timer, uint64_t now_ns)
+{
+	struct port *port = container_of(timer, struct port, timer);
+	struct error why;
+
+	(void)now_ns;
+	if (port->agreed) {
+		serve(port);
+		return;
+	}
+	if (port->shaking) {
+		error_set(&why, -ETIMEDOUT,
+			  "vdev %s: its endpoint does not answer", port->vdev);
+		lost(port, &why);
+		return;
+	}
+	ask_later(port);
+	port->config.ops->want(port->config.arg);
 }
 
 /* While hands are shaken, a reply; later, the end. */
@@ -226,7 +230,7 @@ static void socket_ready(struct loop_watch *watch)
 	int fds[2], result;
 
 	unwatch(port);
-	if (port->serving) {
+	if (port->serving || port->agreed) {
 		error_set(&why, -ECONNRESET, "vdev %s: its endpoint has gone",
 			  port->vdev);
 		lost(port, &why);
@@ -253,19 +257,23 @@ static void socket_ready(struct loop_watch *watch)
 /* It was told to talk: the first word. */
 static int shake(struct port *port, struct error *reterr)
 {
-	int fds[2], result;
+	int fds[2], result, rc;
 
 	vhost_client_descriptors(port->client, fds);
 	(void)fcntl(fds[0], F_SETFL, O_NONBLOCK);
 	result = vhost_client_advance(port->client, reterr);
 	if (result < 0 && result != -EAGAIN)
 		return result;
-	result = loop_watch_add(port->config.loop, &port->socket, fds[0]);
-	if (result < 0)
-		return error_set(reterr, result, "port: no memory");
+	rc = loop_watch_add(port->config.loop, &port->socket, fds[0]);
+	if (rc < 0)
+		return error_set(reterr, rc, "port: no memory");
 	port->watching = port->shaking = true;
+	/* One that answers faster than we ask is through already: whoever
+	 * opens the port learns of it after that. */
+	port->agreed = result == 0;
 	loop_timer_set(port->config.loop, &port->timer,
-		       loop_now_ns(port->config.loop) + HANDSHAKE_NS);
+		       loop_now_ns(port->config.loop) +
+			       (port->agreed ? 0 : HANDSHAKE_NS));
 	return 0;
 }
 

@@ -150,13 +150,13 @@ json_t *host_pools(struct host *host)
 	(void)host;
 	return json_pack(
 		"[{s:s, s:[s], s:I, s:I, s:I, s:s, s:s, s:i,"
-		" s:[{s:s, s:s, s:I, s:I, s:s}]}]",
+		" s:[{s:s, s:b, s:s, s:I, s:I, s:s}]}]",
 		"name", "main", "devices", "ep0/d0", "size_bytes",
 		(json_int_t)10737418240, "allocated_bytes",
 		(json_int_t)4294967296, "free_bytes", (json_int_t)1073741824,
 		"combined_text", "iops >= 1200", "state", "degraded",
-		"level_percent", 90, "members", "name", "ep0/d0", "state",
-		"failed", "size_bytes", (json_int_t)10737418240,
+		"level_percent", 90, "members", "name", "ep0/d0", "is_local", 1,
+		"state", "failed", "size_bytes", (json_int_t)10737418240,
 		"allocated_bytes", (json_int_t)4294967296, "fault", "clone");
 }
 

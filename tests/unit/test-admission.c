@@ -13,8 +13,8 @@
 
 #include "asking.h"
 
-#define US	UINT64_C(1000)
-#define MS	UINT64_C(1000000)
+#define US UINT64_C(1000)
+#define MS UINT64_C(1000000)
 
 /* 20,000 reads or 10,000 writes a second; 200 and 100 MB/s. */
 static const struct capacity disk = {
@@ -45,6 +45,41 @@ static struct admission *device(const struct capacity *capacity)
 		assert_int_equal(
 			admission_set_capacity(admission, capacity, NULL), 0);
 	return admission;
+}
+
+/* E11: what another endpoint has promised is what can be promised of it. */
+static void test_capacity_of_a_promise(void **state)
+{
+	struct capacity capacity;
+	struct sla sla;
+
+	(void)state;
+	assert_int_equal(
+		sla_parse(
+			"iops >= 2k, latency <= 2 ms, write bandwidth >= 50 MB/s",
+			&sla, NULL),
+		0);
+	assert_true(capacity_from_sla(&sla, &capacity));
+	assert_int_equal(capacity_check(&capacity, NULL), 0);
+	for (unsigned int d = 0; d < 2; d++) {
+		const struct capacity_curve *curve = &capacity.direction[d];
+
+		assert_int_equal(curve->points[0].depth, 5);
+		assert_int_equal(capacity_iops(curve, 990, 2 * MS), 2000);
+		assert_int_equal(capacity_iops(curve, 990, 2 * MS - 1), 0);
+	}
+	assert_int_equal(capacity.direction[0].bytes_per_s, 2000 * 4096);
+	assert_int_equal(capacity.direction[1].bytes_per_s, 50000000);
+	/* No latency was promised: none can be; a p95 says nothing of p99. */
+	assert_int_equal(
+		sla_parse("iops >= 100, latency p95 <= 1 ms", &sla, NULL), 0);
+	assert_true(capacity_from_sla(&sla, &capacity));
+	assert_int_equal(capacity_iops(&capacity.direction[0], 990, 0), 100);
+	assert_int_equal(capacity_iops(&capacity.direction[0], 990, 1000 * MS),
+			 0);
+	/* Of writes nothing is known. */
+	assert_int_equal(sla_parse("read iops >= 100", &sla, NULL), 0);
+	assert_false(capacity_from_sla(&sla, &capacity));
 }
 
 static void test_capacity_interpolates(void **state)
@@ -446,6 +481,7 @@ static void test_admission_a_million_random_changes(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_capacity_of_a_promise),
 		cmocka_unit_test(test_capacity_interpolates),
 		cmocka_unit_test(test_capacity_curves_that_do_not_rise),
 		cmocka_unit_test(test_capacity_check),

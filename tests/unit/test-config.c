@@ -80,6 +80,91 @@ static void test_config_export_of_another_server(void **state)
 	config_free(config);
 }
 
+#define PORTS(of_a, of_b) \
+	"host: a\nstate: /s\nendpoints:\n" \
+	"  - name: a\n    devices: [{name: m, kind: memory, size: 1GiB}, " of_a \
+	"]\n" \
+	"  - name: b\n    devices: [{name: m, kind: memory, size: 1GiB}" of_b \
+	"]\n" \
+	"pools:\n" \
+	"  - {name: pa, devices: [a/m]}\n" \
+	"  - {name: pb, devices: [b/m]}\n" \
+	"vdevs:\n" \
+	"  - {name: va, pool: pa, size: 64MiB}\n" \
+	"  - {name: vb, pool: pb, size: 64MiB}\n" \
+	"  - {name: vn, pool: pb, size: 64MiB, nbd: 'unix:/n'}\n"
+
+/* E1, E2: a vdev of another endpoint, and one that is made for this. */
+static void test_config_ports(void **state)
+{
+	struct config *config = parse(PORTS(
+		"{name: p, kind: port, vdev: vb}, {name: q, kind: port, pool: pb, size: equal, pasid: 7, sla: {iops: '>= 500'}}",
+		""));
+	const struct config_device *devices = config->endpoints[0].devices;
+	const struct config_vdev *made = &config->vdevs[3];
+
+	(void)state;
+	assert_string_equal(devices[1].port->vdev, "vb");
+	assert_ptr_equal(config->vdevs[1].port, &devices[1]);
+	assert_string_equal(config->vdevs[1].vhost_user, "/s/vb.port");
+	assert_int_equal(config->vdev_count, 4);
+	assert_string_equal(made->name, "port-a-q");
+	assert_string_equal(made->pool, "pb");
+	assert_true(made->size_bytes == CONFIG_SIZE_EQUAL);
+	assert_ptr_equal(made->port, &devices[2]);
+	assert_int_equal(devices[2].size_bytes, 0);
+	assert_int_equal(config->process_count, 1);
+	assert_int_equal(config->processes[0].pasid, 7);
+	assert_string_equal(config->processes[0].vdev, "port-a-q");
+	assert_int_equal(config->processes[0].sla.count, 1);
+	config_free(config);
+}
+
+static void test_config_ports_that_cannot_be(void **state)
+{
+	static const struct {
+		const char *text, *why;
+	} cases[] = {
+		{PORTS("{name: p, kind: port}", ""),
+		 "name the 'vdev' of another endpoint, or the 'pool'"},
+		{PORTS("{name: p, kind: port, vdev: vb, pool: pb}", ""),
+		 "name the 'vdev' of another endpoint, or the 'pool'"},
+		{PORTS("{name: p, kind: port, vdev: vb, size: 1GiB}", ""),
+		 "say size, pasid and sla"},
+		{PORTS("{name: p, kind: port, pool: pb, size: 1GiB}", ""),
+		 "say 'size' (bytes, or equal) and 'pasid'"},
+		{PORTS("{name: p, kind: port, vdev: vb, path: /x}", ""),
+		 "kind port has no path or uri"},
+		{PORTS("{name: p, kind: file, path: /x, vdev: vb}", ""),
+		 "only kind port has vdev"},
+		{PORTS("{name: p, kind: port, vdev: vx}", ""),
+		 "there is no vdev 'vx'"},
+		{PORTS("{name: p, kind: port, vdev: va}", ""),
+		 "is of its own endpoint 'a'"},
+		{PORTS("{name: p, kind: port, vdev: vb}",
+		       ", {name: p, kind: port, vdev: va}"),
+		 "endpoint 'b' of its vdev 'vb' has ports that lead back to 'a'"},
+		{PORTS("{name: p, kind: port, vdev: vb}, {name: q, kind: port, vdev: vb}",
+		       ""),
+		 "vdev 'vb' is behind another port already"},
+		{PORTS("{name: p, kind: port, vdev: vn}", ""),
+		 "may have no other way in ('nbd')"},
+	};
+
+	(void)state;
+	for (unsigned int i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct error why = {""};
+		struct config *config;
+
+		assert_int_equal(config_parse("f", cases[i].text,
+					      strlen(cases[i].text), &config,
+					      &why),
+				 -EINVAL);
+		if (!strstr(why.text, cases[i].why))
+			fail_msg("%u: %s", i, why.text);
+	}
+}
+
 static void test_config_nbd_with_tls(void **state)
 {
 	struct config *config = parse(
@@ -459,7 +544,7 @@ static const struct wrong {
 	{HEAD "endpoints:\n  - name: e\n    devices: [{kind: memory}]\n",
 	 "f:5: device has no 'name'"},
 	{HEAD "endpoints:\n  - name: e\n    devices: [{name: d, kind: tape}]\n",
-	 "f:5: 'tape' is not a kind of device: file, memory, nullio, nbd (later: vhost-user, nic, crypto)"},
+	 "f:5: 'tape' is not a kind of device: file, memory, nullio, nbd, port (later: vhost-user, nic, crypto)"},
 	{HEAD
 	 "endpoints:\n  - name: e\n    devices: [{name: d, kind: memory}]\n",
 	 "f:5: device 'd' of kind memory has no 'size'"},
@@ -850,6 +935,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_config_contract_is_read),
 		cmocka_unit_test(test_config_export_of_another_server),
+		cmocka_unit_test(test_config_ports),
+		cmocka_unit_test(test_config_ports_that_cannot_be),
 		cmocka_unit_test(test_config_nbd_with_tls),
 		cmocka_unit_test(test_config_nbd_with_wrong_tls),
 		cmocka_unit_test(test_config_match_by_name),
