@@ -241,7 +241,9 @@ static void send_text(struct world *world, const char *text, size_t bytes,
 static void send_line(struct world *world, const char *line, size_t bytes,
 		      int fd)
 {
-	json_t *message = json_loadb(line, bytes, 0, NULL);
+	/* As ctl_receive takes it. */
+	json_t *message =
+		json_loadb(line, bytes, JSON_REJECT_DUPLICATES, NULL);
 	const json_t *duration = json_object_get(message, "duration_ns");
 	char *text = NULL;
 
