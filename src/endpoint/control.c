@@ -198,7 +198,9 @@ static int op_descriptor(struct endpoint *endpoint, json_t *request, int *fd,
 		return error_set(reterr, -ENOENT,
 				 "endpoint %s has no such descriptor",
 				 endpoint->name);
-	json_object_set(reply, "id", json_object_get(request, "id"));
+	json_object_set_new(reply, "id",
+			    json_integer(json_integer_value(
+				    json_object_get(request, "id"))));
 	json_object_set_new(reply, "ok", json_true());
 	endpoint_send(endpoint, reply, wanted);
 	return ENDPOINT_LATER;
