@@ -68,13 +68,15 @@ mv d1.img away.img
 penstockd_start
 serves || fail "vdevs are not served without the device"
 endpoint=$(endpoint_pid)
-$PYTHON client.py retries check >retries.log 2>&1 &
-retries=$!
 $PYTHON client.py stops check >stops.log 2>&1 &
 stops=$!
 wait_for 10 halted || fail "vdev 'stops' does not stop"
 expect 1 p vdev delete gone >delete.log 2>&1
 expect 1 p vdev show gone >show.log 2>&1
+
+# It waits for half a minute.
+$PYTHON client.py retries check >retries.log 2>&1 &
+retries=$!
 
 note "it is back"
 mv away.img d1.img
