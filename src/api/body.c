@@ -67,6 +67,24 @@ static int read_name(const struct field *field, const json_t *value, void *to,
 	return config_check_name(to, reterr);
 }
 
+/* "d0" or "ep0/d0". */
+static int read_device(const struct field *field, const json_t *value, void *to,
+		       struct error *reterr)
+{
+	char *name = to, *slash;
+	int result;
+
+	if (copy_text(field, value, to, reterr) < 0)
+		return -EINVAL;
+	slash = strchr(name, '/');
+	if (!slash)
+		return config_check_name(name, reterr);
+	*slash = '\0';
+	result = config_check_name(name, reterr);
+	*slash = '/';
+	return result < 0 ? result : config_check_name(slash + 1, reterr);
+}
+
 /* A name, or "auto[:POLICY]". */
 static int read_vdev(const struct field *field, const json_t *value, void *to,
 		     struct error *reterr)
@@ -337,6 +355,7 @@ static const struct field fields[API_FIELDS] = {
 			  API_WORD_MAX},
 	[API_BANDWIDTH] = {"bandwidth", read_rate, AT(bandwidth_bytes_per_s),
 			   API_WORD_MAX},
+	[API_WITH] = {"with", read_device, AT(with), API_DEVICE_MAX},
 };
 
 static int read_field(const char *key, const json_t *value, uint32_t may,

@@ -21,6 +21,7 @@
 
 #define API_BODY_MAX		(1024U * 1024U)
 #define API_NAME_MAX		64U	/* with its NUL */
+#define API_DEVICE_MAX		128U	/* "ENDPOINT/DEVICE" */
 #define API_SOCKET_PATH_MAX	108U	/* with its NUL: sun_path */
 #define API_QUEUES_MAX		64U
 #define API_PASID_MAX		1048575U
@@ -54,6 +55,7 @@ enum api_field {
 	API_FORCE,
 	API_ON_ERROR,
 	API_BANDWIDTH,
+	API_WITH,
 	API_FIELDS
 };
 #define API_FIELD(field)	(UINT32_C(1) << (field))
@@ -71,6 +73,7 @@ struct api_body {
 	char window[API_WORD_MAX], percentile[API_WORD_MAX];
 	char headroom[API_WORD_MAX], on_error[API_WORD_MAX];
 	char limit[API_LIMIT_MAX];
+	char with[API_DEVICE_MAX];
 	char vhost_user[API_SOCKET_PATH_MAX];
 	char sla[SLA_TEXT_MAX];
 };

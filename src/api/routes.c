@@ -217,6 +217,25 @@ static void delete_device_evacuate(struct api_call *call)
 			 api_call_verb(call));
 }
 
+static void post_device_replace(struct api_call *call)
+{
+	const struct api_body *body = api_call_body(call);
+
+	if (has_device(call))
+		host_device_replace(api_call_host(call),
+				    api_call_params(call)->name, body->with,
+				    body->bandwidth_bytes_per_s,
+				    api_call_verb(call));
+}
+
+static void delete_device(struct api_call *call)
+{
+	if (has_device(call))
+		host_device_remove(api_call_host(call),
+				   api_call_params(call)->name,
+				   api_call_verb(call));
+}
+
 static void post_vdevs(struct api_call *call)
 {
 	const struct api_body *body = api_call_body(call);
@@ -462,6 +481,11 @@ const struct api_route api_routes[] = {
 	 F(BANDWIDTH), 0, post_device_evacuate},
 	{"DELETE", "/v1/devices/DEVICE/evacuate", API_ROLE_ADMINISTER, 0, 0,
 	 delete_device_evacuate},
+	{"POST", "/v1/devices/DEVICE/replace", API_ROLE_ADMINISTER,
+	 F(WITH) | F(BANDWIDTH), F(WITH), post_device_replace},
+	/* After those that are longer: a DEVICE may have a slash. */
+	{"DELETE", "/v1/devices/DEVICE", API_ROLE_ADMINISTER, 0, 0,
+	 delete_device},
 	{"GET", "/v1/pools", API_ROLE_READ, 0, 0, get_pools},
 	{"GET", "/v1/pools/NAME", API_ROLE_READ, 0, 0, get_pool},
 	{"GET", "/v1/vdevs", API_ROLE_READ, 0, 0, get_vdevs},

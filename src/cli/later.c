@@ -7,8 +7,6 @@
 #include "cli/cli.h"
 
 const struct cli_later cli_later[] = {
-	{"device", "replace", "put another device in its place"},
-	{"device", "remove", "take a device out"},
 	{"process", "migrate", "move a process to another host"},
 	{NULL, "handover", "give a device to another owner"},
 	{NULL, "upgrade", "replace running endpoint processes"},

@@ -95,6 +95,7 @@ const struct table_column list_devices[] = {
 	{"UUID", false, show_text, "uuid"},
 	{"SIZE", true, show_size, "size_bytes"},
 	{"USED", true, show_size, "allocated_bytes"},
+	{"MOVED%", true, show_number, "moved_percent"},
 	{"FAULT", false, show_text, "fault"},
 	{"CALIBRATED", false, show_text, "calibration"},
 	{"READ-IOPS", true, show_capacity, "capacity.read"},

@@ -409,11 +409,18 @@ int endpoint_member_leave(struct endpoint_member *m, json_t *request,
 		return ENDPOINT_LATER;
 	m->is_going = false;
 	endpoint_work_drop(&m->work);
+	if (result == -ENOSPC)
+		return error_set(
+			reterr, result,
+			"pool %s: device %s has to stay: %" PRIu64
+			" bytes of it are reserved: the others have no room for them",
+			pool->name, m->device->name,
+			(member_free(m->add.member) -
+			 pool_unpromised(pool->pool)) *
+				FORMAT_EXTENT_BYTES);
 	return error_set(reterr, result == -ENODEV ? -EBUSY : result,
 			 "pool %s: device %s has to stay: %s", pool->name,
 			 m->device->name,
-			 result == -ENOSPC ?
-				 "the others have less than is reserved" :
-				 result == -ENODEV ? "it is the last" :
-						     "the pool is changing");
+			 result == -ENODEV ? "it is the last" :
+					     "the pool is changing");
 }

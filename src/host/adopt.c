@@ -142,7 +142,8 @@ static struct reg_device *find_device(struct reg_endpoint *endpoint,
 	unsigned int i;
 
 	for (i = 0; i < endpoint->device_count; i++)
-		if (strcmp(endpoint->devices[i].config->name, name) == 0)
+		if (!endpoint->devices[i].is_gone &&
+		    strcmp(endpoint->devices[i].config->name, name) == 0)
 			return &endpoint->devices[i];
 	return NULL;
 }

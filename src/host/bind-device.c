@@ -425,7 +425,8 @@ void bind_device_start(struct reg_device *device)
 	const char *kind = device->config->kind;
 	int fd = -1, ret;
 
-	if (device->is_busy || !device->endpoint->is_connected)
+	if (device->is_busy || device->is_parting || device->is_gone ||
+	    !device->endpoint->is_connected)
 		return;
 	if (device->is_added) {
 		bind_pool_join(device);

@@ -22,7 +22,7 @@
 
 static bool device_settled(const struct reg_device *device)
 {
-	return device->state == REG_DEVICE_READY ||
+	return device->is_gone || device->state == REG_DEVICE_READY ||
 		device->state == REG_DEVICE_FAILED || device->error.text[0];
 }
 
@@ -81,7 +81,8 @@ static json_t *devices_of(const struct reg_process *process)
 		return NULL;
 	devices = json_array();
 	for (unsigned int i = 0; i < pool->device_count; i++)
-		if (pool->devices[i]->is_member && member->devices >> i & 1)
+		if (pool->devices[i]->is_member &&
+		    !pool->devices[i]->is_parting && member->devices >> i & 1)
 			json_array_append_new(
 				devices,
 				json_string(pool->devices[i]->config->name));

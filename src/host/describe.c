@@ -29,7 +29,8 @@ static const char *ready_state(const struct reg_device *device)
 		return "waiting";
 	if (stats && stats_get(&stats->stalled_ns))
 		return "stalled";
-	return device->is_leaving ? "leaving" : "ready";
+	return device->is_leaving || device->leave.is_asked ? "leaving" :
+							      "ready";
 }
 
 static const char *device_state(const struct reg_device *device)
@@ -45,6 +46,24 @@ static const char *device_state(const struct reg_device *device)
 		return "failed";
 	}
 	return "waiting";
+}
+
+static void set_leaving(json_t *object, const struct reg_device *device)
+{
+	const uint64_t left = evacuate_left(device);
+	const uint64_t all = device->leave.all_bytes;
+	const uint64_t now_ns = loop_clock_ns();
+
+	json_object_set_new(object, "moving", json_boolean(device->is_moving));
+	describe_set_u64(object, "left_bytes", left);
+	describe_set_u64(object, "moved_bytes", left < all ? all - left : 0);
+	describe_set_u64(object, "moved_percent", evacuate_percent(device));
+	if (device->leave.is_replaced)
+		describe_set_text(object, "replaced_by", device->leave.to);
+	if (device->leave_again_ns > now_ns)
+		describe_set_u64(object, "retry_in_s",
+				 (device->leave_again_ns - now_ns) /
+					 UINT64_C(1000000000));
 }
 
 static void set_device_statistics(json_t *object,
@@ -69,13 +88,8 @@ static void set_device_statistics(json_t *object,
 		return;
 	describe_set_u64(object, "emptying_bytes",
 			 stats_get(&stats->extents_dirty) * REG_EXTENT_BYTES);
-	if (device->is_leaving) {
-		json_object_set_new(object, "moving",
-				    json_boolean(device->is_moving));
-		describe_set_u64(object, "left_bytes",
-				 stats_get(&stats->extents_used) *
-					 REG_EXTENT_BYTES);
-	}
+	if (device->is_leaving || device->leave.is_asked)
+		set_leaving(object, device);
 	describe_set_u64(object, "bad_bytes",
 			 stats_get(&stats->extents_bad) * REG_EXTENT_BYTES);
 	describe_set_u64(object, "log_errors", stats_get(&stats->log_errors));
@@ -143,8 +157,10 @@ json_t *host_devices(struct host *host)
 		struct reg_endpoint *endpoint = &host->registry->endpoints[i];
 
 		for (j = 0; j < endpoint->device_count; j++)
-			json_array_append_new(
-				array, describe_device(&endpoint->devices[j]));
+			if (!endpoint->devices[j].is_gone)
+				json_array_append_new(
+					array,
+					describe_device(&endpoint->devices[j]));
 	}
 	return array;
 }

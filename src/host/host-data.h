@@ -19,7 +19,7 @@
  *   bind-device.c  the same for devices: opened, locked
  *   bind-find.c  which device of a pool lies at which path
  *   bind-pool.c  the same for pools: their devices, what they hold
- *   evacuate.c   what is on a device goes to others
+ *   evacuate.c   what is on a device goes to others; remove.c: it leaves
  *   measure.c    what a device sustains
  *   ask.c        one request to an endpoint
  *   describe.c, describe-process.c, answer.c   answers as JSON
@@ -263,6 +263,20 @@ void bind_pool_reset(struct reg_pool *pool);
 void evacuate_resume(struct reg_device *device);
 /* The endpoint's event 'evacuated'. */
 void evacuate_ended(struct reg_device *device, const json_t *event);
+/* What failed is tried again; how far it is (once a second). */
+void evacuate_tick(struct host *host, uint64_t now_ns);
+/* What is still on it. */
+uint64_t evacuate_left(const struct reg_device *device);
+/* How much has moved since it was asked to; 100 before that. */
+unsigned int evacuate_percent(const struct reg_device *device);
+
+/* --- remove.c ------------------------------------------------------------ */
+
+/* HOST_DONE: nothing but what is on it keeps it from going. */
+enum host_result remove_may(const struct reg_device *device,
+			    struct error *reterr);
+/* It goes; 'done' is told of the end: HOST_DONE, or why not. */
+void remove_begin(struct reg_device *device, struct host_call *call);
 
 /* --- ports.c ------------------------------------------------------------- */
 

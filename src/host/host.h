@@ -300,6 +300,15 @@ void host_device_evacuate(struct host *host, const char *name,
 /* It stays after all. */
 void host_device_stay(struct host *host, const char *name,
 		      struct host_call *call);
+/* The same to one device of the pool, 'by', and then it is removed; done: it
+ * has begun.  host_device_stay cancels it. */
+void host_device_replace(struct host *host, const char *name, const char *by,
+			 uint64_t bytes_per_s, struct host_call *call);
+/* One that holds nothing leaves its pool, and is not taken in again before the
+ * file says something else of it.  Refused: what is promised would not hold, or
+ * have no room, without it. */
+void host_device_remove(struct host *host, const char *name,
+			struct host_call *call);
 /* Scheduling on all endpoints, on or off (off: for comparisons). */
 void host_enforce(struct host *host, bool on, struct host_call *call);
 
@@ -313,7 +322,7 @@ void host_enforce(struct host *host, bool on, struct host_call *call);
  *  endpoint-hung
  *  shortage device-error device-stalled device-recovered session
  *  device-ready device-failed calibrated device-changed device-claimed
- *  device-grown
+ *  device-grown device-removed
  *  vdev-ready vdev-created vdev-resized vdev-deleted vdev-stopped
  *  vdev-waiting vdev-resumed transfer enforce space no-space unfit damage
  *  evacuating evacuated not-served error. */

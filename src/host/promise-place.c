@@ -25,8 +25,9 @@
 /* Data may come to lie there: it is there, or is known from before. */
 static bool is_usable(const struct reg_device *device)
 {
-	return device->is_member || reg_device_is_judged(device) ||
-		device->pool->device_count == 1;
+	return !device->is_parting &&
+		(device->is_member || reg_device_is_judged(device) ||
+		 device->pool->device_count == 1);
 }
 
 /* Places in the statistics of those devices that have some of it. */
@@ -115,6 +116,23 @@ void promise_place_back(struct reg_process *process)
 		if (devices >> i & 1 &&
 		    admit_at(process, i, &member->sla, NULL) < 0)
 			release_at(member, i);
+}
+
+void promise_drop(struct reg_process *process, unsigned int at)
+{
+	struct promise_member *member = &process->member;
+	const uint32_t before = (UINT32_C(1) << at) - 1;
+
+	if (member->is_counted && member->devices >> at & 1)
+		combine_remove(
+			process->vdev->pool->devices[at]->promise.combine,
+			&member->sla);
+	member->devices =
+		(member->devices & before) | (member->devices >> 1 & ~before);
+	release_at(member, at);
+	for (; at + 1 < CONFIG_POOL_DEVICES_MAX; at++)
+		member->admitted[at] = member->admitted[at + 1];
+	member->admitted[at] = NULL;
 }
 
 int promise_place(struct reg_process *process, const struct sla *sla,

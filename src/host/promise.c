@@ -105,7 +105,8 @@ json_t *promise_where(const struct registry *registry,
 			const struct reg_device *device =
 				&registry->endpoints[i].devices[j];
 
-			if (device->pool != process->vdev->pool &&
+			if (!device->is_gone &&
+			    device->pool != process->vdev->pool &&
 			    admission_what_if(device->promise.admission,
 					      &request, NULL) == 0)
 				json_array_append_new(

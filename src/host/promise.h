@@ -105,5 +105,8 @@ int promise_place(struct reg_process *process, const struct sla *sla,
 		  struct admission_refusal *reterr_why);
 /* As its member says: what is not counted is nowhere. */
 void promise_place_back(struct reg_process *process);
+/* Device 'at' of its pool is about to go: those after it are one place before.
+ * Then promise_place_back. */
+void promise_drop(struct reg_process *process, unsigned int at);
 
 #endif

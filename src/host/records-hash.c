@@ -78,6 +78,20 @@ void records_hash_process(const struct config_process *entry,
 	hash_json(records_process_json(entry), text);
 }
 
+/* What the file says of a device of a pool; what it turns out to be, or to be
+ * named by others, changes nothing. */
+void records_hash_device(const struct reg_device *device,
+			 char text[RECORDS_HASH_MAX])
+{
+	json_t *entry = records_device_identity(device);
+
+	json_object_set_new(
+		entry, "size_bytes",
+		json_integer((json_int_t)device->config->size_bytes));
+	json_object_set_new(entry, "pool", json_string(device->pool->name));
+	hash_json(entry, text);
+}
+
 void records_entry_vdev(const struct config *config, const char *name,
 			char text[RECORDS_HASH_MAX])
 {

@@ -245,18 +245,66 @@ static int load_volume(struct registry *registry, struct events *events,
 	return 0;
 }
 
-static int load_device(struct registry *registry, const char *name,
-		       const json_t *record)
+/* What it was asked to do goes on (evacuate.c). */
+static void load_leave(struct reg_device *device, const json_t *record)
+{
+	struct reg_leave *leave = &device->leave;
+
+	if (!record)
+		return;
+	leave->is_asked = true;
+	leave->is_replaced = json_is_true(json_object_get(record, "replaced"));
+	snprintf(leave->to, sizeof(leave->to), "%s", text_of(record, "to"));
+	leave->bytes_per_s = number_of(record, "bytes_per_s");
+	leave->all_bytes = number_of(record, "all_bytes");
+}
+
+/* The file still names one that was removed. */
+static void load_removed(struct registry *registry, struct events *events,
+			 struct reg_device *device, const json_t *record)
+{
+	const struct event_subject subject = {
+		.device = device->name,
+		.endpoint = device->endpoint->name,
+	};
+	char entry[RECORDS_HASH_MAX];
+
+	if (!device->pool)
+		return;
+	records_hash_device(device, entry);
+	if (!still_holds(record, entry))
+		return;
+	if (device->pool->device_count == 1) {
+		events_add(
+			events, "error", &subject,
+			"device %s was removed at run time, but is the only one of pool %s now: it is taken in again",
+			device->name, device->pool->name);
+		return;
+	}
+	events_add(
+		events, "device-removed", &subject,
+		"device %s stays out of pool %s: it was removed at run time, and the file says of it what it said then",
+		device->name, device->pool->name);
+	registry_drop_device(registry, device);
+}
+
+static int load_device(struct registry *registry, struct events *events,
+		       const char *name, const json_t *record)
 {
 	struct reg_device *device = registry_device(registry, name);
 
 	if (!device)
 		return 0;
+	if (is_op(record, "removed")) {
+		load_removed(registry, events, device, record);
+		return 0;
+	}
 	if (strlen(text_of(record, "uuid")) != REG_UUID_MAX - 1)
 		return -EUCLEAN;
 	strcpy(device->uuid, text_of(record, "uuid"));
 	device->is_recorded = true;
 	device->is_held = json_is_true(json_object_get(record, "held"));
+	load_leave(device, json_object_get(record, "leave"));
 	return 0;
 }
 
@@ -493,7 +541,8 @@ static int load_processes(struct registry *registry,
 	return ret;
 }
 
-static int load_devices(struct registry *registry, const struct loaded *loaded)
+static int load_devices(struct registry *registry, const struct loaded *loaded,
+			struct events *events)
 {
 	const char *key;
 	json_t *record;
@@ -503,7 +552,7 @@ static int load_devices(struct registry *registry, const struct loaded *loaded)
 	json_object_foreach(loaded->records[STORE_DEVICE], key, record)
 	{
 		if (ret == 0)
-			ret = load_device(registry, key, record);
+			ret = load_device(registry, events, key, record);
 	}
 	for (i = 0; ret == 0 && i < registry->endpoint_count; i++)
 		for (j = 0; ret == 0 && j < registry->endpoints[i].device_count;
@@ -527,7 +576,7 @@ int records_load(struct registry *registry, struct store *store,
 		if (ret == 0)
 			ret = load_processes(registry, &loaded, events);
 		if (ret == 0)
-			ret = load_devices(registry, &loaded);
+			ret = load_devices(registry, &loaded, events);
 		if (ret < 0)
 			error_set(
 				reterr, ret,

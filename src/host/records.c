@@ -45,18 +45,41 @@ int records_put_capacity(struct store_write *write,
 			     identity_json(&device->measured_file)));
 }
 
+/* NULL: nothing is. */
+static json_t *leave_json(const struct reg_leave *leave)
+{
+	if (!leave->is_asked)
+		return NULL;
+	return json_pack("{s:b, s:s, s:I, s:I}", "replaced", leave->is_replaced,
+			 "to", leave->to, "bytes_per_s",
+			 (json_int_t)leave->bytes_per_s, "all_bytes",
+			 (json_int_t)leave->all_bytes);
+}
+
 static int put_device(struct store_write *write,
 		      const struct reg_device *device, bool is_held)
 {
 	return put(write, STORE_DEVICE, device->name,
-		   json_pack("{s:s, s:b, s:o*}", "uuid", device->uuid, "held",
-			     is_held, "file", identity_json(&device->file)));
+		   json_pack("{s:s, s:b, s:o*, s:o*}", "uuid", device->uuid,
+			     "held", is_held, "file",
+			     identity_json(&device->file), "leave",
+			     leave_json(&device->leave)));
 }
 
 int records_put_device(struct store_write *write,
 		       const struct reg_device *device)
 {
 	return put_device(write, device, device->is_held);
+}
+
+int records_put_removed(struct store_write *write,
+			const struct reg_device *device)
+{
+	char entry[RECORDS_HASH_MAX];
+
+	records_hash_device(device, entry);
+	return put(write, STORE_DEVICE, device->name,
+		   json_pack("{s:s, s:s}", "op", "removed", "entry", entry));
 }
 
 int records_put_held(struct store_write *write, const struct reg_pool *pool)

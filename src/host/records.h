@@ -32,6 +32,9 @@ void records_hash_vdev(const struct config_vdev *entry,
 void records_hash_process(const struct config_process *entry,
 			  char text[RECORDS_HASH_MAX]);
 
+void records_hash_device(const struct reg_device *device,
+			 char text[RECORDS_HASH_MAX]);
+
 /* That of the served entry of this name, or pasid; "": the file has none. */
 void records_entry_vdev(const struct config *config, const char *name,
 			char text[RECORDS_HASH_MAX]);
@@ -51,9 +54,12 @@ json_t *records_device_identity(const struct reg_device *device);
 /* Add a change to a group.  Each returns what store_write_put does. */
 int records_put_capacity(struct store_write *write,
 			 const struct reg_device *device);
-/* Its UUID, and whether volumes were made on it. */
+/* Its UUID, whether volumes were made on it, and what it is asked to do. */
 int records_put_device(struct store_write *write,
 		       const struct reg_device *device);
+/* That it was removed, and what the file says of it. */
+int records_put_removed(struct store_write *write,
+			const struct reg_device *device);
 /* The vdev's volume, of its size: 'state' is "making", until it was there;
  * "there"; or "deleting". */
 int records_put_volume(struct store_write *write, const struct reg_vdev *vdev,

@@ -202,6 +202,8 @@ struct reg_device *registry_device(struct registry *registry, const char *name)
 		for (j = 0; j < endpoint->device_count; j++) {
 			struct reg_device *device = &endpoint->devices[j];
 
+			if (device->is_gone)
+				continue;
 			if (strcmp(device->name, name) == 0)
 				return device;
 			if (strcmp(device->config->name, name))
@@ -212,6 +214,27 @@ struct reg_device *registry_device(struct registry *registry, const char *name)
 		}
 	}
 	return found;
+}
+
+void registry_drop_device(struct registry *registry, struct reg_device *device)
+{
+	struct reg_pool *pool = device->pool;
+	struct reg_process *process;
+	unsigned int at = 0;
+
+	while (pool->devices[at] != device)
+		at++;
+	for (process = registry->processes; process; process = process->next)
+		if (process->vdev->pool == pool)
+			promise_drop(process, at);
+	pool->device_count--;
+	memmove(&pool->devices[at], &pool->devices[at + 1],
+		(pool->device_count - at) * sizeof(*pool->devices));
+	for (process = registry->processes; process; process = process->next)
+		if (process->vdev->pool == pool)
+			promise_place_back(process);
+	device->pool = NULL;
+	device->is_gone = true;
 }
 
 struct reg_pool *registry_pool(struct registry *registry, const char *name)

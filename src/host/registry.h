@@ -64,10 +64,21 @@ struct reg_endpoint {
 	uint32_t busy_milli;
 };
 
+#define REG_DEVICE_NAME_MAX (2 * CONFIG_NAME_MAX + 2)	/* "ep0/d0" */
+
+/* What was asked for of a device that is to be empty (evacuate.c).  On disk. */
+struct reg_leave {
+	bool is_asked;
+	bool is_replaced;		/* once it is empty it goes */
+	char to[REG_DEVICE_NAME_MAX];	/* so: by this one; "": all others */
+	uint64_t bytes_per_s;		/* 0: as is usual */
+	uint64_t all_bytes;		/* that were on it */
+};
+
 struct reg_device {
 	const struct config_device *config;
 	struct reg_endpoint *endpoint;
-	char name[2 * CONFIG_NAME_MAX + 2];	/* "ep0/d0" */
+	char name[REG_DEVICE_NAME_MAX];
 	int slot;			/* -1: none yet */
 	enum reg_device_state state;
 	struct error error;		/* FAILED, or why it waits */
@@ -99,7 +110,14 @@ struct reg_device {
 	bool is_joining, is_member;	/* of its pool, at the endpoint */
 	bool is_leaving;		/* kept on it: evacuate.c */
 	bool is_moving;			/* the endpoint was asked to go on */
-	uint64_t leave_bytes_per_s;	/* 0: as is usual */
+	struct reg_leave leave;
+	bool is_asking;			/* another 'leave' is on its way */
+	uint64_t leave_retry_ns;	/* how long it waited after failing */
+	uint64_t leave_again_ns;	/* then it is tried again; 0: not */
+	unsigned int told_percent;	/* moved, in an event */
+	struct host_call replaced_call;
+	bool is_parting;		/* it is to be removed: remove.c */
+	bool is_gone;			/* it was, on disk: there is none */
 	struct opening *opening;	/* under way; else NULL */
 	struct dial *dial;		/* nbd: under way; else NULL */
 	int memory_fd;			/* kept as long as we run; else -1 */
@@ -316,6 +334,9 @@ void registry_destroy(struct registry *registry);
 /* "ep0/d0", or "d0" if only one endpoint has it. */
 struct reg_device *registry_device(struct registry *registry, const char *name);
 struct reg_pool *registry_pool(struct registry *registry, const char *name);
+/* It is no device of its pool any more: nothing is promised there, and nobody
+ * finds it. */
+void registry_drop_device(struct registry *registry, struct reg_device *device);
 /* A pool by its name, or that of a part of it, which goes into '*ret_part'
  * (else NULL). */
 struct reg_pool *registry_place(struct registry *registry, const char *name,

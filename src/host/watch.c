@@ -243,6 +243,7 @@ static void tick(struct loop_timer *timer, uint64_t now_ns)
 	verbs_turn_over(host, now_ns);
 	unbind_retry(host);
 	volumes_retry(host);
+	evacuate_tick(host, now_ns);
 	loop_timer_set(host->loop, timer, now_ns + TICK_NS);
 }
 

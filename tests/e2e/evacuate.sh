@@ -4,8 +4,7 @@
 # are killed in between: what was acknowledged is there (issue 3).
 . "$(dirname "$0")/../lib.sh"
 
-PYTHON=/usr/bin/python3
-$PYTHON -c 'import nbd' 2>/dev/null || skip "python3-libnbd is not installed"
+. "$ROOT/tests/writer.sh"
 
 penstock_config "
 endpoints:
@@ -17,56 +16,10 @@ pools: [{name: p, devices: [ep0/d0, ep0/d1]}]
 vdevs:
   - {name: vd0, pool: p, size: 64MiB, nbd: unix:$TEST_DIR/vd0.nbd}
 "
-# Writes 64 KiB here and there, each with its number, until it is told to end;
-# connects again when it is lost; then everything acknowledged is looked at.
-cat >writer.py <<'EOF2'
-import nbd, random, select, signal, sys
-SIZE, BYTES = 64 << 20, 64 << 10
-random.seed(1)
-ended = False
-def end(*_):
-    global ended
-    ended = True
-signal.signal(signal.SIGTERM, end)
-def connect():
-    while True:
-        try:
-            h = nbd.NBD()
-            h.connect_uri(sys.argv[1])
-            return h
-        except nbd.Error:
-            select.select([], [], [], 0.05)
-def data(number):
-    return number.to_bytes(8, "little") * (BYTES // 8)
-h = connect()
-acknowledged, number, last = {}, 0, None
-def doing(what):
-    global h
-    while True:
-        try:
-            return what()
-        except nbd.Error:
-            h = connect()
-while not ended:
-    number += 1
-    at = random.randrange(SIZE // BYTES) * BYTES
-    doing(lambda: h.pwrite(data(number), at, nbd.CMD_FLAG_FUA))
-    acknowledged[at] = number
-    if number == 300:
-        print("there", flush=True)
-for at, is_number in acknowledged.items():
-    if doing(lambda: h.pread(BYTES, at)) != data(is_number):
-        sys.exit("write %d at %d is not there" % (is_number, at))
-print(number, "writes", flush=True)
-h.shutdown()
-EOF2
-
 left_is() { holds ".[] | select(.device == \"$1\") | $2" device list; }
 
 penstockd_start
-exec {there}< <(exec $PYTHON writer.py "nbd+unix:///vd0?socket=$TEST_DIR/vd0.nbd")
-WRITER_PID=$!
-read -r -t 60 -u "$there" _ || fail "nothing is written"
+writes_begin vd0 64
 
 note "evacuated slowly; penstockd is killed, then the endpoint"
 expect 1 p device evacuate none
@@ -90,9 +43,6 @@ wait_for 20 holds '.free_bytes == 33554432' pool show p ||
 expect 3 p vdev create more 64MiB --pool p 2>refused
 grep -q "32 MiB of it is free" refused || fail "$(cat refused)"
 
-kill "$WRITER_PID"
-read -r -t 60 -u "$there" told || fail "what was written is not there"
-note "$told"
-expect 0 wait "$WRITER_PID"
+writes_end
 penstockd_stop
 expect 0 p pool check "$TEST_DIR/d0" "$TEST_DIR/d1"

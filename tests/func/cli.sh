@@ -91,7 +91,7 @@ run 0 --help
 sed -n '/^Usage/,/^Known/s/^  \([a-z]* *[a-z|]*\).*/\1/p' out |
 while read -r group verb; do
 	case $verb in
-	list|show|add|update|release|stats|derive|create|snapshot|resize|resume|delete|calibrate|evacuate|check|import|export)
+	list|show|add|update|release|stats|derive|create|snapshot|resize|resume|delete|calibrate|evacuate|replace|remove|check|import|export)
 		grep -q "\*$group $verb\*" "$manual" ;;
 	*)
 		grep -q "\*$group\*" "$manual" ;;
@@ -100,7 +100,6 @@ done
 
 # --- The rest of the contract is known --------------------------------------
 for verb in \
-	'device replace d0' 'device remove d0' \
 	'process migrate 1 --to beta' 'handover vd0 --to ep1 --mode take --wait' \
 	'handover vd0 --back' upgrade 'vm define f' 'vm start v' 'vm stop v' \
 	'vm suspend v' 'vm resume v' 'vm list' 'vm show v' 'vm stats v' \
@@ -279,6 +278,14 @@ json '.asked_ns == 2000000000' device calibrate d0 --duration '2 s'
 run 2 device calibrate d0 --duration 2
 run 2 device calibrate d0 --duration 0s
 run 1 device calibrate none
+run 0 device replace d0 ep0/d0 --bandwidth '1 MB/s'
+run 2 device replace d0
+run 2 device replace d0 'a b'
+run 1 device replace d0 none
+run 0 device remove d0
+prints 'has left its pool'
+run 1 device remove none
+run 0 device show d0
 run 0 enforce off
 prints 'NOT enforced'
 run 0 status

@@ -485,10 +485,32 @@ void host_device_evacuate(struct host *host, const char *name,
 	host_device_calibrate(host, name, bytes_per_s, call);
 }
 
+void host_device_replace(struct host *host, const char *name, const char *by,
+			 uint64_t bytes_per_s, struct host_call *call)
+{
+	json_t *other = host_device(host, by);
+
+	if (other)
+		host_device_calibrate(host, name, bytes_per_s, call);
+	else
+		reply(call, HOST_NOT_FOUND, "there is no such device", NULL);
+	json_decref(other);
+}
+
 void host_device_stay(struct host *host, const char *name,
 		      struct host_call *call)
 {
 	host_device_calibrate(host, name, 0, call);
+}
+
+void host_device_remove(struct host *host, const char *name,
+			struct host_call *call)
+{
+	json_t *device = host_device(host, name);
+
+	reply(call, device ? HOST_DONE : HOST_NOT_FOUND,
+	      device ? "" : "there is no such device", NULL);
+	json_decref(device);
 }
 
 void host_enforce(struct host *host, bool on, struct host_call *call)

@@ -1,0 +1,26 @@
+# SPDX-License-Identifier: Apache-2.0
+#
+# Sourced by scripts in which a vdev is written to all the while (writer.py).
+
+PYTHON=/usr/bin/python3
+$PYTHON -c 'import nbd' 2>/dev/null || skip "python3-libnbd is not installed"
+
+# writes_begin VDEV MIB: at its socket $TEST_DIR/VDEV.nbd; 300 are there.
+writes_begin()
+{
+	exec {WRITES}< <(exec $PYTHON "$ROOT/tests/writer.py" \
+		"nbd+unix:///$1?socket=$TEST_DIR/$1.nbd" "$2")
+	WRITER_PID=$!
+	read -r -t 60 -u "$WRITES" _ || fail "nothing is written"
+}
+
+# What was acknowledged is there.
+writes_end()
+{
+	local told
+
+	kill "$WRITER_PID"
+	read -r -t 60 -u "$WRITES" told || fail "what was written is not there"
+	note "$told"
+	expect 0 wait "$WRITER_PID"
+}
