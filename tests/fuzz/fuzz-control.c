@@ -242,8 +242,7 @@ static void send_line(struct world *world, const char *line, size_t bytes,
 		      int fd)
 {
 	/* As ctl_receive takes it. */
-	json_t *message =
-		json_loadb(line, bytes, JSON_REJECT_DUPLICATES, NULL);
+	json_t *message = json_loadb(line, bytes, JSON_REJECT_DUPLICATES, NULL);
 	const json_t *duration = json_object_get(message, "duration_ns");
 	char *text = NULL;
 
