@@ -56,6 +56,11 @@ char *admission_explain(const struct admission_refusal *refusal,
 				 "%s: %s asked, device %s is "
 				 "promised to its limit",
 				 key, asked, device);
+		else if (refusal->available >= CAPACITY_TIME_MAX_NS)
+			snprintf(buffer, size,
+				 "%s: %s asked, no latency is promised "
+				 "of device %s: give its 'sla' one",
+				 key, asked, device);
 		else
 			snprintf(buffer, size,
 				 "%s: %s asked, device %s can "

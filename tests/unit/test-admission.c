@@ -50,6 +50,7 @@ static struct admission *device(const struct capacity *capacity)
 /* E11: what another endpoint has promised is what can be promised of it. */
 static void test_capacity_of_a_promise(void **state)
 {
+	struct admission *admission;
 	struct capacity capacity;
 	struct sla sla;
 
@@ -77,6 +78,11 @@ static void test_capacity_of_a_promise(void **state)
 	assert_int_equal(capacity_iops(&capacity.direction[0], 990, 0), 100);
 	assert_int_equal(capacity_iops(&capacity.direction[0], 990, 1000 * MS),
 			 0);
+	admission = device(&capacity);
+	asking_refused(
+		admission, "latency <= 5 ms",
+		"latency p99: 5 ms asked, no latency is promised of device d0: give its 'sla' one");
+	admission_destroy(admission);
 	/* Of writes nothing is known. */
 	assert_int_equal(sla_parse("read iops >= 100", &sla, NULL), 0);
 	assert_false(capacity_from_sla(&sla, &capacity));
