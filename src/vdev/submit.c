@@ -119,10 +119,13 @@ static inline ALWAYS void submit_to_gate(struct vdev *vdev,
 	struct vdev_process *process = request->process;
 	struct sched_passes *passes = &process->passes;
 
-	/* A vdev that is stopped is limited, too, and nothing is paid for. */
+	/* A vdev that is stopped is limited, too, and pays nothing ahead: what
+	 * may not wait there lets nothing else pass. */
 	if (process->is_limited && !sched_pass_paid(passes, now_ns) &&
 	    ((vdev->again.error && vdev_again_holds(request, false)) ||
-	     (!sched_pass(vdev->gate->sched, process->client, passes, now_ns) &&
+	     ((vdev->again.error ||
+	       !sched_pass(vdev->gate->sched, process->client, passes,
+			   now_ns)) &&
 	      !vdev_gate_lets(vdev->gate, request, now_ns))))
 		return;
 	submit_volume(vdev->volume, request, now_ns);

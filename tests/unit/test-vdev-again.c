@@ -233,8 +233,8 @@ static void taken(struct vdev_request *vdev)
 	((struct request *)vdev)->is_taken = true;
 }
 
-static void submit(struct bench *bench, struct request *request,
-		   enum block_op op, uint64_t offset_bytes)
+static void prepare(struct bench *bench, struct request *request,
+		    enum block_op op, uint64_t offset_bytes)
 {
 	memset(request, 0, sizeof(*request));
 	request->bench = bench;
@@ -247,6 +247,12 @@ static void submit(struct bench *bench, struct request *request,
 	request->vdev.process = vdev_find_process(bench->vdev, 0);
 	request->vdev.done = request_done;
 	request->vdev.owner = request;
+}
+
+static void submit(struct bench *bench, struct request *request,
+		   enum block_op op, uint64_t offset_bytes)
+{
+	prepare(bench, request, op, offset_bytes);
 	vdev_submit(bench->vdev, &request->vdev, loop_clock_ns());
 }
 
@@ -387,6 +393,44 @@ static void test_vdev_again_stop_holds_what_its_limit_lets(void **state)
 	run_until_done(bench, 9);
 	for (unsigned int i = 0; i < 8; i++)
 		assert_done(&requests[i], 0);
+	vdev_process_remove(process);
+}
+
+/* What may not wait passes a vdev that is stopped; it opens no way for what
+ * comes at the same time. */
+static void test_vdev_again_stop_holds_behind_others(void **state)
+{
+	struct bench *bench = *state;
+	const struct vdev_process_config config = {
+		.pasid = 1,
+		.sched.limit_per_s[SCHED_TOTAL_IOPS] = 1000000,
+		.sched.burst_ns = 1000000,
+		.stats = &bench->stats->processes[1],
+	};
+	struct vdev_process *process;
+	struct request requests[4];
+	uint64_t now_ns;
+
+	map_first(bench);
+	assert_int_equal(vdev_process_add(bench->vdev, &config, &process, NULL),
+			 0);
+	bench->fake.result = -EIO;
+	submit(bench, &requests[0], BLOCK_WRITE, 0);
+	assert_true(halt_of(bench).is_stopped);
+	now_ns = loop_clock_ns();
+	for (unsigned int i = 1; i < 4; i++) {
+		prepare(bench, &requests[i], BLOCK_WRITE, i * BLOCK);
+		requests[i].vdev.may_wait = i < 3 ? vdev_never_waits : NULL;
+		vdev_submit(bench->vdev, &requests[i].vdev, now_ns);
+	}
+	assert_done(&requests[1], -EIO);
+	assert_done(&requests[2], -EIO);
+	assert_int_equal(bench->fake.submitted, 3);
+	bench->fake.result = 0;
+	vdev_resume(bench->vdev);
+	run_until_done(bench, 5);
+	assert_done(&requests[0], 0);
+	assert_done(&requests[3], 0);
 	vdev_process_remove(process);
 }
 
@@ -601,6 +645,7 @@ int main(void)
 		TEST(test_vdev_again_stop_keeps_all_in_order),
 		TEST(test_vdev_again_stop_orders_those_in_flight),
 		TEST(test_vdev_again_stop_holds_what_its_limit_lets),
+		TEST(test_vdev_again_stop_holds_behind_others),
 		TEST(test_vdev_again_process_goes),
 		TEST(test_vdev_again_owners_leave),
 		TEST(test_vdev_again_policy_changes),
