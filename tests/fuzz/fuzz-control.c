@@ -29,8 +29,15 @@
 #define MESSAGES_MAX	64U
 #define GOING_TURNS	100000U
 #define TURN_NS		UINT64_C(100000)
-/* What is measured goes on for as long as is asked for. */
-#define MEASURE_NS	UINT64_C(1000000)
+/* What is measured goes on for as long as is asked for, and takes as long as a
+ * model says. */
+#define MEASURE_NS	INT64_C(1000000)
+#define MODEL_NS	INT64_C(10000)
+#define MODEL_SIGMA	500
+/* What is beyond any pool is as large as it is said to be, but not what takes
+ * its second to be put down (with sanitizers). */
+#define SIZE_SLOW	(INT64_C(16) << 40)
+#define SIZE_REFUSED	(INT64_C(1) << 51)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -237,20 +244,53 @@ static void send_text(struct world *world, const char *text, size_t bytes,
 	}
 }
 
-/* As it came, but for how long something is measured. */
+/* No more than 'most', if it is below 'end'. */
+static void bound(json_t *message, const char *key, json_int_t most,
+		  json_int_t end)
+{
+	const json_int_t value =
+		json_integer_value(json_object_get(message, key));
+
+	if (value > most && value < end)
+		json_object_set_new(message, key, json_integer(most));
+}
+
+/* As it came, but for how long things last, and how large they are. */
+static void bound_all(json_t *message)
+{
+	static const char *const times[] = {"read_median_ns", "write_median_ns",
+					    "per_kib_ns", "stall_every_ns",
+					    "stall_ns"};
+	json_t *model = json_object_get(message, "model");
+	const char *op = json_string_value(json_object_get(message, "op"));
+	const json_t *duration;
+
+	for (size_t i = 0; i < sizeof(times) / sizeof(*times); i++)
+		bound(model, times[i], MODEL_NS, INT64_MAX);
+	bound(model, "sigma_milli", MODEL_SIGMA, INT64_MAX);
+	bound(message, "size_bytes", SIZE_SLOW, SIZE_REFUSED);
+	bound(message, "duration_ns", MEASURE_NS, INT64_MAX);
+	duration = json_object_get(message, "duration_ns");
+	/* None means ten seconds, and more. */
+	if (op && !strcmp(op, "device-calibrate") &&
+	    (!duration ||
+	     (json_is_integer(duration) && json_integer_value(duration) == 0)))
+		json_object_set_new(message, "duration_ns",
+				    json_integer(MEASURE_NS));
+}
+
 static void send_line(struct world *world, const char *line, size_t bytes,
 		      int fd)
 {
 	/* As ctl_receive takes it. */
 	json_t *message = json_loadb(line, bytes, JSON_REJECT_DUPLICATES, NULL);
-	const json_t *duration = json_object_get(message, "duration_ns");
+	json_t *sent = json_deep_copy(message);
 	char *text = NULL;
 
-	if (json_integer_value(duration) > (json_int_t)MEASURE_NS) {
-		json_object_set_new(message, "duration_ns",
-				    json_integer(MEASURE_NS));
-		text = json_dumps(message, JSON_COMPACT);
-	}
+	bound_all(sent);
+	if (!json_equal(sent, message))
+		text = json_dumps(sent, JSON_COMPACT);
+	json_decref(sent);
 	send_text(world, text ? text : line, text ? strlen(text) : bytes, fd);
 	/* What is an object is answered, not hung up on. */
 	assert(!message || !json_is_object(message) || !world->dialled);
