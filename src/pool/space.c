@@ -130,37 +130,72 @@ static void set_one(struct space *space, uint32_t extent,
 	word->bits[1] ^= (change >> 1) << bit;
 }
 
+/* Those of 'word' that are in 'mask'. */
+static void set_word(struct space *space, uint32_t word, uint64_t mask,
+		     enum space_state state)
+{
+	const uint32_t group = word / GROUP_WORDS;
+	struct space_word *w = &space->words[word];
+
+	for (unsigned int s = 0; s < SPACE_STATES; s++) {
+		const uint32_t were = (uint32_t)__builtin_popcountll(
+			matches(space, (enum space_state)s, word) & mask);
+
+		space->total[s] -= were;
+		space->counts[s][group] =
+			(uint16_t)(space->counts[s][group] - were);
+	}
+	w->bits[0] = (w->bits[0] & ~mask) | (state & 1 ? mask : 0);
+	w->bits[1] = (w->bits[1] & ~mask) | (state & 2 ? mask : 0);
+	space->total[state] += (uint32_t)__builtin_popcountll(mask);
+	space->counts[state][group] = (uint16_t)(space->counts[state][group] +
+						 __builtin_popcountll(mask));
+}
+
+/* All of a group, which is whole: a device of 100 TiB has 26,000, and who uses
+ * the endpoint's other devices waits meanwhile. */
+static void set_group(struct space *space, uint32_t group,
+		      enum space_state state)
+{
+	struct space_word *words = &space->words[group * GROUP_WORDS];
+	const struct space_word all = {
+		.bits = {state & 1 ? ~UINT64_C(0) : 0,
+			 state & 2 ? ~UINT64_C(0) : 0},
+	};
+	uint32_t were_taken = SPACE_GROUP;
+
+	for (unsigned int s = SPACE_TAKEN + 1; s < SPACE_STATES; s++) {
+		were_taken -= space->counts[s][group];
+		space->total[s] -= space->counts[s][group];
+		space->counts[s][group] = 0;
+	}
+	space->total[SPACE_TAKEN] -= were_taken;
+	space->total[state] += SPACE_GROUP;
+	space->counts[state][group] = SPACE_GROUP;
+	for (uint32_t w = 0; w < GROUP_WORDS; w++)
+		words[w] = all;
+}
+
 void space_set(struct space *space, uint32_t first, uint32_t count,
 	       enum space_state state)
 {
 	const uint32_t end = first + count;
+	uint32_t at = first;
 
 	assert(end >= first && end <= space->extent_count);
-	if (count == 1)
+	if (count == 1) {
 		set_one(space, first, state);
-	if (count <= 1)
 		return;
-	for (uint32_t w = first / WORD_BITS; w <= (end - 1) / WORD_BITS; w++) {
-		const uint64_t mask = mask_of(w, first, end);
-		const uint32_t group = w / GROUP_WORDS;
-
-		for (unsigned int s = 0; s < SPACE_STATES; s++) {
-			const uint32_t were = (uint32_t)__builtin_popcountll(
-				matches(space, (enum space_state)s, w) & mask);
-
-			space->total[s] -= were;
-			space->counts[s][group] =
-				(uint16_t)(space->counts[s][group] - were);
-		}
-		space->words[w].bits[0] &= ~mask;
-		space->words[w].bits[1] &= ~mask;
-		space->words[w].bits[0] |= state & 1 ? mask : 0;
-		space->words[w].bits[1] |= state & 2 ? mask : 0;
-		space->total[state] += (uint32_t)__builtin_popcountll(mask);
-		space->counts[state][group] =
-			(uint16_t)(space->counts[state][group] +
-				   __builtin_popcountll(mask));
 	}
+	while (at < end)
+		if (at % SPACE_GROUP == 0 && end - at >= SPACE_GROUP) {
+			set_group(space, at / SPACE_GROUP, state);
+			at += SPACE_GROUP;
+		} else {
+			set_word(space, at / WORD_BITS,
+				 mask_of(at / WORD_BITS, at, end), state);
+			at = (at / WORD_BITS + 1) * WORD_BITS;
+		}
 }
 
 int space_set_bad(struct space *space, uint32_t extent)

@@ -307,7 +307,8 @@ static void test_space_runs_and_counts(void **state)
 /* Against a plain array, at random. */
 static void test_space_like_a_plain_array(void **state)
 {
-	static unsigned char plain[9000];
+	static unsigned char plain[4 * SPACE_GROUP + 100];
+	uint32_t totals[SPACE_STATES];
 	struct space space;
 	uint64_t x = 88172645463325252U;
 
@@ -322,12 +323,17 @@ static void test_space_like_a_plain_array(void **state)
 		x ^= x >> 7;
 		x ^= x << 17;
 		first = (uint32_t)(x % sizeof(plain));
-		count = (uint32_t)(x >> 20) % 200;
+		/* Now and then whole groups. */
+		count = (uint32_t)(x >> 20) % (round % 16 ? 200 : 16000);
 		to = (enum space_state)(x >> 40 & 3);
 		if (count > sizeof(plain) - first)
 			count = (uint32_t)sizeof(plain) - first;
 		space_set(&space, first, count, to);
 		memset(plain + first, (int)to, count);
+		memset(totals, 0, sizeof(totals));
+		for (uint32_t i = 0; i < sizeof(plain); i++)
+			totals[plain[i]]++;
+		assert_memory_equal(space.total, totals, sizeof(totals));
 		if (to == SPACE_TAKEN)
 			continue;
 		first = (uint32_t)(x >> 32) % (uint32_t)sizeof(plain);
