@@ -76,3 +76,31 @@ int block_open(const struct block_config *config, struct loop *loop,
 		"device kind '%.32s' is unknown: use file, memory or nullio",
 		config->kind);
 }
+
+void block_copy(const struct block_request *request, uint64_t from_bytes,
+		void *data, uint64_t bytes, bool into_data)
+{
+	unsigned char *at = data;
+
+	for (uint32_t i = 0; i < request->iov_count && bytes > 0; i++) {
+		const struct iovec *iov = &request->iov[i];
+		unsigned char *memory = iov->iov_base;
+		uint64_t part = iov->iov_len;
+
+		if (from_bytes >= part) {
+			from_bytes -= part;
+			continue;
+		}
+		memory += from_bytes;
+		part -= from_bytes;
+		from_bytes = 0;
+		if (part > bytes)
+			part = bytes;
+		if (into_data)
+			memcpy(at, memory, part);
+		else
+			memcpy(memory, at, part);
+		at += part;
+		bytes -= part;
+	}
+}

@@ -115,6 +115,11 @@ int block_open(const struct block_config *config, struct loop *loop,
 /* The kinds' names, for error texts; NULL-terminated. */
 const char *const *block_kinds(void);
 
+/* Between 'bytes' of the request's memory from 'from_bytes' on and 'data': into
+ * data, or out of it.  Copies nothing that the request has not. */
+void block_copy(const struct block_request *request, uint64_t from_bytes,
+		void *data, uint64_t bytes, bool into_data);
+
 static inline void block_submit(struct block_device *device,
 				struct block_request *request)
 {

@@ -75,31 +75,6 @@ static uint32_t find_segment(const struct block_request *request,
 	return i;
 }
 
-/* Between the bounce buffer and the request's segments, from done_bytes. */
-static void copy_bounce(const struct block_request *request,
-			unsigned char *bounce, uint64_t bytes)
-{
-	uint64_t into;
-	uint32_t i = find_segment(request, &into);
-
-	while (bytes > 0) {
-		unsigned char *at =
-			(unsigned char *)request->iov[i].iov_base + into;
-		uint64_t part = request->iov[i].iov_len - into;
-
-		if (part > bytes)
-			part = bytes;
-		if (request->op == BLOCK_READ)
-			memcpy(at, bounce, part);
-		else
-			memcpy(bounce, at, part);
-		bounce += part;
-		bytes -= part;
-		into = 0;
-		i++;
-	}
-}
-
 static bool is_aligned(const struct file *file,
 		       const struct block_request *request)
 {
@@ -142,7 +117,8 @@ static void prep_transfer(const struct file *file,
 			left = BOUNCE_BYTES;
 		request->single.iov_len = left;
 		if (request->op == BLOCK_WRITE)
-			copy_bounce(request, request->single.iov_base, left);
+			block_copy(request, request->done_bytes,
+				   request->single.iov_base, left, true);
 	} else {
 		i = find_segment(request, &into);
 		if (into == 0 && request->iov_count - i > 1) {
@@ -344,7 +320,8 @@ static bool account(struct file *file, struct block_request *request, int moved,
 		return false;
 	}
 	if (request->op == BLOCK_READ && is_bounced(file, request))
-		copy_bounce(request, request->single.iov_base, bytes);
+		block_copy(request, request->done_bytes,
+			   request->single.iov_base, bytes, false);
 	request->done_bytes += bytes;
 	*ret_result = 0;
 	return request->done_bytes < request->length_bytes;

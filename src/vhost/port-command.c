@@ -17,37 +17,6 @@ static struct port *port_of(struct block_device *device)
 	return (struct port *)device;
 }
 
-/* ---- data ---- */
-
-/* 'bytes' of the request's memory from 'from_bytes' on: into 'data', or out of
- * it. */
-static void copy(const struct block_request *request, uint64_t from_bytes,
-		 uint64_t bytes, unsigned char *data, bool is_in)
-{
-	const struct iovec *iov = request->iov;
-
-	while (from_bytes >= iov->iov_len && bytes > 0) {
-		from_bytes -= iov->iov_len;
-		iov++;
-	}
-	while (bytes > 0) {
-		unsigned char *memory =
-			(unsigned char *)iov->iov_base + from_bytes;
-		uint64_t part = iov->iov_len - from_bytes;
-
-		if (part > bytes)
-			part = bytes;
-		if (is_in)
-			memcpy(data, memory, part);
-		else
-			memcpy(memory, data, part);
-		data += part;
-		bytes -= part;
-		from_bytes = 0;
-		iov++;
-	}
-}
-
 /* ---- a piece ---- */
 
 static uint64_t least(uint64_t left_bytes, uint64_t most_bytes)
@@ -93,8 +62,8 @@ static bool prepare(struct port *port, struct port_command *command)
 		return true;
 	case BLOCK_WRITE:
 		prepare_data(command, VHOST_CLIENT_WRITE, left_bytes);
-		copy(request, request->done_bytes, command->piece_bytes,
-		     command->data, true);
+		block_copy(request, request->done_bytes, command->data,
+			   command->piece_bytes, true);
 		return true;
 	case BLOCK_FLUSH:
 		command->wire.offset_bytes = 0;
@@ -217,8 +186,8 @@ static void piece_done(struct port *port, struct port_command *command)
 		return;
 	}
 	if (request->op == BLOCK_READ)
-		copy(request, request->done_bytes, command->piece_bytes,
-		     command->data, false);
+		block_copy(request, request->done_bytes, command->data,
+			   command->piece_bytes, false);
 	request->done_bytes += command->piece_bytes;
 	if (request->done_bytes < request->length_bytes &&
 	    prepare(port, command))
