@@ -27,6 +27,7 @@
 #include <unistd.h>
 
 #include "os/fd.h"
+#include "os/keys.h"
 #include "os/loop.h"
 
 #define LEAVE_NS	UINT64_C(2000000000)	/* to hear why */
@@ -170,23 +171,9 @@ static void read_names(struct gate_link *link, gnutls_x509_crt_t certificate)
 
 static const char *explain_status(unsigned int status)
 {
-	static const struct {
-		unsigned int flag;
-		const char *text;
-	} reasons[] = {
-		{GNUTLS_CERT_SIGNER_NOT_FOUND,
-		 "is not of the authority in api: tls: ca:"},
-		{GNUTLS_CERT_REVOKED, "is revoked"},
-		{GNUTLS_CERT_EXPIRED, "has expired"},
-		{GNUTLS_CERT_NOT_ACTIVATED, "is not valid yet"},
-		{GNUTLS_CERT_PURPOSE_MISMATCH, "is not one for clients"},
-		{GNUTLS_CERT_INSECURE_ALGORITHM, "is signed too weakly"},
-	};
-
-	for (size_t i = 0; i < sizeof(reasons) / sizeof(reasons[0]); i++)
-		if (status & reasons[i].flag)
-			return reasons[i].text;
-	return "cannot be believed";
+	return status & GNUTLS_CERT_SIGNER_NOT_FOUND ?
+		"is not of the authority in api: tls: ca:" :
+		keys_status_text(status);
 }
 
 /* GnuTLS calls it within the handshake: not 0 refuses. */

@@ -307,7 +307,7 @@ int keys_session(struct keys *keys, const char *host,
 	return 0;
 }
 
-static const char *explain_status(unsigned int status)
+const char *keys_status_text(unsigned int status)
 {
 	static const struct {
 		unsigned int flag;
@@ -332,9 +332,10 @@ static const char *explain_status(unsigned int status)
 void keys_explain(gnutls_session_t session, int code, struct error *reterr)
 {
 	if (code == GNUTLS_E_CERTIFICATE_VERIFICATION_ERROR)
-		error_set(reterr, -EACCES, "TLS: its certificate %s",
-			  explain_status(gnutls_session_get_verify_cert_status(
-				  session)));
+		error_set(
+			reterr, -EACCES, "TLS: its certificate %s",
+			keys_status_text(gnutls_session_get_verify_cert_status(
+				session)));
 	else if (code == GNUTLS_E_CERTIFICATE_REQUIRED ||
 		 code == GNUTLS_E_NO_CERTIFICATE_FOUND)
 		error_set(reterr, -EACCES, "TLS: it shows no certificate");

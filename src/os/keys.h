@@ -45,5 +45,8 @@ int keys_session(struct keys *keys, const char *host,
 		 gnutls_session_t *ret_session);
 /* Why the handshake of such a session failed, with 'code' of GnuTLS. */
 void keys_explain(gnutls_session_t session, int code, struct error *reterr);
+/* What is wrong with a certificate of that status (GNUTLS_CERT_*): the rest of
+ * a sentence. */
+const char *keys_status_text(unsigned int status);
 
 #endif

@@ -168,7 +168,7 @@ logged "its certificate ('ops.example') has expired"
 as lost 1 status
 logged "its certificate ('ops.example') is revoked"
 as server-only 1 status
-logged "its certificate ('ops.example') is not one for clients"
+logged "its certificate ('ops.example') is for another purpose"
 command_run 1 "$PENSTOCK" --api "https://127.0.0.1:$PORT" --cacert ca.pem status
 grep -q 'show one with --cert and --key' err || fail "without a certificate"
 logged "it shows no certificate"
