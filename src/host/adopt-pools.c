@@ -10,21 +10,8 @@
 
 #include <string.h>
 
+#include "ctl/item.h"
 #include "ctl/stats.h"
-
-static const char *text_of(const json_t *item, const char *key)
-{
-	const char *text = json_string_value(json_object_get(item, key));
-
-	return text ? text : "";
-}
-
-static uint64_t number_of(const json_t *item, const char *key)
-{
-	json_int_t value = json_integer_value(json_object_get(item, key));
-
-	return value > 0 ? (uint64_t)value : 0;
-}
 
 /* Is this member of a pool that was found what the configuration wants?  It
  * may be larger now: then it is opened anew, and grows. */
@@ -33,10 +20,10 @@ static bool member_matches(struct reg_endpoint *endpoint,
 			   const json_t *item)
 {
 	const struct reg_device *device =
-		adopt_wanted(endpoint, list, text_of(item, "device"));
+		adopt_wanted(endpoint, list, item_text(item, "device"));
 
 	return device && device->pool == pool &&
-		device->config->size_bytes == number_of(item, "size_bytes");
+		device->config->size_bytes == item_number(item, "size_bytes");
 }
 
 /* All of it, or it is made anew. */
@@ -48,7 +35,7 @@ static bool pool_matches(struct reg_endpoint *endpoint,
 
 	json_array_foreach(
 		json_object_get(list, "members"), i,
-		item) if (strcmp(text_of(item, "pool"), pool->name) == 0 &&
+		item) if (strcmp(item_text(item, "pool"), pool->name) == 0 &&
 			  !member_matches(endpoint, pool, list,
 					  item)) return false;
 	return true;
@@ -64,9 +51,10 @@ static void adopt_members(struct reg_endpoint *endpoint,
 	{
 		struct reg_device *device;
 
-		if (strcmp(text_of(item, "pool"), pool->name) != 0)
+		if (strcmp(item_text(item, "pool"), pool->name) != 0)
 			continue;
-		device = adopt_wanted(endpoint, list, text_of(item, "device"));
+		device =
+			adopt_wanted(endpoint, list, item_text(item, "device"));
 		found = json_object_get(item, "found");
 		/* One that is still being read is asked for again. */
 		if (device && device->is_added && found)
@@ -83,8 +71,8 @@ void adopt_pools(struct reg_endpoint *endpoint, const json_t *list)
 	json_array_foreach(json_object_get(list, "pools"), i, item)
 	{
 		struct reg_pool *pool =
-			registry_pool(registry, text_of(item, "name"));
-		const uint64_t slot = number_of(item, "slot");
+			registry_pool(registry, item_text(item, "name"));
+		const uint64_t slot = item_number(item, "slot");
 
 		if (!pool || pool->endpoint != endpoint ||
 		    slot >= STATS_POOLS || !pool_matches(endpoint, pool, list))

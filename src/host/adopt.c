@@ -16,27 +16,9 @@
 #include <unistd.h>
 
 #include "ctl/ctl.h"
+#include "ctl/item.h"
 #include "host/endpoint.h"
 #include "host/listen.h"
-
-static const char *text_of(const json_t *item, const char *key)
-{
-	const char *text = json_string_value(json_object_get(item, key));
-
-	return text ? text : "";
-}
-
-static uint64_t number_of(const json_t *item, const char *key)
-{
-	json_int_t value = json_integer_value(json_object_get(item, key));
-
-	return value > 0 ? (uint64_t)value : 0;
-}
-
-static bool flag_of(const json_t *item, const char *key)
-{
-	return json_is_true(json_object_get(item, key));
-}
 
 /* --- Descriptors --------------------------------------------------------- */
 
@@ -163,11 +145,11 @@ static bool device_matches(const struct reg_device *device, const json_t *item)
 	json_decref(model);
 	json_decref(export);
 	identity_from_json(&file, json_object_get(item, "file"));
-	return is_model && strcmp(config->kind, text_of(item, "kind")) == 0 &&
+	return is_model && strcmp(config->kind, item_text(item, "kind")) == 0 &&
 		bind_find_is_at(device, file.path) &&
 		strcmp(config->port ? config->port->vdev : "",
-		       text_of(item, "vdev")) == 0 &&
-		config->read_only == flag_of(item, "read_only");
+		       item_text(item, "vdev")) == 0 &&
+		config->read_only == item_flag(item, "read_only");
 }
 
 /* It goes, and what is wanted comes. */
@@ -193,9 +175,9 @@ static void adopt_device(struct reg_device *device, const json_t *item)
 	};
 	const json_t *capacity = json_object_get(item, "capacity");
 
-	device->slot = (int)number_of(item, "slot");
+	device->slot = (int)item_number(item, "slot");
 	device->endpoint->device_slots_taken |= UINT64_C(1) << device->slot;
-	device->whole_bytes = number_of(item, "size_bytes");
+	device->whole_bytes = item_number(item, "size_bytes");
 	identity_from_json(&device->file, json_object_get(item, "file"));
 	bind_find_take(device, device->file.path);
 	device->is_added = true;
@@ -229,9 +211,9 @@ static void adopt_devices(struct reg_endpoint *endpoint, const json_t *list)
 
 	json_array_foreach(items, i, item)
 	{
-		device = find_device(endpoint, text_of(item, "name"));
+		device = find_device(endpoint, item_text(item, "name"));
 		if (device && device_matches(device, item) &&
-		    number_of(item, "slot") < STATS_DEVICES)
+		    item_number(item, "slot") < STATS_DEVICES)
 			adopt_device(device, item);
 		else if (device)
 			tell_differs(device);
@@ -244,7 +226,7 @@ static const json_t *device_item(const json_t *list, const char *name)
 	size_t i;
 
 	json_array_foreach(json_object_get(list, "devices"), i,
-			   item) if (strcmp(text_of(item, "name"), name) ==
+			   item) if (strcmp(item_text(item, "name"), name) ==
 				     0) return item;
 	return NULL;
 }
@@ -264,10 +246,10 @@ static bool vdev_matches(const struct reg_vdev *vdev, const json_t *item)
 {
 	return vdev->uuid[0] && vdev->state == REG_VDEV_PENDING &&
 		vdev->pool->is_started &&
-		strcmp(vdev->pool->name, text_of(item, "pool")) == 0 &&
-		strcmp(vdev->uuid, text_of(item, "uuid")) == 0 &&
-		vdev->queues == number_of(item, "queues") &&
-		vdev->read_only == flag_of(item, "read_only");
+		strcmp(vdev->pool->name, item_text(item, "pool")) == 0 &&
+		strcmp(vdev->uuid, item_text(item, "uuid")) == 0 &&
+		vdev->queues == item_number(item, "queues") &&
+		vdev->read_only == item_flag(item, "read_only");
 }
 
 static void adopt_vdev(struct reg_endpoint *endpoint, struct reg_vdev *vdev,
@@ -281,16 +263,16 @@ static void adopt_vdev(struct reg_endpoint *endpoint, struct reg_vdev *vdev,
 	json_t *limits = ctl_from_sched_limits(&vdev->limits);
 	const char *on_error = on_error_name(vdev->on_error);
 
-	vdev->slot = (int)number_of(item, "slot");
+	vdev->slot = (int)item_number(item, "slot");
 	reg_slot_reserve(endpoint, (unsigned int)vdev->slot);
 	vdev->is_added = true;
 	vdev->is_there = true;
 	vdev->state = REG_VDEV_SERVING;
 	/* bind_sync asks for it, when it is written down. */
-	vdev->volume_bytes = number_of(item, "size_bytes");
+	vdev->volume_bytes = item_number(item, "size_bytes");
 	vdev->is_resizing = vdev->size_bytes != vdev->volume_bytes;
 	if (!json_equal(limits, json_object_get(item, "limits")) ||
-	    strcmp(on_error, text_of(item, "on_error")) != 0)
+	    strcmp(on_error, item_text(item, "on_error")) != 0)
 		bind_ask(&op,
 			 json_pack("{s:s, s:s, s:O, s:s}", "op", "vdev-limits",
 				   "name", vdev->name, "limits", limits,
@@ -308,11 +290,11 @@ static void adopt_vdevs(struct reg_endpoint *endpoint, const json_t *list)
 	json_array_foreach(items, i, item)
 	{
 		struct reg_vdev *vdev = registry_vdev(endpoint->host->registry,
-						      text_of(item, "name"));
+						      item_text(item, "name"));
 
 		/* Its number is taken even if it goes soon. */
 		reg_slot_reserve(endpoint,
-				 (unsigned int)number_of(item, "slot"));
+				 (unsigned int)item_number(item, "slot"));
 		if (vdev && reg_vdev_endpoint(vdev) == endpoint &&
 		    vdev_matches(vdev, item))
 			adopt_vdev(endpoint, vdev, item);
@@ -337,7 +319,7 @@ static void adopt_process(struct reg_endpoint *endpoint,
 	json_t *wanted;
 	unsigned int i;
 
-	process->slot = (int)number_of(item, "slot");
+	process->slot = (int)item_number(item, "slot");
 	process->is_added = true;
 	/* What was told of it before is forgotten, as of a way in. */
 	if (json_object_get(item, "sessions"))
@@ -358,8 +340,8 @@ static bool process_matches(const struct reg_process *process,
 			    const json_t *item)
 {
 	return process->state == REG_PROCESS_BOUND && process->vdev->is_added &&
-		strcmp(process->vdev->name, text_of(item, "vdev")) == 0 &&
-		(process->vhost_user != NULL) == flag_of(item, "own_socket");
+		strcmp(process->vdev->name, item_text(item, "vdev")) == 0 &&
+		(process->vhost_user != NULL) == item_flag(item, "own_socket");
 }
 
 static void adopt_processes(struct reg_endpoint *endpoint, const json_t *list)
@@ -372,10 +354,10 @@ static void adopt_processes(struct reg_endpoint *endpoint, const json_t *list)
 	{
 		struct reg_process *process =
 			registry_process(endpoint->host->registry,
-					 (uint32_t)number_of(item, "pasid"));
+					 (uint32_t)item_number(item, "pasid"));
 
 		reg_slot_reserve(endpoint,
-				 (unsigned int)number_of(item, "slot"));
+				 (unsigned int)item_number(item, "slot"));
 		if (process && process_matches(process, item))
 			adopt_process(endpoint, process, item);
 	}
@@ -387,16 +369,17 @@ static void adopt_processes(struct reg_endpoint *endpoint, const json_t *list)
 static bool adopt_listener(struct reg_endpoint *endpoint, const json_t *item)
 {
 	struct registry *registry = endpoint->host->registry;
-	uint32_t pasid = (uint32_t)number_of(item, "pasid");
-	struct reg_vdev *vdev = registry_vdev(registry, text_of(item, "vdev"));
+	uint32_t pasid = (uint32_t)item_number(item, "pasid");
+	struct reg_vdev *vdev =
+		registry_vdev(registry, item_text(item, "vdev"));
 	struct reg_process *process = NULL;
 
 	if (!vdev || !vdev->is_added || reg_vdev_endpoint(vdev) != endpoint)
 		return false;
 	/* Of a dead penstockd's: whoever asked for it asks again. */
-	if (strcmp(text_of(item, "kind"), "transfer") == 0)
+	if (strcmp(item_text(item, "kind"), "transfer") == 0)
 		return false;
-	if (strcmp(text_of(item, "kind"), "nbd") == 0) {
+	if (strcmp(item_text(item, "kind"), "nbd") == 0) {
 		if (!bind_nbd_found(vdev, item))
 			return false;
 		watch_session(endpoint->host, item, endpoint);
@@ -467,12 +450,12 @@ static void strangers_out(struct removing *removing)
 	json_array_foreach(json_object_get(removing->list, "devices"), i, item)
 	{
 		struct reg_device *device =
-			find_device(endpoint, text_of(item, "name"));
+			find_device(endpoint, item_text(item, "name"));
 
 		if (!device || !device->is_added)
 			bind_ask(&op,
 				 json_pack("{s:s, s:s}", "op", "device-remove",
-					   "name", text_of(item, "name")),
+					   "name", item_text(item, "name")),
 				 -1);
 	}
 	endpoint->is_connected = true;
@@ -497,27 +480,27 @@ static void remove_vdevs(struct removing *removing)
 			   item)
 	{
 		struct reg_process *process = registry_process(
-			registry, (uint32_t)number_of(item, "pasid"));
+			registry, (uint32_t)item_number(item, "pasid"));
 
 		if (process && process->is_added)
 			continue;
-		reg_slot_release(endpoint, (int)number_of(item, "slot"));
+		reg_slot_release(endpoint, (int)item_number(item, "slot"));
 		removing_ask(removing,
 			     json_pack("{s:s, s:I}", "op", "process-remove",
 				       "pasid",
-				       (json_int_t)number_of(item, "pasid")));
+				       (json_int_t)item_number(item, "pasid")));
 	}
 	json_array_foreach(json_object_get(removing->list, "vdevs"), i, item)
 	{
 		struct reg_vdev *vdev =
-			registry_vdev(registry, text_of(item, "name"));
+			registry_vdev(registry, item_text(item, "name"));
 
 		if (vdev && vdev->is_added)
 			continue;
-		reg_slot_release(endpoint, (int)number_of(item, "slot"));
+		reg_slot_release(endpoint, (int)item_number(item, "slot"));
 		removing_ask(removing,
 			     json_pack("{s:s, s:s}", "op", "vdev-remove",
-				       "name", text_of(item, "name")));
+				       "name", item_text(item, "name")));
 	}
 }
 
@@ -534,14 +517,15 @@ static void remove_strangers(struct removing *removing)
 		json_array_foreach(json_object_get(removing->list, "pools"), i,
 				   item)
 		{
-			const struct reg_pool *pool =
-				registry_pool(registry, text_of(item, "name"));
+			const struct reg_pool *pool = registry_pool(
+				registry, item_text(item, "name"));
 
 			if (!pool || !pool->is_added)
-				removing_ask(removing,
-					     json_pack("{s:s, s:s}", "op",
-						       "pool-remove", "name",
-						       text_of(item, "name")));
+				removing_ask(
+					removing,
+					json_pack("{s:s, s:s}", "op",
+						  "pool-remove", "name",
+						  item_text(item, "name")));
 		}
 	}
 	removing_wait(removing, strangers_out);
@@ -562,9 +546,9 @@ static void close_ways_in(struct reg_endpoint *endpoint, const json_t *list)
 			   item) if (!adopt_listener(endpoint, item))
 		removing_ask(removing,
 			     json_pack("{s:s, s:s, s:s, s:I}", "op", "unlisten",
-				       "kind", text_of(item, "kind"), "vdev",
-				       text_of(item, "vdev"), "pasid",
-				       (json_int_t)number_of(item, "pasid")));
+				       "kind", item_text(item, "kind"), "vdev",
+				       item_text(item, "vdev"), "pasid",
+				       (json_int_t)item_number(item, "pasid")));
 	removing_wait(removing, remove_strangers);
 }
 
@@ -600,7 +584,7 @@ void adopt_connected(void *arg, bool adopted, const json_t *list)
 	adopt_vdevs(endpoint, list);
 	admit_found(endpoint);
 	adopt_processes(endpoint, list);
-	if (flag_of(list, "enforce") != host->is_enforcing)
+	if (item_flag(list, "enforce") != host->is_enforcing)
 		bind_ask(&op,
 			 json_pack("{s:s, s:b}", "op", "enforce", "on",
 				   host->is_enforcing),

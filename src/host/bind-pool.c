@@ -21,15 +21,9 @@
 #include <string.h>
 
 #include "base/container.h"
+#include "ctl/item.h"
 #include "host/endpoint.h"
 #include "host/records.h"
-
-static const char *text_of(const json_t *item, const char *key)
-{
-	const char *text = json_string_value(json_object_get(item, key));
-
-	return text ? text : "";
-}
 
 /* --- On disk ------------------------------------------------------------- */
 
@@ -166,7 +160,8 @@ static void take_page(struct reg_pool *pool, const json_t *page)
 	size_t i;
 
 	json_array_foreach(json_object_get(page, "volumes"), i, volume)
-		json_object_set(pool->volumes, text_of(volume, "uuid"), volume);
+		json_object_set(pool->volumes, item_text(volume, "uuid"),
+				volume);
 	if (next)
 		ask_volumes(pool, json_integer_value(next));
 	else
@@ -414,8 +409,8 @@ void bind_pool_found(struct reg_device *device, const json_t *found)
 		json_object_get(found, "size_bytes"));
 	device->generation = (uint64_t)json_integer_value(
 		json_object_get(found, "generation"));
-	if (strlen(text_of(found, "uuid")) == REG_UUID_MAX - 1)
-		strcpy(device->uuid, text_of(found, "uuid"));
+	if (strlen(item_text(found, "uuid")) == REG_UUID_MAX - 1)
+		strcpy(device->uuid, item_text(found, "uuid"));
 }
 
 static void member_added(struct bind_op *op, struct link_reply *reply)
@@ -436,7 +431,7 @@ static void member_added(struct bind_op *op, struct link_reply *reply)
 		refused(device, reply->result, reply->text);
 		return;
 	}
-	twin = bind_find_owner(device, text_of(reply->reply, "uuid"));
+	twin = bind_find_owner(device, item_text(reply->reply, "uuid"));
 	if (twin) {
 		refuse_twin(device, twin);
 		return;

@@ -9,6 +9,8 @@
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 
+#include "ctl/item.h"
+
 #define SECOND_NS UINT64_C(1000000000)
 
 void identity_of_path(struct identity *identity, const char *path)
@@ -100,20 +102,15 @@ json_t *identity_json(const struct identity *identity)
 	return json;
 }
 
-static uint64_t number_of(const json_t *json, const char *key)
-{
-	return (uint64_t)json_integer_value(json_object_get(json, key));
-}
-
 void identity_from_json(struct identity *identity, const json_t *json)
 {
 	const char *disk;
 
 	identity_of_path(identity,
 			 json_string_value(json_object_get(json, "path")));
-	identity->device = number_of(json, "device");
-	identity->inode = number_of(json, "inode");
-	identity->born_ns = number_of(json, "born_ns");
+	identity->device = item_number(json, "device");
+	identity->inode = item_number(json, "inode");
+	identity->born_ns = item_number(json, "born_ns");
 	disk = json_string_value(json_object_get(json, "disk"));
 	snprintf(identity->disk, sizeof(identity->disk), "%s",
 		 disk ? disk : "");

@@ -14,32 +14,19 @@
 #include <string.h>
 
 #include "ctl/ctl.h"
+#include "ctl/item.h"
 #include "host/events.h"
 #include "store/store.h"
-
-static const char *text_of(const json_t *record, const char *key)
-{
-	const char *text = json_string_value(json_object_get(record, key));
-
-	return text ? text : "";
-}
-
-static uint64_t number_of(const json_t *record, const char *key)
-{
-	json_int_t value = json_integer_value(json_object_get(record, key));
-
-	return value > 0 ? (uint64_t)value : 0;
-}
 
 /* Is 'record' a change of what the file still says? */
 static bool still_holds(const json_t *record, const char *entry)
 {
-	return record && strcmp(text_of(record, "entry"), entry) == 0;
+	return record && strcmp(item_text(record, "entry"), entry) == 0;
 }
 
 static int copy_path(const json_t *record, char **ret_path)
 {
-	const char *path = text_of(record, "vhost_user");
+	const char *path = item_text(record, "vhost_user");
 
 	if (*path == '\0')
 		return 0;
@@ -49,12 +36,12 @@ static int copy_path(const json_t *record, char **ret_path)
 
 static bool is_state(const json_t *record, const char *state)
 {
-	return strcmp(text_of(record, "state"), state) == 0;
+	return strcmp(item_text(record, "state"), state) == 0;
 }
 
 static bool is_op(const json_t *record, const char *op)
 {
-	return record && strcmp(text_of(record, "op"), op) == 0;
+	return record && strcmp(item_text(record, "op"), op) == 0;
 }
 
 /* Of a vdev; one that was written before there were any has none. */
@@ -79,14 +66,14 @@ static int load_made_vdev(struct registry *registry, struct events *events,
 	struct event_subject subject = {.vdev = name};
 	struct reg_part *part;
 	struct reg_pool *pool =
-		registry_place(registry, text_of(record, "pool"), &part);
+		registry_place(registry, item_text(record, "pool"), &part);
 	struct reg_vdev *vdev;
 
 	if (!pool) {
 		events_add(
 			events, "error", &subject,
 			"vdev '%s', created at run time: there is no pool '%s' any more",
-			name, text_of(record, "pool"));
+			name, item_text(record, "pool"));
 		return 0;
 	}
 	vdev = registry_vdev_new(registry, name, pool);
@@ -95,12 +82,12 @@ static int load_made_vdev(struct registry *registry, struct events *events,
 	vdev->part = part;
 	vdev->is_runtime = true;
 	strcpy(vdev->entry, entry);
-	vdev->size_bytes = number_of(record, "size_bytes");
-	vdev->queues = (unsigned int)number_of(record, "queues");
+	vdev->size_bytes = item_number(record, "size_bytes");
+	vdev->queues = (unsigned int)item_number(record, "queues");
 	vdev->read_only = json_is_true(json_object_get(record, "read_only"));
-	snprintf(vdev->of, sizeof(vdev->of), "%s", text_of(record, "of"));
+	snprintf(vdev->of, sizeof(vdev->of), "%s", item_text(record, "of"));
 	snprintf(vdev->of_uuid, sizeof(vdev->of_uuid), "%s",
-		 text_of(record, "of_uuid"));
+		 item_text(record, "of_uuid"));
 	if (load_terms(record, vdev) < 0)
 		return -EUCLEAN;
 	return copy_path(record, &vdev->vhost_user);
@@ -132,8 +119,8 @@ static int load_file_vdev(struct registry *registry, struct events *events,
 	vdev->part = part;
 	strcpy(vdev->entry, hash);
 	vdev->size_bytes = entry->size_bytes;
-	if (record && number_of(record, "size_bytes"))
-		vdev->size_bytes = number_of(record, "size_bytes");
+	if (record && item_number(record, "size_bytes"))
+		vdev->size_bytes = item_number(record, "size_bytes");
 	vdev->is_equal = vdev->size_bytes == CONFIG_SIZE_EQUAL;
 	vdev->queues = entry->queues;
 	vdev->read_only = entry->read_only;
@@ -154,7 +141,7 @@ static int load_runtime_vdev(struct registry *registry, struct events *events,
 			     const char *name, const json_t *record)
 {
 	if (!is_op(record, "created") || registry_vdev(registry, name) ||
-	    *text_of(record, "entry"))
+	    *item_text(record, "entry"))
 		return 0;
 	return load_made_vdev(registry, events, name, record, "");
 }
@@ -163,13 +150,13 @@ static int load_runtime_vdev(struct registry *registry, struct events *events,
 static int load_orphan(struct registry *registry, struct events *events,
 		       json_t *record)
 {
-	const char *name = text_of(record, "vdev");
+	const char *name = item_text(record, "vdev");
 	struct event_subject subject = {.vdev = name};
 
 	events_add(
 		events, "space", &subject,
 		"vdev '%s' is not configured any more; its data stay in pool %s until it is deleted",
-		name, text_of(record, "pool"));
+		name, item_text(record, "pool"));
 	return json_object_set(registry->orphans, name, record) < 0 ? -ENOMEM :
 								      0;
 }
@@ -178,13 +165,13 @@ static int load_orphan(struct registry *registry, struct events *events,
 static int load_doomed(struct registry *registry, const json_t *record)
 {
 	struct reg_pool *pool =
-		registry_pool(registry, text_of(record, "pool"));
+		registry_pool(registry, item_text(record, "pool"));
 	struct reg_doomed *doomed;
 
 	if (!pool)
 		return 0;
-	doomed = registry_doomed_new(pool, text_of(record, "uuid"),
-				     text_of(record, "vdev"));
+	doomed = registry_doomed_new(pool, item_text(record, "uuid"),
+				     item_text(record, "vdev"));
 	if (!doomed)
 		return -ENOMEM;
 	registry_doomed_add(registry, doomed);
@@ -215,8 +202,8 @@ static void load_size(struct reg_vdev *vdev, struct events *events,
 static int load_volume(struct registry *registry, struct events *events,
 		       json_t *record)
 {
-	const char *name = text_of(record, "vdev");
-	const char *pool = text_of(record, "pool");
+	const char *name = item_text(record, "vdev");
+	const char *pool = item_text(record, "pool");
 	struct reg_vdev *vdev = registry_vdev(registry, name);
 	struct event_subject subject = {.vdev = name};
 
@@ -236,12 +223,12 @@ static int load_volume(struct registry *registry, struct events *events,
 	}
 	if (!vdev)
 		return load_orphan(registry, events, record);
-	if (strlen(text_of(record, "uuid")) != REG_UUID_MAX - 1)
+	if (strlen(item_text(record, "uuid")) != REG_UUID_MAX - 1)
 		return -EUCLEAN;
-	strcpy(vdev->uuid, text_of(record, "uuid"));
+	strcpy(vdev->uuid, item_text(record, "uuid"));
 	vdev->is_thick = json_is_true(json_object_get(record, "thick"));
 	vdev->is_made = is_state(record, "there");
-	load_size(vdev, events, number_of(record, "size_bytes"));
+	load_size(vdev, events, item_number(record, "size_bytes"));
 	return 0;
 }
 
@@ -254,9 +241,9 @@ static void load_leave(struct reg_device *device, const json_t *record)
 		return;
 	leave->is_asked = true;
 	leave->is_replaced = json_is_true(json_object_get(record, "replaced"));
-	snprintf(leave->to, sizeof(leave->to), "%s", text_of(record, "to"));
-	leave->bytes_per_s = number_of(record, "bytes_per_s");
-	leave->all_bytes = number_of(record, "all_bytes");
+	snprintf(leave->to, sizeof(leave->to), "%s", item_text(record, "to"));
+	leave->bytes_per_s = item_number(record, "bytes_per_s");
+	leave->all_bytes = item_number(record, "all_bytes");
 }
 
 /* The file still names one that was removed. */
@@ -299,9 +286,9 @@ static int load_device(struct registry *registry, struct events *events,
 		load_removed(registry, events, device, record);
 		return 0;
 	}
-	if (strlen(text_of(record, "uuid")) != REG_UUID_MAX - 1)
+	if (strlen(item_text(record, "uuid")) != REG_UUID_MAX - 1)
 		return -EUCLEAN;
-	strcpy(device->uuid, text_of(record, "uuid"));
+	strcpy(device->uuid, item_text(record, "uuid"));
 	device->is_recorded = true;
 	device->is_held = json_is_true(json_object_get(record, "held"));
 	load_leave(device, json_object_get(record, "leave"));
@@ -314,13 +301,14 @@ static int apply_derived(struct reg_process *process, const json_t *record)
 
 	if (!record)
 		return 0;
-	derived->specs = (uint32_t)number_of(record, "specs");
+	derived->specs = (uint32_t)item_number(record, "specs");
 	derived->is_kept_up = json_is_true(json_object_get(record, "kept_up"));
 	derived->options = (struct derive_options){
-		.window_s = (uint32_t)number_of(record, "window_s"),
+		.window_s = (uint32_t)item_number(record, "window_s"),
 		.percentile_milli =
-			(uint32_t)number_of(record, "percentile_milli"),
-		.headroom_milli = (uint32_t)number_of(record, "headroom_milli"),
+			(uint32_t)item_number(record, "percentile_milli"),
+		.headroom_milli =
+			(uint32_t)item_number(record, "headroom_milli"),
 		.is_split = json_is_true(json_object_get(record, "split")),
 	};
 	return derived->options.window_s < DERIVE_WINDOW_MIN_S ||
@@ -339,13 +327,13 @@ static int apply_process(struct reg_process *process, const json_t *record)
 	const char *match = json_string_value(json_object_get(record, "match"));
 	struct error why;
 
-	process->name = strdup(text_of(record, "name"));
-	process->weight = (uint32_t)number_of(record, "weight");
+	process->name = strdup(item_text(record, "name"));
+	process->weight = (uint32_t)item_number(record, "weight");
 	process->is_session = json_is_true(json_object_get(record, "session"));
 	process->is_best_effort =
 		json_is_true(json_object_get(record, "best_effort"));
 	snprintf(process->source, sizeof(process->source), "%s",
-		 text_of(record, "source"));
+		 item_text(record, "source"));
 	if (!process->name)
 		return -ENOMEM;
 	if (ioprio >= 0)
@@ -386,14 +374,14 @@ static int load_added_process(struct registry *registry, struct events *events,
 {
 	struct event_subject subject = {.pasid = pasid};
 	struct reg_vdev *vdev =
-		registry_vdev(registry, text_of(record, "vdev"));
+		registry_vdev(registry, item_text(record, "vdev"));
 	struct reg_process *process;
 
 	if (!vdev) {
 		events_add(
 			events, "error", &subject,
 			"process %u, added at run time: there is no vdev '%s' any more",
-			pasid, text_of(record, "vdev"));
+			pasid, item_text(record, "vdev"));
 		return 0;
 	}
 	process = registry_process_new(registry, pasid, vdev);
@@ -420,7 +408,7 @@ static int load_file_process(struct registry *registry, struct events *events,
 	record = json_object_get(records, key);
 	/* What was chosen holds, whatever else the entry says by now. */
 	if (entry->policy && !is_op(record, "released"))
-		name = text_of(record, "vdev");
+		name = item_text(record, "vdev");
 	records_hash_process(entry, hash);
 	if (!still_holds(record, hash))
 		record = NULL;
@@ -451,7 +439,7 @@ static int load_runtime_process(struct registry *registry,
 {
 	uint32_t pasid = (uint32_t)strtoul(key, NULL, 10);
 
-	if (*text_of(record, "entry") || is_op(record, "released") ||
+	if (*item_text(record, "entry") || is_op(record, "released") ||
 	    registry_process(registry, pasid))
 		return 0;
 	if (pasid == 0 || pasid > CONFIG_PASID_MAX)
@@ -471,7 +459,7 @@ static int load_capacity(struct reg_device *device, const json_t *records)
 		return 0;
 	/* A size taken from the file itself is not known yet. */
 	if (device->size_bytes == 0)
-		device->size_bytes = number_of(
+		device->size_bytes = item_number(
 			json_object_get(record, "device"), "size_bytes");
 	identity = records_device_identity(device);
 	device->size_bytes = device->config->size_bytes;
@@ -481,7 +469,7 @@ static int load_capacity(struct reg_device *device, const json_t *records)
 		ret = ctl_to_capacity(json_object_get(record, "capacity"),
 				      &device->capacity);
 		device->has_capacity = ret == 0;
-		device->calibrated_at = (int64_t)number_of(record, "at");
+		device->calibrated_at = (int64_t)item_number(record, "at");
 		identity_from_json(&device->measured_file,
 				   json_object_get(record, "file"));
 	}

@@ -16,26 +16,13 @@
 #include <string.h>
 
 #include "base/container.h"
+#include "ctl/item.h"
 #include "host/records.h"
 
 #define RETRY_NS UINT64_C(30000000000)
 #define BUSY_NS UINT64_C(1000000000)
 
 /* --- Found --------------------------------------------------------------- */
-
-static const char *text_of(const json_t *item, const char *key)
-{
-	const char *text = json_string_value(json_object_get(item, key));
-
-	return text ? text : "";
-}
-
-static uint64_t size_of(const json_t *volume)
-{
-	const json_t *size = json_object_get(volume, "size_bytes");
-
-	return (uint64_t)json_integer_value(size);
-}
 
 static bool is_snapshot(const json_t *volume)
 {
@@ -57,8 +44,8 @@ static bool is_taken(const struct registry *registry, const char *uuid)
 		if (strcmp(doomed->uuid, uuid) == 0)
 			return true;
 	json_object_foreach(registry->orphans, key,
-			    record) if (strcmp(text_of(record, "uuid"), uuid) ==
-					0) return true;
+			    record) if (strcmp(item_text(record, "uuid"),
+					       uuid) == 0) return true;
 	return false;
 }
 
@@ -70,7 +57,8 @@ const json_t *volumes_of_name(const struct host *host,
 
 	json_object_foreach(
 		vdev->pool->volumes, uuid,
-		volume) if (strcmp(text_of(volume, "name"), vdev->name) == 0 &&
+		volume) if (strcmp(item_text(volume, "name"), vdev->name) ==
+				    0 &&
 			    (vdev->read_only || !is_snapshot(volume)) &&
 			    !is_taken(host->registry, uuid)) return volume;
 	return NULL;
@@ -98,7 +86,7 @@ void volumes_tell_unknown(const struct reg_pool *pool)
 
 	json_object_foreach(pool->volumes, uuid, volume)
 	{
-		const char *name = text_of(volume, "name");
+		const char *name = item_text(volume, "name");
 
 		if (!is_taken(host->registry, uuid) &&
 		    !is_awaited(host->registry, pool, name))
@@ -114,10 +102,10 @@ void volumes_tell_unknown(const struct reg_pool *pool)
 
 void volumes_take(struct reg_vdev *vdev, const json_t *volume)
 {
-	const uint64_t size_bytes = size_of(volume);
+	const uint64_t size_bytes = item_number(volume, "size_bytes");
 
-	if (strlen(text_of(volume, "uuid")) == REG_UUID_MAX - 1)
-		strcpy(vdev->uuid, text_of(volume, "uuid"));
+	if (strlen(item_text(volume, "uuid")) == REG_UUID_MAX - 1)
+		strcpy(vdev->uuid, item_text(volume, "uuid"));
 	vdev->is_thick = json_is_true(json_object_get(volume, "thick"));
 	vdev->is_made = true;
 	if (vdev->is_equal || vdev->size_bytes < size_bytes)
@@ -126,7 +114,8 @@ void volumes_take(struct reg_vdev *vdev, const json_t *volume)
 
 uint64_t volumes_bytes(const struct reg_vdev *vdev)
 {
-	return size_of(json_object_get(vdev->pool->volumes, vdev->uuid));
+	return item_number(json_object_get(vdev->pool->volumes, vdev->uuid),
+			   "size_bytes");
 }
 
 /* --- Given up ------------------------------------------------------------ */
