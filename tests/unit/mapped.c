@@ -58,7 +58,10 @@ static int build(struct mapped *mapped, const struct member_config *member,
 		.change = {.done = made},
 		.result = -EINPROGRESS,
 	};
-	int result = pool_create(&ops, NULL, &mapped->pool);
+	int result;
+
+	*mapped = (struct mapped){.pool = NULL};
+	result = pool_create(&ops, NULL, &mapped->pool);
 
 	if (result == 0)
 		result = pool_add(mapped->pool, member, true, &add.add);
@@ -87,12 +90,29 @@ int mapped_create(struct mapped *mapped, struct block_device *block,
 	};
 	int result;
 
-	*mapped = (struct mapped){.pool = NULL};
 	result = build(mapped, &member, size_bytes);
 	for (uint64_t at = 0; at < size_bytes && result == 0;
 	     at += FORMAT_EXTENT_BYTES)
 		result = map(mapped->volume, at);
 	return result;
+}
+
+int mapped_create_thin(struct mapped *mapped, struct block_device *block,
+		       struct vdev_device *device, uint64_t capacity_bytes,
+		       uint64_t size_bytes)
+{
+	const struct member_config member = {
+		.device = block,
+		.user = device,
+		.name = "thin",
+		.uuid = {{1}},
+		.may_claim = true,
+		.is_zeroed = true,
+		.capacity_bytes = capacity_bytes,
+		.metadata_bytes = block->size_bytes - capacity_bytes,
+	};
+
+	return build(mapped, &member, size_bytes);
 }
 
 void mapped_destroy(struct mapped *mapped)

@@ -19,6 +19,11 @@ struct mapped {
 int mapped_create(struct mapped *mapped, struct block_device *block,
 		  struct vdev_device *device, uint64_t size_bytes,
 		  bool is_volatile);
+/* The same, with nothing mapped; 'capacity_bytes' are the device's end, what
+ * is before them is the log's. */
+int mapped_create_thin(struct mapped *mapped, struct block_device *block,
+		       struct vdev_device *device, uint64_t capacity_bytes,
+		       uint64_t size_bytes);
 void mapped_destroy(struct mapped *mapped);	/* no vdevs left */
 
 #endif

@@ -12,8 +12,7 @@
 
 #include <cmocka.h>
 
-#include "ctl/stats.h"
-#include "pool/volume.h"
+#include "vdev-rig.h"
 
 #define MIB		UINT64_C(1048576)
 #define EXTENTS		4U
@@ -36,15 +35,8 @@ struct fake {
 };
 
 struct bench {
-	struct loop *loop;
+	struct vdev_rig rig;
 	struct fake fake;
-	struct stats_segment *stats;
-	struct vdev_device *device;
-	struct vdev_gate *gate;
-	struct pool *pool;
-	struct volume *volume;
-	struct vdev *vdev;
-	bool is_there;
 	unsigned int done;
 };
 
@@ -113,90 +105,24 @@ static const struct block_device_ops fake_ops = {
 
 /* ---- the vdev ---- */
 
-static struct bench *current;
-
-static void added(struct pool_add *add, int result, const struct error *error)
-{
-	(void)add;
-	(void)error;
-	assert_int_equal(result, 0);
-	current->is_there = true;
-}
-
-static void changed(struct volume_change *change, int result)
-{
-	(void)change;
-	assert_int_equal(result, 0);
-	current->is_there = true;
-}
-
-static void build_pool(struct bench *bench)
-{
-	static const struct pool_ops ops;
-	static struct pool_add add;
-	static struct volume_change change;
-	const struct member_config member = {
-		.device = &bench->fake.block,
-		.user = bench->device,
-		.name = "fake",
-		.uuid = {{1}},
-		.may_claim = true,
-		.is_zeroed = true,
-		.capacity_bytes = EXTENTS * MIB,
-		.metadata_bytes = DEVICE_BYTES - EXTENTS * MIB,
-	};
-	const struct volume_config config = {
-		.name = "volume",
-		.uuid = {{2}},
-		.size_bytes = VDEV_BYTES,
-	};
-
-	current = bench;
-	add = (struct pool_add){.done = added};
-	change = (struct volume_change){.done = changed};
-	assert_int_equal(pool_create(&ops, NULL, &bench->pool), 0);
-	assert_int_equal(pool_add(bench->pool, &member, true, &add), 0);
-	assert_true(bench->is_there);
-	assert_int_equal(pool_start(bench->pool, NULL), 0);
-	bench->is_there = false;
-	assert_int_equal(
-		volume_create(bench->pool, &config, &change, &bench->volume),
-		0);
-	assert_true(bench->is_there);
-}
-
 static int setup(void **state)
 {
-	static const struct loop_config config = {.entries = 8};
-	const struct sched_config sched = {
-		.window_min = 256,
-		.window_max = 256,
-	};
 	struct bench *bench = calloc(1, sizeof(*bench));
+	const struct vdev_rig_config config = {
+		.block = &bench->fake.block,
+		.sched = {.window_min = 256, .window_max = 256},
+		.thin_bytes = EXTENTS * MIB,
+		.volume_bytes = VDEV_BYTES,
+		.vdev_bytes = VDEV_BYTES,
+		.on_error = ON_ERROR_STOP,
+	};
 
-	assert_int_equal(loop_create(&config, &bench->loop, NULL), 0);
-	bench->stats = calloc(1, sizeof(*bench->stats));
 	bench->fake.block = (struct block_device){
 		.ops = &fake_ops,
 		.size_bytes = DEVICE_BYTES,
 		.block_size = 512,
 	};
-	assert_int_equal(vdev_device_create(&bench->fake.block, &sched,
-					    &bench->stats->devices[0],
-					    bench->loop, &bench->device, NULL),
-			 0);
-	build_pool(bench);
-	assert_int_equal(vdev_gate_create(bench->loop, &bench->gate, NULL), 0);
-	const struct vdev_config vdev = {
-		.name = "vd0",
-		.device = bench->device,
-		.gate = bench->gate,
-		.volume = bench->volume,
-		.size_bytes = VDEV_BYTES,
-		.default_stats = &bench->stats->processes[0],
-		.on_error = ON_ERROR_STOP,
-	};
-	assert_int_equal(vdev_create(&vdev, &bench->vdev, NULL), 0);
+	vdev_rig_create(&bench->rig, &config);
 	*state = bench;
 	return 0;
 }
@@ -205,14 +131,8 @@ static int teardown(void **state)
 {
 	struct bench *bench = *state;
 
-	assert_false(vdev_halts(bench->vdev));
-	assert_int_equal(vdev_destroy(bench->vdev), 0);
-	vdev_gate_destroy(bench->gate);
-	vdev_device_destroy(bench->device);
-	pool_stop(bench->pool);
-	pool_destroy(bench->pool);
-	loop_destroy(bench->loop);
-	free(bench->stats);
+	assert_false(vdev_halts(bench->rig.vdev));
+	vdev_rig_destroy(&bench->rig);
 	free(bench);
 	return 0;
 }
@@ -244,7 +164,7 @@ static void prepare(struct bench *bench, struct request *request,
 	request->vdev.block.iov_count = op <= BLOCK_WRITE;
 	request->vdev.block.offset_bytes = offset_bytes;
 	request->vdev.block.length_bytes = op == BLOCK_FLUSH ? 0 : BLOCK;
-	request->vdev.process = vdev_find_process(bench->vdev, 0);
+	request->vdev.process = vdev_find_process(bench->rig.vdev, 0);
 	request->vdev.done = request_done;
 	request->vdev.owner = request;
 }
@@ -253,7 +173,7 @@ static void submit(struct bench *bench, struct request *request,
 		   enum block_op op, uint64_t offset_bytes)
 {
 	prepare(bench, request, op, offset_bytes);
-	vdev_submit(bench->vdev, &request->vdev, loop_clock_ns());
+	vdev_submit(bench->rig.vdev, &request->vdev, loop_clock_ns());
 }
 
 static void assert_done(const struct request *request, int result)
@@ -277,14 +197,14 @@ static struct vdev_halt halt_of(const struct bench *bench)
 {
 	struct vdev_halt halt;
 
-	vdev_halt(bench->vdev, &halt);
+	vdev_halt(bench->rig.vdev, &halt);
 	return halt;
 }
 
 static void run_until_done(struct bench *bench, unsigned int count)
 {
 	while (bench->done < count)
-		loop_run_once(bench->loop, UINT64_MAX);
+		loop_run_once(bench->rig.loop, UINT64_MAX);
 }
 
 /* ---- stop ---- */
@@ -305,15 +225,15 @@ static void test_vdev_again_stop_keeps_all_in_order(void **state)
 	assert_int_equal(bench->done, 1);
 	assert_true(halt_of(bench).is_stopped);
 	assert_int_equal(halt_of(bench).error, EIO);
-	assert_int_equal(bench->stats->processes[0].device_errors, 1);
+	assert_int_equal(bench->rig.stats->processes[0].device_errors, 1);
 
 	/* It still fails: stopped again, nothing lost. */
-	vdev_resume(bench->vdev);
+	vdev_resume(bench->rig.vdev);
 	assert_int_equal(bench->fake.submitted, 2);
 	assert_true(halt_of(bench).is_stopped);
 
 	bench->fake.result = 0;
-	vdev_resume(bench->vdev);
+	vdev_resume(bench->rig.vdev);
 	assert_false(halt_of(bench).is_stopped);
 	for (unsigned int i = 0; i < 5; i++) {
 		assert_done(&requests[i], 0);
@@ -323,9 +243,9 @@ static void test_vdev_again_stop_keeps_all_in_order(void **state)
 					 BLOCK);
 	}
 	assert_int_equal(bench->fake.seen_count, 5);
-	assert_int_equal(bench->stats->processes[0].retries, 2);
-	assert_int_equal(bench->stats->devices[0].retries, 2);
-	assert_int_equal(bench->stats->processes[0].direction[1].errors, 0);
+	assert_int_equal(bench->rig.stats->processes[0].retries, 2);
+	assert_int_equal(bench->rig.stats->devices[0].retries, 2);
+	assert_int_equal(bench->rig.stats->processes[0].direction[1].errors, 0);
 }
 
 /* Those that were at the device together fail together, in any order. */
@@ -347,7 +267,7 @@ static void test_vdev_again_stop_orders_those_in_flight(void **state)
 		perform(&bench->fake, last);
 	}
 	bench->fake.result = 0;
-	vdev_resume(bench->vdev);
+	vdev_resume(bench->rig.vdev);
 	while (bench->fake.count > 0)
 		let_first(&bench->fake);
 	bench->fake.hold = false;
@@ -364,32 +284,32 @@ static void test_vdev_again_stop_holds_what_its_limit_lets(void **state)
 	const struct vdev_process_config config = {
 		.pasid = 1,
 		.sched.limit_per_s[SCHED_TOTAL_IOPS] = 1000,
-		.stats = &bench->stats->processes[1],
+		.stats = &bench->rig.stats->processes[1],
 	};
 	struct vdev_process *process;
 	struct request requests[8];
 	unsigned int before;
 
 	map_first(bench);
-	assert_int_equal(vdev_process_add(bench->vdev, &config, &process, NULL),
-			 0);
+	assert_int_equal(
+		vdev_process_add(bench->rig.vdev, &config, &process, NULL), 0);
 	bench->fake.hold = true;
 	for (unsigned int i = 0; i < 8; i++)
 		submit(bench, &requests[i], BLOCK_WRITE, i * BLOCK);
-	assert_true(bench->stats->processes[1].throttled > 0);
+	assert_true(bench->rig.stats->processes[1].throttled > 0);
 	bench->fake.result = -EIO;
 	while (bench->fake.count > 0)
 		let_first(&bench->fake);
 	bench->fake.hold = false;
 	before = bench->fake.submitted;
 	do {
-		loop_run_once(bench->loop, UINT64_MAX);
-		vdev_report(bench->vdev);
-	} while (bench->stats->processes[1].queued > 0);
+		loop_run_once(bench->rig.loop, UINT64_MAX);
+		vdev_report(bench->rig.vdev);
+	} while (bench->rig.stats->processes[1].queued > 0);
 	assert_int_equal(bench->fake.submitted, before);
 	assert_int_equal(bench->done, 1);
 	bench->fake.result = 0;
-	vdev_resume(bench->vdev);
+	vdev_resume(bench->rig.vdev);
 	run_until_done(bench, 9);
 	for (unsigned int i = 0; i < 8; i++)
 		assert_done(&requests[i], 0);
@@ -405,15 +325,15 @@ static void test_vdev_again_stop_holds_behind_others(void **state)
 		.pasid = 1,
 		.sched.limit_per_s[SCHED_TOTAL_IOPS] = 1000000,
 		.sched.burst_ns = 1000000,
-		.stats = &bench->stats->processes[1],
+		.stats = &bench->rig.stats->processes[1],
 	};
 	struct vdev_process *process;
 	struct request requests[4];
 	uint64_t now_ns;
 
 	map_first(bench);
-	assert_int_equal(vdev_process_add(bench->vdev, &config, &process, NULL),
-			 0);
+	assert_int_equal(
+		vdev_process_add(bench->rig.vdev, &config, &process, NULL), 0);
 	bench->fake.result = -EIO;
 	submit(bench, &requests[0], BLOCK_WRITE, 0);
 	assert_true(halt_of(bench).is_stopped);
@@ -421,13 +341,13 @@ static void test_vdev_again_stop_holds_behind_others(void **state)
 	for (unsigned int i = 1; i < 4; i++) {
 		prepare(bench, &requests[i], BLOCK_WRITE, i * BLOCK);
 		requests[i].vdev.may_wait = i < 3 ? vdev_never_waits : NULL;
-		vdev_submit(bench->vdev, &requests[i].vdev, now_ns);
+		vdev_submit(bench->rig.vdev, &requests[i].vdev, now_ns);
 	}
 	assert_done(&requests[1], -EIO);
 	assert_done(&requests[2], -EIO);
 	assert_int_equal(bench->fake.submitted, 3);
 	bench->fake.result = 0;
-	vdev_resume(bench->vdev);
+	vdev_resume(bench->rig.vdev);
 	run_until_done(bench, 5);
 	assert_done(&requests[0], 0);
 	assert_done(&requests[3], 0);
@@ -440,24 +360,24 @@ static void test_vdev_again_process_goes(void **state)
 	struct bench *bench = *state;
 	const struct vdev_process_config config = {
 		.pasid = 1,
-		.stats = &bench->stats->processes[1],
+		.stats = &bench->rig.stats->processes[1],
 	};
 	struct vdev_process *process;
 	struct request requests[2];
 
 	map_first(bench);
-	assert_int_equal(vdev_process_add(bench->vdev, &config, &process, NULL),
-			 0);
+	assert_int_equal(
+		vdev_process_add(bench->rig.vdev, &config, &process, NULL), 0);
 	bench->fake.result = -EIO;
 	for (unsigned int i = 0; i < 2; i++)
 		submit(bench, &requests[i], BLOCK_WRITE, i * BLOCK);
 	vdev_process_remove(process);
-	assert_int_equal(vdev_destroy(bench->vdev), -EBUSY);
+	assert_int_equal(vdev_destroy(bench->rig.vdev), -EBUSY);
 	bench->fake.result = 0;
-	vdev_resume(bench->vdev);
+	vdev_resume(bench->rig.vdev);
 	assert_done(&requests[0], 0);
 	assert_done(&requests[1], 0);
-	loop_run_once(bench->loop, 0);
+	loop_run_once(bench->rig.loop, 0);
 }
 
 /* An owner that ends takes back; one that is waited for gets the error, and
@@ -472,19 +392,19 @@ static void test_vdev_again_owners_leave(void **state)
 	bench->fake.result = -EIO;
 	for (unsigned int i = 0; i < 4; i++)
 		submit(bench, &requests[i], BLOCK_WRITE, i * BLOCK);
-	vdev_take_back(bench->vdev, &requests[1], taken, now_ns);
+	vdev_take_back(bench->rig.vdev, &requests[1], taken, now_ns);
 	assert_true(requests[1].is_taken);
-	vdev_take_halted(bench->vdev, &requests[2], taken, now_ns);
+	vdev_take_halted(bench->rig.vdev, &requests[2], taken, now_ns);
 	assert_true(requests[2].is_taken);
 	requests[3].vdev.may_wait = vdev_never_waits;
 	bench->fake.result = 0;
-	vdev_let_go(bench->vdev, &requests[0], now_ns);
+	vdev_let_go(bench->rig.vdev, &requests[0], now_ns);
 	assert_done(&requests[0], -EIO);
-	vdev_let_go(bench->vdev, &requests[3], loop_clock_ns());
+	vdev_let_go(bench->rig.vdev, &requests[3], loop_clock_ns());
 	run_until_done(bench, 3);
 	assert_done(&requests[3], 0);
 	assert_true(halt_of(bench).is_stopped);
-	vdev_resume(bench->vdev);
+	vdev_resume(bench->rig.vdev);
 	assert_int_equal(bench->done, 3);
 }
 
@@ -498,11 +418,11 @@ static void test_vdev_again_policy_changes(void **state)
 	bench->fake.result = -EIO;
 	for (unsigned int i = 0; i < 2; i++)
 		submit(bench, &requests[i], BLOCK_WRITE, i * BLOCK);
-	vdev_set_on_error(bench->vdev, ON_ERROR_REPORT);
+	vdev_set_on_error(bench->rig.vdev, ON_ERROR_REPORT);
 	assert_false(halt_of(bench).is_stopped);
 	assert_done(&requests[0], -EIO);
 	assert_done(&requests[1], -EIO);
-	assert_int_equal(bench->stats->processes[0].direction[1].errors, 2);
+	assert_int_equal(bench->rig.stats->processes[0].direction[1].errors, 2);
 }
 
 /* A flush that failed is never tried again: see again.c. */
@@ -536,24 +456,24 @@ static void test_vdev_again_waits_for_space(void **state)
 	assert_int_equal(hungry.times, 0);
 	assert_true(halt_of(bench).waits_for_space);
 	assert_false(halt_of(bench).is_stopped);
-	assert_int_equal(bench->stats->processes[0].no_space, 1);
+	assert_int_equal(bench->rig.stats->processes[0].no_space, 1);
 	submit(bench, &request, BLOCK_WRITE, 0);
 	assert_done(&request, 0);
 	/* A try in vain is not another write that found none. */
-	loop_run_once(bench->loop, loop_clock_ns() + UINT64_C(20000000));
-	loop_run_once(bench->loop, 0);
+	loop_run_once(bench->rig.loop, loop_clock_ns() + UINT64_C(20000000));
+	loop_run_once(bench->rig.loop, 0);
 	assert_int_equal(hungry.times, 0);
-	assert_int_equal(bench->stats->processes[0].no_space, 1);
+	assert_int_equal(bench->rig.stats->processes[0].no_space, 1);
 
 	request.vdev.block.length_bytes = MIB;
 	request.vdev.block.op = BLOCK_DISCARD;
 	request.vdev.block.offset_bytes = MIB;
 	request.vdev.block.iov_count = 0;
 	request.times = 0;
-	vdev_submit(bench->vdev, &request.vdev, loop_clock_ns());
+	vdev_submit(bench->rig.vdev, &request.vdev, loop_clock_ns());
 	assert_done(&request, 0);
 	while (hungry.times == 0)
-		loop_run_once(bench->loop, UINT64_MAX);
+		loop_run_once(bench->rig.loop, UINT64_MAX);
 	assert_done(&hungry, 0);
 	assert_false(halt_of(bench).waits_for_space);
 }
@@ -563,12 +483,12 @@ static void test_vdev_again_no_space_is_reported(void **state)
 	struct bench *bench = *state;
 	struct request request;
 
-	vdev_set_on_error(bench->vdev, ON_ERROR_REPORT);
+	vdev_set_on_error(bench->rig.vdev, ON_ERROR_REPORT);
 	for (unsigned int i = 0; i < EXTENTS; i++)
 		submit(bench, &request, BLOCK_WRITE, i * MIB);
 	submit(bench, &request, BLOCK_WRITE, EXTENTS * MIB);
 	assert_done(&request, -ENOSPC);
-	assert_int_equal(bench->stats->processes[0].device_errors, 0);
+	assert_int_equal(bench->rig.stats->processes[0].device_errors, 0);
 }
 
 /* ---- retry ---- */
@@ -579,7 +499,7 @@ static void test_vdev_again_retry_hides_what_passes(void **state)
 	struct request first, other;
 
 	map_first(bench);
-	vdev_set_on_error(bench->vdev, ON_ERROR_RETRY);
+	vdev_set_on_error(bench->rig.vdev, ON_ERROR_RETRY);
 	bench->fake.result = -EIO;
 	submit(bench, &first, BLOCK_WRITE, 0);
 	assert_int_equal(first.times, 0);
@@ -588,9 +508,9 @@ static void test_vdev_again_retry_hides_what_passes(void **state)
 	assert_done(&other, 0);		/* the others go on */
 	run_until_done(bench, 3);
 	assert_done(&first, 0);
-	assert_int_equal(bench->stats->processes[0].device_errors, 1);
-	assert_int_equal(bench->stats->processes[0].retries, 1);
-	assert_int_equal(bench->stats->processes[0].direction[1].errors, 0);
+	assert_int_equal(bench->rig.stats->processes[0].device_errors, 1);
+	assert_int_equal(bench->rig.stats->processes[0].retries, 1);
+	assert_int_equal(bench->rig.stats->processes[0].direction[1].errors, 0);
 }
 
 /* After ON_ERROR_RETRY_NS it is an error, and not before. */
@@ -600,17 +520,17 @@ static void test_vdev_again_retry_ends(void **state)
 	struct request request;
 
 	map_first(bench);
-	vdev_set_on_error(bench->vdev, ON_ERROR_RETRY);
+	vdev_set_on_error(bench->rig.vdev, ON_ERROR_RETRY);
 	bench->fake.result = -EIO;
 	submit(bench, &request, BLOCK_READ, 0);
 	while (bench->fake.submitted < 3)
-		loop_run_once(bench->loop, UINT64_MAX);
+		loop_run_once(bench->rig.loop, UINT64_MAX);
 	assert_int_equal(request.times, 0);
 	request.vdev.failed_ns -= ON_ERROR_RETRY_NS;
 	run_until_done(bench, 2);
 	assert_done(&request, -EIO);
 	assert_int_equal(bench->fake.submitted, 4);
-	assert_int_equal(bench->stats->processes[0].direction[0].errors, 1);
+	assert_int_equal(bench->rig.stats->processes[0].direction[0].errors, 1);
 }
 
 /* ---- a device that stands still ---- */
@@ -624,17 +544,17 @@ static void test_vdev_again_oldest_is_noticed(void **state)
 	bench->fake.hold = true;
 	submit(bench, &stuck, BLOCK_WRITE, 0);
 	bench->fake.hold = false;
-	assert_int_equal(vdev_device_oldest_ns(bench->device, 1000), 0);
+	assert_int_equal(vdev_device_oldest_ns(bench->rig.device, 1000), 0);
 	for (unsigned int i = 1; i < 4; i++) {
 		submit(bench, &other, BLOCK_WRITE, BLOCK);
 		assert_done(&other, 0);
-		assert_int_equal(
-			vdev_device_oldest_ns(bench->device, 1000 + i * 100),
-			i * 100);
+		assert_int_equal(vdev_device_oldest_ns(bench->rig.device,
+						       1000 + i * 100),
+				 i * 100);
 	}
 	let_first(&bench->fake);
-	assert_int_equal(vdev_device_oldest_ns(bench->device, 2000), 0);
-	assert_int_equal(vdev_device_oldest_ns(bench->device, 3000), 0);
+	assert_int_equal(vdev_device_oldest_ns(bench->rig.device, 2000), 0);
+	assert_int_equal(vdev_device_oldest_ns(bench->rig.device, 3000), 0);
 	assert_done(&stuck, 0);
 }
 

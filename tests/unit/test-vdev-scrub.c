@@ -13,7 +13,7 @@
 
 #include <cmocka.h>
 
-#include "mapped.h"
+#include "vdev-rig.h"
 #include "vdev/device.h"
 
 #define MIB		UINT64_C(1048576)
@@ -30,13 +30,8 @@ struct fake {
 };
 
 struct bench {
-	struct loop *loop;
+	struct vdev_rig rig;
 	struct fake fake;
-	struct stats_segment *stats;
-	struct vdev_device *device;
-	struct vdev_gate *gate;
-	struct mapped mapped;
-	struct vdev *vdev;
 	struct member *member;
 	unsigned int done;
 };
@@ -97,42 +92,26 @@ static const struct block_device_ops fake_ops = {
 
 static int setup(void **state)
 {
-	static const struct loop_config config = {.entries = 8};
-	const struct sched_config sched = {
-		.cost.request_ns = {500000, 500000},
-		.window_min = 1,
-		.window_max = 1,
-	};
 	struct bench *bench = calloc(1, sizeof(*bench));
+	const struct vdev_rig_config config = {
+		.block = &bench->fake.block,
+		.sched = {.cost.request_ns = {500000, 500000},
+			  .window_min = 1,
+			  .window_max = 1},
+		.volume_bytes = 16 * MIB,
+		.vdev_bytes = 8 * MIB,
+	};
 
-	assert_int_equal(loop_create(&config, &bench->loop, NULL), 0);
-	bench->stats = calloc(1, sizeof(*bench->stats));
 	bench->fake.block = (struct block_device){
 		.ops = &fake_ops,
 		.size_bytes = 64 * MIB,
 		.block_size = 512,
 	};
-	assert_int_equal(vdev_device_create(&bench->fake.block, &sched,
-					    &bench->stats->devices[0],
-					    bench->loop, &bench->device, NULL),
-			 0);
-	assert_int_equal(vdev_gate_create(bench->loop, &bench->gate, NULL), 0);
-	assert_int_equal(mapped_create(&bench->mapped, &bench->fake.block,
-				       bench->device, 16 * MIB, false),
-			 0);
-	const struct vdev_config vdev = {
-		.name = "vd0",
-		.device = bench->device,
-		.volume = bench->mapped.volume,
-		.gate = bench->gate,
-		.size_bytes = 8 * MIB,
-		.default_stats = &bench->stats->processes[0],
-	};
-	assert_int_equal(vdev_create(&vdev, &bench->vdev, NULL), 0);
-	bench->member = bench->mapped.pool->members[0];
+	vdev_rig_create(&bench->rig, &config);
+	bench->member = bench->rig.mapped.pool->members[0];
 	bench->member->config.zero = vdev_scrub;
 	/* Some test wants it. */
-	bench->device->scrub->extent_ns = 0;
+	bench->rig.device->scrub->extent_ns = 0;
 	bench->fake.holds = true;
 	*state = bench;
 	return 0;
@@ -142,12 +121,7 @@ static int teardown(void **state)
 {
 	struct bench *bench = *state;
 
-	assert_int_equal(vdev_destroy(bench->vdev), 0);
-	mapped_destroy(&bench->mapped);
-	vdev_gate_destroy(bench->gate);
-	vdev_device_destroy(bench->device);
-	loop_destroy(bench->loop);
-	free(bench->stats);
+	vdev_rig_destroy(&bench->rig);
 	free(bench);
 	return 0;
 }
@@ -163,7 +137,7 @@ static void give_back(struct bench *bench, uint32_t count)
 {
 	static struct volume_unmap unmap = {.done = unmapped};
 
-	volume_unmap(bench->mapped.volume, 16 - count, count, &unmap);
+	volume_unmap(bench->rig.mapped.volume, 16 - count, count, &unmap);
 }
 
 static void request_done(struct vdev_request *vdev)
@@ -184,7 +158,7 @@ static void read_promised(struct bench *bench, struct request *request,
 			},
 		.bench = bench,
 	};
-	vdev_submit(bench->vdev, &request->vdev, loop_clock_ns());
+	vdev_submit(bench->rig.vdev, &request->vdev, loop_clock_ns());
 }
 
 /* ---- tests ---- */
@@ -214,14 +188,14 @@ static void test_vdev_scrub_promises_go_first(void **state)
 		.pasid = 1,
 		.own_socket = true,
 		.sched.reservation_per_s = {1000},
-		.stats = &bench->stats->processes[1],
+		.stats = &bench->rig.stats->processes[1],
 	};
-	struct loop_poller *poller = &bench->device->poller;
+	struct loop_poller *poller = &bench->rig.device->poller;
 	struct vdev_process *process;
 	struct request requests[2];
 
-	assert_int_equal(vdev_process_add(bench->vdev, &config, &process, NULL),
-			 0);
+	assert_int_equal(
+		vdev_process_add(bench->rig.vdev, &config, &process, NULL), 0);
 	read_promised(bench, &requests[0], process);
 	assert_int_equal(bench->fake.count, 1);
 	give_back(bench, 2);
@@ -247,7 +221,7 @@ static void test_vdev_scrub_promises_go_first(void **state)
 static void test_vdev_scrub_pace(void **state)
 {
 	struct bench *bench = *state;
-	struct vdev_scrub *scrub = bench->device->scrub;
+	struct vdev_scrub *scrub = bench->rig.device->scrub;
 
 	scrub->extent_ns = HOUR_NS;
 	bench->fake.holds = false;
@@ -269,7 +243,7 @@ static void test_vdev_scrub_makes_haste(void **state)
 	struct space *space = &bench->member->space;
 	uint32_t first;
 
-	bench->device->scrub->extent_ns = HOUR_NS;
+	bench->rig.device->scrub->extent_ns = HOUR_NS;
 	bench->fake.holds = false;
 	while (space_take(space, SPACE_OPEN, SPACE_NONE, 64, &first) > 0 ||
 	       space_take(space, SPACE_CLEAN, SPACE_NONE, 64, &first) > 0)

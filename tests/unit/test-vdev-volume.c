@@ -12,8 +12,7 @@
 
 #include <cmocka.h>
 
-#include "ctl/stats.h"
-#include "pool/volume.h"
+#include "vdev-rig.h"
 
 #define MIB		UINT64_C(1048576)
 #define EXTENTS		16U
@@ -32,17 +31,9 @@ struct fake {
 };
 
 struct bench {
-	struct loop *loop;
+	struct vdev_rig rig;
 	struct fake fake;
-	struct stats_segment *stats;
-	struct vdev_device *device;
-	struct vdev_gate *gate;
-	struct pool *pool;
-	struct volume *volume;
-	struct vdev *vdev;
 	struct vdev_process *process;
-	bool is_there;			/* what was last waited for */
-	int last;
 	unsigned int done;
 };
 
@@ -141,90 +132,25 @@ static const struct block_device_ops fake_ops = {
 
 /* ---- the pool ---- */
 
-static struct bench *current;
-
-static void added(struct pool_add *add, int result, const struct error *error)
-{
-	(void)add;
-	(void)error;
-	assert_int_equal(result, 0);
-	current->is_there = true;
-}
-
-static void changed(struct volume_change *change, int result)
-{
-	(void)change;
-	current->last = result;
-	current->is_there = true;
-}
-
-static void build_pool(struct bench *bench)
-{
-	static const struct pool_ops ops;
-	static struct pool_add add = {.done = added};
-	static struct volume_change change = {.done = changed};
-	const struct member_config member = {
-		.device = &bench->fake.block,
-		.user = bench->device,
-		.name = "fake",
-		.uuid = {{1}},
-		.may_claim = true,
-		.is_zeroed = true,
-		.capacity_bytes = EXTENTS * MIB,
-		.metadata_bytes = DEVICE_BYTES - EXTENTS * MIB,
-	};
-	const struct volume_config config = {
-		.name = "volume",
-		.uuid = {{2}},
-		.size_bytes = VDEV_BYTES,
-	};
-
-	current = bench;
-	assert_int_equal(pool_create(&ops, NULL, &bench->pool), 0);
-	assert_int_equal(pool_add(bench->pool, &member, true, &add), 0);
-	assert_true(bench->is_there);
-	assert_int_equal(pool_start(bench->pool, NULL), 0);
-	bench->is_there = false;
-	assert_int_equal(
-		volume_create(bench->pool, &config, &change, &bench->volume),
-		0);
-	assert_true(bench->is_there);
-	assert_int_equal(bench->last, 0);
-}
-
 static int setup_with(void **state, uint32_t window)
 {
-	static const struct loop_config config = {.entries = 8};
-	const struct sched_config sched = {
-		.window_min = window,
-		.window_max = window,
-	};
 	struct bench *bench = calloc(1, sizeof(*bench));
+	const struct vdev_rig_config config = {
+		.block = &bench->fake.block,
+		.sched = {.window_min = window, .window_max = window},
+		.thin_bytes = EXTENTS * MIB,
+		.volume_bytes = VDEV_BYTES,
+		.vdev_bytes = VDEV_BYTES,
+	};
 
-	assert_int_equal(loop_create(&config, &bench->loop, NULL), 0);
-	bench->stats = calloc(1, sizeof(*bench->stats));
 	bench->fake.data = calloc(1, DEVICE_BYTES);
 	bench->fake.block = (struct block_device){
 		.ops = &fake_ops,
 		.size_bytes = DEVICE_BYTES,
 		.block_size = 512,
 	};
-	assert_int_equal(vdev_device_create(&bench->fake.block, &sched,
-					    &bench->stats->devices[0],
-					    bench->loop, &bench->device, NULL),
-			 0);
-	build_pool(bench);
-	assert_int_equal(vdev_gate_create(bench->loop, &bench->gate, NULL), 0);
-	const struct vdev_config vdev = {
-		.name = "vd0",
-		.device = bench->device,
-		.gate = bench->gate,
-		.volume = bench->volume,
-		.size_bytes = VDEV_BYTES,
-		.default_stats = &bench->stats->processes[0],
-	};
-	assert_int_equal(vdev_create(&vdev, &bench->vdev, NULL), 0);
-	bench->process = vdev_find_process(bench->vdev, 0);
+	vdev_rig_create(&bench->rig, &config);
+	bench->process = vdev_find_process(bench->rig.vdev, 0);
 	memset(bench->fake.ops, 0, sizeof(bench->fake.ops));
 	*state = bench;
 	return 0;
@@ -244,13 +170,7 @@ static int teardown(void **state)
 {
 	struct bench *bench = *state;
 
-	assert_int_equal(vdev_destroy(bench->vdev), 0);
-	vdev_gate_destroy(bench->gate);
-	pool_stop(bench->pool);
-	pool_destroy(bench->pool);
-	vdev_device_destroy(bench->device);
-	loop_destroy(bench->loop);
-	free(bench->stats);
+	vdev_rig_destroy(&bench->rig);
 	free(bench->fake.data);
 	free(bench);
 	return 0;
@@ -290,7 +210,7 @@ static void submit(struct bench *bench, struct request *request,
 	request->vdev.block.length_bytes = length_bytes;
 	request->vdev.process = bench->process;
 	request->vdev.done = request_done;
-	vdev_submit(bench->vdev, &request->vdev, loop_clock_ns());
+	vdev_submit(bench->rig.vdev, &request->vdev, loop_clock_ns());
 }
 
 /* Ended with success by what the device does at once. */
@@ -326,7 +246,7 @@ static void assert_reads(struct bench *bench, uint64_t offset_bytes,
 
 static uint32_t mapped(const struct bench *bench)
 {
-	return bench->volume->table.mapped;
+	return bench->rig.mapped.volume->table.mapped;
 }
 
 /* ---- tests ---- */
@@ -340,7 +260,7 @@ static void test_vdev_volume_holes_read_as_zeroes(void **state)
 	assert_reads(bench, MIB / 2, 3 * MIB, 0);
 	assert_int_equal(bench->fake.ops[BLOCK_READ], 0);
 	assert_int_equal(mapped(bench), 0);
-	assert_int_equal(bench->stats->processes[0].direction[0].errors, 0);
+	assert_int_equal(bench->rig.stats->processes[0].direction[0].errors, 0);
 }
 
 static void test_vdev_volume_reads_what_was_written(void **state)
@@ -365,20 +285,20 @@ static void test_vdev_volume_reads_what_was_written(void **state)
 static void test_vdev_volume_counts_a_request_once(void **state)
 {
 	struct bench *bench = *state;
-	const struct stats_process *stats = &bench->stats->processes[0];
+	const struct stats_process *stats = &bench->rig.stats->processes[0];
 	unsigned char *data = filled(4 * MIB, 1);
 	struct request request;
 
 	bench->fake.hold = true;
 	submit(bench, &request, BLOCK_WRITE, MIB / 2, 4 * MIB, data);
-	assert_int_equal(vdev_device_in_flight(bench->device), 5);
-	assert_int_equal(vdev_destroy(bench->vdev), -EBUSY);
+	assert_int_equal(vdev_device_in_flight(bench->rig.device), 5);
+	assert_int_equal(vdev_destroy(bench->rig.vdev), -EBUSY);
 	let_all(bench, 1);
 	assert_int_equal(bench->done, 1);
 	assert_int_equal(stats->direction[1].requests, 1);
 	assert_int_equal(stats->direction[1].bytes, 4 * MIB);
 	assert_int_equal(histogram_count(&stats->latency[1]), 1);
-	assert_int_equal(vdev_device_in_flight(bench->device), 0);
+	assert_int_equal(vdev_device_in_flight(bench->rig.device), 0);
 	bench->fake.hold = false;
 	free(data);
 }
@@ -420,14 +340,14 @@ static void test_vdev_volume_two_extents_take_one_turn(void **state)
 	submit(bench, &first, BLOCK_READ, 0, 4096, other);
 	submit(bench, &request, BLOCK_WRITE, MIB - 4096, 8192, data);
 	assert_int_equal(bench->fake.count, 1);
-	sched_report(vdev_device_sched(bench->device), &counts);
+	sched_report(vdev_device_sched(bench->rig.device), &counts);
 	assert_int_equal(counts.queued, 1);
 	let(&bench->fake, 0);
 	assert_true(first.is_done);
 	while (bench->fake.count == 0)
-		loop_run_once(bench->loop, loop_clock_ns());
+		loop_run_once(bench->rig.loop, loop_clock_ns());
 	assert_int_equal(bench->fake.count, 2);
-	assert_int_equal(vdev_device_in_flight(bench->device), 2);
+	assert_int_equal(vdev_device_in_flight(bench->rig.device), 2);
 	let_all(bench, 3);
 	assert_true(request.is_done);
 	assert_int_equal(request.result, 0);
@@ -436,9 +356,9 @@ static void test_vdev_volume_two_extents_take_one_turn(void **state)
 	assert_int_equal(bench->fake.count, 2);
 	let_all(bench, 1);
 	assert_true(request.is_done);
-	sched_report(vdev_device_sched(bench->device), &counts);
+	sched_report(vdev_device_sched(bench->rig.device), &counts);
 	assert_int_equal(counts.queued + counts.in_flight, 0);
-	assert_int_equal(vdev_device_in_flight(bench->device), 0);
+	assert_int_equal(vdev_device_in_flight(bench->rig.device), 0);
 	bench->fake.hold = false;
 	free(data);
 	free(other);
@@ -456,13 +376,13 @@ static void test_vdev_volume_two_extents_one_of_them_new(void **state)
 	submit(bench, &first, BLOCK_READ, MIB, 4096, other);
 	submit(bench, &request, BLOCK_WRITE, 2 * MIB - 4096, 8192, data);
 	while (!let_one(&bench->fake, false))
-		loop_run_once(bench->loop, loop_clock_ns());
+		loop_run_once(bench->rig.loop, loop_clock_ns());
 	while (let_one(&bench->fake, false))
 		;
 	assert_false(request.is_done);
 	while (!request.is_done) {
 		let_all(bench, 1);
-		loop_run_once(bench->loop, loop_clock_ns());
+		loop_run_once(bench->rig.loop, loop_clock_ns());
 	}
 	assert_int_equal(request.result, 0);
 	bench->fake.hold = false;
@@ -551,7 +471,7 @@ static void test_vdev_volume_many_split_requests(void **state)
 static void test_vdev_volume_no_space_is_the_writers(void **state)
 {
 	struct bench *bench = *state;
-	struct member *member = bench->pool->members[0];
+	struct member *member = bench->rig.mapped.pool->members[0];
 	unsigned char *data = filled(MIB, 0x44);
 	struct request request;
 	uint32_t extent;
@@ -562,8 +482,8 @@ static void test_vdev_volume_no_space_is_the_writers(void **state)
 	submit(bench, &request, BLOCK_WRITE, MIB / 2, MIB, data);
 	assert_true(request.is_done);
 	assert_int_equal(request.result, -ENOSPC);
-	assert_int_equal(bench->stats->devices[0].errors, 0);
-	assert_int_equal(bench->stats->processes[0].direction[1].errors, 1);
+	assert_int_equal(bench->rig.stats->devices[0].errors, 0);
+	assert_int_equal(bench->rig.stats->processes[0].direction[1].errors, 1);
 	now(bench, BLOCK_WRITE, 0, 4096, data);
 	assert_reads(bench, 2 * MIB, 4096, 0);
 	free(data);
@@ -585,7 +505,7 @@ static void discard(struct bench *bench, enum block_op op, uint8_t flags)
 	request.vdev.block.length_bytes = 3 * MIB;
 	request.vdev.process = bench->process;
 	request.vdev.done = request_done;
-	vdev_submit(bench->vdev, &request.vdev, loop_clock_ns());
+	vdev_submit(bench->rig.vdev, &request.vdev, loop_clock_ns());
 	assert_true(request.is_done);
 	assert_int_equal(request.result, 0);
 	assert_reads(bench, MIB / 2, 3 * MIB, 0);
@@ -651,7 +571,7 @@ static void test_vdev_volume_flush_reaches_the_device(void **state)
 	let_all(bench, 4);
 	assert_true(request.is_done);
 	assert_int_equal(request.result, 0);
-	assert_int_equal(bench->stats->processes[0].other.requests, 1);
+	assert_int_equal(bench->rig.stats->processes[0].other.requests, 1);
 	bench->fake.hold = false;
 }
 
@@ -666,8 +586,8 @@ static void test_vdev_volume_first_error_wins(void **state)
 	submit(bench, &request, BLOCK_WRITE, MIB / 2, MIB, data);
 	assert_true(request.is_done);
 	assert_int_equal(request.result, -EIO);
-	assert_int_equal(bench->stats->devices[0].errors, 1);
-	assert_int_equal(vdev_device_last_error(bench->device), EIO);
+	assert_int_equal(bench->rig.stats->devices[0].errors, 1);
+	assert_int_equal(vdev_device_last_error(bench->rig.device), EIO);
 	bench->fake.write_result = 0;
 	free(data);
 }
@@ -679,25 +599,26 @@ static void test_vdev_volume_shrinking_fails_what_waits(void **state)
 	struct vdev_process_config config = {
 		.pasid = 1,
 		.sched.limit_per_s[SCHED_TOTAL_IOPS] = 1,
-		.stats = &bench->stats->processes[1],
+		.stats = &bench->rig.stats->processes[1],
 	};
 	unsigned char *data = filled(4096, 0x77);
 	struct request requests[4];
 
-	assert_int_equal(
-		vdev_process_add(bench->vdev, &config, &bench->process, NULL),
-		0);
+	assert_int_equal(vdev_process_add(bench->rig.vdev, &config,
+					  &bench->process, NULL),
+			 0);
 	for (uint32_t i = 0; i < 4; i++)
 		submit(bench, &requests[i], BLOCK_WRITE, 7 * MIB, 4096, data);
 	assert_in_range(bench->done, 1, 2);
-	assert_int_equal(vdev_resize(bench->vdev, 4 * MIB), 0);
-	assert_int_equal(vdev_resize(bench->vdev, VDEV_BYTES + MIB), -ENOSPC);
+	assert_int_equal(vdev_resize(bench->rig.vdev, 4 * MIB), 0);
+	assert_int_equal(vdev_resize(bench->rig.vdev, VDEV_BYTES + MIB),
+			 -ENOSPC);
 	vdev_process_remove(bench->process);
 	while (bench->done < 4)
-		loop_run_once(bench->loop, 0);
+		loop_run_once(bench->rig.loop, 0);
 	assert_int_equal(requests[3].result, -EIO);
-	assert_int_equal(bench->stats->devices[0].errors, 0);
-	loop_run_once(bench->loop, 0);
+	assert_int_equal(bench->rig.stats->devices[0].errors, 0);
+	loop_run_once(bench->rig.loop, 0);
 	free(data);
 }
 

@@ -12,9 +12,8 @@
 
 #include <cmocka.h>
 
-#include "ctl/stats.h"
-#include "mapped.h"
 #include "sched/turns.h"
+#include "vdev-rig.h"
 
 #define MIB		UINT64_C(1048576)
 #define BE(level)	(2U << 13 | (level))
@@ -80,13 +79,8 @@ static const struct block_device_ops fake_ops = {
 };
 
 struct bench {
-	struct loop *loop;
+	struct vdev_rig rig;
 	struct fake fake;
-	struct stats_segment *stats;
-	struct vdev_device *device;
-	struct vdev_gate *gate;
-	struct mapped mapped;
-	struct vdev *vdev;
 	unsigned int done, taken;
 	int result;
 };
@@ -106,38 +100,21 @@ static void request_done(struct vdev_request *vdev)
 
 static int setup(void **state)
 {
-	static const struct loop_config config = {.entries = 8};
-	const struct sched_config sched = {
-		.window_min = 64,
-		.window_max = 64,
-	};
 	struct bench *bench = calloc(1, sizeof(*bench));
+	const struct vdev_rig_config config = {
+		.block = &bench->fake.block,
+		.sched = {.window_min = 64, .window_max = 64},
+		.volume_bytes = 16 * MIB,
+		.vdev_bytes = 8 * MIB,
+	};
 
-	assert_int_equal(loop_create(&config, &bench->loop, NULL), 0);
-	bench->stats = calloc(1, sizeof(*bench->stats));
 	bench->fake.block = (struct block_device){
 		.ops = &fake_ops,
 		.size_bytes = 64 * MIB,
 		.block_size = 512,
 	};
-	assert_int_equal(vdev_device_create(&bench->fake.block, &sched,
-					    &bench->stats->devices[0],
-					    bench->loop, &bench->device, NULL),
-			 0);
-	assert_int_equal(vdev_gate_create(bench->loop, &bench->gate, NULL), 0);
-	assert_int_equal(mapped_create(&bench->mapped, &bench->fake.block,
-				       bench->device, 16 * MIB, false),
-			 0);
+	vdev_rig_create(&bench->rig, &config);
 	bench->fake.submitted = 0;
-	const struct vdev_config vdev = {
-		.name = "vd0",
-		.device = bench->device,
-		.volume = bench->mapped.volume,
-		.gate = bench->gate,
-		.size_bytes = 8 * MIB,
-		.default_stats = &bench->stats->processes[0],
-	};
-	assert_int_equal(vdev_create(&vdev, &bench->vdev, NULL), 0);
 	*state = bench;
 	return 0;
 }
@@ -146,12 +123,7 @@ static int teardown(void **state)
 {
 	struct bench *bench = *state;
 
-	assert_int_equal(vdev_destroy(bench->vdev), 0);
-	mapped_destroy(&bench->mapped);
-	vdev_gate_destroy(bench->gate);
-	vdev_device_destroy(bench->device);
-	loop_destroy(bench->loop);
-	free(bench->stats);
+	vdev_rig_destroy(&bench->rig);
 	free(bench);
 	return 0;
 }
@@ -167,7 +139,7 @@ static void submit(struct bench *bench, struct request *request,
 	request->vdev.block.length_bytes = length_bytes;
 	request->vdev.process = process;
 	request->vdev.done = request_done;
-	vdev_submit(bench->vdev, &request->vdev, loop_clock_ns());
+	vdev_submit(bench->rig.vdev, &request->vdev, loop_clock_ns());
 }
 
 static struct vdev_process *add(struct bench *bench, uint32_t pasid, int ioprio,
@@ -178,12 +150,12 @@ static struct vdev_process *add(struct bench *bench, uint32_t pasid, int ioprio,
 		.match = {ioprio >= 0 ? MATCH_IOPRIO : MATCH_NONE,
 			  (uint16_t)ioprio},
 		.own_socket = own_socket,
-		.stats = &bench->stats->processes[pasid],
+		.stats = &bench->rig.stats->processes[pasid],
 	};
 	struct vdev_process *process;
 
-	assert_int_equal(vdev_process_add(bench->vdev, &config, &process, NULL),
-			 0);
+	assert_int_equal(
+		vdev_process_add(bench->rig.vdev, &config, &process, NULL), 0);
 	return process;
 }
 
@@ -192,8 +164,8 @@ static uint64_t place_of(struct bench *bench, uint64_t offset_bytes)
 {
 	struct volume_place place = {.offset_bytes = 0};
 
-	assert_true(volume_map(bench->mapped.volume, offset_bytes, 512, true,
-			       &place));
+	assert_true(volume_map(bench->rig.mapped.volume, offset_bytes, 512,
+			       true, &place));
 	return place.offset_bytes;
 }
 
@@ -203,8 +175,8 @@ static void test_vdev_requests_are_moved_to_its_place_on_the_device(
 	struct bench *bench = *state;
 	struct request request;
 
-	submit(bench, &request, vdev_find_process(bench->vdev, 0), BLOCK_READ,
-	       4096, 4096);
+	submit(bench, &request, vdev_find_process(bench->rig.vdev, 0),
+	       BLOCK_READ, 4096, 4096);
 	assert_int_equal(bench->done, 1);
 	assert_int_equal(bench->result, 0);
 	assert_int_equal(bench->fake.offset_bytes, place_of(bench, 4096));
@@ -229,7 +201,7 @@ static void test_vdev_refuses_what_is_out_of_range(void **state)
 	struct request request;
 
 	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
-		submit(bench, &request, vdev_find_process(bench->vdev, 0),
+		submit(bench, &request, vdev_find_process(bench->rig.vdev, 0),
 		       cases[i].op, cases[i].offset_bytes,
 		       cases[i].length_bytes);
 		assert_int_equal(bench->done, i + 1);
@@ -251,18 +223,18 @@ static void test_vdev_prefetches_only_what_is_in_range(void **state)
 			},
 	};
 
-	assert_true(vdev_prefetches(bench->vdev));
-	vdev_prefetch(bench->vdev, &request);
+	assert_true(vdev_prefetches(bench->rig.vdev));
+	vdev_prefetch(bench->rig.vdev, &request);
 	assert_int_equal(bench->fake.prefetched, 1);
 	assert_int_equal(bench->fake.offset_bytes, place_of(bench, 4096));
 	assert_int_equal(request.block.offset_bytes, 4096);
 	request.block.offset_bytes = 8 * MIB;
-	vdev_prefetch(bench->vdev, &request);
+	vdev_prefetch(bench->rig.vdev, &request);
 	request.block.offset_bytes = UINT64_MAX - 511;
-	vdev_prefetch(bench->vdev, &request);
+	vdev_prefetch(bench->rig.vdev, &request);
 	request.block.offset_bytes = 0;
 	request.block.op = BLOCK_DISCARD;
-	vdev_prefetch(bench->vdev, &request);
+	vdev_prefetch(bench->rig.vdev, &request);
 	assert_int_equal(bench->fake.prefetched, 1);
 	assert_int_equal(bench->fake.submitted, 0);
 }
@@ -272,28 +244,28 @@ static void test_vdev_read_only_refuses_changes(void **state)
 	struct bench *bench = *state;
 	const struct vdev_config config = {
 		.name = "ro",
-		.device = bench->device,
-		.volume = bench->mapped.volume,
-		.gate = bench->gate,
+		.device = bench->rig.device,
+		.volume = bench->rig.mapped.volume,
+		.gate = bench->rig.gate,
 		.size_bytes = MIB,
 		.read_only = true,
-		.default_stats = &bench->stats->processes[9],
+		.default_stats = &bench->rig.stats->processes[9],
 	};
-	struct vdev *writable = bench->vdev;
+	struct vdev *writable = bench->rig.vdev;
 	struct request request;
 
-	assert_int_equal(vdev_create(&config, &bench->vdev, NULL), 0);
-	submit(bench, &request, vdev_find_process(bench->vdev, 0), BLOCK_WRITE,
-	       0, 512);
+	assert_int_equal(vdev_create(&config, &bench->rig.vdev, NULL), 0);
+	submit(bench, &request, vdev_find_process(bench->rig.vdev, 0),
+	       BLOCK_WRITE, 0, 512);
 	assert_int_equal(bench->result, -EROFS);
-	submit(bench, &request, vdev_find_process(bench->vdev, 0),
+	submit(bench, &request, vdev_find_process(bench->rig.vdev, 0),
 	       BLOCK_WRITE_ZEROES, 0, 512);
 	assert_int_equal(bench->result, -EROFS);
-	submit(bench, &request, vdev_find_process(bench->vdev, 0), BLOCK_READ,
-	       0, 512);
+	submit(bench, &request, vdev_find_process(bench->rig.vdev, 0),
+	       BLOCK_READ, 0, 512);
 	assert_int_equal(bench->result, 0);
-	assert_int_equal(vdev_destroy(bench->vdev), 0);
-	bench->vdev = writable;
+	assert_int_equal(vdev_destroy(bench->rig.vdev), 0);
+	bench->rig.vdev = writable;
 }
 
 /* E9 and the contract: marks first, then the first process without one, then
@@ -301,25 +273,25 @@ static void test_vdev_read_only_refuses_changes(void **state)
 static void test_vdev_binds_by_io_priority(void **state)
 {
 	struct bench *bench = *state;
-	struct vdev_process *unpromised = vdev_find_process(bench->vdev, 0);
+	struct vdev_process *unpromised = vdev_find_process(bench->rig.vdev, 0);
 	struct vdev_process *own = add(bench, 1, -1, true);
 	struct vdev_process *be4, *first;
 
-	assert_ptr_equal(vdev_find_process(bench->vdev, 0), unpromised);
+	assert_ptr_equal(vdev_find_process(bench->rig.vdev, 0), unpromised);
 	be4 = add(bench, 2, BE(4), false);
-	assert_ptr_equal(vdev_find_process(bench->vdev, BE(4)), be4);
-	assert_ptr_equal(vdev_find_process(bench->vdev, BE(5)), unpromised);
+	assert_ptr_equal(vdev_find_process(bench->rig.vdev, BE(4)), be4);
+	assert_ptr_equal(vdev_find_process(bench->rig.vdev, BE(5)), unpromised);
 	first = add(bench, 3, -1, false);
 	add(bench, 4, -1, false);
-	assert_ptr_equal(vdev_find_process(bench->vdev, 0), first);
-	assert_ptr_equal(vdev_find_process(bench->vdev, BE(5)), first);
-	assert_ptr_equal(vdev_find_process(bench->vdev, BE(4)), be4);
-	assert_ptr_equal(vdev_process_by_pasid(bench->vdev, 1), own);
-	assert_null(vdev_process_by_pasid(bench->vdev, 77));
+	assert_ptr_equal(vdev_find_process(bench->rig.vdev, 0), first);
+	assert_ptr_equal(vdev_find_process(bench->rig.vdev, BE(5)), first);
+	assert_ptr_equal(vdev_find_process(bench->rig.vdev, BE(4)), be4);
+	assert_ptr_equal(vdev_process_by_pasid(bench->rig.vdev, 1), own);
+	assert_null(vdev_process_by_pasid(bench->rig.vdev, 77));
 
 	vdev_process_remove(first);
-	assert_ptr_equal(vdev_find_process(bench->vdev, 0),
-			 vdev_process_by_pasid(bench->vdev, 4));
+	assert_ptr_equal(vdev_find_process(bench->rig.vdev, 0),
+			 vdev_process_by_pasid(bench->rig.vdev, 4));
 }
 
 static void test_vdev_refuses_a_second_process_with_the_same_mark(void **state)
@@ -328,17 +300,19 @@ static void test_vdev_refuses_a_second_process_with_the_same_mark(void **state)
 	struct vdev_process_config config = {
 		.pasid = 2,
 		.match = {MATCH_IOPRIO, BE(4)},
-		.stats = &bench->stats->processes[2],
+		.stats = &bench->rig.stats->processes[2],
 	};
 	struct vdev_process *process;
 
 	add(bench, 1, BE(4), false);
-	assert_int_equal(vdev_process_add(bench->vdev, &config, &process, NULL),
-			 -EEXIST);
+	assert_int_equal(
+		vdev_process_add(bench->rig.vdev, &config, &process, NULL),
+		-EEXIST);
 	config.match.number = BE(5);
 	config.pasid = 1;
-	assert_int_equal(vdev_process_add(bench->vdev, &config, &process, NULL),
-			 -EEXIST);
+	assert_int_equal(
+		vdev_process_add(bench->rig.vdev, &config, &process, NULL),
+		-EEXIST);
 }
 
 static struct vdev_process *add_peer(struct bench *bench, uint32_t pasid,
@@ -347,13 +321,14 @@ static struct vdev_process *add_peer(struct bench *bench, uint32_t pasid,
 	const struct vdev_process_config config = {
 		.pasid = pasid,
 		.match = {kind, number},
-		.stats = &bench->stats->processes[pasid],
+		.stats = &bench->rig.stats->processes[pasid],
 	};
 	struct vdev_process *process;
 	struct error error;
 
 	assert_int_equal(
-		vdev_process_add(bench->vdev, &config, &process, &error), 0);
+		vdev_process_add(bench->rig.vdev, &config, &process, &error),
+		0);
 	return process;
 }
 
@@ -368,30 +343,30 @@ static void test_vdev_finds_process_by_peer(void **state)
 	struct vdev_process *of_pid = add_peer(bench, 3, MATCH_PID, 77);
 	struct vdev_process *open = add(bench, 4, -1, false);
 
-	assert_ptr_equal(vdev_process_by_peer(bench->vdev, &peer), of_pid);
-	assert_ptr_equal(vdev_process_by_peer(bench->vdev, &other), of_uid);
+	assert_ptr_equal(vdev_process_by_peer(bench->rig.vdev, &peer), of_pid);
+	assert_ptr_equal(vdev_process_by_peer(bench->rig.vdev, &other), of_uid);
 	other.uid = 1001;
-	assert_ptr_equal(vdev_process_by_peer(bench->vdev, &other), of_gid);
+	assert_ptr_equal(vdev_process_by_peer(bench->rig.vdev, &other), of_gid);
 	assert_false(vdev_process_is_open_to(of_uid, &other));
 	assert_true(vdev_process_is_open_to(of_uid, &peer));
 	assert_true(vdev_process_is_open_to(open, &other));
 	other.gid = 101;
-	assert_null(vdev_process_by_peer(bench->vdev, &other));
+	assert_null(vdev_process_by_peer(bench->rig.vdev, &other));
 	other = peer;
 	other.is_known = false;
-	assert_null(vdev_process_by_peer(bench->vdev, &other));
+	assert_null(vdev_process_by_peer(bench->rig.vdev, &other));
 	assert_false(vdev_process_is_open_to(of_pid, &other));
 	/* They have nothing of what has no mark. */
-	assert_ptr_equal(vdev_find_process(bench->vdev, BE(4)), open);
+	assert_ptr_equal(vdev_find_process(bench->rig.vdev, BE(4)), open);
 	vdev_process_remove(of_pid);
-	assert_ptr_equal(vdev_process_by_peer(bench->vdev, &peer), of_uid);
+	assert_ptr_equal(vdev_process_by_peer(bench->rig.vdev, &peer), of_uid);
 }
 
 static void test_vdev_counts_by_process_and_direction(void **state)
 {
 	struct bench *bench = *state;
 	struct vdev_process *process = add(bench, 1, -1, false);
-	const struct stats_process *stats = &bench->stats->processes[1];
+	const struct stats_process *stats = &bench->rig.stats->processes[1];
 	struct request request;
 
 	submit(bench, &request, process, BLOCK_READ, 0, 4096);
@@ -401,7 +376,7 @@ static void test_vdev_counts_by_process_and_direction(void **state)
 	bench->fake.result = -EIO;
 	submit(bench, &request, process, BLOCK_READ, 0, 4096);
 	assert_int_equal(bench->result, -EIO);
-	loop_run_once(bench->loop, 0);
+	loop_run_once(bench->rig.loop, 0);
 
 	assert_int_equal(stats->direction[SCHED_READ].requests, 1);
 	assert_int_equal(stats->direction[SCHED_READ].bytes, 4096);
@@ -410,8 +385,8 @@ static void test_vdev_counts_by_process_and_direction(void **state)
 	assert_int_equal(stats->direction[SCHED_WRITE].bytes, 16384);
 	assert_int_equal(stats->other.requests, 1);
 	assert_int_equal(histogram_count(&stats->latency[SCHED_WRITE]), 2);
-	assert_int_equal(bench->stats->devices[0].errors, 1);
-	assert_int_equal(vdev_device_last_error(bench->device), EIO);
+	assert_int_equal(bench->rig.stats->devices[0].errors, 1);
+	assert_int_equal(vdev_device_last_error(bench->rig.device), EIO);
 }
 
 /* What its front did wrong is not the device's: out of range, read-only, or
@@ -420,7 +395,7 @@ static void test_vdev_fronts_faults_are_not_the_devices(void **state)
 {
 	struct bench *bench = *state;
 	struct vdev_process *process = add(bench, 1, -1, false);
-	const struct stats_process *stats = &bench->stats->processes[1];
+	const struct stats_process *stats = &bench->rig.stats->processes[1];
 	struct request request;
 
 	submit(bench, &request, process, BLOCK_READ, 8 * MIB, 4096);
@@ -431,8 +406,8 @@ static void test_vdev_fronts_faults_are_not_the_devices(void **state)
 	submit(bench, &request, process, BLOCK_WRITE, 0, 4096);
 	assert_int_equal(stats->direction[SCHED_READ].errors, 2);
 	assert_int_equal(stats->direction[SCHED_WRITE].errors, 2);
-	assert_int_equal(bench->stats->devices[0].errors, 0);
-	assert_int_equal(vdev_device_last_error(bench->device), 0);
+	assert_int_equal(bench->rig.stats->devices[0].errors, 0);
+	assert_int_equal(vdev_device_last_error(bench->rig.device), 0);
 }
 
 /* E12: release while requests are queued and in flight; each still ends
@@ -442,26 +417,27 @@ static void test_vdev_release_loses_no_request(void **state)
 	struct bench *bench = *state;
 	struct vdev_process_config config = {
 		.pasid = 1,
-		.stats = &bench->stats->processes[1],
+		.stats = &bench->rig.stats->processes[1],
 	};
 	struct request requests[8];
 	struct vdev_process *process;
 
 	config.sched.limit_per_s[SCHED_TOTAL_IOPS] = 1;
-	assert_int_equal(vdev_process_add(bench->vdev, &config, &process, NULL),
-			 0);
+	assert_int_equal(
+		vdev_process_add(bench->rig.vdev, &config, &process, NULL), 0);
 	bench->fake.hold = true;
 	for (unsigned int i = 0; i < 8; i++)
 		submit(bench, &requests[i], process, BLOCK_READ, 0, 512);
 	assert_in_range(bench->fake.submitted, 1, 2);
 	vdev_process_remove(process);
 	while (bench->fake.submitted < 8)
-		loop_run_once(bench->loop, 0);
-	assert_int_equal(vdev_destroy(bench->vdev), -EBUSY);
+		loop_run_once(bench->rig.loop, 0);
+	assert_int_equal(vdev_destroy(bench->rig.vdev), -EBUSY);
 	fake_release(&bench->fake);
 	assert_int_equal(bench->done, 8);
-	loop_run_once(bench->loop, 0);
-	assert_in_range(bench->stats->processes[0].direction[0].requests, 6, 7);
+	loop_run_once(bench->rig.loop, 0);
+	assert_in_range(bench->rig.stats->processes[0].direction[0].requests, 6,
+			7);
 }
 
 static void request_taken(struct vdev_request *vdev)
@@ -479,28 +455,28 @@ static void test_vdev_owners_take_back_and_let_go(void **state)
 	struct vdev_process_config config = {
 		.pasid = 1,
 		.sched.limit_per_s[SCHED_READ_BYTES] = 1,
-		.stats = &bench->stats->processes[1],
+		.stats = &bench->rig.stats->processes[1],
 	};
-	const struct stats_process *stats = &bench->stats->processes[1];
+	const struct stats_process *stats = &bench->rig.stats->processes[1];
 	struct request requests[8];
 	struct vdev_process *process;
 
-	assert_int_equal(vdev_process_add(bench->vdev, &config, &process, NULL),
-			 0);
+	assert_int_equal(
+		vdev_process_add(bench->rig.vdev, &config, &process, NULL), 0);
 	for (unsigned int i = 0; i < 8; i++) {
 		submit(bench, &requests[i], process, BLOCK_READ, 0, 512);
 		requests[i].vdev.owner = &requests[i % 2];
 	}
 	assert_int_equal(bench->done, 1);
-	vdev_take_back(bench->vdev, &requests[0], request_taken,
+	vdev_take_back(bench->rig.vdev, &requests[0], request_taken,
 		       loop_clock_ns());
 	assert_int_equal(bench->taken, 3);
-	vdev_let_go(bench->vdev, &requests[1], loop_clock_ns());
+	vdev_let_go(bench->rig.vdev, &requests[1], loop_clock_ns());
 	while (bench->done < 5)
-		loop_run_once(bench->loop, 0);
-	loop_run_once(bench->loop, 0);
+		loop_run_once(bench->rig.loop, 0);
+	loop_run_once(bench->rig.loop, 0);
 	assert_int_equal(bench->fake.submitted, 5);
-	vdev_report(bench->vdev);
+	vdev_report(bench->rig.vdev);
 	assert_int_equal(stats->queued, 0);
 	assert_int_equal(stats->in_flight, 0);
 	assert_int_equal(stats->direction[SCHED_READ].requests, 5);
@@ -513,23 +489,23 @@ static void test_vdev_update_takes_effect_at_once(void **state)
 	struct bench *bench = *state;
 	struct vdev_process_config config = {
 		.pasid = 1,
-		.stats = &bench->stats->processes[1],
+		.stats = &bench->rig.stats->processes[1],
 	};
 	struct request requests[8];
 	struct vdev_process *process;
 
 	config.sched.limit_per_s[SCHED_TOTAL_IOPS] = 1;
-	assert_int_equal(vdev_process_add(bench->vdev, &config, &process, NULL),
-			 0);
+	assert_int_equal(
+		vdev_process_add(bench->rig.vdev, &config, &process, NULL), 0);
 	for (unsigned int i = 0; i < 8; i++)
 		submit(bench, &requests[i], process, BLOCK_READ, 0, 512);
 	assert_in_range(bench->done, 1, 2);
-	assert_true(vdev_quiet_until_ns(bench->vdev) > 0);
+	assert_true(vdev_quiet_until_ns(bench->rig.vdev) > 0);
 	config.sched.limit_per_s[SCHED_TOTAL_IOPS] = 0;
 	assert_int_equal(vdev_process_update(process, &config, NULL), 0);
 	while (bench->done < 8)
-		loop_run_once(bench->loop, 0);
-	assert_int_equal(vdev_quiet_until_ns(bench->vdev), 0);
+		loop_run_once(bench->rig.loop, 0);
+	assert_int_equal(vdev_quiet_until_ns(bench->rig.vdev), 0);
 }
 
 struct resized {
@@ -563,7 +539,7 @@ static void test_vdev_shares_the_reactor_by_promise(void **state)
 		.pasid = 1,
 		.own_socket = true,
 		.sched.reservation_per_s = {[SCHED_TOTAL_IOPS] = 100000},
-		.stats = &bench->stats->processes[1],
+		.stats = &bench->rig.stats->processes[1],
 	};
 	struct turns_seat seats[2] = {0};
 	uint64_t now_ns = loop_clock_ns();
@@ -576,8 +552,8 @@ static void test_vdev_shares_the_reactor_by_promise(void **state)
 
 	turns_init(&turns);
 	assert_int_equal(vdev_device_create(&bench->fake.block, &immediate,
-					    &bench->stats->devices[1],
-					    bench->loop, &device, NULL),
+					    &bench->rig.stats->devices[1],
+					    bench->rig.loop, &device, NULL),
 			 0);
 	vdev_device_share(device, &turns);
 	assert_int_equal(mapped_create(&mapped, &bench->fake.block, device,
@@ -587,9 +563,9 @@ static void test_vdev_shares_the_reactor_by_promise(void **state)
 		.name = "vd1",
 		.device = device,
 		.volume = mapped.volume,
-		.gate = bench->gate,
+		.gate = bench->rig.gate,
 		.size_bytes = 8 * MIB,
-		.default_stats = &bench->stats->processes[2],
+		.default_stats = &bench->rig.stats->processes[2],
 	};
 	assert_int_equal(vdev_create(&config, &vdev, NULL), 0);
 	assert_int_equal(vdev_process_add(vdev, &promised, &process, NULL), 0);
@@ -652,14 +628,14 @@ static void test_vdev_resize_tells_its_fronts(void **state)
 	struct bench *bench = *state;
 	struct resized resized = {.listener = {.resized = on_resized}};
 
-	vdev_listen(bench->vdev, &resized.listener);
-	assert_int_equal(vdev_resize(bench->vdev, 12 * MIB), 0);
-	assert_int_equal(vdev_size_bytes(bench->vdev), 12 * MIB);
-	assert_int_equal(vdev_resize(bench->vdev, 17 * MIB), -ENOSPC);
-	assert_int_equal(vdev_resize(bench->vdev, MIB + 1), -EINVAL);
+	vdev_listen(bench->rig.vdev, &resized.listener);
+	assert_int_equal(vdev_resize(bench->rig.vdev, 12 * MIB), 0);
+	assert_int_equal(vdev_size_bytes(bench->rig.vdev), 12 * MIB);
+	assert_int_equal(vdev_resize(bench->rig.vdev, 17 * MIB), -ENOSPC);
+	assert_int_equal(vdev_resize(bench->rig.vdev, MIB + 1), -EINVAL);
 	assert_int_equal(resized.times, 1);
-	vdev_unlisten(bench->vdev, &resized.listener);
-	assert_int_equal(vdev_resize(bench->vdev, 8 * MIB), 0);
+	vdev_unlisten(bench->rig.vdev, &resized.listener);
+	assert_int_equal(vdev_resize(bench->rig.vdev, 8 * MIB), 0);
 	assert_int_equal(resized.times, 1);
 }
 
