@@ -3,23 +3,10 @@
 # A device leaves its pool while that is written to, for good; penstockd and the
 # endpoint are killed at any instant of it: done or not done (issue 3).
 . "$(dirname "$0")/../lib.sh"
-
 . "$ROOT/tests/writer.sh"
 
-penstock_config "
-endpoints:
-  - name: ep0
-    devices:
-      - {name: d0, kind: file, path: $TEST_DIR/d0, size: 96MiB}
-      - {name: d1, kind: file, path: $TEST_DIR/d1, size: 96MiB}
-      - {name: d2, kind: file, path: $TEST_DIR/d2, size: 96MiB}
-pools: [{name: p, devices: [ep0/d0, ep0/d1, ep0/d2]}]
-vdevs:
-  - {name: vd0, pool: p, size: 48MiB, nbd: unix:$TEST_DIR/vd0.nbd}
-"
+writes_config 48 d0 d1 d2
 
-device_is() { holds ".[] | select(.device == \"$1\") | $2" device list; }
-is_gone() { holds "all(.[]; .device != \"$1\")" device list; }
 is_whole() { holds '.[0] | .state == "ready" and .missing_devices == 0' pool list; }
 is_there() { device_is "$1" '.state == "ready" or .state == "leaving"'; }
 said() { p device remove "$1" 2>told && fail "$1 is removed"; grep -q "$2" told || fail "$(cat told)"; }

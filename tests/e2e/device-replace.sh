@@ -5,20 +5,8 @@
 . "$(dirname "$0")/../lib.sh"
 . "$ROOT/tests/writer.sh"
 
-penstock_config "
-endpoints:
-  - name: ep0
-    devices:
-      - {name: d0, kind: file, path: $TEST_DIR/d0, size: 96MiB}
-      - {name: d1, kind: file, path: $TEST_DIR/d1, size: 96MiB}
-      - {name: d2, kind: file, path: $TEST_DIR/d2, size: 96MiB}
-pools: [{name: p, devices: [ep0/d0, ep0/d1, ep0/d2]}]
-vdevs:
-  - {name: vd0, pool: p, size: 64MiB, nbd: unix:$TEST_DIR/vd0.nbd}
-"
+writes_config 64 d0 d1 d2
 
-device_is() { holds ".[] | select(.device == \"$1\") | $2" device list; }
-is_gone() { holds "all(.[]; .device != \"$1\")" device list; }
 is_moving() { device_is d0 '.state == "leaving" and .replaced_by == "ep0/d2" and .left_bytes > 0'; }
 refused() {
 	expect "$1" p device replace "$2" "$3" 2>told

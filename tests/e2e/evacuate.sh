@@ -3,20 +3,9 @@
 # A device is evacuated while it is written to, and penstockd and the endpoint
 # are killed in between: what was acknowledged is there (issue 3).
 . "$(dirname "$0")/../lib.sh"
-
 . "$ROOT/tests/writer.sh"
 
-penstock_config "
-endpoints:
-  - name: ep0
-    devices:
-      - {name: d0, kind: file, path: $TEST_DIR/d0, size: 96MiB}
-      - {name: d1, kind: file, path: $TEST_DIR/d1, size: 96MiB}
-pools: [{name: p, devices: [ep0/d0, ep0/d1]}]
-vdevs:
-  - {name: vd0, pool: p, size: 64MiB, nbd: unix:$TEST_DIR/vd0.nbd}
-"
-left_is() { holds ".[] | select(.device == \"$1\") | $2" device list; }
+writes_config 64 d0 d1
 
 penstockd_start
 writes_begin vd0 64
@@ -24,18 +13,18 @@ writes_begin vd0 64
 note "evacuated slowly; penstockd is killed, then the endpoint"
 expect 1 p device evacuate none
 expect 0 p device evacuate d0 --bandwidth "1 MiB/s"
-left_is d0 '.state == "leaving" and .left_bytes > 0' ||
+device_is d0 '.state == "leaving" and .left_bytes > 0' ||
 	fail "it is not leaving"
 killed "$PENSTOCKD_PID"
 penstockd_start
-wait_for 20 left_is d0 '.state == "leaving" and .left_bytes > 0' ||
+wait_for 20 device_is d0 '.state == "leaving" and .left_bytes > 0' ||
 	fail "it is forgotten, or faster than was asked for"
 kill -9 "$(endpoint_pid)"
-wait_for 20 left_is d0 '.state == "leaving"' || fail "it is forgotten"
+wait_for 20 device_is d0 '.state == "leaving"' || fail "it is forgotten"
 
 note "it goes on, and its rate is another one"
 expect 0 p device evacuate d0 --bandwidth "1 GiB/s" --wait
-left_is d0 '.left_bytes == 0' || fail "something is left"
+device_is d0 '.left_bytes == 0' || fail "something is left"
 
 note "what is free is on the device that stays"
 wait_for 20 holds '.free_bytes == 33554432' pool show p ||

@@ -141,6 +141,25 @@ json_t *bench_reply(struct bench *bench)
 	}
 }
 
+json_t *bench_event(struct bench *bench, const char *kind)
+{
+	struct pollfd ready = {.fd = bench->connection, .events = POLLIN};
+
+	for (;;) {
+		json_t *message;
+		const char *is;
+		int fd;
+
+		assert_int_equal(poll(&ready, 1, 20000), 1);
+		assert_int_equal(ctl_receive(bench->connection, &message, &fd),
+				 0);
+		is = json_string_value(json_object_get(message, "event"));
+		if (is && strcmp(is, kind) == 0)
+			return message;
+		json_decref(message);
+	}
+}
+
 json_t *bench_ask(struct bench *bench, json_t *request, int fd)
 {
 	json_t *reply;

@@ -37,6 +37,8 @@ int bench_listener(const struct sockaddr_un *address, int type);
 int bench_connect(const struct bench *bench);
 /* The next message that is a reply; events in between are dropped. */
 json_t *bench_reply(struct bench *bench);
+/* The next event of this kind; what comes before it is dropped. */
+json_t *bench_event(struct bench *bench, const char *kind);
 /* Ask, and wait for this answer: another one fails. */
 json_t *bench_ask(struct bench *bench, json_t *request, int fd);
 void bench_ok(json_t *reply);

@@ -380,3 +380,12 @@ void rig_wait_serving(struct rig *rig, const char *vdev)
 {
 	rig_wait(rig, is_serving, &vdev);
 }
+
+json_t *rig_combined(struct rig *rig)
+{
+	json_t *vdev = host_vdev(rig->host, "v0");
+	json_t *sum = json_incref(rig_at(vdev, "combined"));
+
+	json_decref(vdev);
+	return sum;
+}

@@ -17,6 +17,30 @@
 #include "host/host.h"
 #include "os/loop.h"
 
+/* A vdev of memory, and another device that takes its time. */
+#define RIG_TIMED \
+	"host: a\n" \
+	"state: @/state\n" \
+	"session-hold: 50 ms\n" \
+	"endpoints:\n" \
+	"  - name: ep0\n" \
+	"    devices:\n" \
+	"      - {name: m0, kind: memory, size: 64MiB}\n" \
+	"      - {name: n0, kind: nullio, size: 6GiB, model: {latency: 100us}}\n" \
+	"pools:\n" \
+	"  - {name: p0, devices: [ep0/m0]}\n" \
+	"  - {name: p1, devices: [ep0/n0]}\n" \
+	"vdevs:\n" \
+	"  - {name: v0, pool: p0, size: 16MiB, vhost-user: @/v0}\n"
+
+/* Three processes of it. */
+#define RIG_THREE	\
+	RIG_TIMED \
+	"processes:\n" \
+	"  - {pasid: 1, vdev: v0, sla: {iops: '>= 500', latency: '<= 2 ms'}}\n" \
+	"  - {pasid: 2, vdev: v0, sla: {iops: '>= 400', latency: '<= 1 ms'}}\n" \
+	"  - {pasid: 3, vdev: v0, sla: {iops: '>= 300', latency: '<= 3 ms', bandwidth: '>= 500 Mbps'}}\n"
+
 /* A configuration with one of everything. */
 #define RIG_HEAD \
 	"host: a\n" \
@@ -103,6 +127,8 @@ void rig_wait_serving(struct rig *rig, const char *vdev);
 json_t *rig_at(json_t *json, const char *path);
 /* The same as a number, or text; both take 'json' over. */
 long long rig_number(json_t *json, const char *path);
+/* What was promised of "v0" in all; a reference of the caller's. */
+json_t *rig_combined(struct rig *rig);
 void rig_text_is(json_t *json, const char *path, const char *expected);
 bool rig_is_absent(json_t *json, const char *key);
 

@@ -119,29 +119,9 @@ static void set_policy(struct guest *guest, const char *on_error)
 			   -1));
 }
 
-/* The next event of this kind, of those after the last answer. */
-static json_t *event(struct bench *bench, const char *kind)
-{
-	struct pollfd ready = {.fd = bench->connection, .events = POLLIN};
-
-	for (;;) {
-		json_t *message;
-		int fd;
-
-		assert_int_equal(poll(&ready, 1, 20000), 1);
-		assert_int_equal(ctl_receive(bench->connection, &message, &fd),
-				 0);
-		if (json_is_string(json_object_get(message, "event")) &&
-		    strcmp(json_string_value(json_object_get(message, "event")),
-			   kind) == 0)
-			return message;
-		json_decref(message);
-	}
-}
-
 static void assert_halt(struct bench *bench, const char *state, int error)
 {
-	json_t *message = event(bench, "halt");
+	json_t *message = bench_event(bench, "halt");
 
 	assert_string_equal(
 		json_string_value(json_object_get(message, "state")), state);
@@ -450,11 +430,11 @@ static void test_errors_stall_is_told(void **state)
 		if (reap(guest) == 0)
 			sched_yield();
 	}
-	message = event(bench, "stall");
+	message = bench_event(bench, "stall");
 	assert_true(json_integer_value(json_object_get(message, "ns")) > 0);
 	json_decref(message);
 	reap_all(guest);
-	message = event(bench, "stall");
+	message = bench_event(bench, "stall");
 	assert_int_equal(json_integer_value(json_object_get(message, "ns")), 0);
 	json_decref(message);
 }

@@ -142,25 +142,6 @@ static json_int_t used(struct bench *bench, unsigned int m)
 	return count;
 }
 
-static json_t *await_evacuated(struct bench *bench)
-{
-	struct pollfd ready = {.fd = bench->connection, .events = POLLIN};
-
-	for (;;) {
-		json_t *message;
-		const char *is;
-		int fd;
-
-		assert_int_equal(poll(&ready, 1, 20000), 1);
-		assert_int_equal(ctl_receive(bench->connection, &message, &fd),
-				 0);
-		is = json_string_value(json_object_get(message, "event"));
-		if (is && !strcmp(is, "evacuated"))
-			return message;
-		json_decref(message);
-	}
-}
-
 /* Its end may be told before what began it is answered: then it is slow. */
 static void move_all(struct bench *bench, unsigned int m)
 {
@@ -168,7 +149,7 @@ static void move_all(struct bench *bench, unsigned int m)
 
 	bench_ok(evacuate(bench, m, 1 << 10));
 	bench_ok(evacuate(bench, m, 1 << 30));
-	event = await_evacuated(bench);
+	event = bench_event(bench, "evacuated");
 	assert_int_equal(number(event, "errno"), 0);
 	assert_int_equal(number(event, "left"), 0);
 	json_decref(event);

@@ -367,26 +367,6 @@ static void test_pool_vdevs_are_resized_with_their_volumes(void **state)
 	close(fd);
 }
 
-/* The next event of this kind, of those after the last answer. */
-static json_t *event(struct bench *bench, const char *kind)
-{
-	struct pollfd ready = {.fd = bench->connection, .events = POLLIN};
-
-	for (;;) {
-		json_t *message;
-		const char *is;
-		int fd;
-
-		assert_int_equal(poll(&ready, 1, 20000), 1);
-		assert_int_equal(ctl_receive(bench->connection, &message, &fd),
-				 0);
-		is = json_string_value(json_object_get(message, "event"));
-		if (is && strcmp(is, kind) == 0)
-			return message;
-		json_decref(message);
-	}
-}
-
 /* Somebody makes the file longer while it is served. */
 static void test_pool_grows_with_its_file(void **state)
 {
@@ -403,7 +383,7 @@ static void test_pool_grows_with_its_file(void **state)
 	bench_add_device(bench, "file", DEVICE_BYTES / 4, fd);
 	bench_add_pool(bench);
 	assert_int_equal(ftruncate(fd, DEVICE_BYTES), 0);
-	grown = event(bench, "grown");
+	grown = bench_event(bench, "grown");
 	assert_string_equal(json_string_value(json_object_get(grown, "device")),
 			    "m0");
 	assert_in_range(

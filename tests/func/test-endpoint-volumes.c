@@ -227,31 +227,12 @@ static void test_volumes_zero_fast_or_not_at_all(void **state)
 	await_mapped(bench, 0);
 }
 
-static json_t *await_event(struct bench *bench, const char *name)
-{
-	struct pollfd ready = {.fd = bench->connection, .events = POLLIN};
-
-	for (;;) {
-		json_t *message;
-		const char *is;
-		int fd;
-
-		assert_int_equal(poll(&ready, 1, 20000), 1);
-		assert_int_equal(ctl_receive(bench->connection, &message, &fd),
-				 0);
-		is = json_string_value(json_object_get(message, "event"));
-		if (is && !strcmp(is, name))
-			return message;
-		json_decref(message);
-	}
-}
-
 static void await_level(struct bench *bench, const char *level)
 {
 	bool is_it = false;
 
 	while (!is_it) {
-		json_t *event = await_event(bench, "space");
+		json_t *event = bench_event(bench, "space");
 
 		is_it = !strcmp(
 			json_string_value(json_object_get(event, "level")),
@@ -275,7 +256,7 @@ static void test_volumes_are_full_for_first_writes_only(void **state)
 		run(bench,
 		    "qemu-io -f raw $U -c 'write -P 2 20M 4k' 2>&1 || true"),
 		"No space left"));
-	event = await_event(bench, "no-space");
+	event = bench_event(bench, "no-space");
 	assert_string_equal(json_string_value(json_object_get(event, "vdev")),
 			    "vd0");
 	json_decref(event);
@@ -311,7 +292,7 @@ static void test_volumes_damage_is_told(void **state)
 	assert_int_equal(fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE), 0);
 	close(fd);
 	json_decref(add_vdev(bench, "p", false));
-	event = await_event(bench, "damage");
+	event = bench_event(bench, "damage");
 	assert_string_equal(json_string_value(json_object_get(event, "device")),
 			    "f1");
 	assert_true(json_integer_value(json_object_get(event, "log_errors")) >

@@ -19,39 +19,9 @@
 
 #include <cmocka.h>
 
-#define HEAD								\
-	"host: a\n" \
-	"state: @/state\n" \
-	"session-hold: 50 ms\n" \
-	"endpoints:\n" \
-	"  - name: ep0\n" \
-	"    devices:\n" \
-	"      - {name: m0, kind: memory, size: 64MiB}\n" \
-	"      - {name: n0, kind: nullio, size: 6GiB, model: {latency: 100us}}\n" \
-	"pools:\n" \
-	"  - {name: p0, devices: [ep0/m0]}\n" \
-	"  - {name: p1, devices: [ep0/n0]}\n" \
-	"vdevs:\n" \
-	"  - {name: v0, pool: p0, size: 16MiB, vhost-user: @/v0}\n"
-
-#define THREE	\
-	HEAD "processes:\n" \
-	     "  - {pasid: 1, vdev: v0, sla: {iops: '>= 500', latency: '<= 2 ms'}}\n" \
-	     "  - {pasid: 2, vdev: v0, sla: {iops: '>= 400', latency: '<= 1 ms'}}\n" \
-	     "  - {pasid: 3, vdev: v0, sla: {iops: '>= 300', latency: '<= 3 ms', bandwidth: '>= 500 Mbps'}}\n"
-
-static json_t *combined(struct rig *rig)
-{
-	json_t *vdev = host_vdev(rig->host, "v0");
-	json_t *sum = json_incref(rig_at(vdev, "combined"));
-
-	json_decref(vdev);
-	return sum;
-}
-
 static void combined_iops_is(struct rig *rig, long long iops)
 {
-	assert_int_equal(rig_number(combined(rig), "iops"), iops);
+	assert_int_equal(rig_number(rig_combined(rig), "iops"), iops);
 }
 
 static void process_1_is_as_before(struct rig *rig)
@@ -85,7 +55,7 @@ static void test_refused_update_is_taken_back(void **state)
 		.weight = 7,
 	};
 
-	rig_start(rig, THREE, true);
+	rig_start(rig, RIG_THREE, true);
 	host_process_update(rig->host, &request, &rig->call);
 	rig_answer(rig, HOST_REFUSED);
 	process_1_is_as_before(rig);
@@ -98,7 +68,7 @@ static void test_refused_update_is_taken_back(void **state)
 	assert_string_equal(rig->text, "process 1: not now");
 	process_1_is_as_before(rig);
 	rig_abandon(rig);
-	rig_start(rig, THREE, true);
+	rig_start(rig, RIG_THREE, true);
 	process_1_is_as_before(rig);
 
 	request.sla = "iops >= 600";
@@ -119,14 +89,14 @@ static void test_refused_add_is_taken_back(void **state)
 		.sla = "iops >= 100",
 	};
 
-	rig_start(rig, THREE, true);
+	rig_start(rig, RIG_THREE, true);
 	rig_tell("refuse", "process-update");
 	host_process_add(rig->host, &request, &rig->call);
 	rig_answer(rig, HOST_FAILED);
 	assert_string_equal(rig->text, "process 9: not now");
 	combined_iops_is(rig, 1200);
 	rig_abandon(rig);
-	rig_start(rig, THREE, true);
+	rig_start(rig, RIG_THREE, true);
 	assert_null(host_process(rig->host, 9));
 	host_process_add(rig->host, &request, &rig->call);
 	rig_answer(rig, HOST_DONE);
@@ -165,7 +135,7 @@ static void test_refused_vdev_is_taken_back(void **state)
 
 	snprintf(path, sizeof(path), "%s/new", rig->directory);
 	request.vhost_user = path;
-	rig_start(rig, THREE, true);
+	rig_start(rig, RIG_THREE, true);
 	free_bytes = rig_number(host_pool(rig->host, "p0"), "free_bytes");
 	for (int i = 0; i < 2; i++) {
 		rig_tell("refuse", ops[i]);
@@ -175,7 +145,7 @@ static void test_refused_vdev_is_taken_back(void **state)
 		assert_false(rig_has_event(rig, "vdev-created", "new"));
 		no_vdev_new(rig, free_bytes);
 		rig_abandon(rig);
-		rig_start(rig, THREE, true);
+		rig_start(rig, RIG_THREE, true);
 		no_vdev_new(rig, free_bytes);
 	}
 	host_vdev_create(rig->host, &request, &rig->call);
@@ -194,14 +164,14 @@ static void test_refused_add_to_a_failed_vdev(void **state)
 	struct rig *rig = *state;
 
 	rig_tell("refuse", "vdev-add");
-	rig_start(rig, HEAD, true);
+	rig_start(rig, RIG_TIMED, true);
 	rig_text_is(host_vdev(rig->host, "v0"), "state", "failed");
 	host_process_add(rig->host, &request, &rig->call);
 	rig_answer(rig, HOST_CONFLICT);
 	assert_string_equal(rig->text, "vdev 'v0' is not served: not now");
 	assert_null(host_process(rig->host, 9));
 	rig_abandon(rig);
-	rig_start(rig, HEAD, true);
+	rig_start(rig, RIG_TIMED, true);
 	assert_null(host_process(rig->host, 9));
 }
 
@@ -214,12 +184,12 @@ static void test_refused_limit_is_taken_back(void **state)
 	struct rig *rig = *state;
 	json_t *vdev;
 
-	rig_start(rig, THREE, true);
+	rig_start(rig, RIG_THREE, true);
 	rig_tell("refuse", "vdev-limits");
 	host_vdev_change(rig->host, "v0", &change, &rig->call);
 	rig_answer(rig, HOST_FAILED);
 	rig_abandon(rig);
-	rig_start(rig, THREE, true);
+	rig_start(rig, RIG_THREE, true);
 	vdev = host_vdev(rig->host, "v0");
 	assert_true(rig_is_absent(json_incref(rig_at(vdev, "limit")), "iops"));
 	assert_string_equal(json_string_value(rig_at(vdev, "on_error")),
@@ -232,7 +202,7 @@ static void test_refused_release_can_be_repeated(void **state)
 {
 	struct rig *rig = *state;
 
-	rig_start(rig, THREE, true);
+	rig_start(rig, RIG_THREE, true);
 	rig_tell("refuse", "process-remove");
 	host_process_release(rig->host, 2, &rig->call);
 	rig_answer(rig, HOST_FAILED);
@@ -297,9 +267,9 @@ static void runs_unpromised(struct rig *rig, uint32_t pasid)
 }
 
 #define STRONG	\
-	HEAD "  - {name: v1, pool: p0, size: 16MiB, vhost-user: @/v1}\n" \
-	     "processes:\n" \
-	     "  - {pasid: 1, vdev: v0, sla: {iops: '>= 6000'}}\n"
+	RIG_TIMED "  - {name: v1, pool: p0, size: 16MiB, vhost-user: @/v1}\n" \
+		  "processes:\n" \
+		  "  - {pasid: 1, vdev: v0, sla: {iops: '>= 6000'}}\n"
 
 static void test_refused_release_is_not_written(void **state)
 {
@@ -331,7 +301,7 @@ static void test_refused_delete_keeps_the_promise(void **state)
 {
 	struct rig *rig = *state;
 
-	rig_start(rig, THREE, true);
+	rig_start(rig, RIG_THREE, true);
 	break_store("deleted");
 	host_vdev_delete(rig->host, "v0", &rig->call);
 	rig_answer(rig, HOST_FAILED);
@@ -362,7 +332,7 @@ static void test_refused_shrink_under_an_own_socket(void **state)
 
 	snprintf(path, sizeof(path), "%s/own", rig->directory);
 	request.vhost_user = path;
-	rig_start(rig, THREE, true);
+	rig_start(rig, RIG_THREE, true);
 	host_process_add(rig->host, &request, &rig->call);
 	rig_answer(rig, HOST_DONE);
 	fd = dial(rig, "own");
@@ -400,7 +370,7 @@ static void test_refused_second_release_of_a_session(void **state)
 	};
 	uint32_t pasid = 7;
 
-	rig_start(rig, THREE, true);
+	rig_start(rig, RIG_THREE, true);
 	host_process_add(rig->host, &request, &rig->call);
 	rig_answer(rig, HOST_DONE);
 	close(dial(rig, "v0"));
@@ -427,7 +397,7 @@ static void test_refused_return_of_a_draining_process(void **state)
 
 	snprintf(path, sizeof(path), "%s/own", rig->directory);
 	request.vhost_user = path;
-	rig_start(rig, THREE, true);
+	rig_start(rig, RIG_THREE, true);
 	host_process_add(rig->host, &request, &rig->call);
 	rig_answer(rig, HOST_DONE);
 	rig_tell("hold", "unlisten");
@@ -438,7 +408,7 @@ static void test_refused_return_of_a_draining_process(void **state)
 	combined_iops_is(rig, 1200);
 	rig_abandon(rig);
 	rig->is_answered = false;
-	rig_start(rig, THREE, true);
+	rig_start(rig, RIG_THREE, true);
 	assert_null(host_process(rig->host, 9));
 	assert_int_equal(rig_ops("\"op\":\"process-remove\",\"pasid\":9"), 1);
 	combined_iops_is(rig, 1200);

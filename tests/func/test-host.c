@@ -16,42 +16,13 @@
 
 #include <cmocka.h>
 
-#define HEAD								\
-	"host: a\n" \
-	"state: @/state\n" \
-	"session-hold: 50 ms\n" \
-	"endpoints:\n" \
-	"  - name: ep0\n" \
-	"    devices:\n" \
-	"      - {name: m0, kind: memory, size: 64MiB}\n" \
-	"      - {name: n0, kind: nullio, size: 6GiB, model: {latency: 100us}}\n" \
-	"pools:\n" \
-	"  - {name: p0, devices: [ep0/m0]}\n" \
-	"  - {name: p1, devices: [ep0/n0]}\n" \
-	"vdevs:\n" \
-	"  - {name: v0, pool: p0, size: 16MiB, vhost-user: @/v0}\n"
-
-#define THREE	\
-	HEAD "processes:\n" \
-	     "  - {pasid: 1, vdev: v0, sla: {iops: '>= 500', latency: '<= 2 ms'}}\n" \
-	     "  - {pasid: 2, vdev: v0, sla: {iops: '>= 400', latency: '<= 1 ms'}}\n" \
-	     "  - {pasid: 3, vdev: v0, sla: {iops: '>= 300', latency: '<= 3 ms', bandwidth: '>= 500 Mbps'}}\n"
-
-static json_t *combined(struct rig *rig)
-{
-	json_t *vdev = host_vdev(rig->host, "v0");
-	json_t *sum = json_incref(rig_at(vdev, "combined"));
-
-	json_decref(vdev);
-	return sum;
-}
-
 static void combined_is(struct rig *rig, long long iops, long long latency_ns,
 			long long bytes_per_s)
 {
-	assert_int_equal(rig_number(combined(rig), "iops"), iops);
-	assert_int_equal(rig_number(combined(rig), "latency_ns"), latency_ns);
-	assert_int_equal(rig_number(combined(rig), "bandwidth_bytes_per_s"),
+	assert_int_equal(rig_number(rig_combined(rig), "iops"), iops);
+	assert_int_equal(rig_number(rig_combined(rig), "latency_ns"),
+			 latency_ns);
+	assert_int_equal(rig_number(rig_combined(rig), "bandwidth_bytes_per_s"),
 			 bytes_per_s);
 }
 
@@ -62,7 +33,7 @@ static void test_host_combines(void **state)
 	struct rig *rig = *state;
 	json_t *status;
 
-	rig_start(rig, THREE, true);
+	rig_start(rig, RIG_THREE, true);
 	combined_is(rig, 1200, 1000000, 62500000);	/* E5 */
 	status = host_status(rig->host);
 	assert_int_equal(
@@ -89,7 +60,7 @@ static void test_host_lists_who_never_came(void **state)
 	struct rig *rig = *state;
 	json_t *process;
 
-	rig_start(rig, THREE, true);
+	rig_start(rig, RIG_THREE, true);
 	process = host_process(rig->host, 1);
 	assert_true(json_is_null(rig_at(process, "kept")));
 	assert_true(json_is_integer(rig_at(process, "window_s")));
@@ -110,7 +81,7 @@ static void test_host_updates(void **state)		/* E13 */
 		.weight = 7,
 	};
 
-	rig_start(rig, THREE, true);
+	rig_start(rig, RIG_THREE, true);
 	host_process_update(rig->host, &request, &rig->call);
 	rig_answer(rig, HOST_REFUSED);	/* nothing is measured at 500 us */
 	combined_is(rig, 1200, 1000000, 62500000);
@@ -132,9 +103,9 @@ static void test_host_divides_equally(void **state)	/* E3 */
 	struct rig *rig = *state;
 
 	rig_start(rig,
-		  HEAD "  - {name: a, pool: p1, size: equal}\n"
-		       "  - {name: b, pool: p1, size: equal}\n"
-		       "  - {name: c, pool: p1, size: equal}\n",
+		  RIG_TIMED "  - {name: a, pool: p1, size: equal}\n"
+			    "  - {name: b, pool: p1, size: equal}\n"
+			    "  - {name: c, pool: p1, size: equal}\n",
 		  true);
 	assert_int_equal(rig_number(host_vdev(rig->host, "a"), "size_bytes"),
 			 INT64_C(2) << 30);
@@ -144,9 +115,9 @@ static void test_host_divides_equally(void **state)	/* E3 */
 	/* The shares stay when they are known. */
 	rig_abandon(rig);
 	rig_start(rig,
-		  HEAD "  - {name: a, pool: p1, size: equal}\n"
-		       "  - {name: b, pool: p1, size: equal}\n"
-		       "  - {name: c, pool: p1, size: equal}\n",
+		  RIG_TIMED "  - {name: a, pool: p1, size: equal}\n"
+			    "  - {name: b, pool: p1, size: equal}\n"
+			    "  - {name: c, pool: p1, size: equal}\n",
 		  true);
 	assert_int_equal(rig_number(host_vdev(rig->host, "b"), "size_bytes"),
 			 INT64_C(2) << 30);
@@ -161,7 +132,7 @@ static void test_host_refuses(void **state)		/* E8 */
 		.sla = "iops >= 9000",
 	};
 
-	rig_start(rig, THREE, true);
+	rig_start(rig, RIG_THREE, true);
 	host_process_add(rig->host, &request, &rig->call);
 	rig_answer(rig, HOST_REFUSED);
 	rig_text_is(json_incref(rig->value), "metric", "iops");
@@ -193,7 +164,8 @@ static void test_host_lists_refused(void **state)	/* E8 */
 {
 	struct rig *rig = *state;
 
-	rig_start(rig, THREE "  - {pasid: 4, vdev: v0, sla: {iops: '>= 1M'}}\n",
+	rig_start(rig,
+		  RIG_THREE "  - {pasid: 4, vdev: v0, sla: {iops: '>= 1M'}}\n",
 		  true);
 	rig_text_is(host_process(rig->host, 4), "state", "refused");
 	rig_text_is(host_process(rig->host, 4), "refusal.metric", "iops");
@@ -222,7 +194,8 @@ static void test_host_refused_is_bound_when_there_is_room(void **state)
 	uint32_t pasid = 4;
 
 	rig_start(rig,
-		  THREE "  - {pasid: 4, vdev: v0, sla: {iops: '>= 8500'}}\n",
+		  RIG_THREE
+		  "  - {pasid: 4, vdev: v0, sla: {iops: '>= 8500'}}\n",
 		  true);
 	rig_text_is(host_process(rig->host, 4), "state", "refused");
 	for (pasid = 1; pasid <= 3; pasid++) {
@@ -244,7 +217,7 @@ static void test_host_best_effort_gets_its_promise(void **state)
 
 	rig_start(
 		rig,
-		THREE
+		RIG_THREE
 		"  - {pasid: 4, vdev: v0, best-effort: true, sla: {iops: '>= 8500'}}\n",
 		true);
 	rig_text_is(host_process(rig->host, 4), "state", "bound");
@@ -297,7 +270,7 @@ static void test_host_process_usage(void **state)
 	struct rig *rig = *state;
 	unsigned int i;
 
-	rig_start(rig, THREE, true);
+	rig_start(rig, RIG_THREE, true);
 	for (i = 0; i < sizeof(wrongs) / sizeof(wrongs[0]); i++) {
 		host_process_add(rig->host, &wrongs[i].request, &rig->call);
 		rig_answer(rig, wrongs[i].result);
@@ -327,7 +300,7 @@ static void test_host_runtime_wins_until_file_changes(void **state)
 		.match = "be/1",
 	};
 
-	rig_start(rig, THREE, true);
+	rig_start(rig, RIG_THREE, true);
 	host_process_update(rig->host, &update, &rig->call);
 	rig_answer(rig, HOST_DONE);
 	host_process_release(rig->host, 2, &rig->call);
@@ -336,7 +309,7 @@ static void test_host_runtime_wins_until_file_changes(void **state)
 	rig_answer(rig, HOST_DONE);
 	rig_stop(rig);
 
-	rig_start(rig, THREE, true);
+	rig_start(rig, RIG_THREE, true);
 	assert_int_equal(rig_number(host_process(rig->host, 1), "sla.iops"),
 			 600);
 	rig_text_is(host_process(rig->host, 1), "origin", "runtime");
@@ -347,9 +320,9 @@ static void test_host_runtime_wins_until_file_changes(void **state)
 
 	/* Other values for 1 and 2: the file wins; 8 is nobody else's. */
 	rig_start(rig,
-		  HEAD "processes:\n"
-		       "  - {pasid: 1, vdev: v0, sla: {iops: '>= 501'}}\n"
-		       "  - {pasid: 2, vdev: v0, sla: {iops: '>= 401'}}\n",
+		  RIG_TIMED "processes:\n"
+			    "  - {pasid: 1, vdev: v0, sla: {iops: '>= 501'}}\n"
+			    "  - {pasid: 2, vdev: v0, sla: {iops: '>= 401'}}\n",
 		  true);
 	assert_int_equal(rig_number(host_process(rig->host, 1), "sla.iops"),
 			 501);
@@ -364,12 +337,12 @@ static void test_host_calibrates_once(void **state)
 {
 	struct rig *rig = *state;
 
-	rig_start(rig, THREE, true);
+	rig_start(rig, RIG_THREE, true);
 	assert_int_equal(rig_ops("\"op\":\"device-calibrate\""), 2);
 	rig_text_is(host_device(rig->host, "m0"), "calibration", "short");
 	rig_stop(rig);
 	rig_forget_ops();
-	rig_start(rig, THREE, true);
+	rig_start(rig, RIG_THREE, true);
 	assert_int_equal(rig_ops("\"op\":\"device-calibrate\""), 0);
 
 	host_device_calibrate(rig->host, "ep0/m0", 1000000000, &rig->call);
@@ -389,7 +362,7 @@ static void test_host_vdev_create_resize_delete(void **state)
 		.size = "32MiB",
 	};
 
-	rig_start(rig, THREE, true);
+	rig_start(rig, RIG_THREE, true);
 	host_vdev_create(rig->host, &request, &rig->call);
 	rig_answer(rig, HOST_DONE);
 	rig_text_is(json_incref(rig->value), "state", "serving");
@@ -422,7 +395,7 @@ static void test_host_vdev_create_resize_delete(void **state)
 			 48 << 20);
 	rig_stop(rig);
 
-	rig_start(rig, THREE, true);
+	rig_start(rig, RIG_THREE, true);
 	assert_int_equal(rig_number(host_vdev(rig->host, "new"), "size_bytes"),
 			 48 << 20);
 	host_vdev_delete(rig->host, "new", &rig->call);
@@ -430,7 +403,7 @@ static void test_host_vdev_create_resize_delete(void **state)
 	assert_null(host_vdev(rig->host, "new"));
 	assert_int_equal(rig_ops("\"op\":\"vdev-remove\""), 1);
 	rig_stop(rig);
-	rig_start(rig, THREE, true);
+	rig_start(rig, RIG_THREE, true);
 	assert_null(host_vdev(rig->host, "new"));
 }
 
@@ -460,7 +433,7 @@ static void test_host_deleted_vdev_takes_nothing(void **state)
 	struct host_call second = {.done = second_answered};
 	struct host_process_request request = {.pasid = 9, .vdev = "v0"};
 
-	rig_start(rig, THREE, true);
+	rig_start(rig, RIG_THREE, true);
 	second_result = HOST_DONE;
 	host_vdev_delete(rig->host, "v0", &rig->call);
 	host_process_add(rig->host, &request, &second);
@@ -491,7 +464,7 @@ static void test_host_session_ends_with_its_front(void **state)
 	};
 	int fd;
 
-	rig_start(rig, THREE, true);
+	rig_start(rig, RIG_THREE, true);
 	host_process_add(rig->host, &request, &rig->call);
 	rig_answer(rig, HOST_DONE);
 	fd = rig_dial(rig, "v0");

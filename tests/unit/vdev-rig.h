@@ -11,7 +11,7 @@
 struct vdev_rig_config {
 	struct block_device *block;	/* blank; completes inside submit yet */
 	struct sched_config sched;
-	uint64_t thin_bytes;		/* of the device are the pool's; 0: all,
+	uint64_t thin_bytes; /* of the device are the pool's; 0: all,
 					 * and the volume is mapped all over */
 	uint64_t volume_bytes, vdev_bytes;
 	enum on_error on_error;
