@@ -35,6 +35,7 @@ static void unmapped(struct log_entry *entry, int result)
 	if (result < 0) {
 		unmap->result = result;
 		volume->is_closed = true;
+		volume->is_in_doubt = true;
 	}
 	for (uint32_t i = 0; i < count && result == 0; i++)
 		volume_set(volume, first + i, 0);
@@ -111,6 +112,10 @@ static bool begin_runs(struct volume_unmap *unmap)
 		if (first >= unmap->end)
 			break;
 		entry = table_get(table, first);
+		if (entry & TABLE_PENDING && volume->is_in_doubt) {
+			unmap->result = -EIO;
+			break;
+		}
 		if (entry & TABLE_PENDING ||
 		    (entry & TABLE_SHARED &&
 		     volume_is_copying(volume, first))) {

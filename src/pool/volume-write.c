@@ -44,6 +44,7 @@ static void unmapped(struct log_entry *entry, int result)
 
 	if (result < 0) {
 		volume->is_closed = true;
+		volume->is_in_doubt = true;
 		end(alloc, result);
 		return;
 	}
@@ -51,7 +52,8 @@ static void unmapped(struct log_entry *entry, int result)
 	end(alloc, -EAGAIN);
 }
 
-/* What a snapshot has too stays where it is. */
+/* What a snapshot has too stays where it is.  Another host's device, or another
+ * endpoint's, says nothing about a place when it fails. */
 static bool can_give_up(const struct volume_alloc *alloc)
 {
 	const struct volume *volume = alloc->volume;
@@ -59,7 +61,7 @@ static bool can_give_up(const struct volume_alloc *alloc)
 		pool_member_of(volume->pool, alloc->number);
 
 	return alloc->result == -EIO && alloc->moves < MOVES_MAX &&
-		!volume->is_closed &&
+		!volume->is_closed && volume->pool->is_local[member->index] &&
 		!(table_get(&volume->table, alloc->index) & TABLE_SHARED) &&
 		!member_is_shared(member,
 				  alloc->number - member->config.first_number);
@@ -105,6 +107,7 @@ static void settled(struct volume_alloc *alloc)
 	 * index is not mapped anew, and nor is any other. */
 	if (alloc->map_result < 0) {
 		volume->is_closed = true;
+		volume->is_in_doubt = true;
 		end(alloc, alloc->map_result);
 	} else if (can_give_up(alloc)) {
 		give_up_place(alloc);

@@ -132,6 +132,17 @@ bool volume_map_two(const struct volume *volume, uint64_t offset_bytes,
 
 /* ---- waiting for an index ---- */
 
+uint64_t volume_devices(const struct volume *volume)
+{
+	const struct pool *pool = volume->pool;
+	uint64_t devices = 0;
+
+	for (uint32_t m = 0; m < pool->member_count; m++)
+		if (volume->parts[m] && !pool->members[m]->is_out)
+			devices |= UINT64_C(1) << m;
+	return devices;
+}
+
 void volume_wait(struct volume *volume, uint32_t index, struct pool_wait *wait)
 {
 	struct pool_wait **end = &volume->waiting[index % VOLUME_BUCKETS];

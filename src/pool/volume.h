@@ -96,6 +96,7 @@ struct volume {
 	uint64_t woken;			/* see pool_wake_index */
 	uint64_t reserved;		/* extents: thick, not mapped yet */
 	bool is_closed;			/* takes no first writes any more */
+	bool is_in_doubt;		/* and some entries stay pending */
 	bool is_changing;
 	/* The change under way. */
 	struct volume_change *change;
@@ -169,6 +170,10 @@ enum volume_where volume_read(const struct volume *volume,
 			      uint64_t offset_bytes, uint64_t length_bytes,
 			      struct volume_place *ret_place,
 			      uint64_t *ret_bytes);
+
+/* The devices that know it: what it has is there, or on one that is missing.
+ * A flush goes to all of them. */
+uint64_t volume_devices(const struct volume *volume);
 
 /* ---- writing ---- */
 

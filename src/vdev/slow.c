@@ -477,10 +477,13 @@ static void flush_member(struct vdev_piece *piece)
 	member_flush(piece->as.at.member, &piece->flush);
 }
 
-static bool gives_back(const struct block_request *block)
+/* A hole may be what a missing device has: discarding that does nothing, and it
+ * cannot be said to be zeroes. */
+static bool gives_back(const struct volume *volume,
+		       const struct block_request *block)
 {
 	return block->op == BLOCK_DISCARD ||
-		(block->op == BLOCK_WRITE_ZEROES &&
+		(block->op == BLOCK_WRITE_ZEROES && !volume->missing &&
 		 block->flags & BLOCK_FLAG_UNMAP);
 }
 
@@ -513,8 +516,8 @@ static bool begin_flush(struct vdev_piece *piece)
 {
 	struct vdev_request *request = piece->parent;
 	const struct volume *volume = vdev_of(piece)->volume;
-	const uint64_t left = volume->joined >> request->split.begun_bytes
-			<< request->split.begun_bytes;
+	const uint64_t left = volume_devices(volume) >>
+		request->split.begun_bytes << request->split.begun_bytes;
 	const bool has_more = (left & (left - 1)) != 0;
 	uint32_t m;
 
@@ -542,7 +545,7 @@ static bool begin_piece(struct vdev_piece *piece)
 		return begin_flush(piece);
 	piece->offset_bytes = block->offset_bytes + request->split.begun_bytes;
 	left_bytes = block->length_bytes - request->split.begun_bytes;
-	if (gives_back(block))
+	if (gives_back(vdev_of(piece)->volume, block))
 		whole = whole_bytes(piece, left_bytes);
 	piece->length_bytes = whole ?
 		whole :

@@ -80,7 +80,7 @@ static void add_device(struct rig *rig, uint32_t d)
 	};
 	struct adding adding = {.add.done = added, .rig = rig};
 
-	if (pool_add(rig->pool, &config, false, &adding.add) < 0)
+	if (pool_add(rig->pool, &config, true, &adding.add) < 0)
 		rig_wrong(rig, "pool_add", d, 0);
 	while (!adding.is_done)
 		if (!rig_event(rig))

@@ -126,7 +126,7 @@ static void test_bad_device(void **state)
 
 	(void)state;
 	assert_int_equal(pool_create(&ops, NULL, &pool), 0);
-	assert_int_equal(pool_add(pool, &config, false, &add), 0);
+	assert_int_equal(pool_add(pool, &config, true, &add), 0);
 	while (powercut_pending(device) > 0)
 		powercut_end(device, 0);
 	powercut_fail(device, metadata, 64 * FORMAT_EXTENT_BYTES);
