@@ -395,6 +395,32 @@ int format_record_next(const unsigned char *block,
 	return 1;
 }
 
+bool format_map_next(const unsigned char *block,
+		     const struct format_header *header, uint32_t *at,
+		     struct format_record *ret_map)
+{
+	const uint32_t used = header->used;
+	uint32_t i = *at;
+
+	while (i < used) {
+		const unsigned char *from = const_slot(block, i);
+		const uint8_t kind = from[0];
+
+		if (kind == FORMAT_MAP) {
+			ret_map->volume = get32(from + 4);
+			ret_map->index = get32(from + 8);
+			ret_map->extent = get32(from + 12);
+			*at = i + 1;
+			return true;
+		}
+		/* Most by far have one slot. */
+		i += kind <= FORMAT_VOLUME_MEMBER && kind > 0 ? slots_of[kind] :
+								1;
+	}
+	*at = i;
+	return false;
+}
+
 /* ---- blocks ---- */
 
 static uint32_t block_crc(const unsigned char *block)

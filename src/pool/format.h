@@ -199,6 +199,12 @@ int format_record_next(const unsigned char *block,
 		       struct format_volume *ret_volume,
 		       struct format_uuid *ret_uuid);
 
+/* Where the next MAP at or behind '*at' slots, which moves on, begins to map.
+ * For a look ahead: nothing of it was checked.  False: there is none. */
+bool format_map_next(const unsigned char *block,
+		     const struct format_header *header, uint32_t *at,
+		     struct format_record *ret_map);
+
 bool format_uuid_equal(const struct format_uuid *a,
 		       const struct format_uuid *b);
 bool format_uuid_is_zero(const struct format_uuid *uuid);

@@ -200,11 +200,12 @@ static int replay_record(void *arg, const struct format_record *record,
 	return member_replay(open->member, record, reterr);
 }
 
-static void replay_expect(void *arg, const struct format_record *record)
+static void replay_expect(void *arg, const unsigned char *block,
+			  const struct format_header *header)
 {
 	const struct member_open *open = arg;
 
-	member_expect(open->member, record);
+	member_expect(open->member, block, header);
 }
 
 static void replay(struct member_open *open)

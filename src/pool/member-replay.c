@@ -95,9 +95,15 @@ static int replay_state(struct member *member,
 			enum space_state state, struct error *reterr)
 {
 	struct space *space = &member->space;
+	enum space_state old;
 
 	if (!in_device(member, record))
 		return impossible(reterr, record, "beyond the device");
+	old = space_get(space, record->extent);
+	if (old != SPACE_TAKEN && record->count == 1) {
+		space_change(space, record->extent, old, state);
+		return 0;
+	}
 	if (space_has(space, SPACE_TAKEN, record->extent, record->count))
 		return impossible(reterr, record, "it is in use");
 	space_set(space, record->extent, record->count, state);
@@ -148,7 +154,7 @@ static int map_one(struct member *member, struct member_volume *volume,
 		if (member_ref(member, extent) < 0)
 			return error_set(reterr, -ENOMEM, "out of memory");
 	} else {
-		space_set(&member->space, extent, 1, SPACE_TAKEN);
+		space_change(&member->space, extent, state, SPACE_TAKEN);
 	}
 	if (old)
 		unmap(member, table, index);
@@ -159,10 +165,11 @@ static int map_one(struct member *member, struct member_volume *volume,
 /* At least for 'end' entries, and for all of the volume at once. */
 static int make_room(struct member_volume *volume, uint32_t end)
 {
-	const uint32_t size = format_extents(volume->is.size_bytes);
+	uint32_t size;
 
 	if (end <= volume->table->count)
 		return 0;
+	size = format_extents(volume->is.size_bytes);
 	return table_resize(volume->table, end > size ? end : size);
 }
 
@@ -185,17 +192,19 @@ static int replay_map(struct member *member, const struct format_record *record,
 	return rc;
 }
 
-void member_expect(const struct member *member,
-		   const struct format_record *record)
+void member_expect(const struct member *member, const unsigned char *block,
+		   const struct format_header *header)
 {
-	const struct member_volume *volume = NULL;
+	struct format_record map;
+	uint32_t at = 0;
 
-	if (record->kind == FORMAT_MAP)
-		volume = member->volumes[record->volume];
-	if (!volume)
-		return;
-	space_expect(&member->space, record->extent);
-	table_expect(volume->table, record->index);
+	while (format_map_next(block, header, &at, &map)) {
+		space_expect(&member->space, map.extent);
+		if (map.volume <= FORMAT_VOLUMES_MAX &&
+		    member->volumes[map.volume])
+			table_expect(member->volumes[map.volume]->table,
+				     map.index);
+	}
 }
 
 int member_replay(void *arg, const struct format_record *record,

@@ -352,11 +352,11 @@ void member_remove_volume(struct member *member, struct member_volume *volume);
 
 /* ---- the parts of this room only ---- */
 
-/* member-replay.c: one record, strictly; one that comes soon. */
+/* member-replay.c: one record, strictly; those of a block that come soon. */
 int member_replay(void *arg, const struct format_record *record,
 		  struct error *reterr);
-void member_expect(const struct member *member,
-		   const struct format_record *record);
+void member_expect(const struct member *member, const unsigned char *block,
+		   const struct format_header *header);
 /* member-walk.c: what the log is compacted to. */
 extern const struct log_ops member_log_ops;
 /* member-super.c */

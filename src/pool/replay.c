@@ -95,22 +95,6 @@ static const unsigned char *next_block(struct replay *replay,
 
 /* ---- the log ---- */
 
-/* Extents come in no order: one miss after the other would take longer than
- * all else. */
-static void expect_block(const struct replay *replay,
-			 const unsigned char *block,
-			 const struct format_header *header)
-{
-	struct format_record record;
-	struct format_volume volume;
-	struct format_uuid uuid;
-	uint32_t at = 0;
-
-	while (format_record_next(block, header, &at, &record, &volume, &uuid) >
-	       0)
-		replay->config.expect(replay->config.arg, &record);
-}
-
 static int take_block(struct replay *replay, const unsigned char *block,
 		      const struct format_header *header)
 {
@@ -183,7 +167,7 @@ static void scan(struct replay *replay)
 			at_gap(replay);
 			return;
 		}
-		expect_block(replay, block, &header);
+		replay->config.expect(replay->config.arg, block, &header);
 		rc = take_block(replay, block, &header);
 		if (rc < 0) {
 			end(replay, rc);

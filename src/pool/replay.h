@@ -28,8 +28,11 @@ struct replay_config {
 	 * -EUCLEAN with a sentence: it can't be.  Required. */
 	int (*record)(void *arg, const struct format_record *record,
 		      struct error *reterr);
-	/* That record comes soon: fetch what it is about.  Required. */
-	void (*expect)(void *arg, const struct format_record *record);
+	/* The records of that block come now: fetch what they are about.  In
+	 * no order, so one miss after the other would take longer than all
+	 * else.  Required. */
+	void (*expect)(void *arg, const unsigned char *block,
+		       const struct format_header *header);
 	/* The end: 0; -EUCLEAN (damaged, or impossible), -EIO, -ENOMEM.  The
 	 * replay may be freed inside.  Required. */
 	void (*done)(void *arg, int result, const struct error *error);

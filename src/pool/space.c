@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define WORD_BITS	64U
+#define WORD_BITS	SPACE_WORD
 #define GROUP_WORDS	(SPACE_GROUP / WORD_BITS)
 
 static uint32_t groups(uint32_t extents)
@@ -80,15 +80,6 @@ void space_finish(struct space *space)
 	space->bad = NULL;
 }
 
-enum space_state space_get(const struct space *space, uint32_t extent)
-{
-	const struct space_word *word = &space->words[extent / WORD_BITS];
-	const uint32_t bit = extent % WORD_BITS;
-
-	return (enum space_state)((word->bits[0] >> bit & 1) |
-				  (word->bits[1] >> bit & 1) << 1);
-}
-
 /* Which bits of a word are in 'state'. */
 static uint64_t matches(const struct space *space, enum space_state state,
 			uint32_t word)
@@ -110,24 +101,6 @@ static uint64_t mask_of(uint32_t word, uint32_t first, uint32_t end)
 	if (end < base + WORD_BITS)
 		mask &= ~(~UINT64_C(0) << (end - base));
 	return mask;
-}
-
-/* As space_set does for many; most often it is one. */
-static void set_one(struct space *space, uint32_t extent,
-		    enum space_state state)
-{
-	const enum space_state old = space_get(space, extent);
-	struct space_word *word = &space->words[extent / WORD_BITS];
-	const uint32_t group = extent / SPACE_GROUP;
-	const uint32_t bit = extent % WORD_BITS;
-	const uint64_t change = (uint64_t)(old ^ state);
-
-	space->total[old]--;
-	space->total[state]++;
-	space->counts[old][group]--;
-	space->counts[state][group]++;
-	word->bits[0] ^= (change & 1) << bit;
-	word->bits[1] ^= (change >> 1) << bit;
 }
 
 /* Those of 'word' that are in 'mask'. */
@@ -184,7 +157,7 @@ void space_set(struct space *space, uint32_t first, uint32_t count,
 
 	assert(end >= first && end <= space->extent_count);
 	if (count == 1) {
-		set_one(space, first, state);
+		space_change(space, first, space_get(space, first), state);
 		return;
 	}
 	while (at < end)

@@ -21,6 +21,7 @@
 
 #define SPACE_NONE	UINT32_MAX
 #define SPACE_GROUP	4096U		/* extents */
+#define SPACE_WORD	64U		/* of which one word has a bit each */
 
 /* The numbers are the two bits. */
 enum space_state {
@@ -52,7 +53,33 @@ void space_finish(struct space *space);
 /* What is new is dirty.  Returns 0 or -ENOMEM (nothing has changed). */
 int space_grow(struct space *space, uint32_t extent_count);
 
-enum space_state space_get(const struct space *space, uint32_t extent);
+static inline enum space_state space_get(const struct space *space,
+					 uint32_t extent)
+{
+	const struct space_word *word = &space->words[extent / SPACE_WORD];
+	const uint32_t bit = extent % SPACE_WORD;
+
+	return (enum space_state)((word->bits[0] >> bit & 1) |
+				  (word->bits[1] >> bit & 1) << 1);
+}
+
+/* space_set of one that is known to be 'old'. */
+static inline void space_change(struct space *space, uint32_t extent,
+				enum space_state old, enum space_state state)
+{
+	struct space_word *word = &space->words[extent / SPACE_WORD];
+	const uint32_t group = extent / SPACE_GROUP;
+	const uint32_t bit = extent % SPACE_WORD;
+	const uint64_t change = (uint64_t)(old ^ state);
+
+	space->total[old]--;
+	space->total[state]++;
+	space->counts[old][group]--;
+	space->counts[state][group]++;
+	word->bits[0] ^= (change & 1) << bit;
+	word->bits[1] ^= (change >> 1) << bit;
+}
+
 void space_set(struct space *space, uint32_t first, uint32_t count,
 	       enum space_state state);
 /* Never again: taken from now on.  Returns 0 or -ENOMEM (it is only taken). */
@@ -66,7 +93,7 @@ bool space_has(const struct space *space, enum space_state state,
 static inline void space_expect(const struct space *space, uint32_t extent)
 {
 	if (extent < space->extent_count)
-		__builtin_prefetch(&space->words[extent / 64], 1);
+		__builtin_prefetch(&space->words[extent / SPACE_WORD], 1);
 }
 
 /* The first extent in 'state' (not TAKEN) from 'from' on, and then from the

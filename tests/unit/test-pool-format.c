@@ -180,6 +180,46 @@ static void test_format_records_come_back(void **state)
 	}
 }
 
+/* A look ahead finds what is mapped, whatever lies between. */
+static void test_format_maps_are_found(void **state)
+{
+	const struct format_uuid uuid = {{9}};
+	const struct format_volume is = {.uuid = {{8}}, .name = "long"};
+	const struct format_record records[] = {
+		{.kind = FORMAT_VOLUME, .volume = 3, .is = &is},
+		{.kind = FORMAT_MAP,
+		 .volume = 3,
+		 .index = 5,
+		 .extent = 70,
+		 .count = 2},
+		{.kind = FORMAT_VOLUME_MEMBER, .volume = 3, .uuid = &uuid},
+		{.kind = FORMAT_CLEAN, .extent = 4, .count = 4},
+		{.kind = FORMAT_MAP,
+		 .volume = 3,
+		 .index = 9,
+		 .extent = 60,
+		 .count = 1},
+		{.kind = FORMAT_VOLUME, .volume = 4, .is = &is},
+	};
+	struct format_header header = {0};
+	unsigned char block[FORMAT_BLOCK_BYTES] = {0};
+	struct format_record map;
+	uint32_t at = 0;
+
+	(void)state;
+	for (uint32_t i = 0; i < sizeof(records) / sizeof(records[0]); i++)
+		format_block_add(block, &header.used, &records[i]);
+	assert_true(format_map_next(block, &header, &at, &map));
+	assert_int_equal(map.volume, 3);
+	assert_int_equal(map.index, 5);
+	assert_int_equal(map.extent, 70);
+	assert_true(format_map_next(block, &header, &at, &map));
+	assert_int_equal(map.index, 9);
+	assert_int_equal(map.extent, 60);
+	assert_false(format_map_next(block, &header, &at, &map));
+	assert_int_equal(at, header.used);
+}
+
 static void test_format_maps_grow_together(void **state)
 {
 	unsigned char block[FORMAT_BLOCK_BYTES] = {0};
@@ -382,6 +422,7 @@ int main(void)
 		cmocka_unit_test(test_format_super_each_bit_counts),
 		cmocka_unit_test(test_format_newer_is_named),
 		cmocka_unit_test(test_format_records_come_back),
+		cmocka_unit_test(test_format_maps_are_found),
 		cmocka_unit_test(test_format_maps_grow_together),
 		cmocka_unit_test(test_format_block_each_bit_counts),
 		cmocka_unit_test(test_format_geometry),
