@@ -2,15 +2,17 @@
 /*
  * copy.c - a shared extent is copied before it is written to
  *
- *	grace -> read -> write -> flush -> MAP (-> flush -> UNMAP) -> the table
+ *	grace -> read -> write -> flush -> MAP -> the table
+ *	                            `-> doubt -> MAP -> flush -> UNMAP --^
  *
  * Writes that began before the extent was shared are still under way to it;
  * the copy must have them.
  *
  * Flushed before it is mapped, or a crash could leave the mapping and not the
- * data.  On the same device one record replaces the mapping; else the new
- * device has it first, on stable storage, and nobody writes before the old
- * one's UNMAP is there: a crash between finds two that are the same.
+ * data.  On the same device one record replaces the mapping; else the old one
+ * writes down that the other may have it (doubt.c), the new one maps it, on
+ * stable storage, and nobody writes before the old one's UNMAP is there: a crash
+ * between finds two that are the same.
  */
 #include "pool/volume.h"
 
@@ -32,7 +34,7 @@ struct volume_copy {
 	struct iovec iov;
 	struct member_flush flush;
 	struct member_grace grace;
-	struct member_ghost ghost;
+	struct member_ghost ghost, doubt;
 	struct log_entry entry;
 	struct format_record record;
 };
@@ -172,6 +174,7 @@ static void mapping_flushed(struct member_flush *flush, int result)
 		container_of(flush, struct volume_copy, flush);
 
 	member_hide(to_of(copy), &copy->ghost);
+	member_hide(from_of(copy), &copy->doubt);
 	if (result < 0) {
 		copy->volume->is_closed = true;
 		end(copy, result);
@@ -190,33 +193,24 @@ static void mapped_elsewhere(struct log_entry *entry, int result)
 		container_of(entry, struct volume_copy, entry);
 
 	if (result < 0) {
-		member_hide(to_of(copy), &copy->ghost);
-		copy->volume->is_closed = true;
-		end(copy, result);
+		mapping_flushed(&copy->flush, result);
 		return;
 	}
 	copy->flush.done = mapping_flushed;
 	member_flush(to_of(copy), &copy->flush);
 }
 
-static void map(struct volume_copy *copy)
+static void map_elsewhere(struct volume_copy *copy)
 {
-	if (from_of(copy) != to_of(copy)) {
-		copy->ghost = (struct member_ghost){
-			.table = &copy->volume->table,
-			.index = copy->index,
-			.from = copy->from,
-			.entry = copy->to,
-		};
-		member_show(to_of(copy), &copy->ghost);
-		append(copy, copy->to, FORMAT_MAP, 0, mapped_elsewhere);
-		return;
-	}
-	let_go(copy);
-	append(copy, copy->to, FORMAT_MAP, FORMAT_MAP_REPLACE, replaced);
+	copy->ghost = (struct member_ghost){
+		.table = &copy->volume->table,
+		.index = copy->index,
+		.from = copy->from,
+		.entry = copy->to,
+	};
+	member_show(to_of(copy), &copy->ghost);
+	append(copy, copy->to, FORMAT_MAP, 0, mapped_elsewhere);
 }
-
-/* ---- the data ---- */
 
 /* What was taken may hold some of it: for the scrubber. */
 static void failed(struct volume_copy *copy, int result)
@@ -227,6 +221,56 @@ static void failed(struct volume_copy *copy, int result)
 	end(copy, result);
 	member_kick(to);
 }
+
+/* ---- the old device does not know any more ---- */
+
+static void doubt_flushed(struct member_flush *flush, int result)
+{
+	struct volume_copy *copy =
+		container_of(flush, struct volume_copy, flush);
+
+	if (result == 0) {
+		map_elsewhere(copy);
+		return;
+	}
+	member_hide(from_of(copy), &copy->doubt);
+	failed(copy, result);
+}
+
+static void doubted(struct log_entry *entry, int result)
+{
+	struct volume_copy *copy =
+		container_of(entry, struct volume_copy, entry);
+
+	if (result < 0) {
+		doubt_flushed(&copy->flush, result);
+		return;
+	}
+	copy->flush.done = doubt_flushed;
+	member_flush(from_of(copy), &copy->flush);
+}
+
+static void map(struct volume_copy *copy)
+{
+	if (from_of(copy) == to_of(copy)) {
+		let_go(copy);
+		append(copy, copy->to, FORMAT_MAP, FORMAT_MAP_REPLACE,
+		       replaced);
+		return;
+	}
+	copy->doubt = (struct member_ghost){
+		.table = &copy->volume->table,
+		.index = copy->index,
+		.from = copy->from,
+		.entry = copy->from,
+		.flags = FORMAT_MAP_MOVING,
+	};
+	member_show(from_of(copy), &copy->doubt);
+	append(copy, copy->from, FORMAT_MAP,
+	       FORMAT_MAP_SHARED | FORMAT_MAP_MOVING, doubted);
+}
+
+/* ---- reading and writing ---- */
 
 static void flushed(struct member_flush *flush, int result)
 {

@@ -72,7 +72,7 @@ static void close_all(const struct evacuate_move *move)
 
 /* A record for each of them. */
 static void append(struct evacuate_move *move, uint32_t number,
-		   enum format_kind kind,
+		   enum format_kind kind, uint8_t flags,
 		   void (*done)(struct log_entry *entry, int result))
 {
 	struct pool *pool = move->evacuate->pool;
@@ -84,9 +84,7 @@ static void append(struct evacuate_move *move, uint32_t number,
 	while ((volume = next_sharer(move, volume, move->from))) {
 		move->records[count++] = (struct format_record){
 			.kind = (uint8_t)kind,
-			.flags = kind == FORMAT_MAP && move->sharers > 1 ?
-				FORMAT_MAP_SHARED :
-				0,
+			.flags = flags,
 			.volume = volume->parts[m]->id,
 			.index = move->index,
 			.extent = extent_of(member, number),
@@ -124,6 +122,7 @@ static void mapping_flushed(struct member_flush *flush, int result)
 	struct member *from = from_of(move);
 
 	member_hide(to_of(move), &move->ghost);
+	member_hide(from, &move->doubt);
 	if (result < 0) {
 		close_all(move);
 		evacuate_move_ended(move, result);
@@ -131,7 +130,7 @@ static void mapping_flushed(struct member_flush *flush, int result)
 	}
 	for (uint32_t i = 0; i < move->sharers; i++)
 		member_unref(from, extent_of(from, move->from));
-	append(move, move->from, FORMAT_UNMAP, unmapped);
+	append(move, move->from, FORMAT_UNMAP, 0, unmapped);
 }
 
 static void mapped(struct log_entry *entry, int result)
@@ -158,7 +157,44 @@ static void failed(struct evacuate_move *move, int result)
 	evacuate_move_ended(move, result);
 }
 
+static uint8_t map_flags(const struct evacuate_move *move)
+{
+	return move->sharers > 1 ? FORMAT_MAP_SHARED : 0;
+}
+
 static void map(struct evacuate_move *move)
+{
+	move->ghost = (struct member_ghost){
+		.index = move->index,
+		.from = move->from,
+		.entry = move->to | shared(move),
+	};
+	member_show(to_of(move), &move->ghost);
+	append(move, move->to, FORMAT_MAP, map_flags(move), mapped);
+}
+
+/* A device that fails may be unable to write it down: then it is right only
+ * where no other device is, as it is leaving. */
+static void doubt_flushed(struct member_flush *flush, int result)
+{
+	(void)result;
+	map(container_of(flush, struct evacuate_move, flush));
+}
+
+static void doubted(struct log_entry *entry, int result)
+{
+	struct evacuate_move *move =
+		container_of(entry, struct evacuate_move, entry);
+
+	if (result < 0) {
+		map(move);
+		return;
+	}
+	move->flush.done = doubt_flushed;
+	member_flush(from_of(move), &move->flush);
+}
+
+static void doubt(struct evacuate_move *move)
 {
 	struct member *to = to_of(move);
 	const uint32_t extent = extent_of(to, move->to);
@@ -173,13 +209,15 @@ static void map(struct evacuate_move *move)
 		failed(move, rc);
 		return;
 	}
-	move->ghost = (struct member_ghost){
+	move->doubt = (struct member_ghost){
 		.index = move->index,
 		.from = move->from,
-		.entry = move->to | shared(move),
+		.entry = move->from,
+		.flags = FORMAT_MAP_MOVING,
 	};
-	member_show(to, &move->ghost);
-	append(move, move->to, FORMAT_MAP, mapped);
+	member_show(from_of(move), &move->doubt);
+	append(move, move->from, FORMAT_MAP,
+	       map_flags(move) | FORMAT_MAP_MOVING, doubted);
 }
 
 /* ---- the data ---- */
@@ -220,7 +258,7 @@ static void was_read_again(struct block_request *request)
 	else if (checksum(move) != move->crc)
 		failed(move, -EBADMSG);
 	else
-		map(move);
+		doubt(move);
 }
 
 static void data_flushed(struct member_flush *flush, int result)
@@ -231,7 +269,7 @@ static void data_flushed(struct member_flush *flush, int result)
 	if (result < 0)
 		failed(move, result);
 	else if (move->evacuate->config.is_unverified)
-		map(move);
+		doubt(move);
 	else
 		submit(move, BLOCK_READ, move->to, was_read_again);
 }

@@ -7,6 +7,7 @@
  * that one is right.  Then each extent, some at a time:
  *
  *	grace -> read -> write -> flush -> read again, compare
+ *	      -> the old place's device knows that it may be elsewhere (doubt.c)
  *	      -> MAP at the new place -> flush -> UNMAP at the old, the table
  *
  * Reads go on at the old place until the table changes.  Writes, discards and
@@ -66,7 +67,7 @@ struct evacuate_move {
 	struct iovec iov;
 	struct member_flush flush;
 	struct member_grace grace;
-	struct member_ghost ghost;
+	struct member_ghost ghost, doubt;
 	struct log_entry entry;
 	struct format_record *records;	/* one for each sharer */
 };

@@ -372,7 +372,9 @@ int format_record_next(const unsigned char *block,
 		record->extent = record->count;
 		record->count = get16(from + 2);
 		if (!is_run(record->extent, record->count) ||
-		    record->flags & ~(FORMAT_MAP_SHARED | FORMAT_MAP_REPLACE))
+		    record->flags &
+			    ~(FORMAT_MAP_SHARED | FORMAT_MAP_REPLACE |
+			      FORMAT_MAP_MOVING))
 			return -EBADMSG;
 	}
 	if (record->kind == FORMAT_VOLUME_MEMBER) {

@@ -128,6 +128,9 @@ enum format_kind {
 
 #define FORMAT_MAP_SHARED	0x1U	/* others may map the extent too */
 #define FORMAT_MAP_REPLACE	0x2U	/* the index was mapped: unmap that */
+#define FORMAT_MAP_MOVING	\
+	0x4U /* another device may have it by now:
+					 * then that one is right */
 #define FORMAT_MAP_COUNT_MAX	0xffffU
 
 #define FORMAT_MEMBER_LEFT	0x1U	/* it has left the pool */

@@ -139,9 +139,14 @@ static int map_one(struct member *member, struct member_volume *volume,
 	const enum space_state state = space_get(&member->space, extent);
 	struct table *table = volume->table;
 	const uint32_t old = table_get(table, index);
+	const uint32_t doubt =
+		record->flags & FORMAT_MAP_MOVING ? TABLE_PENDING : 0;
 
-	if ((old & TABLE_NUMBER) == number)
+	volume->has_doubts |= doubt != 0;
+	if ((old & TABLE_NUMBER) == number) {
+		table_set(table, index, number | doubt);
 		return 0;
+	}
 	if (old && !(record->flags & FORMAT_MAP_REPLACE))
 		return impossible(reterr, record, "the index is mapped");
 	if (state == SPACE_CLEAN)
@@ -158,7 +163,7 @@ static int map_one(struct member *member, struct member_volume *volume,
 	}
 	if (old)
 		unmap(member, table, index);
-	table_set(table, index, number);
+	table_set(table, index, number | doubt);
 	return 0;
 }
 

@@ -22,6 +22,10 @@ static uint32_t walk_worst(struct log *log)
 	uint64_t slots = (uint64_t)space->total[SPACE_CLEAN] +
 		space->total[SPACE_OPEN] + space->bad_total;
 
+	/* What no table counts. */
+	for (const struct member_ghost *ghost = member->ghosts; ghost;
+	     ghost = ghost->next)
+		slots++;
 	for (uint32_t id = 1; id <= FORMAT_VOLUMES_MAX; id++) {
 		const struct member_volume *volume = member->volumes[id];
 
@@ -116,16 +120,19 @@ void member_hide(struct member *member, struct member_ghost *ghost)
 
 /* As this device's log has it. */
 static uint32_t entry_of(const struct member *member, const struct table *table,
-			 uint32_t index)
+			 uint32_t index, uint8_t *ret_flags)
 {
 	const uint32_t entry = table_get(table, index);
 
+	*ret_flags = entry & TABLE_SHARED ? FORMAT_MAP_SHARED : 0;
 	for (const struct member_ghost *ghost = member->ghosts; ghost;
 	     ghost = ghost->next)
 		if (ghost->index == index &&
 		    (!ghost->table || ghost->table == table) &&
-		    (entry & ~TABLE_SHARED) == ghost->from)
+		    (entry & ~TABLE_SHARED) == ghost->from) {
+			*ret_flags |= ghost->flags;
 			return ghost->entry | (entry & TABLE_SHARED);
+		}
 	return entry;
 }
 
@@ -145,21 +152,22 @@ static bool walk_table(struct member *member,
 	struct member_walk *walk = &member->walk;
 	uint32_t index = table_next(table, walk->index, table->count);
 	uint32_t entry, count = 1;
+	uint8_t flags, next;
 
 	while (index < table->count &&
-	       !is_settled(member, entry_of(member, table, index)))
+	       !is_settled(member, entry_of(member, table, index, &flags)))
 		index = table_next(table, index + 1, table->count);
 	walk->index = index;
 	if (index >= table->count)
 		return false;
-	entry = entry_of(member, table, index);
+	entry = entry_of(member, table, index, &flags);
 	while (index + count < table->count && count < FORMAT_MAP_COUNT_MAX &&
-	       entry_of(member, table, index + count) == entry + count &&
-	       is_settled(member, entry + count))
+	       entry_of(member, table, index + count, &next) == entry + count &&
+	       next == flags && is_settled(member, entry + count))
 		count++;
 	*ret_record = (struct format_record){
 		.kind = FORMAT_MAP,
-		.flags = entry & TABLE_SHARED ? FORMAT_MAP_SHARED : 0,
+		.flags = flags,
 		.volume = volume->id,
 		.index = index,
 		.extent = (entry & TABLE_NUMBER) - member->config.first_number,

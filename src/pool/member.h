@@ -81,7 +81,9 @@ struct member_volume {
 	uint32_t member_count;
 	struct format_uuid *members;	/* that may have extents, but itself */
 	struct table *table;		/* own, until somebody adopts it */
+	/* What may be another device's by now is pending in it. */
 	struct table own;
+	bool has_doubts;		/* some may be */
 	void *volume;			/* the adopter's */
 };
 
@@ -96,11 +98,12 @@ struct member_grace {
 };
 
 /* What a table shows as 'from', of another device, this one's log maps already
- * as 'entry': for the checkpoint. */
+ * as 'entry', with these flags of a MAP: for the checkpoint. */
 struct member_ghost {
 	struct member_ghost *next;	/* the member's */
 	const struct table *table;	/* NULL: whichever */
 	uint32_t index, from, entry;
+	uint8_t flags;
 };
 
 /* A change of the superblock, one at a time. */

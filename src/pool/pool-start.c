@@ -32,9 +32,9 @@ void pool_free_losers(struct pool *pool)
 	}
 }
 
-static int take_back(struct pool *pool, struct member *member,
-		     const struct member_volume *part, uint32_t index,
-		     uint32_t number)
+int pool_take_back(struct pool *pool, struct member *member,
+		   const struct member_volume *part, uint32_t index,
+		   uint32_t number)
 {
 	struct pool_loser *loser = calloc(1, sizeof(*loser));
 
@@ -62,8 +62,10 @@ static int merge(struct volume *volume, struct member *member,
 {
 	const struct table *own = &part->own;
 	uint32_t index = 0;
-	int rc = 0;
+	int rc = volume_set_apart(volume, part);
 
+	if (rc < 0)
+		return rc;
 	if (volume->table.count == 0) {
 		volume->table = part->own;
 		volume->mapped_on[member->index] = part->own.mapped;
@@ -76,12 +78,12 @@ static int merge(struct volume *volume, struct member *member,
 	       (index = table_next(own, index, own->count)) < own->count) {
 		const uint32_t number = table_get(own, index);
 
-		if (table_get(&volume->table, index) == 0) {
+		if (!(table_get(&volume->table, index) & TABLE_NUMBER)) {
 			table_set(&volume->table, index, number);
 			volume->mapped_on[member->index]++;
 		} else {
-			rc = take_back(volume->pool, member, part, index,
-				       number);
+			rc = pool_take_back(volume->pool, member, part, index,
+					    number);
 		}
 		index++;
 	}
@@ -177,6 +179,8 @@ static int put_together(struct volume *volume)
 	if (volume->table.count < volume->extent_count &&
 	    table_resize(&volume->table, volume->extent_count) < 0)
 		return -ENOMEM;
+	if (volume_decide(volume) < 0)
+		return -ENOMEM;
 	for (uint32_t m = 0; m < volume->pool->member_count; m++)
 		has_shared |= volume->pool->members[m]->references != NULL;
 	if (has_shared) {
@@ -188,7 +192,8 @@ static int put_together(struct volume *volume)
 	return 0;
 }
 
-/* What is first there holds: those that are leaving come last. */
+/* What is first there holds, if none of them is in doubt: those that are leaving
+ * come last. */
 static int take_parts(struct pool *pool, bool is_leaving)
 {
 	int rc = 0;
@@ -249,10 +254,6 @@ int pool_may_join(const struct pool *pool, const struct member *member,
 		return 0;
 	if (pool->evacuate || pool->leave)
 		return -EBUSY;
-	for (uint32_t m = 0; m < pool->member_count; m++)
-		if (!pool->members[m]->is_gone &&
-		    member_is_leaving(pool->members[m]))
-			return -EBUSY;
 	for (uint32_t id = 1; id <= FORMAT_VOLUMES_MAX; id++) {
 		const struct member_volume *part = member->volumes[id];
 		const struct volume *volume =

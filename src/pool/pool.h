@@ -6,7 +6,8 @@
  *
  * pool_start puts together what the devices' logs say, which may differ after
  * a crash: of a volume's description the greatest version holds and goes to the
- * others; an index that two devices map belongs to the one that is not leaving
+ * others; of an index that two devices map one says that it may have gone to the
+ * other, and so it has (doubt.c); else it belongs to the one that is not leaving
  * (evacuate.h), else to the first (both are what it was at some time since its
  * volume was last flushed, see docs/decisions.md);
  * a volume that was being made or deleted is deleted.

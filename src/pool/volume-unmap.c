@@ -112,6 +112,10 @@ static bool begin_runs(struct volume_unmap *unmap)
 		if (first >= unmap->end)
 			break;
 		entry = table_get(table, first);
+		if (entry & TABLE_PENDING && volume_is_doubted(volume, first)) {
+			unmap->at = first + 1;
+			continue;
+		}
 		if (entry & TABLE_PENDING && volume->is_in_doubt) {
 			unmap->result = -EIO;
 			break;

@@ -278,7 +278,9 @@ int volume_write(struct volume *volume, uint64_t offset_bytes,
 	alloc->index = (uint32_t)index;
 	entry = table_get(&volume->table, alloc->index);
 	if (entry & TABLE_PENDING)
-		return wait_for(volume, alloc);
+		return volume_is_doubted(volume, alloc->index) ?
+			-EIO :
+			wait_for(volume, alloc);
 	if (!entry)
 		return first_write(volume, offset_bytes, alloc, ret_place);
 	if (entry & TABLE_SHARED)

@@ -51,6 +51,7 @@ void volume_free(struct volume *volume)
 		link = &(*link)->next;
 	*link = volume->next;
 	pool->reserved -= volume->reserved;
+	volume_free_doubts(volume);
 	table_finish(&volume->table);
 	free(volume->settle);
 	free(volume->share);

@@ -81,6 +81,14 @@ struct volume_alloc {
 	struct pool_wait wait;
 };
 
+/* What a device has of a volume, unless one that is missing has it too: until
+ * that comes its entry is pending, and it is neither read nor written to. */
+struct volume_doubt {
+	struct volume_doubt *next;
+	uint32_t number;
+	struct member_ghost ghost;
+};
+
 struct volume {
 	struct pool *pool;
 	struct volume *next;
@@ -93,6 +101,7 @@ struct volume {
 	uint32_t mapped_on[POOL_MEMBERS_MAX];	/* of table.mapped */
 	struct pool_wait *waiting[VOLUME_BUCKETS];	/* by index */
 	struct volume_copy *copies;	/* under way */
+	struct volume_doubt *doubts;	/* while devices are missing */
 	uint64_t woken;			/* see pool_wake_index */
 	uint64_t reserved;		/* extents: thick, not mapped yet */
 	bool is_closed;			/* takes no first writes any more */
@@ -246,6 +255,18 @@ void volume_set(struct volume *volume, uint32_t index, uint32_t entry);
 void volume_wait(struct volume *volume, uint32_t index, struct pool_wait *wait);
 /* Those that wait for just this index get 'result'. */
 void volume_wake(struct volume *volume, uint32_t index, int result);
+
+/* doubt.c: what is pending in 'part' is set apart; when the others' parts are
+ * merged, and 'missing' is known, it is put where it belongs. */
+int volume_set_apart(struct volume *volume, struct member_volume *part);
+int volume_decide(struct volume *volume);
+bool volume_is_doubted(const struct volume *volume, uint32_t index);
+void volume_free_doubts(struct volume *volume);
+/* pool-start.c: a mapping of the device's that is another's.  Returns 0 or
+ * -ENOMEM. */
+int pool_take_back(struct pool *pool, struct member *member,
+		   const struct member_volume *part, uint32_t index,
+		   uint32_t number);
 
 /* volume-settle.c: all devices that are there know the volume as it is, and one
  * another, on stable storage; then 'then'. */

@@ -87,14 +87,21 @@ static void add_device(struct rig *rig, uint32_t d)
 			rig_wrong(rig, "opening hangs", d, 0);
 }
 
-static void open_pool(struct rig *rig)
+/* 'devices': a bit for each. */
+static void open_some(struct rig *rig, uint32_t devices)
 {
 	if (pool_create(&pool_ops, rig, &rig->pool) < 0)
 		abort();
 	for (uint32_t d = 0; d < rig->config.devices; d++)
-		add_device(rig, d);
+		if (devices >> d & 1)
+			add_device(rig, d);
 	if (pool_start(rig->pool, NULL) < 0)
 		abort();
+}
+
+static void open_pool(struct rig *rig)
+{
+	open_some(rig, ~0U);
 }
 
 /* ---- what is found ---- */
@@ -306,11 +313,24 @@ static void crash_while_opening(struct rig *found, uint32_t times)
 	}
 }
 
+/* Some devices come back without the others first, for as long as it takes. */
+static void start_alone(struct rig *found)
+{
+	const uint32_t all = (1U << found->config.devices) - 1;
+
+	open_some(found, 1 + (uint32_t)rig_random(found, all - 1));
+	rig_settle(found);
+	pool_destroy(found->pool);
+	found->pool = NULL;
+}
+
 static void examine(struct rig *found, bool is_kill)
 {
 	run_checker(found);
 	if (rig_random(found, 8) == 0)
 		crash_while_opening(found, 1 + (uint32_t)rig_random(found, 3));
+	if (found->config.devices > 1 && rig_random(found, 4) == 0)
+		start_alone(found);
 	open_pool(found);
 	rig_settle(found);
 	check_all(found, is_kill);

@@ -158,8 +158,8 @@ static void create_vdev(struct pooled *bench, const struct sched_limits *limits)
 
 static const struct pool_ops pool_ops = {.choose = choose};
 
-struct pooled *pooled_create(uint32_t devices, bool is_immediate, uint32_t window,
-			   const struct sched_limits *limits)
+struct pooled *pooled_create(uint32_t devices, bool is_immediate,
+			     uint32_t window, const struct sched_limits *limits)
 {
 	static const struct loop_config loop = {.entries = 8};
 	static struct volume_change change = {.done = changed};
@@ -291,7 +291,8 @@ void pooled_spread(struct pooled *bench)
 	for (uint32_t i = 0; i < POOLED_VDEV_BYTES / MIB; i++) {
 		memset(data, (int)i + 1, MIB);
 		pooled_next = (int)(i % bench->count);
-		pooled_submit(bench, request, NULL, BLOCK_WRITE, i * MIB, MIB, data);
+		pooled_submit(bench, request, NULL, BLOCK_WRITE, i * MIB, MIB,
+			      data);
 		while (!request->is_done)
 			pooled_poll(bench, bench->now_ns += MS);
 		assert_int_equal(request->result, 0);
@@ -306,8 +307,8 @@ void pooled_spread(struct pooled *bench)
 }
 
 struct vdev_process *pooled_process(struct pooled *bench, uint32_t pasid,
-				const struct sched_params *params,
-				uint64_t members)
+				    const struct sched_params *params,
+				    uint64_t members)
 {
 	const struct vdev_process_config config = {
 		.pasid = pasid,

@@ -60,7 +60,6 @@ struct pooled_request {
 	unsigned int count;		/* how often done */
 };
 
-
 /* The member for a first write; -1: the vdev chooses. */
 extern int pooled_next;
 
