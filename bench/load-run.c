@@ -79,7 +79,7 @@ static void roll_windows(struct load_job *job, uint64_t now_ns)
 static uint64_t block_of(const struct load_job *job, const struct load_op *op)
 {
 	return (op->request.offset_bytes - job->config.offset_bytes) /
-		job->config.block_bytes;
+		job->config.stride_bytes;
 }
 
 static void finish_op(const struct run *run, struct load_job *job,
@@ -127,7 +127,7 @@ static bool aim(struct load_job *job, struct load_op *op)
 			VHOST_CLIENT_READ :
 			VHOST_CLIENT_WRITE;
 	request->offset_bytes =
-		job->config.offset_bytes + block * job->config.block_bytes;
+		job->config.offset_bytes + block * job->config.stride_bytes;
 	if (!job->config.verify)
 		return true;
 	if (!load_data_take(&job->data, block))

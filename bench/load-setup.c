@@ -77,7 +77,9 @@ static int fit_job(struct load_job *job, const struct vhost_client_info *info,
 			"%s: the working set of job %s doesn't fit a device of %llu bytes",
 			config->socket, config->name,
 			(unsigned long long)info->size_bytes);
-	job->blocks = config->span_bytes / config->block_bytes;
+	job->blocks = (config->span_bytes - config->block_bytes) /
+			config->stride_bytes +
+		1;
 	if (config->verify && load_data_init(&job->data, job->blocks) < 0)
 		return error_set(
 			reterr, -ENOMEM,

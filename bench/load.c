@@ -25,6 +25,7 @@ static const char usage[] =
 	"  read=PERCENT      share of reads, the rest are writes (100)\n"
 	"  sequential        instead of random\n"
 	"  offset=, span=    the working set, bytes (the whole device)\n"
+	"  stride=BYTES      a request at each so many of it (bs)\n"
 	"  rate=IOPS         open loop: so many a second, whatever the server does\n"
 	"  ioprio=CLASS/LEVEL  I/O priority word: rt/N, be/N, idle/0 or a number\n"
 	"  ring=N            descriptors of the ring (256, or what the depth needs)\n"
@@ -163,7 +164,7 @@ static int parse_pair(struct load_job_config *job, const char *key, char *value)
 	} table[] = {
 		{"offset", &job->offset_bytes},	 {"span", &job->span_bytes},
 		{"rate", &job->rate_iops},	 {"target", &job->target_iops},
-		{"promise", &job->promise_iops},
+		{"promise", &job->promise_iops}, {"stride", &job->stride_bytes},
 	};
 	size_t i;
 
@@ -226,9 +227,12 @@ static int parse_job(char *text, unsigned int index,
 	}
 	if (!job->socket)
 		return bad("job", "no socket=");
+	if (job->stride_bytes == 0)
+		job->stride_bytes = job->block_bytes;
 	if (job->depth == 0 || job->block_bytes == 0 ||
-	    job->block_bytes % 512 || job->offset_bytes % 512)
-		return bad("job", "depth, bs or offset");
+	    job->block_bytes % 512 || job->offset_bytes % 512 ||
+	    job->stride_bytes % 512 || job->stride_bytes < job->block_bytes)
+		return bad("job", "depth, bs, stride or offset");
 	if (job->verify && job->replay)
 		return bad("job", "verify with replay");
 	if (job->ring == 0) {

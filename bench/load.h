@@ -52,6 +52,7 @@ struct load_job_config {
 	unsigned int read_percent;
 	bool sequential, event_index, indirect, verify;
 	uint64_t offset_bytes, span_bytes;	/* the working set */
+	uint64_t stride_bytes;		/* from one block of it to the next */
 	uint64_t rate_iops;		/* open loop; 0: closed */
 	uint32_t ioprio;
 	uint64_t target_iops;		/* windows are compared with it */
